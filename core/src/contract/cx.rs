@@ -1,0 +1,101 @@
+//! What a machine is given with every call: the time, randomness, primitives, and somewhere to put its actions.
+
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+
+use super::outbox::Outbox;
+use super::reason::DropReason;
+use super::stats::Stats;
+use crate::crypto::Crypto;
+use crate::netfilter::NetFilter;
+use crate::rng::Rng;
+use crate::time::{Instant, UnixTime, WallClock};
+
+/// Passed down by `&mut` to every machine; borrowed from a [`Context`].
+pub struct Cx<'a> {
+    /// Monotonic time of this turn.
+    pub now: Instant,
+    /// Wall time of this turn.
+    pub unix: UnixTime,
+    /// The machine's own fork of the run's randomness.
+    pub rng: &'a mut Rng,
+    /// The costly primitives.
+    pub crypto: &'a dyn Crypto,
+    /// Whom we may talk to.
+    pub filter: &'a NetFilter,
+    /// Where actions go.
+    pub out: &'a mut Outbox,
+    /// What is counted.
+    pub stats: &'a mut Stats,
+}
+
+impl Cx<'_> {
+    /// Queues a datagram, unless the address is filtered or the outbox full; both are counted. Tells whether it went.
+    pub fn send(&mut self, to: SocketAddr, bytes: &[u8]) -> bool {
+        let dropped = if !self.filter.permits(to.ip()) {
+            DropReason::Filtered
+        } else if !self.out.send(to, bytes) {
+            DropReason::OutboxFull
+        } else {
+            self.stats.datagrams_out.add(bytes.len());
+            return true;
+        };
+        self.stats.drop_datagram(dropped);
+        false
+    }
+}
+
+/// What outlives a call: clock, primitives, filter, outbox, counters. A node owns one; so does whoever drives a single
+/// machine.
+pub struct Context {
+    now: Instant,
+    clock: WallClock,
+    crypto: Arc<dyn Crypto + Send + Sync>,
+    /// Whom we may talk to.
+    pub filter: NetFilter,
+    /// Where actions wait.
+    pub out: Outbox,
+    /// What is counted.
+    pub stats: Stats,
+}
+
+impl Context {
+    /// A context at `now`, when the wall clock shows `unix`.
+    pub fn new(now: Instant, unix: UnixTime, filter: NetFilter, crypto: Arc<dyn Crypto + Send + Sync>) -> Self {
+        let clock = WallClock::new(now, unix);
+        Self { now, clock, crypto, filter, out: Outbox::default(), stats: Stats::default() }
+    }
+
+    /// Moves time forward; a `now` before the last one seen is taken as that one.
+    pub fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now);
+        self.now
+    }
+
+    /// The last time seen.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    /// The wall clock shows `unix` now.
+    pub fn set_wall_clock(&mut self, unix: UnixTime) {
+        self.clock = WallClock::new(self.now, unix);
+    }
+
+    /// The wall time now.
+    pub fn unix(&self) -> UnixTime {
+        self.clock.at(self.now)
+    }
+
+    /// The costly primitives.
+    pub fn crypto(&self) -> &(dyn Crypto + Send + Sync) {
+        &*self.crypto
+    }
+
+    /// What a machine is given.
+    pub fn cx<'a>(&'a mut self, rng: &'a mut Rng) -> Cx<'a> {
+        let unix = self.unix();
+        let Self { now, crypto, filter, out, stats, .. } = self;
+        Cx { now: *now, unix, rng, crypto: &**crypto, filter, out, stats }
+    }
+}

@@ -1,0 +1,245 @@
+//! Every way in which the world can act on a node. This is also what a recording consists of.
+
+use core::fmt;
+use core::net::SocketAddr;
+
+use super::ids::{ConnId, PeerKind};
+use super::reason::Refusal;
+use crate::crypto::NodeId;
+use crate::time::UnixTime;
+use crate::wire::enode::Contact;
+use crate::wire::forkid::Head;
+use crate::wire::p2p::{Capability, DisconnectReason};
+
+/// What happened.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// A UDP datagram arrived.
+    Datagram {
+        /// Its source.
+        from: SocketAddr,
+        /// Its content.
+        bytes: &'a [u8],
+    },
+    /// A listener has a stream. `Node::accept` is this input with its answer.
+    Incoming {
+        /// The stream's other end.
+        from: SocketAddr,
+    },
+    /// A dialled stream is connected.
+    Connected {
+        /// Which.
+        conn: ConnId,
+    },
+    /// A stream's next bytes, chunked in any way.
+    Bytes {
+        /// Which stream.
+        conn: ConnId,
+        /// The bytes.
+        bytes: &'a [u8],
+    },
+    /// The socket took the first `n` bytes of `outbound(conn)`; clamped to what there was.
+    Wrote {
+        /// Which stream.
+        conn: ConnId,
+        /// How many bytes.
+        n: usize,
+    },
+    /// The other side closed its half of the stream.
+    Eof {
+        /// Which stream.
+        conn: ConnId,
+    },
+    /// The stream failed, or its dial did.
+    Broken {
+        /// Which stream.
+        conn: ConnId,
+        /// How.
+        why: IoFault,
+    },
+    /// The wall clock shows this: at the start, and whenever it steps.
+    WallClock {
+        /// Seconds since 1970.
+        unix: UnixTime,
+    },
+    /// Time has passed, to the deadline or not.
+    Timeout,
+    /// The embedder wants something. `Node::command` is this input with its answer.
+    Command(Command<'a>),
+}
+
+/// How a stream failed, as far as an operating system tells.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum IoFault {
+    /// Nobody listens there.
+    Refused,
+    /// The stream was reset, or broke off while being written to.
+    Reset,
+    /// The operating system gave up waiting.
+    TimedOut,
+    /// There is no way there.
+    Unreachable,
+    /// No more files, ports or memory on this machine.
+    Exhausted,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for IoFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "connection refused",
+            Self::Reset => "connection reset",
+            Self::TimedOut => "connection timed out",
+            Self::Unreachable => "host unreachable",
+            Self::Exhausted => "out of files, ports or memory",
+            Self::Other => "input/output error",
+        })
+    }
+}
+
+/// What an embedder can ask of a node.
+#[derive(Clone, Copy, Debug)]
+pub enum Command<'a> {
+    /// Keep a connection to this peer, from now on.
+    AddPeer {
+        /// The peer.
+        contact: Contact,
+        /// Static or trusted; an ordinary one is dialled like any found.
+        kind: PeerKind,
+    },
+    /// Forget that a peer was static or trusted. Does not disconnect it.
+    RemovePeer {
+        /// The peer.
+        id: NodeId,
+    },
+    /// Dial once, now, past history and slots. The end or the session tells the outcome.
+    Dial {
+        /// The peer.
+        contact: Contact,
+    },
+    /// End a connection, telling the peer why.
+    Disconnect {
+        /// Which.
+        conn: ConnId,
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// Tell discovery of a node.
+    AddNode {
+        /// The node.
+        contact: Contact,
+    },
+    /// Send a discv4 ping; answered by `Event::Pong` or `Event::CallFailed`.
+    Ping {
+        /// To whom.
+        contact: Contact,
+    },
+    /// Ask for a node's record, proving our endpoint first; answered by `Event::Record` or `Event::CallFailed`.
+    RequestRecord {
+        /// Whom.
+        contact: Contact,
+    },
+    /// Ask one node for its closest to a target; answered by `Event::Nodes` or `Event::CallFailed`.
+    FindNode {
+        /// Whom.
+        contact: Contact,
+        /// 64 bytes, usually a public key.
+        target: [u8; 64],
+    },
+    /// Look up the closest nodes to a target; answered by `Event::Nodes`.
+    Lookup {
+        /// 64 bytes, usually a public key.
+        target: [u8; 64],
+    },
+    /// Send a message of a shared capability.
+    Send {
+        /// To whom.
+        conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
+        /// Message id, relative to the capability's offset.
+        id: u64,
+        /// Uncompressed payload.
+        payload: &'a [u8],
+    },
+    /// Send an eth request; answered by `Event::Response` or `Event::RequestFailed`.
+    Request {
+        /// To whom.
+        conn: ConnId,
+        /// The request's message id.
+        id: u64,
+        /// The RLP items that follow the request id, concatenated.
+        body: &'a [u8],
+    },
+    /// Answer an eth request that came as `Event::Request`.
+    Respond {
+        /// To whom.
+        conn: ConnId,
+        /// The request's id.
+        request_id: u64,
+        /// The request's message id.
+        id: u64,
+        /// The RLP items that follow the request id, concatenated.
+        body: &'a [u8],
+    },
+    /// The chain has a new head. Moves the fork id; sessions that speak eth/69 are told of the range in their time.
+    SetHead {
+        /// The head block.
+        head: Head,
+        /// The first block that can be served.
+        earliest: u64,
+    },
+    /// Say goodbye to everybody and stop dialling, accepting and discovering. `Ended` events tell when each is gone.
+    Shutdown,
+}
+
+/// Why a command was not carried out. The embedder's misuse, or a state that it could have asked for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum CommandError {
+    /// No such connection, or it has ended.
+    UnknownConn,
+    /// No such peer.
+    UnknownPeer,
+    /// The session is not that far yet.
+    NotEstablished,
+    /// The session does not share that capability.
+    NotShared,
+    /// The capability has no such message, or not one of that kind.
+    UnknownMessage,
+    /// No request with that id awaits an answer.
+    UnknownRequest,
+    /// The message is larger than a frame may be.
+    TooLarge,
+    /// Too much is queued already; drain, and try again.
+    Busy,
+    /// The contact has no port for this.
+    NoPort,
+    /// Discovery is switched off.
+    NoDiscovery,
+    /// Not allowed now.
+    Refused(Refusal),
+    /// The node is shutting down.
+    ShuttingDown,
+}
+
+impl fmt::Display for CommandError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::UnknownConn => "no such connection",
+            Self::UnknownPeer => "no such peer",
+            Self::NotEstablished => "the session is not established yet",
+            Self::NotShared => "the session does not share that capability",
+            Self::UnknownMessage => "the capability has no such message",
+            Self::UnknownRequest => "no such request awaits an answer",
+            Self::TooLarge => "the message is too large",
+            Self::Busy => "too much is queued",
+            Self::NoPort => "the contact has no port for this",
+            Self::NoDiscovery => "discovery is off",
+            Self::Refused(refusal) => return write!(f, "refused: {refusal}"),
+            Self::ShuttingDown => "the node is shutting down",
+        })
+    }
+}
+
+impl core::error::Error for CommandError {}

@@ -1,0 +1,235 @@
+//! The queue of actions between machines and driver. Bounded in bytes and in items; popping is all a driver can do.
+//!
+//! Payloads live in one arena, in queue order, and are lent when their action is popped. A message can be built in place:
+//! [`Outbox::stage`] lends the arena's free end, [`Outbox::emit_staged`] makes an event of it.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::ops::Range;
+
+use super::action::Action;
+use super::event::Event;
+use super::ids::ConnId;
+use crate::limits;
+
+/// A queued action; `lent` is the number of arena bytes that belong to it.
+#[derive(Debug)]
+struct Entry {
+    lent: usize,
+    action: Queued,
+}
+
+#[derive(Debug)]
+enum Queued {
+    Send(SocketAddr),
+    Dial(ConnId, SocketAddr),
+    Flush(ConnId),
+    Close(ConnId),
+    Emit(Event<'static>),
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    queue: VecDeque<Entry>,
+    arena: Vec<u8>,
+    /// Arena bytes before this belong to actions that were popped.
+    popped: usize,
+    /// Arena bytes from here on are staged.
+    committed: usize,
+    /// Events that could be dropped, by how many were.
+    dropped: u64,
+}
+
+impl Outbox {
+    /// Payload bytes waiting.
+    pub fn bytes(&self) -> usize {
+        self.committed - self.popped
+    }
+
+    /// Actions waiting.
+    pub fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.queue.is_empty()
+    }
+
+    /// Whether the driver should drain before more comes: datagrams are dropped, and connections want no reading.
+    pub fn is_full(&self) -> bool {
+        self.bytes() >= limits::OUTBOX_BYTES_MARK || self.len() >= limits::OUTBOX_ACTIONS_MARK
+    }
+
+    /// Events that the application missed because it did not drain.
+    pub fn events_dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Queues a datagram; false if the outbox is full. The address must have been filtered: machines use `Cx::send`.
+    pub(super) fn send(&mut self, to: SocketAddr, bytes: &[u8]) -> bool {
+        if self.is_full() {
+            return false;
+        }
+        self.discard_staged();
+        self.arena.extend_from_slice(bytes);
+        self.push(Queued::Send(to));
+        true
+    }
+
+    /// Queues a dial.
+    pub fn dial(&mut self, conn: ConnId, to: SocketAddr) {
+        self.discard_staged();
+        self.push(Queued::Dial(conn, to));
+    }
+
+    /// Queues a flush.
+    pub fn flush(&mut self, conn: ConnId) {
+        self.discard_staged();
+        self.push(Queued::Flush(conn));
+    }
+
+    /// Queues a close.
+    pub fn close(&mut self, conn: ConnId) {
+        self.discard_staged();
+        self.push(Queued::Close(conn));
+    }
+
+    /// Queues an event that lends nothing.
+    pub fn emit(&mut self, event: Event<'static>) {
+        self.discard_staged();
+        self.emit_staged(event, 0..0);
+    }
+
+    /// Makes room for `len` bytes at the arena's end, replacing what was staged.
+    pub fn stage(&mut self, len: usize) -> &mut [u8] {
+        self.discard_staged();
+        self.reclaim();
+        self.arena.resize(self.committed + len, 0);
+        &mut self.arena[self.committed..]
+    }
+
+    /// Cuts what is staged to its first `len` bytes.
+    pub fn truncate_staged(&mut self, len: usize) {
+        self.arena.truncate(self.committed + len);
+    }
+
+    /// What is staged.
+    pub fn staged(&self) -> &[u8] {
+        &self.arena[self.committed..]
+    }
+
+    /// Forgets what is staged.
+    pub fn discard_staged(&mut self) {
+        self.arena.truncate(self.committed);
+    }
+
+    /// Queues an event that lends `range` of what is staged.
+    pub fn emit_staged(&mut self, event: Event<'static>, range: Range<usize>) {
+        if event.is_droppable() && self.is_full() {
+            self.discard_staged();
+            self.dropped += 1;
+            return;
+        }
+        let staged = self.staged().len();
+        let range = range.start.min(staged)..range.end.min(staged);
+        if range.start > 0 {
+            self.arena.copy_within(self.committed + range.start..self.committed + range.end, self.committed);
+        }
+        self.truncate_staged(range.len());
+        self.push(Queued::Emit(event));
+    }
+
+    /// Takes the oldest action.
+    pub fn pop(&mut self) -> Option<Action<'_>> {
+        self.discard_staged();
+        let Entry { lent, action } = self.queue.pop_front()?;
+        let start = self.popped;
+        self.popped += lent;
+        let bytes = &self.arena[start..self.popped];
+        Some(match action {
+            Queued::Send(to) => Action::Send { to, bytes },
+            Queued::Dial(conn, to) => Action::Dial { conn, to },
+            Queued::Flush(conn) => Action::Flush { conn },
+            Queued::Close(conn) => Action::Close { conn },
+            Queued::Emit(event) => {
+                let mut event: Event<'_> = event;
+                if let Some(lent) = event.lent_mut() {
+                    *lent = bytes;
+                }
+                Action::Emit(event)
+            }
+        })
+    }
+
+    /// Queues an action with everything staged as its payload.
+    fn push(&mut self, action: Queued) {
+        let lent = self.arena.len() - self.committed;
+        self.committed = self.arena.len();
+        self.queue.push_back(Entry { lent, action });
+        self.reclaim();
+    }
+
+    /// Gives the arena's dead front back, at a cost of at most one copy per byte, and its memory after a burst.
+    fn reclaim(&mut self) {
+        if self.popped > self.committed / 2 {
+            self.arena.drain(..self.popped);
+            self.committed -= self.popped;
+            self.popped = 0;
+            if self.arena.len() <= limits::IDLE_BUFFER_BYTES {
+                self.arena.shrink_to(limits::IDLE_OUTBOX_BYTES);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::p2p::Capability;
+
+    fn addr() -> SocketAddr {
+        "127.0.0.1:1".parse().unwrap()
+    }
+
+    #[test]
+    fn actions_come_in_order_with_their_payloads() {
+        let mut out = Outbox::default();
+        assert!(out.send(addr(), b"one"));
+        out.stage(5).copy_from_slice(b"xtwox");
+        let event = Event::Message { conn: ConnId(1), capability: Capability::eth(68), id: 2, payload: &[] };
+        out.emit_staged(event, 1..4);
+        out.stage(100);
+        out.flush(ConnId(1));
+        assert_eq!(out.bytes(), 6, "what was staged and not emitted is forgotten");
+        assert!(matches!(out.pop(), Some(Action::Send { bytes: b"one", .. })));
+        assert!(matches!(out.pop(), Some(Action::Emit(Event::Message { payload: b"two", .. }))));
+        assert!(matches!(out.pop(), Some(Action::Flush { .. })));
+        assert!(out.pop().is_none());
+    }
+
+    #[test]
+    fn a_driver_that_never_drains_is_bounded() {
+        let mut out = Outbox::default();
+        let sent = (0..100_000).filter(|_| out.send(addr(), &[0; 1280])).count();
+        assert!(sent * 1280 <= limits::OUTBOX_BYTES_MARK + 1280);
+        let before = out.len();
+        out.emit(Event::NodeRemoved { id: crate::crypto::NodeId([0; 32]) });
+        assert_eq!((out.len(), out.events_dropped()), (before, 1));
+        out.flush(ConnId(1));
+        assert_eq!(out.len(), before + 1, "what a driver must know is never dropped");
+    }
+
+    #[test]
+    fn memory_is_given_back() {
+        let mut out = Outbox::default();
+        for _ in 0..1000 {
+            while out.send(addr(), &[1; 1000]) {}
+            while out.pop().is_some() {}
+        }
+        out.flush(ConnId(0));
+        assert!(out.arena.capacity() <= limits::IDLE_OUTBOX_BYTES, "{}", out.arena.capacity());
+    }
+}

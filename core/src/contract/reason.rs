@@ -1,0 +1,421 @@
+//! The words for why: why a deadline is set, a datagram was dropped, a session ended, a score changed.
+
+use core::fmt;
+
+use super::ids::ConnId;
+use super::input::IoFault;
+use crate::wire::DecodeError;
+use crate::wire::forkid::ForkMismatch;
+use crate::wire::p2p::DisconnectReason;
+
+/// What a deadline is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Reason {
+    /// Discovery has something to do.
+    Discovery(DiscoveryTimer),
+    /// The next dial is due.
+    Dial,
+    /// A connection has something to do.
+    Conn(ConnId, ConnTimer),
+    /// The chain's new range is to be announced.
+    Announce,
+}
+
+/// What discovery waits for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum DiscoveryTimer {
+    /// A call's answer.
+    Call,
+    /// A table entry's liveness check.
+    Revalidate,
+    /// A lookup's next step.
+    Lookup,
+    /// The table's refresh.
+    Refresh,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ConnTimer {
+    /// The dialled stream.
+    Connect,
+    /// Auth or ack.
+    Handshake,
+    /// The peer's Hello.
+    Hello,
+    /// The peer's Status.
+    Status,
+    /// The next ping of ours.
+    Ping,
+    /// Any sign of life.
+    Idle,
+    /// The socket to take what is queued.
+    Write,
+    /// A request's answer.
+    Request,
+    /// The last words to be flushed.
+    Closing,
+}
+
+/// Why a datagram was not acted upon.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum DropReason {
+    /// It is malformed.
+    Malformed(DecodeError),
+    /// It is too old, or claims to last too long.
+    Expired,
+    /// Its source, its subnet or everybody has sent too much.
+    RateLimited,
+    /// An answer that nobody asked for, or that does not match what was asked.
+    Unsolicited,
+    /// A question from somebody who has not proven its endpoint.
+    NoEndpointProof,
+    /// Seen before.
+    Replayed,
+    /// It claims to be from ourselves.
+    FromSelf,
+    /// Its address may not be talked to.
+    Filtered,
+    /// An outgoing one: the driver does not drain.
+    OutboxFull,
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Malformed(error) => return write!(f, "malformed: {error}"),
+            Self::Expired => "expired",
+            Self::RateLimited => "rate limited",
+            Self::Unsolicited => "unsolicited",
+            Self::NoEndpointProof => "no endpoint proof",
+            Self::Replayed => "replayed",
+            Self::FromSelf => "from ourselves",
+            Self::Filtered => "filtered address",
+            Self::OutboxFull => "outbox full",
+        })
+    }
+}
+
+/// What a peer did wrong on a stream. Ends the session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Fault {
+    /// The handshake message is not one. Deliberately tells nothing more.
+    Handshake,
+    /// A frame header whose MAC is wrong.
+    HeaderMac,
+    /// A frame whose MAC is wrong.
+    FrameMac,
+    /// A frame without a message id.
+    EmptyFrame,
+    /// A frame or message larger than allowed at this stage.
+    TooLarge,
+    /// A message that does not inflate.
+    Snappy,
+    /// A malformed message.
+    Message(DecodeError),
+    /// Anything but Hello or Disconnect at first.
+    HelloExpected,
+    /// A second Hello.
+    HelloTwice,
+    /// A base protocol that we do not speak.
+    IncompatibleVersion,
+    /// A Hello with an impossible key.
+    InvalidIdentity,
+    /// A Hello with another key than the handshake's, or a peer with another key than the one dialled.
+    UnexpectedIdentity,
+    /// We have connected to ourselves.
+    ConnectedToSelf,
+    /// No shared capability.
+    Useless,
+    /// A message id beyond what was negotiated.
+    UnknownMessage,
+    /// More pings than any client sends.
+    PingFlood,
+    /// Anything but Status at first.
+    StatusExpected,
+    /// A second Status.
+    StatusTwice,
+    /// A message that its protocol no longer has.
+    ForbiddenMessage,
+    /// A response that nobody asked for.
+    UnsolicitedResponse,
+    /// More bytes than we said we would read, or more open requests than may be.
+    Overrun,
+}
+
+impl Fault {
+    /// What the peer is told; `None` where nothing can be said in a language that it would understand.
+    pub const fn disconnect_reason(&self) -> Option<DisconnectReason> {
+        Some(match self {
+            Self::Handshake | Self::HeaderMac | Self::FrameMac => return None,
+            Self::EmptyFrame | Self::TooLarge | Self::Snappy | Self::Message(_) | Self::HelloExpected => {
+                DisconnectReason::ProtocolBreach
+            }
+            Self::HelloTwice | Self::UnknownMessage | Self::PingFlood | Self::Overrun => {
+                DisconnectReason::ProtocolBreach
+            }
+            Self::IncompatibleVersion => DisconnectReason::IncompatibleVersion,
+            Self::InvalidIdentity => DisconnectReason::InvalidIdentity,
+            Self::UnexpectedIdentity => DisconnectReason::UnexpectedIdentity,
+            Self::ConnectedToSelf => DisconnectReason::ConnectedToSelf,
+            Self::Useless => DisconnectReason::UselessPeer,
+            Self::StatusExpected | Self::StatusTwice | Self::ForbiddenMessage | Self::UnsolicitedResponse => {
+                DisconnectReason::SubprotocolError
+            }
+        })
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handshake => "invalid handshake message",
+            Self::HeaderMac => "wrong MAC of a frame header",
+            Self::FrameMac => "wrong MAC of a frame",
+            Self::EmptyFrame => "frame without a message id",
+            Self::TooLarge => "message too large",
+            Self::Snappy => "message that does not inflate",
+            Self::Message(error) => return write!(f, "malformed message: {error}"),
+            Self::HelloExpected => "first message was not Hello",
+            Self::HelloTwice => "second Hello",
+            Self::IncompatibleVersion => "incompatible base protocol",
+            Self::InvalidIdentity => "impossible identity",
+            Self::UnexpectedIdentity => "another identity than expected",
+            Self::ConnectedToSelf => "connected to ourselves",
+            Self::Useless => "no shared capability",
+            Self::UnknownMessage => "unknown message",
+            Self::PingFlood => "too many pings",
+            Self::StatusExpected => "first eth message was not Status",
+            Self::StatusTwice => "second Status",
+            Self::ForbiddenMessage => "message that the protocol no longer has",
+            Self::UnsolicitedResponse => "unsolicited response",
+            Self::Overrun => "more than may be open at once",
+        })
+    }
+}
+
+/// Why a peer's Status was not accepted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum StatusRefusal {
+    /// Another eth version than was negotiated.
+    Version(u32),
+    /// Another network.
+    Network(u64),
+    /// Another genesis block.
+    Genesis,
+    /// Incompatible forks.
+    Fork(ForkMismatch),
+    /// A block range that is upside down.
+    Range,
+}
+
+impl fmt::Display for StatusRefusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Version(theirs) => write!(f, "Status of eth/{theirs} in another version's session"),
+            Self::Network(theirs) => write!(f, "foreign network {theirs}"),
+            Self::Genesis => f.write_str("foreign genesis block"),
+            Self::Fork(mismatch) => write!(f, "fork id: {mismatch}"),
+            Self::Range => f.write_str("impossible block range"),
+        }
+    }
+}
+
+/// Why we do not want a connection, whatever the peer does.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Refusal {
+    /// All slots of its direction are taken.
+    TooManyPeers,
+    /// Too many connections are not established yet.
+    TooManyPending,
+    /// Too many connections from that subnet.
+    TooManyFromSubnet,
+    /// That address was accepted a moment ago.
+    Throttled,
+    /// There is a session with that peer, or one that takes precedence is being made.
+    AlreadyConnected,
+    /// The peer or its address is banned.
+    Banned,
+    /// The address may not be talked to.
+    Filtered,
+    /// It is us.
+    ToSelf,
+    /// It was dialled a moment ago.
+    RecentlyDialled,
+    /// The node is shutting down.
+    ShuttingDown,
+}
+
+impl Refusal {
+    /// What the peer is told.
+    pub const fn disconnect_reason(&self) -> DisconnectReason {
+        match self {
+            Self::AlreadyConnected => DisconnectReason::AlreadyConnected,
+            Self::ToSelf => DisconnectReason::ConnectedToSelf,
+            Self::ShuttingDown => DisconnectReason::ClientQuitting,
+            Self::Banned | Self::Filtered => DisconnectReason::UselessPeer,
+            Self::TooManyPeers | Self::TooManyPending | Self::TooManyFromSubnet => DisconnectReason::TooManyPeers,
+            Self::Throttled | Self::RecentlyDialled => DisconnectReason::TooManyPeers,
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooManyPeers => "too many peers",
+            Self::TooManyPending => "too many pending connections",
+            Self::TooManyFromSubnet => "too many connections from that subnet",
+            Self::Throttled => "connected a moment ago",
+            Self::AlreadyConnected => "already connected",
+            Self::Banned => "banned",
+            Self::Filtered => "address not permitted",
+            Self::ToSelf => "that is ourselves",
+            Self::RecentlyDialled => "dialled a moment ago",
+            Self::ShuttingDown => "shutting down",
+        })
+    }
+}
+
+/// How far a connection had come.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Stage {
+    /// Waiting for the dialled stream.
+    Dial,
+    /// Auth and ack.
+    Handshake,
+    /// Waiting for the peer's Hello.
+    Hello,
+    /// Waiting for the peer's Status.
+    Status,
+    /// In session.
+    Established,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Dial => "dial",
+            Self::Handshake => "handshake",
+            Self::Hello => "hello",
+            Self::Status => "status",
+            Self::Established => "established",
+        })
+    }
+}
+
+/// Who brought an end about.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Side {
+    /// We did.
+    Us,
+    /// They did.
+    Them,
+    /// The stream failed.
+    Network,
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct End {
+    /// Who ended it.
+    pub by: Side,
+    /// How far it had come.
+    pub stage: Stage,
+    /// Why.
+    pub why: EndReason,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum EndReason {
+    /// They said so, or the embedder did.
+    Disconnect(DisconnectReason),
+    /// The peer broke the protocol.
+    Fault(Fault),
+    /// The peer's Status was not accepted.
+    Status(StatusRefusal),
+    /// We do not want it.
+    Refused(Refusal),
+    /// Nothing came in time.
+    Timeout(ConnTimer),
+    /// The stream failed.
+    Io(IoFault),
+    /// They closed the stream without a word.
+    Eof,
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnect(reason) => write!(f, "disconnect: {reason}"),
+            Self::Fault(fault) => write!(f, "{fault}"),
+            Self::Status(refusal) => write!(f, "{refusal}"),
+            Self::Refused(refusal) => write!(f, "{refusal}"),
+            Self::Timeout(timer) => write!(
+                f,
+                "{} timeout",
+                match timer {
+                    ConnTimer::Connect => "connect",
+                    ConnTimer::Handshake => "handshake",
+                    ConnTimer::Hello => "hello",
+                    ConnTimer::Status => "status",
+                    ConnTimer::Ping => "ping",
+                    ConnTimer::Idle => "read",
+                    ConnTimer::Write => "write",
+                    ConnTimer::Request => "request",
+                    ConnTimer::Closing => "closing",
+                }
+            ),
+            Self::Io(fault) => write!(f, "{fault}"),
+            Self::Eof => f.write_str("closed without a word"),
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let by = match self.by {
+            Side::Us => "by us",
+            Side::Them => "by them",
+            Side::Network => "by the network",
+        };
+        write!(f, "ended {by} at {}: {}", self.stage, self.why)
+    }
+}
+
+/// Why a peer's score changed.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum ScoreReason {
+    /// It broke the protocol.
+    Fault(Fault),
+    /// Its Status cannot be accepted.
+    Status(StatusRefusal),
+    /// It could not be reached, or did not complete a handshake.
+    Unreachable,
+    /// A request was not answered in time.
+    RequestTimeout,
+    /// It went silent.
+    Silent,
+    /// A request was answered.
+    Served,
+    /// It stayed connected.
+    Uptime,
+    /// The embedder said so.
+    Embedder,
+}
+
+impl fmt::Display for ScoreReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fault(fault) => return write!(f, "{fault}"),
+            Self::Status(refusal) => return write!(f, "{refusal}"),
+            Self::Unreachable => "unreachable",
+            Self::RequestTimeout => "request timed out",
+            Self::Silent => "went silent",
+            Self::Served => "served a request",
+            Self::Uptime => "stayed connected",
+            Self::Embedder => "told by the embedder",
+        })
+    }
+}

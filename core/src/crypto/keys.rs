@@ -1,0 +1,229 @@
+//! Keys, ids and signatures as plain types that cannot hold an illegal value.
+//!
+//! A [`PublicKey`] is a point on the curve, a [`SecretKey`] a scalar in range. Secrets are zeroised and have no `Debug`.
+
+use core::cmp::Ordering;
+use core::fmt;
+use core::str::FromStr;
+
+use zeroize::Zeroizing;
+
+use super::{Crypto, keccak256};
+use crate::rng::Rng;
+
+/// A 32-byte hash.
+pub type Digest = [u8; 32];
+
+/// The order of secp256k1's group, big-endian.
+const GROUP_ORDER: [u8; 32] = [
+    0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xfe, 0xba, 0xae, 0xdc,
+    0xe6, 0xaf, 0x48, 0xa0, 0x3b, 0xbf, 0xd2, 0x5e, 0x8c, 0xd0, 0x36, 0x41, 0x41,
+];
+
+/// Bytes that are not a key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InvalidKey;
+
+impl fmt::Display for InvalidKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not a secp256k1 key")
+    }
+}
+
+impl core::error::Error for InvalidKey {}
+
+/// A secp256k1 secret key: a scalar in `1..n`.
+#[derive(Clone)]
+pub struct SecretKey(Zeroizing<[u8; 32]>);
+
+impl SecretKey {
+    /// The key with these big-endian bytes.
+    ///
+    /// # Errors
+    /// If the scalar is zero or not below the group's order.
+    pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, InvalidKey> {
+        let bytes = Zeroizing::new(bytes);
+        // Only rejected values take a data-dependent time; they are no secret.
+        if *bytes == [0; 32] || *bytes >= GROUP_ORDER {
+            return Err(InvalidKey);
+        }
+        Ok(Self(bytes))
+    }
+
+    /// A fresh key from `rng`.
+    pub fn generate(rng: &mut Rng) -> Self {
+        loop {
+            if let Ok(key) = Self::from_bytes(rng.bytes()) {
+                return key;
+            }
+        }
+    }
+
+    /// The secret scalar, big-endian.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+/// A secp256k1 public key as devp2p writes it: the 64 bytes `x | y` of a point on the curve.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PublicKey([u8; 64]);
+
+impl PublicKey {
+    /// Checks that `xy` is a point on the curve.
+    ///
+    /// # Errors
+    /// If a coordinate is out of range or the point is not on the curve.
+    pub fn from_xy(crypto: &(impl Crypto + ?Sized), xy: &[u8; 64]) -> Result<Self, InvalidKey> {
+        crypto.public_key_from_xy(xy).ok_or(InvalidKey)
+    }
+
+    /// For implementations of [`Crypto`], which have made the check.
+    pub const fn from_xy_checked(xy: [u8; 64]) -> Self {
+        Self(xy)
+    }
+
+    /// `x | y`.
+    pub const fn as_bytes(&self) -> &[u8; 64] {
+        &self.0
+    }
+
+    /// The 33-byte compressed form, as in node records.
+    pub fn compressed(&self) -> [u8; 33] {
+        let mut out = [0; 33];
+        out[0] = 2 + (self.0[63] & 1);
+        out[1..].copy_from_slice(&self.0[..32]);
+        out
+    }
+
+    /// The node id of this key: `keccak256(x | y)`.
+    pub fn node_id(&self) -> NodeId {
+        NodeId(keccak256(&self.0))
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", const_hex::encode(&self.0[..4]))
+    }
+}
+
+impl fmt::Display for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&const_hex::encode(self.0))
+    }
+}
+
+/// Where a node stands in the discovery's key space, and the name of a peer: `keccak256` of its public key.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NodeId(pub [u8; 32]);
+
+impl NodeId {
+    /// The logarithmic distance: the number of bits below the highest differing one, plus one. 0 only for equal ids, 256
+    /// at most (discv4, "Kademlia table": bucket `i` holds distances of `i + 1`).
+    pub fn log_distance(&self, other: &Self) -> u16 {
+        for (i, (a, b)) in self.0.iter().zip(&other.0).enumerate() {
+            let differing = a ^ b;
+            if differing != 0 {
+                return (256 - i as u32 * 8 - differing.leading_zeros()) as u16;
+            }
+        }
+        0
+    }
+
+    /// Orders `a` and `b` by their XOR distance to `self`, nearest first.
+    pub fn cmp_distance(&self, a: &Self, b: &Self) -> Ordering {
+        for ((t, a), b) in self.0.iter().zip(&a.0).zip(&b.0) {
+            match (t ^ a).cmp(&(t ^ b)) {
+                Ordering::Equal => {}
+                unequal => return unequal,
+            }
+        }
+        Ordering::Equal
+    }
+}
+
+/// The first four bytes, as logs write it.
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}…", const_hex::encode(&self.0[..4]))
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&const_hex::encode(self.0))
+    }
+}
+
+/// 64 hexadecimal digits, with or without `0x`.
+impl FromStr for NodeId {
+    type Err = const_hex::FromHexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const_hex::decode_to_array(text).map(Self)
+    }
+}
+
+/// An ECDSA signature `r | s`, as in node records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Signature(pub [u8; 64]);
+
+/// An ECDSA signature `r | s | v` with `v` in 0..=3, from which the signer can be recovered. Not yet verified.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RecoverableSignature(pub [u8; 65]);
+
+impl RecoverableSignature {
+    /// The signature without its recovery id.
+    pub fn without_recovery_id(&self) -> Signature {
+        let mut out = [0; 64];
+        out.copy_from_slice(&self.0[..64]);
+        Signature(out)
+    }
+}
+
+/// The result of a key agreement: the x coordinate, 32 bytes.
+#[derive(Clone)]
+pub struct SharedSecret(Zeroizing<[u8; 32]>);
+
+impl SharedSecret {
+    /// For implementations of [`Crypto`].
+    pub fn new(x: [u8; 32]) -> Self {
+        Self(Zeroizing::new(x))
+    }
+
+    /// The secret bytes.
+    pub fn expose(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances() {
+        let zero = NodeId([0; 32]);
+        let with = |i: usize, b: u8| {
+            let mut id = [0; 32];
+            id[i] = b;
+            NodeId(id)
+        };
+        assert_eq!(zero.log_distance(&zero), 0);
+        assert_eq!(zero.log_distance(&with(31, 1)), 1);
+        assert_eq!(zero.log_distance(&with(31, 0x80)), 8);
+        assert_eq!(zero.log_distance(&with(0, 0x80)), 256);
+        assert_eq!(zero.cmp_distance(&with(31, 1), &with(31, 2)), Ordering::Less);
+        assert_eq!(with(31, 3).cmp_distance(&with(31, 1), &with(31, 2)), Ordering::Greater);
+    }
+
+    #[test]
+    fn secret_keys_are_in_range() {
+        assert!(SecretKey::from_bytes([0; 32]).is_err());
+        assert!(SecretKey::from_bytes(GROUP_ORDER).is_err());
+        let mut below = GROUP_ORDER;
+        below[31] -= 1;
+        assert!(SecretKey::from_bytes(below).is_ok());
+    }
+}

@@ -1,0 +1,109 @@
+//! The real implementation of [`Crypto`]: libsecp256k1 with a context of its own, RustCrypto's Keccak.
+
+use secp256k1::ecdsa::{RecoverableSignature as EcdsaRecoverable, RecoveryId, Signature as Ecdsa};
+use secp256k1::{All, Message};
+
+use super::mac::Keccak;
+use super::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey, SharedSecret, Signature, keccak256};
+
+/// libsecp256k1 behind [`Crypto`]. One value serves any number of nodes; making it costs about a millisecond.
+pub struct Secp256k1 {
+    context: secp256k1::Secp256k1<All>,
+}
+
+impl Default for Secp256k1 {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Secp256k1 {
+    /// A new context. It is never re-randomised: that would need entropy at every use and halve the speed.
+    pub fn new() -> Self {
+        Self { context: secp256k1::Secp256k1::new() }
+    }
+}
+
+/// The library's form of a secret key. It is `Copy` there, so it must not outlive the operation that needs it.
+fn scalar(secret: &SecretKey) -> secp256k1::SecretKey {
+    secp256k1::SecretKey::from_byte_array(*secret.expose()).expect("a SecretKey is in range")
+}
+
+/// The library's form of a public key; `None` if `xy` is not a point on the curve, or has a coordinate out of range.
+fn point(xy: &[u8; 64]) -> Option<secp256k1::PublicKey> {
+    let mut uncompressed = [4; 65];
+    uncompressed[1..].copy_from_slice(xy);
+    secp256k1::PublicKey::from_byte_array_uncompressed(uncompressed).ok()
+}
+
+fn public_key(point: &secp256k1::PublicKey) -> PublicKey {
+    let mut xy = [0; 64];
+    xy.copy_from_slice(&point.serialize_uncompressed()[1..]);
+    PublicKey::from_xy_checked(xy)
+}
+
+impl Crypto for Secp256k1 {
+    fn public_key(&self, secret: &SecretKey) -> PublicKey {
+        let mut scalar = scalar(secret);
+        let key = public_key(&scalar.public_key(&self.context));
+        scalar.non_secure_erase();
+        key
+    }
+
+    fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
+        let mut scalar = scalar(secret);
+        let signature = self.context.sign_ecdsa_recoverable(Message::from_digest(*digest), &scalar);
+        scalar.non_secure_erase();
+        let (recovery_id, compact) = signature.serialize_compact();
+        let mut out = [0; 65];
+        out[..64].copy_from_slice(&compact);
+        out[64] = i32::from(recovery_id) as u8;
+        RecoverableSignature(out)
+    }
+
+    fn verify(&self, key: &PublicKey, digest: &Digest, signature: &Signature) -> bool {
+        let (Some(point), Ok(signature)) = (point(key.as_bytes()), Ecdsa::from_compact(&signature.0)) else {
+            return false;
+        };
+        // libsecp256k1 refuses a high `s` by itself.
+        self.context.verify_ecdsa(Message::from_digest(*digest), &signature, &point).is_ok()
+    }
+
+    fn recover(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<PublicKey> {
+        let recovery_id = RecoveryId::try_from(i32::from(signature.0[64])).ok()?;
+        let signature = EcdsaRecoverable::from_compact(&signature.0[..64], recovery_id).ok()?;
+        let point = self.context.recover_ecdsa(Message::from_digest(*digest), &signature).ok()?;
+        Some(public_key(&point))
+    }
+
+    fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
+        point(xy).map(|_| PublicKey::from_xy_checked(*xy))
+    }
+
+    fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
+        Some(public_key(&secp256k1::PublicKey::from_byte_array_compressed(*compressed).ok()?))
+    }
+
+    fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {
+        let point = point(key.as_bytes()).expect("a PublicKey is on the curve");
+        let mut scalar = scalar(secret);
+        let mut shared = secp256k1::ecdh::shared_secret_point(&point, &scalar);
+        scalar.non_secure_erase();
+        let mut x = [0; 32];
+        x.copy_from_slice(&shared[..32]);
+        zeroize::Zeroize::zeroize(&mut shared);
+        SharedSecret::new(x)
+    }
+
+    fn datagram_hash(&self, bytes: &[u8]) -> Digest {
+        keccak256(bytes)
+    }
+
+    fn mac_update(&self, mac: &mut Keccak, bytes: &[u8]) {
+        mac.update(bytes);
+    }
+
+    fn mac_digest(&self, mac: &Keccak) -> Digest {
+        mac.digest()
+    }
+}

@@ -1,0 +1,126 @@
+//! Every bound of the crate, with the reason for its value. Limits count bytes, not only items.
+
+use crate::time::Duration;
+
+// Outbox and buffers
+
+/// Payload bytes in the outbox above which datagrams are dropped and connections want no reading: many turns' worth for
+/// a driver that drains, little enough for a thousand nodes in one process.
+pub const OUTBOX_BYTES_MARK: usize = 1 << 20;
+/// Actions in the outbox with the same effect.
+pub const OUTBOX_ACTIONS_MARK: usize = 8192;
+/// Payload bytes in the outbox beyond which a connection that is fed all the same ends with `Overrun`: the mark and one
+/// message of the largest size.
+pub const OUTBOX_BYTES_MAX: usize = OUTBOX_BYTES_MARK + MESSAGE_BYTES_MAX;
+/// Memory that an empty outbox keeps.
+pub const IDLE_OUTBOX_BYTES: usize = 16 << 10;
+/// Memory that an empty stream buffer keeps: an idle session stays below 8 KiB with two of them.
+pub const IDLE_BUFFER_BYTES: usize = 2048;
+/// Bytes that may wait for one peer's socket before messages to it are refused (attack F12).
+pub const OUTBOUND_BYTES_MAX: usize = 2 << 20;
+
+// Streams
+
+/// Size of an auth or ack body: geth and reth refuse more (attack C6).
+pub const HANDSHAKE_BYTES_MAX: usize = 2048;
+/// The first message of a peer, Hello or Disconnect: geth refuses more.
+pub const HELLO_BYTES_MAX: usize = 2048;
+/// A message, compressed or not: what a frame's 24-bit size can say.
+pub const MESSAGE_BYTES_MAX: usize = (1 << 24) - 1;
+/// A message of eth or snap: geth's and reth's limit.
+pub const ETH_MESSAGE_BYTES_MAX: usize = 10 << 20;
+/// A message of the base protocol after Hello: none needs more.
+pub const BASE_MESSAGE_BYTES_MAX: usize = 2048;
+/// Capabilities in a Hello: any client offers fewer than twenty.
+pub const CAPABILITIES_MAX: usize = 128;
+/// Client name kept from a Hello, in characters.
+pub const CLIENT_NAME_CHARS_MAX: usize = 128;
+/// Dialled stream to become connected.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Auth and ack, counted from the connected stream and not from the last byte (attack C7).
+pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Hello, counted from the end of the handshake.
+pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
+/// Status, counted from Hello.
+pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
+/// Between our pings, as geth.
+pub const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// Without a byte from the peer, as geth: two pings go unanswered.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// With bytes queued and the socket taking none, as geth.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
+/// For the last words: the specification's two seconds.
+pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
+/// Pings in a burst, refilled one a second, before the peer is disconnected (attack F10).
+pub const PING_BURST: u32 = 8;
+
+// eth
+
+/// Requests of ours open with one peer.
+pub const REQUESTS_OUT_MAX: usize = 64;
+/// Requests of a peer that the embedder has not answered; beyond it the connection wants no reading.
+pub const REQUESTS_IN_MAX: usize = 16;
+/// A request's answer.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+// discv4
+
+/// Entries of a bucket (Kademlia's k).
+pub const BUCKET_SIZE: usize = 16;
+/// Buckets: distances up to 240 share the first, as in geth; nearer ones would stay empty.
+pub const BUCKETS: usize = 17;
+/// Candidates that wait for a bucket's place.
+pub const REPLACEMENTS: usize = 10;
+/// Entries of one subnet in a bucket (attack D11).
+pub const SUBNET_PER_BUCKET: usize = 2;
+/// Entries of one subnet in the table.
+pub const SUBNET_PER_TABLE: usize = 10;
+/// Requests of a lookup in flight (Kademlia's alpha).
+pub const LOOKUP_PARALLEL: usize = 3;
+/// Lookups at once.
+pub const LOOKUPS_MAX: usize = 8;
+/// A request's answer, as geth.
+pub const CALL_TIMEOUT: Duration = Duration::from_millis(500);
+/// Calls in flight (attack D15: each ends exactly once).
+pub const CALLS_MAX: usize = 128;
+/// Validity of what we send, as geth.
+pub const EXPIRATION: Duration = Duration::from_secs(20);
+/// Expirations beyond this in the future are refused (attack D13): an hour's skew is somebody's broken clock, a year a lie.
+pub const EXPIRATION_FUTURE_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Age at which an endpoint proof lapses: the specification says 12 hours, clients keep 24.
+pub const BOND_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Endpoint proofs kept, least recently used first to go: the table, its replacements and as many passers-by.
+pub const BONDS_MAX: usize = 1024;
+/// Failed FindNodes in a row after which a node leaves the table.
+pub const FIND_FAILURES_MAX: u8 = 5;
+/// Datagrams a second that one subnet may have us check signatures of, and their burst (attack D6).
+pub const SUBNET_DATAGRAMS_PER_SECOND: u32 = 20;
+/// See [`SUBNET_DATAGRAMS_PER_SECOND`].
+pub const SUBNET_DATAGRAMS_BURST: u32 = 60;
+/// Unsolicited datagrams a second that all together may have us check signatures of: a tenth of what one core recovers.
+pub const DATAGRAMS_PER_SECOND: u32 = 2000;
+/// Sources that a limiter tells apart; fixed memory (attack D7).
+pub const LIMITER_SLOTS: usize = 1024;
+
+// Peers
+
+/// Connections being dialled or not yet established, as geth: in each direction.
+pub const PENDING_MAX: usize = 50;
+/// Pending inbound connections of one subnet.
+pub const PENDING_PER_SUBNET: usize = 4;
+/// Between two accepted connections of one global address, as geth.
+pub const INBOUND_THROTTLE: Duration = Duration::from_secs(30);
+/// Between two dials of one node, as geth.
+pub const REDIAL_INTERVAL: Duration = Duration::from_secs(35);
+/// Longest pause between dials of a node that keeps failing.
+pub const REDIAL_INTERVAL_MAX: Duration = Duration::from_secs(3600);
+/// Peers whose score is remembered.
+pub const LEDGERS_MAX: usize = 4096;
+/// Last changes of a score that can be read.
+pub const LEDGER_ENTRIES: usize = 16;
+/// Bans kept (attack P5).
+pub const BANS_MAX: usize = 4096;
+/// Nodes in the dial history.
+pub const DIAL_HISTORY_MAX: usize = 4096;
+/// Static and trusted peers.
+pub const STATIC_PEERS_MAX: usize = 1024;

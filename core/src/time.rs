@@ -1,0 +1,185 @@
+//! Time as the machines see it: instants and wall time come from the driver, deadlines are kept here.
+//!
+//! Nothing in this crate reads a clock. All logic runs on [`Instant`]; [`UnixTime`] is only what the wire needs
+//! (discv4 expirations, record sequence numbers) and is derived from one anchor, the [`WallClock`].
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use core::fmt;
+use core::ops::Add;
+pub use core::time::Duration;
+
+/// Microseconds since the driver's own start; monotonic.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The driver's start.
+    pub const ZERO: Self = Self(0);
+
+    /// The instant `micros` microseconds after the driver's start.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the driver's start.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Saturates at the end of time (some 584,000 years after the start).
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, rhs: Duration) -> Self {
+        let micros = u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_add(micros))
+    }
+}
+
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:06}s", self.0 / 1_000_000, self.0 % 1_000_000)
+    }
+}
+
+/// Seconds since 1970-01-01 UTC, as discv4 expirations are written.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct UnixTime(u64);
+
+impl UnixTime {
+    /// The given number of seconds since 1970.
+    pub const fn from_secs(secs: u64) -> Self {
+        Self(secs)
+    }
+
+    /// Seconds since 1970.
+    pub const fn as_secs(self) -> u64 {
+        self.0
+    }
+
+    /// `self` moved by whole seconds, saturating.
+    pub const fn plus_secs(self, secs: u64) -> Self {
+        Self(self.0.saturating_add(secs))
+    }
+}
+
+/// Maps instants to wall time by one anchor, which only `Input::WallClock` moves.
+#[derive(Clone, Copy, Debug)]
+pub struct WallClock {
+    anchor: Instant,
+    unix: UnixTime,
+}
+
+impl WallClock {
+    /// A clock that showed `unix` at `anchor`.
+    pub const fn new(anchor: Instant, unix: UnixTime) -> Self {
+        Self { anchor, unix }
+    }
+
+    /// The wall time at `now`.
+    pub const fn at(&self, now: Instant) -> UnixTime {
+        self.unix.plus_secs(now.since(self.anchor).as_secs())
+    }
+}
+
+/// At most one deadline per key, ordered by time and then by key.
+///
+/// Keys are small `Copy` enums; equal instants fire in key order, so the order never depends on insertion.
+#[derive(Clone, Debug)]
+pub struct Deadlines<K> {
+    by_key: BTreeMap<K, Instant>,
+    by_time: BTreeSet<(Instant, K)>,
+}
+
+impl<K: Ord + Copy> Default for Deadlines<K> {
+    fn default() -> Self {
+        Self { by_key: BTreeMap::new(), by_time: BTreeSet::new() }
+    }
+}
+
+impl<K: Ord + Copy> Deadlines<K> {
+    /// Sets, moves or (with `None`) clears the deadline of `key`.
+    pub fn set(&mut self, key: K, at: impl Into<Option<Instant>>) {
+        let at = at.into();
+        let old = match at {
+            Some(at) => self.by_key.insert(key, at),
+            None => self.by_key.remove(&key),
+        };
+        if old == at {
+            return;
+        }
+        if let Some(old) = old {
+            self.by_time.remove(&(old, key));
+        }
+        if let Some(at) = at {
+            self.by_time.insert((at, key));
+        }
+    }
+
+    /// The deadline of `key`, if it has one.
+    pub fn get(&self, key: K) -> Option<Instant> {
+        self.by_key.get(&key).copied()
+    }
+
+    /// The earliest deadline.
+    pub fn next(&self) -> Option<(Instant, K)> {
+        self.by_time.first().copied()
+    }
+
+    /// Removes and returns the earliest deadline if it is not later than `now`.
+    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, K)> {
+        let (at, key) = self.next().filter(|(at, _)| *at <= now)?;
+        self.set(key, None);
+        Some((at, key))
+    }
+
+    /// Number of deadlines set.
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    /// Whether no deadline is set.
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_fire_in_time_then_key_order() {
+        let mut deadlines = Deadlines::default();
+        let at = Instant::from_micros;
+        deadlines.set(2u8, at(10));
+        deadlines.set(1, at(10));
+        deadlines.set(0, at(20));
+        deadlines.set(0, at(5));
+        deadlines.set(3, at(1));
+        deadlines.set(3, None);
+        assert_eq!(deadlines.pop_due(at(4)), None);
+        let fired: alloc::vec::Vec<_> = core::iter::from_fn(|| deadlines.pop_due(at(10))).collect();
+        assert_eq!(fired, [(at(5), 0), (at(10), 1), (at(10), 2)]);
+        assert!(deadlines.is_empty());
+    }
+
+    #[test]
+    fn wall_time_follows_the_anchor() {
+        let clock = WallClock::new(Instant::from_micros(5_000_000), UnixTime::from_secs(100));
+        assert_eq!(clock.at(Instant::from_micros(7_999_999)).as_secs(), 102);
+        assert_eq!(clock.at(Instant::ZERO).as_secs(), 100, "time before the anchor stands still");
+    }
+
+    #[test]
+    fn instants_saturate() {
+        assert_eq!(Instant::from_micros(u64::MAX) + Duration::MAX, Instant::from_micros(u64::MAX));
+        assert_eq!(Instant::ZERO.since(Instant::from_micros(1)), Duration::ZERO);
+    }
+}

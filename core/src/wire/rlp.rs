@@ -1,0 +1,248 @@
+//! RLP, strictly: the one layer between the crate `rlp` and everything that decodes.
+//!
+//! [`list`] and friends check a whole value once, without recursion and without allocation: every length and every
+//! one-byte string in its shortest form, nothing beyond its parent, depth and number of items within [`Bounds`]. What
+//! they return is a cursor whose typed reads demand canonical integers and exact lengths. Fields left unread are the
+//! EIP-8 tail; a caller that forbids one says so with [`List::end`].
+
+use ::rlp::PayloadInfo;
+pub use ::rlp::RlpStream;
+
+use super::DecodeError;
+
+/// Deepest nesting that [`Bounds`] can allow: an attacker pays one byte a level, the checker a slot of its stack.
+pub const DEPTH_MAX: usize = 16;
+
+/// How large a value's structure may be. Bytes are bounded by whoever received them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// Lists within lists, the outermost counting as one; at most [`DEPTH_MAX`].
+    pub depth_max: usize,
+    /// Strings and lists in all.
+    pub items_max: usize,
+}
+
+impl Bounds {
+    /// Enough for every discovery and handshake message.
+    pub const SMALL: Self = Self { depth_max: 8, items_max: 512 };
+
+    /// Enough for the largest message of a sub-protocol (eth and snap messages of 10 MiB).
+    pub const MESSAGE: Self = Self { depth_max: DEPTH_MAX, items_max: 1 << 20 };
+}
+
+/// One item's place in its input.
+#[derive(Clone, Copy)]
+struct Header {
+    is_list: bool,
+    header_bytes: usize,
+    payload_bytes: usize,
+}
+
+impl Header {
+    /// Reads the item at the start of `input`: its length is canonical and lies within `input`.
+    fn read(input: &[u8]) -> Result<Self, DecodeError> {
+        use ::rlp::DecoderError;
+        let first = *input.first().ok_or(DecodeError::Truncated)?;
+        let info = PayloadInfo::from(input).map_err(|error| match error {
+            DecoderError::RlpIsTooShort => DecodeError::Truncated,
+            DecoderError::RlpIsTooBig => DecodeError::TooLarge,
+            _ => DecodeError::NonCanonical,
+        })?;
+        let end = info.header_len.checked_add(info.value_len).ok_or(DecodeError::TooLarge)?;
+        if end > input.len() {
+            return Err(DecodeError::Truncated);
+        }
+        if first == 0x81 && input[1] < 0x80 {
+            return Err(DecodeError::NonCanonical);
+        }
+        Ok(Self { is_list: first >= 0xc0, header_bytes: info.header_len, payload_bytes: info.value_len })
+    }
+
+    fn end(&self) -> usize {
+        self.header_bytes + self.payload_bytes
+    }
+}
+
+/// Checks the item at the start of `input` and everything within it.
+///
+/// Returns the number of bytes it takes; what follows is the caller's.
+///
+/// # Errors
+/// If it is malformed or exceeds `bounds`.
+pub fn check(input: &[u8], bounds: Bounds) -> Result<usize, DecodeError> {
+    // The ends of the lists that are open; `depth` of them.
+    let mut ends = [0usize; DEPTH_MAX];
+    let mut depth = 0;
+    let mut items = 0;
+    let mut at = 0;
+    let mut end = input.len();
+    loop {
+        items += 1;
+        if items > bounds.items_max {
+            return Err(DecodeError::TooManyItems);
+        }
+        let header = Header::read(&input[at..end])?;
+        if header.is_list {
+            if depth >= bounds.depth_max.min(DEPTH_MAX) {
+                return Err(DecodeError::TooDeep);
+            }
+            end = at + header.end();
+            ends[depth] = end;
+            depth += 1;
+            at += header.header_bytes;
+        } else {
+            at += header.end();
+        }
+        while depth > 0 && at == ends[depth - 1] {
+            depth -= 1;
+            end = if depth > 0 { ends[depth - 1] } else { input.len() };
+        }
+        if depth == 0 {
+            return Ok(at);
+        }
+    }
+}
+
+/// Checks `input` as exactly one list.
+///
+/// # Errors
+/// If it is malformed, not a list, exceeds `bounds`, or is followed by anything.
+pub fn list(input: &[u8], bounds: Bounds) -> Result<List<'_>, DecodeError> {
+    match list_prefix(input, bounds)? {
+        (list, []) => Ok(list),
+        _ => Err(DecodeError::TrailingBytes),
+    }
+}
+
+/// Checks a list at the start of `input`; returns it and what follows it (EIP-8 lets packets be padded).
+///
+/// # Errors
+/// If it is malformed, not a list, or exceeds `bounds`.
+pub fn list_prefix(input: &[u8], bounds: Bounds) -> Result<(List<'_>, &[u8]), DecodeError> {
+    let end = check(input, bounds)?;
+    let header = Header::read(input)?;
+    if !header.is_list {
+        return Err(DecodeError::ExpectedList);
+    }
+    Ok((List { rest: &input[header.header_bytes..end] }, &input[end..]))
+}
+
+/// The items of a checked list, read in order.
+#[derive(Clone, Copy, Debug)]
+pub struct List<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> List<'a> {
+    /// Whether all items have been read.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    /// Number of items not read yet; walks over them.
+    pub fn count(&self) -> usize {
+        let mut rest = *self;
+        let mut count = 0;
+        while rest.raw().is_ok() {
+            count += 1;
+        }
+        count
+    }
+
+    /// Refuses items that have not been read.
+    ///
+    /// # Errors
+    /// [`DecodeError::TooManyItems`] if there are any.
+    pub fn end(&self) -> Result<(), DecodeError> {
+        if self.is_empty() { Ok(()) } else { Err(DecodeError::TooManyItems) }
+    }
+
+    /// The next item's whole encoding, header included.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn raw(&mut self) -> Result<&'a [u8], DecodeError> {
+        let (_, raw, _) = self.item()?;
+        Ok(raw)
+    }
+
+    /// The next item, a list.
+    ///
+    /// # Errors
+    /// If there is none or it is a string.
+    pub fn list(&mut self) -> Result<List<'a>, DecodeError> {
+        match self.item()? {
+            (true, _, payload) => Ok(List { rest: payload }),
+            (false, ..) => Err(DecodeError::ExpectedList),
+        }
+    }
+
+    /// The next item, a string of any length.
+    ///
+    /// # Errors
+    /// If there is none or it is a list.
+    pub fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
+        match self.item()? {
+            (false, _, payload) => Ok(payload),
+            (true, ..) => Err(DecodeError::ExpectedString),
+        }
+    }
+
+    /// The next item, a string of exactly `N` bytes.
+    ///
+    /// # Errors
+    /// If there is none, it is a list, or of another length.
+    pub fn fixed<const N: usize>(&mut self) -> Result<&'a [u8; N], DecodeError> {
+        self.bytes()?.try_into().map_err(|_| DecodeError::WrongLength)
+    }
+
+    /// The next item, the big-endian bytes of a canonical integer of at most `bytes_max` bytes.
+    ///
+    /// # Errors
+    /// If there is none, it is a list, has a leading zero, or is longer.
+    pub fn uint_bytes(&mut self, bytes_max: usize) -> Result<&'a [u8], DecodeError> {
+        let bytes = self.bytes()?;
+        if bytes.first() == Some(&0) {
+            return Err(DecodeError::LeadingZero);
+        }
+        if bytes.len() > bytes_max {
+            return Err(DecodeError::IntegerOverflow);
+        }
+        Ok(bytes)
+    }
+
+    /// The next item, a canonical 64-bit integer.
+    ///
+    /// # Errors
+    /// As [`List::uint_bytes`].
+    pub fn u64(&mut self) -> Result<u64, DecodeError> {
+        Ok(self.uint_bytes(8)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
+    }
+
+    /// The next item, a canonical 16-bit integer.
+    ///
+    /// # Errors
+    /// As [`List::uint_bytes`].
+    pub fn u16(&mut self) -> Result<u16, DecodeError> {
+        u16::try_from(self.u64()?).map_err(|_| DecodeError::IntegerOverflow)
+    }
+
+    /// The next item as [`List::u64`], or `None` if the list has ended (fields that EIP-868 added).
+    ///
+    /// # Errors
+    /// As [`List::u64`] if there is an item.
+    pub fn u64_or_end(&mut self) -> Result<Option<u64>, DecodeError> {
+        if self.is_empty() { Ok(None) } else { self.u64().map(Some) }
+    }
+
+    /// The next item: whether it is a list, its whole encoding, its payload.
+    fn item(&mut self) -> Result<(bool, &'a [u8], &'a [u8]), DecodeError> {
+        if self.rest.is_empty() {
+            return Err(DecodeError::MissingField);
+        }
+        let header = Header::read(self.rest)?;
+        let (raw, rest) = self.rest.split_at(header.end());
+        self.rest = rest;
+        Ok((header.is_list, raw, &raw[header.header_bytes..]))
+    }
+}
