@@ -7,6 +7,8 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
+use zeroize::Zeroizing;
+
 use super::frames::Frames;
 use crate::contract::cx::Cx;
 use crate::contract::outbound::Outbound;
@@ -199,9 +201,10 @@ impl Accepted {
     }
 }
 
-/// What the initiator's ephemeral key signs: the static agreement XOR the nonce.
-fn signed_digest(agreement: &SharedSecret, nonce: &[u8; 32]) -> Digest {
-    let mut digest = *agreement.expose();
+/// What the initiator's ephemeral key signs: the static agreement XOR the nonce. Whoever knows the nonce has the
+/// agreement from it.
+fn signed_digest(agreement: &SharedSecret, nonce: &[u8; 32]) -> Zeroizing<Digest> {
+    let mut digest = Zeroizing::new(*agreement.expose());
     for (byte, other) in digest.iter_mut().zip(nonce) {
         *byte ^= other;
     }
