@@ -144,6 +144,11 @@ impl<'a> List<'a> {
         self.rest.is_empty()
     }
 
+    /// The encoding of all items not read yet.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
     /// Number of items not read yet; walks over them.
     pub fn count(&self) -> usize {
         let mut rest = *self;
