@@ -253,7 +253,7 @@ fn split_port(authority: &str) -> Result<(Host, &str), EnodeError> {
     let host = match host.parse::<Ipv4Addr>() {
         Ok(ip) => Host::Ip(ip.into()),
         Err(_) if host.is_empty() => return Err(EnodeError::HostMissing),
-        Err(_) if host.contains(':') => return Err(EnodeError::HostBrackets),
+        Err(_) if host.parse::<Ipv6Addr>().is_ok() => return Err(EnodeError::HostBrackets),
         Err(_) if is_name(host) => Host::Name(host.into()),
         Err(_) => return Err(EnodeError::Host),
     };

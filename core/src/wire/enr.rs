@@ -69,7 +69,7 @@ impl Record {
             }
         }
 
-        if !id.is_some_and(|mut id| id.raw() == Ok(ID_V4)) {
+        if id.is_none_or(|mut id| id.raw() != Ok(ID_V4)) {
             return Err(DecodeError::UnknownScheme);
         }
         let key = key.ok_or(DecodeError::MissingField)?.fixed::<33>()?;
