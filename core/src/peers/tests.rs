@@ -104,12 +104,12 @@ impl Bench {
 /// Long random runs never break a bound, and the counts are what a naive model says (C9, P2).
 #[test]
 fn model() {
-    let config = PeersConfig { max_peers: 12, max_pending: 6, ..PeersConfig::default() };
+    let config = PeersConfig { max_peers: 6, max_pending: 6, ..PeersConfig::default() };
     let mut bench = Bench::new(config);
     let mut dice = Seed::new([3; 32]).fork("model");
     // 0 pending, 1 admitted, 2 established, 3 leaving.
     let mut model: BTreeMap<ConnId, (Direction, u8)> = BTreeMap::new();
-    let address = |n: u64| if n.is_multiple_of(8) { IpAddr::from([127, 0, 0, 1]) } else { ip(n % 5 * 256 + n) };
+    let address = |n: u64| if n.is_multiple_of(8) { IpAddr::from([127, 0, 0, 1]) } else { ip(n % 12 * 256 + n) };
     let reasons = [
         EndReason::Disconnect(DisconnectReason::TooManyPeers),
         EndReason::Fault(Fault::PingFlood),
@@ -127,8 +127,8 @@ fn model() {
     for step in 0..200_000u32 {
         bench.now = bench.now + Duration::from_micros(dice.below(20_000_000));
         let any = model.keys().nth(dice.below(model.len() as u64) as usize).copied();
-        match dice.below(10) {
-            0 | 1 => {
+        match dice.below(12) {
+            0 | 1 | 10 | 11 => {
                 if let Ok(conn) = bench.incoming(address(dice.below(40))) {
                     model.insert(conn, (Direction::Inbound, 0));
                 }
@@ -147,7 +147,7 @@ fn model() {
             }
             4..=6 => {
                 let Some(conn) = any.filter(|conn| model[conn].1 == 0) else { continue };
-                let who = bench.peers.slots().get(conn).unwrap().id().unwrap_or(id(dice.below(40)));
+                let who = bench.peers.slots().get(conn).unwrap().id().unwrap_or(id(dice.below(200)));
                 let was_banned = bench.peers.is_banned(bench.now, &who);
                 match bench.peers.identified(bench.now, conn, who) {
                     Admission::Refused(_) => continue,
@@ -179,7 +179,7 @@ fn model() {
                 }
             }
             _ => {
-                let Some(conn) = any else { continue };
+                let Some(conn) = any.filter(|conn| model[conn].1 != 2 || dice.below(8) == 0) else { continue };
                 let stage = if model[&conn].1 == 2 { Stage::Established } else { Stage::Handshake };
                 let why = reasons[dice.below(8) as usize];
                 let ended = bench.peers.ended(bench.now, &mut bench.rng, conn, &end(Side::Us, stage, why)).unwrap();
@@ -199,7 +199,7 @@ fn model() {
     }
     assert_eq!(bench.peers.counts(), Counts::default());
     bench.now = bench.now + secs(86_400);
-    for n in 0..8 {
+    for n in 0..config.max_inbound() as u64 {
         let (_, admission) = bench.join(10 + n, ip(n * 256));
         assert_eq!(admission, Some(Admission::Welcome), "peer {n}");
     }
@@ -428,6 +428,18 @@ fn an_old_session_outlives_any_newcomer() {
         assert_eq!(admission, Some(Admission::Refused(Refusal::AlreadyConnected)));
         assert_eq!(bench.peers.peers(bench.now).next().unwrap().slot.conn, conn.unwrap());
     }
+    // Lower than ourselves, the peer's dial would win if it were simultaneous with ours.
+    for (age, verdict) in [
+        (SIMULTANEOUS_WINDOW, Admission::Refused(Refusal::AlreadyConnected)),
+        (Duration::from_secs(29), Admission::Replaces(ConnId(1))),
+    ] {
+        let mut bench = Bench::new(PeersConfig::default());
+        let (conn, _) = bench.dial_next([contact(1, ip(1))]).unwrap();
+        assert_eq!(bench.peers.identified(bench.now, conn, id(1)), Admission::Welcome);
+        bench.peers.established(bench.now, conn);
+        bench.now = bench.now + age;
+        assert_eq!(bench.join(1, ip(1)).1, Some(verdict), "after {age:?}");
+    }
     let mut bench = Bench::new(PeersConfig::default());
     let conn = bench.incoming(ip(1)).unwrap();
     assert_eq!(bench.peers.identified(bench.now, conn, LOCAL), Admission::Refused(Refusal::ToSelf));
@@ -462,6 +474,28 @@ fn a_dead_table_is_worked_through() {
     }
     assert!(growth[9] >= 1000, "after ten minutes {}", growth[9]);
     assert!(*growth.last().unwrap() >= 1950, "{growth:?}");
+}
+
+/// P8, P12: half of the dials go to nodes never tried, though a crowd of known ones is offered, and no one is preferred.
+#[test]
+fn half_of_the_dials_go_to_nodes_never_tried() {
+    let mut bench = Bench::new(PeersConfig::default());
+    for n in 0..100 {
+        let (conn, _) = bench.dial_next([contact(n, ip(n * 256))]).unwrap();
+        bench.end(conn, &BYE);
+    }
+    let mut tried: BTreeSet<_> = (0..100).map(id).collect();
+    let (mut fresh, mut chosen) = (0, BTreeSet::new());
+    for round in 0..400 {
+        bench.now = bench.now + secs(90);
+        let new = contact(1000 + round, ip((1000 + round) * 256));
+        let (conn, dialled) = bench.dial_next((0..100).map(|n| contact(n, ip(n * 256))).chain([new])).unwrap();
+        bench.end(conn, &BYE);
+        fresh += u32::from(tried.insert(dialled.id));
+        chosen.insert(dialled.id);
+    }
+    assert!((160..240).contains(&fresh), "{fresh} of 400");
+    assert!(chosen.len() as u32 - fresh > 70, "the known ones are sampled");
 }
 
 /// Static peers are dialled for ever, at least once in each longest pause, whatever becomes of the dials.
