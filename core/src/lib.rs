@@ -17,4 +17,5 @@ pub mod wire;
 
 pub mod contract;
 
+pub mod peers;
 pub mod rlpx;
