@@ -16,3 +16,6 @@ pub mod crypto;
 pub mod wire;
 
 pub mod contract;
+
+// Machines.
+pub mod eth;

@@ -142,11 +142,11 @@ impl Status {
                 rlp.begin_list(6).append(&self.version).append(&self.network_id);
                 let significant = total.iter().position(|digit| *digit != 0).unwrap_or(total.len());
                 rlp.append(&&total[significant..]).append(&&head[..]).append(&&self.genesis[..]);
-                append_fork_id(&self.fork_id, &mut rlp);
+                self.fork_id.append(&mut rlp);
             }
             ChainState::Range(range) => {
                 rlp.begin_list(7).append(&self.version).append(&self.network_id).append(&&self.genesis[..]);
-                append_fork_id(&self.fork_id, &mut rlp);
+                self.fork_id.append(&mut rlp);
                 range.append(&mut rlp);
             }
         }
@@ -168,26 +168,15 @@ impl Status {
             total[32 - digits.len()..].copy_from_slice(digits);
             chain = ChainState::Difficulty { total, head: *fields.fixed()? };
             genesis = *fields.fixed()?;
-            fork_id = decode_fork_id(&mut fields)?;
+            fork_id = ForkId::decode(&mut fields)?;
         } else {
             genesis = *fields.fixed()?;
-            fork_id = decode_fork_id(&mut fields)?;
+            fork_id = ForkId::decode(&mut fields)?;
             chain = ChainState::Range(BlockRange::read(&mut fields)?);
         }
         fields.end()?;
         Ok(Self { version: claimed, network_id, genesis, fork_id, chain })
     }
-}
-
-fn append_fork_id(fork_id: &ForkId, rlp: &mut RlpStream) {
-    rlp.begin_list(2).append(&&fork_id.hash[..]).append(&fork_id.next);
-}
-
-fn decode_fork_id(fields: &mut List<'_>) -> Result<ForkId, DecodeError> {
-    let mut fork_id = fields.list()?;
-    let decoded = ForkId { hash: *fork_id.fixed()?, next: fork_id.u64()? };
-    fork_id.end()?;
-    Ok(decoded)
 }
 
 impl BlockRange {

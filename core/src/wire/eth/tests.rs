@@ -84,7 +84,7 @@ fn statuses_that_are_none() {
     let difficulty = |total: &[u8]| {
         let mut rlp = RlpStream::new_list(6);
         rlp.append(&68u32).append(&1u64).append(&total).append(&&[3u8; 32][..]).append(&&[4u8; 32][..]);
-        append_fork_id(&fork_id, &mut rlp);
+        fork_id.append(&mut rlp);
         Status::decode(68, &rlp.out())
     };
     assert!(difficulty(&[0xff; 32]).is_ok());
