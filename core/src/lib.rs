@@ -19,3 +19,4 @@ pub mod contract;
 
 // Machines.
 pub mod eth;
+pub mod rlpx;

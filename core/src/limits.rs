@@ -25,6 +25,13 @@ pub const OUTBOUND_BYTES_MAX: usize = 2 << 20;
 pub const HANDSHAKE_BYTES_MAX: usize = 2048;
 /// The first message of a peer, Hello or Disconnect: geth refuses more.
 pub const HELLO_BYTES_MAX: usize = 2048;
+/// Random bytes after an auth or ack, at least: EIP-8 demands 100, so that plain and padded messages can be told apart.
+pub const HANDSHAKE_PADDING_MIN: usize = 100;
+/// Random bytes after an auth or ack, at most: EIP-8's 300.
+pub const HANDSHAKE_PADDING_MAX: usize = 300;
+/// Memory that a frame's buffer may hold beyond twice what the frame has brought (attack F1): enough that a stream of
+/// messages of a usual size is received without asking the allocator again.
+pub const FRAME_BUFFER_SLACK_BYTES: usize = 64 << 10;
 /// A message, compressed or not: what a frame's 24-bit size can say.
 pub const MESSAGE_BYTES_MAX: usize = (1 << 24) - 1;
 /// A message of eth or snap: geth's and reth's limit.
