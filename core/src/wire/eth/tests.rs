@@ -170,7 +170,9 @@ fn envelope_vectors() {
 
 #[test]
 fn envelopes_that_are_none() {
-    for hex in ["", "80", "c0", "c1c0", "c20001", "c2c101", "ca89ffffffffffffffffff", "c18105", "c105c0", "c3820005", "f800"] {
+    for hex in
+        ["", "80", "c0", "c1c0", "c20001", "c2c101", "ca89ffffffffffffffffff", "c18105", "c105c0", "c3820005", "f800"]
+    {
         assert!(request_id(&const_hex::decode(hex).unwrap()).is_err(), "{hex}");
     }
     assert_eq!(request_id(&[0xc2, 0x80, 0xc0]).unwrap().0, 0, "an id of zero is legal");

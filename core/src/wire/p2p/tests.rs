@@ -44,7 +44,8 @@ fn hello_vectors() {
             bytes(&row["payload"])
         };
         let hello = Hello::decode(&payload).unwrap();
-        let names: Vec<&str> = row["capabilities"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
+        let names: Vec<&str> =
+            row["capabilities"].as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect();
         let expected = Hello {
             version: row["version"].as_u64().unwrap(),
             client: row["client"].as_str().unwrap().into(),
@@ -97,7 +98,10 @@ fn impossible_capabilities_are_left_out() {
 #[test]
 fn client_names_are_printable_and_short() {
     let read = |client: &[u8]| printable(client);
-    assert_eq!(read("Geth/v1.16.8-stable/linux-amd64/go1.25 (ü)".as_bytes()), "Geth/v1.16.8-stable/linux-amd64/go1.25 (ü)");
+    assert_eq!(
+        read("Geth/v1.16.8-stable/linux-amd64/go1.25 (ü)".as_bytes()),
+        "Geth/v1.16.8-stable/linux-amd64/go1.25 (ü)"
+    );
     assert_eq!(read(b"a\x1b[2J\nb\r\0\x7f"), "a\\u{1b}[2J\\nb\\r\\0\\u{7f}");
     assert_eq!(read("\u{9b}31m\u{202e}\u{2028}\u{200b}".as_bytes()), "\\u{9b}31m\\u{202e}\\u{2028}\\u{200b}");
     assert_eq!(read(b"\xff\xfe").chars().count(), 2, "what is not UTF-8 is replaced");
@@ -132,7 +136,9 @@ fn disconnects_in_odd_encodings() {
         assert_eq!(decode(hex), too_many, "{hex}");
     }
     assert_eq!(decode("c281ff"), DisconnectReason::Other(0xff));
-    for hex in ["", "c0", "c1c0", "820100", "c3820100", "c204", "c10404", "b8", "81", "c181", "f800", "88ffffffffffffffff"] {
+    for hex in
+        ["", "c0", "c1c0", "820100", "c3820100", "c204", "c10404", "b8", "81", "c181", "f800", "88ffffffffffffffff"]
+    {
         assert_eq!(decode(hex), DisconnectReason::Unreadable, "{hex}");
     }
     assert_eq!(DisconnectReason::decode(&[0xff; 2048]), DisconnectReason::Unreadable);
@@ -149,7 +155,13 @@ fn no_readable_disconnect_is_also_a_compressed_one() {
     // Every payload of up to three bytes: reading it as it stands never hides what it would inflate to.
     for n in 0..1u32 << 24 {
         let payload = n.to_be_bytes();
-        let payload = if n < 1 << 8 { &payload[3..] } else if n < 1 << 16 { &payload[2..] } else { &payload[1..] };
+        let payload = if n < 1 << 8 {
+            &payload[3..]
+        } else if n < 1 << 16 {
+            &payload[2..]
+        } else {
+            &payload[1..]
+        };
         let mut out = [0; 64];
         let inflated = super::super::snappy::inflated_len(payload, out.len())
             .and_then(|len| super::super::snappy::inflate(payload, &mut out[..len]).map(|()| &out[..len]));
@@ -190,7 +202,11 @@ fn offsets() {
     assert_eq!(share(&["snap/1", "eth/69", "eth/68"], &["eth/68", "eth/69", "snap/1"]), ["eth/69@0x10", "snap/1@0x22"]);
     assert_eq!(share(&["eth/71", "snap/1"], &["eth/71", "snap/1"]), ["eth/71@0x10", "snap/1@0x24"]);
     assert_eq!(share(&["eth/72", "snap/2"], &["eth/72", "snap/2"]), ["eth/72@0x10", "snap/2@0x26"]);
-    assert_eq!(share(&["eth/68", "eth/69"], &["eth/68", "eth/70", "eth/68"]), ["eth/68@0x10"], "doubled ones count once");
+    assert_eq!(
+        share(&["eth/68", "eth/69"], &["eth/68", "eth/70", "eth/68"]),
+        ["eth/68@0x10"],
+        "doubled ones count once"
+    );
     assert_eq!(share(&["eth/69"], &["eth/68", "ETH/69", "les/4"]), [""; 0], "names are case sensitive");
     assert_eq!(share(&["foo/1"], &["foo/1"]), [""; 0], "what has no length cannot be placed");
 
