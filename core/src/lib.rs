@@ -17,5 +17,7 @@ pub mod wire;
 
 pub mod contract;
 
+// Machines.
+pub mod eth;
 pub mod peers;
 pub mod rlpx;

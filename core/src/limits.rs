@@ -74,6 +74,10 @@ pub const PING_BURST: u32 = 8;
 pub const REQUESTS_OUT_MAX: usize = 64;
 /// Requests of a peer that the embedder has not answered; beyond it the connection wants no reading.
 pub const REQUESTS_IN_MAX: usize = 16;
+/// Requests that were not answered in time and whose answers are no fault when they come: as many as can be open.
+pub const LATE_REQUESTS_MAX: usize = REQUESTS_OUT_MAX;
+/// Blocks between two BlockRangeUpdates of ours (`eth.md`; also geth's).
+pub const RANGE_UPDATE_BLOCKS: u64 = 32;
 /// A request's answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
