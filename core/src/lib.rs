@@ -16,3 +16,5 @@ pub mod crypto;
 pub mod wire;
 
 pub mod contract;
+
+pub mod discv4;
