@@ -22,3 +22,5 @@ pub mod discv4;
 pub mod eth;
 pub mod peers;
 pub mod rlpx;
+
+pub mod node;

@@ -72,8 +72,11 @@ pub const PING_BURST: u32 = 8;
 
 /// Requests of ours open with one peer.
 pub const REQUESTS_OUT_MAX: usize = 64;
-/// Requests of a peer that the embedder has not answered; beyond it the connection wants no reading.
-pub const REQUESTS_IN_MAX: usize = 16;
+/// Requests of a peer that the embedder has not answered, from which on the connection wants no reading.
+pub const REQUESTS_IN_MARK: usize = 16;
+/// Such requests after which the peer is disconnected: what was read at once may hold more than the mark, but no honest
+/// peer asks a thousand things before it has one answer.
+pub const REQUESTS_IN_MAX: usize = 1024;
 /// Requests that were not answered in time and whose answers are no fault when they come: as many as can be open.
 pub const LATE_REQUESTS_MAX: usize = REQUESTS_OUT_MAX;
 /// Blocks between two BlockRangeUpdates of ours (`eth.md`; also geth's).
