@@ -204,7 +204,6 @@ impl Calls {
     }
 
     /// Ends all calls, in the order of their opening.
-    #[must_use]
     pub fn end_all(&mut self) -> impl Iterator<Item = Call> + use<> {
         self.deadlines = Deadlines::default();
         core::mem::take(&mut self.calls).into_values()

@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(admitted(0), limits::SUBNET_DATAGRAMS_BURST as usize);
         assert_eq!(admitted(0), 0);
         assert_eq!(admitted(1_000_000), limits::SUBNET_DATAGRAMS_PER_SECOND as usize);
-        assert_eq!(admitted(3600_000_000), limits::SUBNET_DATAGRAMS_BURST as usize);
+        assert_eq!(admitted(3_600_000_000), limits::SUBNET_DATAGRAMS_BURST as usize);
     }
 
     #[test]

@@ -148,7 +148,7 @@ impl Net {
                         "{sent} bytes to {to}, from which {received} came"
                     );
                     let when = self.now.as_micros().to_be_bytes();
-                    self.trace = keccak256(&[&self.trace[..], &when, &bytes[..]].concat());
+                    self.trace = keccak256(&[&self.trace[..], &when, bytes].concat());
                     self.sent += 1;
                     self.wire.insert((self.now + self.delay, self.sent), (peer.addr, to, bytes.to_vec()));
                 }
