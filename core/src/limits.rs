@@ -196,7 +196,7 @@ pub const INBOUND_SOURCES_MAX: usize = 4096;
 /// handshake and a Hello may take: 15 + 5 + 5 s.
 pub const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(30);
 /// Between two looks for somebody to dial while slots are free, as reth.
-pub const DIAL_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+pub const DIAL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// Candidates that one look considers: a full discovery table.
 pub const DIAL_CANDIDATES_MAX: usize = 512;
 /// Pause of a static or trusted peer instead of a ban, as reth.
