@@ -16,3 +16,6 @@ pub mod crypto;
 pub mod wire;
 
 pub mod contract;
+
+pub mod peers;
+pub mod rlpx;
