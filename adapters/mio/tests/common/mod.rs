@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use peerless::contract::{CallFailure, Command, CommandId, ConnId, End, Event};
 use peerless::crypto::{Crypto, NodeId, Secp256k1, SecretKey};
+use peerless::eth::Chain;
 use peerless::node::{Config, Node};
 use peerless::wire::enode::Contact;
+use peerless::wire::forkid::{Head, Network};
 use peerless_mio::{Driver, Listen, Sockets};
 
 /// How long anything on loopback may take before the test has failed.
@@ -123,6 +125,8 @@ fn note(event: Event<'_>) -> Option<Told> {
     })
 }
 
-fn chain() -> peerless::eth::Chain {
-    peerless::eth::Chain
+fn chain() -> Chain {
+    let mainnet = Network::public("mainnet").unwrap();
+    let genesis = Head { hash: *mainnet.schedule.genesis(), ..Head::default() };
+    Chain::new(mainnet, genesis, 0, [0; 32])
 }
