@@ -32,6 +32,11 @@ const HEAD_BYTES: usize = FRAME_HEADER_BYTES + MAC_BYTES;
 /// Bytes that a frame adds to its body at most: header, two MACs, padding.
 pub const OVERHEAD_BYTES_MAX: usize = HEAD_BYTES + MAC_BYTES + 15;
 
+/// Size of a frame on the wire.
+pub const fn frame_bytes(body_bytes: usize) -> usize {
+    HEAD_BYTES + padded_bytes(body_bytes) + MAC_BYTES
+}
+
 /// A body larger than a frame's 24-bit size can say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooLarge;
