@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use peerless::contract::{Command, Event, PeerKind};
+use peerless::contract::{Command, Event, PeerKind, Stage};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::eth::{Chain, Policy};
 use peerless::node::{Config, Node};
@@ -40,7 +40,7 @@ fn demonstrate() -> Result<()> {
         while !over {
             first.turn(None, |event| {
                 print("first ", &event);
-                over |= matches!(event, Event::Ended { .. });
+                over |= matches!(event, Event::Ended { end, .. } if end.stage == Stage::Established);
             })?;
         }
         std::io::Result::Ok(())

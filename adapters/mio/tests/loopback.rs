@@ -114,14 +114,39 @@ fn a_stream_that_ends_without_a_word_is_an_end() {
     assert_eq!((&stream).read(&mut [0; 1]).unwrap(), 0, "closed here too");
 }
 
-/// Counts what was written, and how many calls it took.
-struct Writes(Arc<AtomicU64>);
+/// Counts the inputs that concern the loop.
+#[derive(Clone, Default)]
+struct Counts(Arc<[AtomicU64; 4]>);
 
-impl Tap for Writes {
+const DATAGRAMS: usize = 0;
+const STREAM_BYTES: usize = 1;
+const WRITES: usize = 2;
+const WALL_CLOCKS: usize = 3;
+
+impl Counts {
+    /// Begins to count what passes a peer's driver.
+    fn of(peer: &mut Peer) -> Self {
+        let counts = Self::default();
+        peer.driver.set_tap(Box::new(counts.clone()));
+        counts
+    }
+
+    /// What was counted since the last call.
+    fn take(&self, what: usize) -> u64 {
+        self.0[what].swap(0, Ordering::Relaxed)
+    }
+}
+
+impl Tap for Counts {
     fn input(&mut self, _: NodeInstant, input: &Input<'_>) {
-        if let Input::Wrote { .. } = input {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
+        let (what, n) = match input {
+            Input::Datagram { .. } => (DATAGRAMS, 1),
+            Input::Bytes { bytes, .. } => (STREAM_BYTES, bytes.len() as u64),
+            Input::Wrote { .. } => (WRITES, 1),
+            Input::WallClock { .. } => (WALL_CLOCKS, 1),
+            _ => return,
+        };
+        self.0[what].fetch_add(n, Ordering::Relaxed);
     }
 }
 
@@ -129,8 +154,7 @@ impl Tap for Writes {
 fn large_messages_arrive_whole_at_a_slow_reader() {
     let (mut a, mut b) = (Peer::new("127.0.0.1", 1, |_| ()), Peer::new("127.0.0.1", 2, |_| ()));
     let (conn, _) = connect(&mut a, &mut b);
-    let writes = Arc::new(AtomicU64::new(0));
-    b.driver.set_tap(Box::new(Writes(writes.clone())));
+    let (reads, writes) = (Counts::of(&mut a), Counts::of(&mut b));
     let command = a.command(Command::Request { conn, id: GET_BLOCK_BODIES, body: &[0xc0] });
     until([&mut a, &mut b], "a request", |[_, b]| b.requests() == 1);
     let Some(Told::Request { conn, request_id, .. }) = b.told.pop() else { panic!("no request") };
@@ -148,11 +172,14 @@ fn large_messages_arrive_whole_at_a_slow_reader() {
     let deadline = Instant::now() + PATIENCE;
     while a.responses().next().is_none() {
         assert!(Instant::now() < deadline, "no response");
+        reads.take(STREAM_BYTES);
         a.turn(Duration::ZERO);
+        let read = reads.take(STREAM_BYTES);
+        assert!(read <= 64 << 10, "{read} bytes of one stream in one turn");
         (0..10).for_each(|_| b.turn(Duration::ZERO));
     }
     assert!(a.told.contains(&Told::Response { command, body }));
-    assert!(writes.load(Ordering::Relaxed) > 2, "partial writes were the point");
+    assert!(writes.take(WRITES) > 2, "partial writes were the point");
 }
 
 #[test]
@@ -217,22 +244,10 @@ fn answer(peer: &mut Peer) {
     }
 }
 
-/// Counts the datagrams that reached the node.
-struct Datagrams(Arc<AtomicU64>);
-
-impl Tap for Datagrams {
-    fn input(&mut self, _: NodeInstant, input: &Input<'_>) {
-        if let Input::Datagram { .. } = input {
-            self.0.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-}
-
 #[test]
 fn a_flood_starves_neither_timers_nor_streams() {
     let mut a = Peer::new("127.0.0.1", 1, |_| ());
-    let seen = Arc::new(AtomicU64::new(0));
-    a.driver.set_tap(Box::new(Datagrams(seen.clone())));
+    let counts = Counts::of(&mut a);
     let flood = UdpSocket::bind("127.0.0.1:0").unwrap();
     let target = a.contact.udp_addr();
     let dead = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -245,9 +260,8 @@ fn a_flood_starves_neither_timers_nor_streams() {
     while !a.told.contains(&failed) {
         // More than a turn reads, before every turn: the socket is never empty.
         (0..100).for_each(|_| drop(flood.send_to(&[7; 40], target)));
-        let before = seen.load(Ordering::Relaxed);
         a.turn(Duration::from_millis(100));
-        let read = seen.load(Ordering::Relaxed) - before;
+        let read = counts.take(DATAGRAMS);
         assert!((1..=64).contains(&read), "{read} datagrams in one turn");
         assert!(start.elapsed() < PATIENCE / 2, "half a second's timer was starved");
         turns += 1;
@@ -291,4 +305,14 @@ fn names_of_closed_streams_mean_nothing() {
     assert!(a.driver.command(Command::Disconnect { conn: gone, reason: DisconnectReason::Requested }).is_err());
     assert!(a.driver.node().outbound(gone).is_empty() && !a.driver.node().wants_read(gone));
     a.turn(Duration::ZERO);
+}
+
+#[test]
+fn the_node_is_told_the_wall_time_once() {
+    let mut a = Peer::new("127.0.0.1", 1, |_| ());
+    let counts = Counts::of(&mut a);
+    a.turn(Duration::ZERO);
+    assert_eq!(counts.take(WALL_CLOCKS), 1);
+    (0..10).for_each(|_| a.turn(Duration::from_millis(1)));
+    assert_eq!(counts.take(WALL_CLOCKS), 0, "it has not stepped");
 }
