@@ -19,6 +19,13 @@ pub const IDLE_BUFFER_BYTES: usize = 2048;
 /// Bytes that may wait for one peer's socket before messages to it are refused (attack F12).
 pub const OUTBOUND_BYTES_MAX: usize = 2 << 20;
 
+// Text and records
+
+/// A node record's encoding (EIP-778).
+pub const RECORD_BYTES_MAX: usize = 300;
+/// A host name in an enode URL: what DNS can carry (RFC 1035).
+pub const HOST_NAME_BYTES_MAX: usize = 253;
+
 // Streams
 
 /// Size of an auth or ack body: geth and reth refuse more (attack C6).

@@ -8,7 +8,7 @@ use core::str::FromStr;
 
 use zeroize::Zeroizing;
 
-use super::{Crypto, keccak256};
+use super::{Crypto, keccak256, secp};
 use crate::rng::Rng;
 
 /// A 32-byte hash.
@@ -76,6 +76,23 @@ impl PublicKey {
     /// If a coordinate is out of range or the point is not on the curve.
     pub fn from_xy(crypto: &(impl Crypto + ?Sized), xy: &[u8; 64]) -> Result<Self, InvalidKey> {
         crypto.public_key_from_xy(xy).ok_or(InvalidKey)
+    }
+
+    /// Checks that `xy` is a point on secp256k1 itself: for keys from text and configuration, where no [`Crypto`] is at
+    /// hand. Costs no context.
+    ///
+    /// # Errors
+    /// If a coordinate is out of range or the point is not on the curve.
+    pub fn from_xy_secp256k1(xy: &[u8; 64]) -> Result<Self, InvalidKey> {
+        secp::from_xy(xy).ok_or(InvalidKey)
+    }
+
+    /// As [`PublicKey::from_xy_secp256k1`], from the 33-byte compressed form.
+    ///
+    /// # Errors
+    /// If the bytes are not a compressed point on the curve.
+    pub fn from_compressed_secp256k1(compressed: &[u8; 33]) -> Result<Self, InvalidKey> {
+        secp::from_compressed(compressed).ok_or(InvalidKey)
     }
 
     /// For implementations of [`Crypto`], which have made the check.
@@ -216,6 +233,22 @@ mod tests {
         assert_eq!(zero.log_distance(&with(0, 0x80)), 256);
         assert_eq!(zero.cmp_distance(&with(31, 1), &with(31, 2)), Ordering::Less);
         assert_eq!(with(31, 3).cmp_distance(&with(31, 1), &with(31, 2)), Ordering::Greater);
+    }
+
+    #[test]
+    fn public_keys_are_on_the_curve() {
+        let crypto = super::super::Secp256k1::new();
+        let key = crypto.public_key(&SecretKey::from_bytes([7; 32]).unwrap());
+        assert_eq!(PublicKey::from_xy_secp256k1(key.as_bytes()), Ok(key));
+        assert_eq!(PublicKey::from_compressed_secp256k1(&key.compressed()), Ok(key));
+        let mut off = *key.as_bytes();
+        off[63] ^= 1;
+        assert_eq!(PublicKey::from_xy_secp256k1(&off), Err(InvalidKey));
+        let mut wrong_tag = key.compressed();
+        wrong_tag[0] = 4;
+        assert_eq!(PublicKey::from_compressed_secp256k1(&wrong_tag), Err(InvalidKey));
+        assert_eq!(PublicKey::from_xy_secp256k1(&[0; 64]), Err(InvalidKey));
+        assert_eq!(PublicKey::from_xy_secp256k1(&[0xff; 64]), Err(InvalidKey));
     }
 
     #[test]

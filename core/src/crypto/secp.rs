@@ -42,6 +42,16 @@ fn public_key(point: &secp256k1::PublicKey) -> PublicKey {
     PublicKey::from_xy_checked(xy)
 }
 
+/// `xy` as a key, if it is a point on the curve; needs no context.
+pub(super) fn from_xy(xy: &[u8; 64]) -> Option<PublicKey> {
+    point(xy).map(|_| PublicKey::from_xy_checked(*xy))
+}
+
+/// A compressed point as a key, if it is one; needs no context.
+pub(super) fn from_compressed(compressed: &[u8; 33]) -> Option<PublicKey> {
+    Some(public_key(&secp256k1::PublicKey::from_byte_array_compressed(*compressed).ok()?))
+}
+
 impl Crypto for Secp256k1 {
     fn public_key(&self, secret: &SecretKey) -> PublicKey {
         let mut scalar = scalar(secret);
@@ -77,11 +87,11 @@ impl Crypto for Secp256k1 {
     }
 
     fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
-        point(xy).map(|_| PublicKey::from_xy_checked(*xy))
+        from_xy(xy)
     }
 
     fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
-        Some(public_key(&secp256k1::PublicKey::from_byte_array_compressed(*compressed).ok()?))
+        from_compressed(compressed)
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {

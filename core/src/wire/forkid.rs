@@ -1,9 +1,24 @@
 //! Fork identifiers (EIP-2124, EIP-6122): computing ours, judging theirs, and the public networks' schedules.
+//!
+//! A [`ForkSchedule`] says when a network's rules change, blocks first and timestamps after them; everything else is
+//! derived from it. Nothing here knows a peer: a verdict is about two fork ids and a head.
 
 use alloc::vec::Vec;
 use core::fmt;
 
+use super::DecodeError;
+use super::rlp::{List, RlpStream};
 use crate::crypto::Digest;
+
+mod networks;
+#[cfg(test)]
+mod tests;
+
+pub use networks::{Network, PUBLIC_NETWORKS};
+
+/// Announced forks above this are timestamps whatever the local schedule is at: geth's rule, the time of mainnet's first
+/// block. No block number will get there.
+const TIMESTAMP_THRESHOLD: u64 = 1_438_269_973;
 
 /// `[hash, next]`: what a node has passed and what it expects (EIP-2124, "Specification").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -12,6 +27,32 @@ pub struct ForkId {
     pub hash: [u8; 4],
     /// Block number or timestamp of the next fork; 0 if none is known.
     pub next: u64,
+}
+
+impl ForkId {
+    /// Appends `[hash, next]` to `stream`: the hash is a string of four bytes, leading zeros included.
+    pub fn append(&self, stream: &mut RlpStream) {
+        stream.begin_list(2).append(&self.hash.as_slice()).append(&self.next);
+    }
+
+    /// Reads the next item of `list` as `[hash, next]`. As in geth, nothing may follow the two.
+    ///
+    /// # Errors
+    /// If there is no item, or it is not such a list.
+    pub fn decode(list: &mut List<'_>) -> Result<Self, DecodeError> {
+        let mut fields = list.list()?;
+        let fork_id = Self { hash: *fields.fixed()?, next: fields.u64()? };
+        fields.end()?;
+        Ok(fork_id)
+    }
+}
+
+/// As `07c9462e`, or `f0afd0e3/1681338455` with a next fork.
+impl fmt::Display for ForkId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", u32::from_be_bytes(self.hash))?;
+        if self.next != 0 { write!(f, "/{}", self.next) } else { Ok(()) }
+    }
 }
 
 /// A chain's head, as the embedder knows it.
@@ -23,6 +64,32 @@ pub struct Head {
     pub time: u64,
     /// Block hash.
     pub hash: Digest,
+}
+
+/// When a fork takes effect.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Fork {
+    /// From this block number on.
+    Block(u64),
+    /// From the first block with this timestamp or a later one, in UNIX seconds (EIP-6122).
+    Time(u64),
+}
+
+impl Fork {
+    /// The number that the fork hash covers and that fork ids announce.
+    pub const fn at(self) -> u64 {
+        match self {
+            Self::Block(at) | Self::Time(at) => at,
+        }
+    }
+
+    /// Whether the fork has taken effect at `head`.
+    pub const fn passed(self, head: &Head) -> bool {
+        match self {
+            Self::Block(at) => head.number >= at,
+            Self::Time(at) => head.time >= at,
+        }
+    }
 }
 
 /// When a network's rules change.
@@ -53,12 +120,19 @@ impl fmt::Display for ForkMismatch {
     }
 }
 
+impl core::error::Error for ForkMismatch {}
+
 impl ForkSchedule {
     /// A schedule from raw fork blocks and times in any order: zero blocks, repeated forks and times up to the genesis
     /// block's own are not counted.
     pub fn new(genesis: Digest, genesis_time: u64, blocks: &[u64], times: &[u64]) -> Self {
-        let _ = (genesis_time, blocks, times);
-        Self { genesis, blocks: Vec::new(), times: Vec::new() }
+        let ascending_after = |start: u64, forks: &[u64]| {
+            let mut forks: Vec<u64> = forks.iter().copied().filter(|at| *at > start).collect();
+            forks.sort_unstable();
+            forks.dedup();
+            forks
+        };
+        Self { genesis, blocks: ascending_after(0, blocks), times: ascending_after(genesis_time, times) }
     }
 
     /// The genesis block's hash.
@@ -66,10 +140,50 @@ impl ForkSchedule {
         &self.genesis
     }
 
+    /// All forks in the order in which fork hashes cover them: block numbers first, then timestamps.
+    pub fn forks(&self) -> impl Iterator<Item = Fork> + '_ {
+        self.blocks.iter().copied().map(Fork::Block).chain(self.times.iter().copied().map(Fork::Time))
+    }
+
+    /// How many of [`ForkSchedule::forks`] `head` has passed, and the one that comes next.
+    pub fn passed_and_next(&self, head: &Head) -> (usize, Option<Fork>) {
+        for (index, fork) in self.forks().enumerate() {
+            if !fork.passed(head) {
+                return (index, Some(fork));
+            }
+        }
+        (self.blocks.len() + self.times.len(), None)
+    }
+
+    /// The fork hash after each number of forks passed, the genesis block's first, each with the fork that follows.
+    fn states(&self) -> impl Iterator<Item = ([u8; 4], Option<Fork>)> + '_ {
+        let mut crc = Crc32::default();
+        crc.update(&self.genesis);
+        let next = self.forks().map(Some).chain([None]);
+        next.map(move |next| {
+            let hash = crc.value();
+            if let Some(fork) = next {
+                crc.update(&fork.at().to_be_bytes());
+            }
+            (hash, next)
+        })
+    }
+
+    /// How many of [`ForkSchedule::forks`] a node has passed that announces `hash`, and the one that comes next for it;
+    /// `None` if no state of this network has that hash.
+    pub fn find(&self, hash: [u8; 4]) -> Option<(usize, Option<Fork>)> {
+        self.states().enumerate().find(|(_, state)| state.0 == hash).map(|(passed, state)| (passed, state.1))
+    }
+
     /// Our fork id at `head`.
     pub fn fork_id(&self, head: &Head) -> ForkId {
-        let _ = (head, &self.blocks, &self.times);
-        unimplemented!()
+        let (passed, next) = self.passed_and_next(head);
+        let mut crc = Crc32::default();
+        crc.update(&self.genesis);
+        for fork in self.forks().take(passed) {
+            crc.update(&fork.at().to_be_bytes());
+        }
+        ForkId { hash: crc.value(), next: next.map_or(0, Fork::at) }
     }
 
     /// Judges a remote's fork id at our `head`.
@@ -77,25 +191,80 @@ impl ForkSchedule {
     /// # Errors
     /// If the two cannot be on one chain.
     pub fn validate(&self, head: &Head, remote: ForkId) -> Result<(), ForkMismatch> {
-        let _ = (head, remote);
-        unimplemented!()
+        let (passed, next) = self.passed_and_next(head);
+        let Some((remote_passed, remote_next)) = self.find(remote.hash) else {
+            // Rule 4: none of our states, past or to come.
+            return Err(ForkMismatch::LocalIncompatibleOrStale);
+        };
+        if remote_passed > passed {
+            // Rule 3: the remote is ahead of us on our own schedule.
+            return Ok(());
+        }
+        if remote_passed < passed {
+            // Rule 2: the remote is behind; it must know the fork that comes next for it.
+            return match remote_next {
+                Some(fork) if fork.at() == remote.next => Ok(()),
+                _ => Err(ForkMismatch::RemoteStale),
+            };
+        }
+        // Rule 1: the same state. What the remote expects must not be behind us (1a), measured by the kind of fork that
+        // comes next here, or came last.
+        let at_blocks = match next {
+            Some(fork) => matches!(fork, Fork::Block(_)),
+            None => self.times.is_empty(),
+        };
+        let announced = if at_blocks { Fork::Block(remote.next) } else { Fork::Time(remote.next) };
+        let is_time = remote.next > TIMESTAMP_THRESHOLD;
+        let missed = announced.passed(head) || is_time && Fork::Time(remote.next).passed(head);
+        if remote.next > 0 && missed { Err(ForkMismatch::LocalIncompatibleOrStale) } else { Ok(()) }
+    }
+
+    /// Judges a fork id that may be old, such as a node record's: as [`ForkSchedule::validate`] at the genesis block, as
+    /// geth does. It refuses other networks, but no node that was behind when it signed its record.
+    ///
+    /// # Errors
+    /// If no state of this network has that hash.
+    pub fn validate_static(&self, remote: ForkId) -> Result<(), ForkMismatch> {
+        self.validate(&Head::default(), remote)
     }
 }
 
-/// A network as a peer sees it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Network {
-    /// Its name, for people.
-    pub name: alloc::string::String,
-    /// The id in the eth Status.
-    pub network_id: u64,
-    /// Genesis and forks.
-    pub schedule: ForkSchedule,
-}
+/// CRC32 as in IEEE 802.3, the checksum of EIP-2124.
+struct Crc32(u32);
 
-impl Network {
-    /// A public network's schedule by name: `mainnet`, `sepolia`, `holesky` or `hoodi`.
-    pub fn public(_name: &str) -> Option<Self> {
-        unimplemented!()
+impl Default for Crc32 {
+    fn default() -> Self {
+        Self(!0)
     }
 }
+
+impl Crc32 {
+    fn update(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            let index = (self.0 ^ u32::from(*byte)) & 0xff;
+            self.0 = self.0 >> 8 ^ CRC32_TABLE[index as usize];
+        }
+    }
+
+    /// The checksum so far, as fork ids write it.
+    fn value(&self) -> [u8; 4] {
+        (!self.0).to_be_bytes()
+    }
+}
+
+/// The remainder of each byte.
+const CRC32_TABLE: [u32; 256] = {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        let mut remainder = byte as u32;
+        let mut bit = 0;
+        while bit < 8 {
+            remainder = remainder >> 1 ^ (remainder & 1) * 0xedb8_8320;
+            bit += 1;
+        }
+        table[byte] = remainder;
+        byte += 1;
+    }
+    table
+};

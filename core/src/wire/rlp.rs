@@ -44,13 +44,13 @@ impl Header {
         use ::rlp::DecoderError;
         let first = *input.first().ok_or(DecodeError::Truncated)?;
         let info = PayloadInfo::from(input).map_err(|error| match error {
-            DecoderError::RlpIsTooShort => DecodeError::Truncated,
-            DecoderError::RlpIsTooBig => DecodeError::TooLarge,
+            // A length beyond `usize` is beyond the input: the verdict is the same on every platform.
+            DecoderError::RlpIsTooShort | DecoderError::RlpIsTooBig => DecodeError::Truncated,
             _ => DecodeError::NonCanonical,
         })?;
-        let end = info.header_len.checked_add(info.value_len).ok_or(DecodeError::TooLarge)?;
-        if end > input.len() {
-            return Err(DecodeError::Truncated);
+        match info.header_len.checked_add(info.value_len) {
+            Some(end) if end <= input.len() => {}
+            _ => return Err(DecodeError::Truncated),
         }
         if first == 0x81 && input[1] < 0x80 {
             return Err(DecodeError::NonCanonical);
@@ -125,6 +125,11 @@ pub fn list_prefix(input: &[u8], bounds: Bounds) -> Result<(List<'_>, &[u8]), De
         return Err(DecodeError::ExpectedList);
     }
     Ok((List { rest: &input[header.header_bytes..end] }, &input[end..]))
+}
+
+/// The items of a list that [`check`] has accepted before, without checking again; none if `input` is not a list.
+pub(crate) fn checked_list(input: &[u8]) -> List<'_> {
+    List { rest: input }.list().unwrap_or(List { rest: &[] })
 }
 
 /// The items of a checked list, read in order.
@@ -246,3 +251,6 @@ impl<'a> List<'a> {
         Ok((header.is_list, raw, &raw[header.header_bytes..]))
     }
 }
+
+#[cfg(test)]
+mod tests;
