@@ -313,12 +313,12 @@ mod tests {
     #[test]
     fn agrees_with_ethrex_and_ethereumjs() {
         let genesis = Genesis::parse(TEST_PEERS).unwrap();
-        let hex = const_hex::encode;
-        assert_eq!(hex(genesis.state_root), "4c770794b33e695d20bd02919423ff1e13679267f372be62c39e7604664b6166");
-        assert_eq!(hex(genesis.head.hash), "0232996ca4c0155bc7dff7562825641f8ecdf31ff51f86e72bde646688aed2dd");
+        let hex = |bytes: &[u8]| const_hex::encode(bytes);
+        assert_eq!(hex(&genesis.state_root), "4c770794b33e695d20bd02919423ff1e13679267f372be62c39e7604664b6166");
+        assert_eq!(hex(&genesis.head.hash), "0232996ca4c0155bc7dff7562825641f8ecdf31ff51f86e72bde646688aed2dd");
         assert_eq!(genesis.network.network_id, 1337);
         let fork_id = genesis.network.schedule.fork_id(&genesis.head);
-        assert_eq!((hex(fork_id.hash).as_str(), fork_id.next), ("3775c229", 4_102_444_800));
+        assert_eq!((hex(&fork_id.hash).as_str(), fork_id.next), ("3775c229", 4_102_444_800));
     }
 
     #[test]
