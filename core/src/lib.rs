@@ -16,3 +16,8 @@ pub mod crypto;
 pub mod wire;
 
 pub mod contract;
+
+// Machines.
+pub mod eth;
+pub mod peers;
+pub mod rlpx;

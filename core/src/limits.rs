@@ -32,6 +32,13 @@ pub const HOST_NAME_BYTES_MAX: usize = 253;
 pub const HANDSHAKE_BYTES_MAX: usize = 2048;
 /// The first message of a peer, Hello or Disconnect: geth refuses more.
 pub const HELLO_BYTES_MAX: usize = 2048;
+/// Random bytes after an auth or ack, at least: EIP-8 demands 100, so that plain and padded messages can be told apart.
+pub const HANDSHAKE_PADDING_MIN: usize = 100;
+/// Random bytes after an auth or ack, at most: EIP-8's 300.
+pub const HANDSHAKE_PADDING_MAX: usize = 300;
+/// Memory that a frame's buffer may hold beyond twice what the frame has brought (attack F1): enough that a stream of
+/// messages of a usual size is received without asking the allocator again.
+pub const FRAME_BUFFER_SLACK_BYTES: usize = 64 << 10;
 /// A message, compressed or not: what a frame's 24-bit size can say.
 pub const MESSAGE_BYTES_MAX: usize = (1 << 24) - 1;
 /// A message of eth or snap: geth's and reth's limit.
@@ -67,6 +74,10 @@ pub const PING_BURST: u32 = 8;
 pub const REQUESTS_OUT_MAX: usize = 64;
 /// Requests of a peer that the embedder has not answered; beyond it the connection wants no reading.
 pub const REQUESTS_IN_MAX: usize = 16;
+/// Requests that were not answered in time and whose answers are no fault when they come: as many as can be open.
+pub const LATE_REQUESTS_MAX: usize = REQUESTS_OUT_MAX;
+/// Blocks between two BlockRangeUpdates of ours (`eth.md`; also geth's).
+pub const RANGE_UPDATE_BLOCKS: u64 = 32;
 /// A request's answer.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -131,3 +142,26 @@ pub const BANS_MAX: usize = 4096;
 pub const DIAL_HISTORY_MAX: usize = 4096;
 /// Static and trusted peers.
 pub const STATIC_PEERS_MAX: usize = 1024;
+/// Peers kept in session, as geth; those whom the embedder trusts aside.
+pub const PEERS_MAX: usize = 50;
+/// One in so many of them is dialled by us, as geth: what an attacker fills by dialling us is never all (attack E1).
+pub const DIAL_RATIO: usize = 3;
+/// Inbound sessions from one subnet: who wants s of our slots needs s/2 subnets (attack P1).
+pub const INBOUND_PER_SUBNET: usize = 2;
+/// Age at which an inbound peer is an old one; a quarter of the inbound slots is for younger ones (attacks E7, P1).
+pub const INBOUND_SENIORITY: Duration = Duration::from_secs(3600);
+/// Addresses remembered for the throttle of accepts: at most as many as half a minute of its traffic has at 130 a second.
+pub const INBOUND_SOURCES_MAX: usize = 4096;
+/// Two connections between the same pair that begin within this of each other are simultaneous. More than a dial, a
+/// handshake and a Hello may take: 15 + 5 + 5 s.
+pub const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(30);
+/// Between two looks for somebody to dial while slots are free, as reth.
+pub const DIAL_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// Candidates that one look considers: a full discovery table.
+pub const DIAL_CANDIDATES_MAX: usize = 512;
+/// Pause of a static or trusted peer instead of a ban, as reth.
+pub const NAMED_BAN: Duration = Duration::from_secs(15);
+/// Longest ban of an address: others may live there.
+pub const HOST_BAN_MAX: Duration = Duration::from_secs(3600);
+/// Banned hosts in a subnet that make it one party's (attack P3).
+pub const SUBNET_BAN_HOSTS: usize = 4;

@@ -10,6 +10,7 @@ use crate::crypto::Crypto;
 use crate::netfilter::NetFilter;
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, WallClock};
+use crate::wire::snappy::Compressor;
 
 /// Passed down by `&mut` to every machine; borrowed from a [`Context`].
 pub struct Cx<'a> {
@@ -23,6 +24,8 @@ pub struct Cx<'a> {
     pub crypto: &'a dyn Crypto,
     /// Whom we may talk to.
     pub filter: &'a NetFilter,
+    /// Compresses messages; its scratch space is everybody's.
+    pub snappy: &'a mut Compressor,
     /// Where actions go.
     pub out: &'a mut Outbox,
     /// What is counted.
@@ -45,12 +48,13 @@ impl Cx<'_> {
     }
 }
 
-/// What outlives a call: clock, primitives, filter, outbox, counters. A node owns one; so does whoever drives a single
+/// What outlives a call: clock, primitives, scratch space, filter, outbox, counters. A node owns one; so does whoever drives a single
 /// machine.
 pub struct Context {
     now: Instant,
     clock: WallClock,
     crypto: Arc<dyn Crypto + Send + Sync>,
+    snappy: Compressor,
     /// Whom we may talk to.
     pub filter: NetFilter,
     /// Where actions wait.
@@ -63,7 +67,8 @@ impl Context {
     /// A context at `now`, when the wall clock shows `unix`.
     pub fn new(now: Instant, unix: UnixTime, filter: NetFilter, crypto: Arc<dyn Crypto + Send + Sync>) -> Self {
         let clock = WallClock::new(now, unix);
-        Self { now, clock, crypto, filter, out: Outbox::default(), stats: Stats::default() }
+        let snappy = Compressor::default();
+        Self { now, clock, crypto, snappy, filter, out: Outbox::default(), stats: Stats::default() }
     }
 
     /// Moves time forward; a `now` before the last one seen is taken as that one.
@@ -95,7 +100,7 @@ impl Context {
     /// What a machine is given.
     pub fn cx<'a>(&'a mut self, rng: &'a mut Rng) -> Cx<'a> {
         let unix = self.unix();
-        let Self { now, crypto, filter, out, stats, .. } = self;
-        Cx { now: *now, unix, rng, crypto: &**crypto, filter, out, stats }
+        let Self { now, crypto, snappy, filter, out, stats, .. } = self;
+        Cx { now: *now, unix, rng, crypto: &**crypto, filter, snappy, out, stats }
     }
 }

@@ -9,6 +9,8 @@ use crate::limits;
 pub struct Outbound {
     bytes: Vec<u8>,
     written: usize,
+    /// Bytes of the stream that were written and are no longer in `bytes`.
+    forgotten: u64,
 }
 
 impl Outbound {
@@ -27,12 +29,24 @@ impl Outbound {
         self.len() == 0
     }
 
+    /// How far the socket has come: bytes it has taken since the stream began.
+    pub fn written(&self) -> u64 {
+        self.forgotten + self.written as u64
+    }
+
+    /// Where the next byte appended will stand in the stream. What ends here has left when [`written`](Self::written)
+    /// comes this far.
+    pub fn end(&self) -> u64 {
+        self.forgotten + self.bytes.len() as u64
+    }
+
     /// Where machines append. What is there already must stay as it is.
     pub fn tail(&mut self) -> &mut Vec<u8> {
         // A long queue that is written piecemeal would keep its dead front for ever; moving it once per its own length
         // costs each byte one copy at most.
         if self.written > self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
+            self.forgotten += self.written as u64;
             self.written = 0;
         }
         &mut self.bytes
@@ -43,6 +57,7 @@ impl Outbound {
         self.written += n.min(self.len());
         if self.is_empty() {
             self.bytes.clear();
+            self.forgotten += self.written as u64;
             self.written = 0;
             self.bytes.shrink_to(limits::IDLE_BUFFER_BYTES);
         }
@@ -63,6 +78,8 @@ mod tests {
             let n = (i * 17) % (out.len() + 1);
             sent.extend_from_slice(&out.as_slice()[..n]);
             out.consume(n);
+            assert_eq!(out.written(), sent.len() as u64);
+            assert_eq!(out.end() - out.written(), out.len() as u64);
         }
         sent.extend_from_slice(out.as_slice());
         out.consume(usize::MAX);

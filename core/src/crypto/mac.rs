@@ -1,6 +1,10 @@
 //! The Keccak sponge that RLPx uses as a MAC: absorbed into for a whole session, read without being finalised.
 //!
-//! A plain value of 25 words and the place in the current block, 208 bytes. See `rlpx.md`, "MAC".
+//! A plain value of 25 words and the place in the current block, 208 bytes. See `rlpx.md`, "MAC". Every absorption costs
+//! whole words wherever the block stands: the handshake's packets have any length, so after them a session's absorptions
+//! of 16 bytes are rarely aligned.
+
+use zeroize::Zeroize;
 
 use super::Digest;
 
@@ -21,6 +25,13 @@ impl Default for Keccak {
     }
 }
 
+/// The state authenticates whatever is absorbed next, so it is a secret.
+impl Drop for Keccak {
+    fn drop(&mut self) {
+        self.state.zeroize();
+    }
+}
+
 impl Keccak {
     /// The state that has absorbed nothing.
     pub const fn new() -> Self {
@@ -30,29 +41,36 @@ impl Keccak {
     /// Absorbs `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         let mut bytes = bytes;
-        if !self.filled.is_multiple_of(8) || bytes.len() < RATE_BYTES - self.filled {
-            let n = bytes.len().min(RATE_BYTES - self.filled);
-            self.absorb_within_block(&bytes[..n]);
-            bytes = &bytes[n..];
-        }
-        if bytes.is_empty() {
-            return;
-        }
-        while bytes.len() >= RATE_BYTES - self.filled {
-            let (words, rest) = bytes.split_at(RATE_BYTES - self.filled);
-            for (lane, word) in self.state[self.filled / 8..].iter_mut().zip(words.chunks_exact(8)) {
-                *lane ^= u64::from_le_bytes(word.try_into().expect("chunks of eight"));
-            }
-            self.filled = 0;
-            keccak::f1600(&mut self.state);
+        if self.filled != 0 {
+            let (head, rest) = bytes.split_at(bytes.len().min(RATE_BYTES - self.filled));
+            self.absorb_within_block(head);
             bytes = rest;
         }
-        self.absorb_within_block(bytes);
+        let (blocks, rest) = bytes.as_chunks::<RATE_BYTES>();
+        for block in blocks {
+            for (lane, word) in self.state.iter_mut().zip(block.as_chunks::<8>().0) {
+                *lane ^= u64::from_le_bytes(*word);
+            }
+            keccak::f1600(&mut self.state);
+        }
+        self.absorb_within_block(rest);
     }
 
     /// Absorbs at most what is left of the current block.
     fn absorb_within_block(&mut self, bytes: &[u8]) {
-        for byte in bytes {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let shift = 8 * (self.filled % 8) as u32;
+        let mut lane = self.filled / 8;
+        for word in words {
+            let word = u64::from_le_bytes(*word);
+            self.state[lane] ^= word << shift;
+            lane += 1;
+            if shift != 0 {
+                self.state[lane] ^= word >> (64 - shift);
+            }
+        }
+        self.filled += bytes.len() - rest.len();
+        for byte in rest {
             self.state[self.filled / 8] ^= u64::from(*byte) << (8 * (self.filled % 8));
             self.filled += 1;
         }
@@ -69,8 +87,8 @@ impl Keccak {
         state[RATE_BYTES / 8 - 1] ^= 0x80 << 56;
         keccak::f1600(&mut state);
         let mut out = [0; 32];
-        for (bytes, lane) in out.chunks_exact_mut(8).zip(state) {
-            bytes.copy_from_slice(&lane.to_le_bytes());
+        for (bytes, lane) in out.as_chunks_mut::<8>().0.iter_mut().zip(state) {
+            *bytes = lane.to_le_bytes();
         }
         out
     }
@@ -81,16 +99,35 @@ mod tests {
     use super::super::keccak256;
     use super::*;
 
+    fn input() -> alloc::vec::Vec<u8> {
+        (0..1000u32).map(|i| (i * 7) as u8).collect()
+    }
+
     #[test]
     fn agrees_with_the_library_in_any_chunking() {
-        let input: alloc::vec::Vec<u8> = (0..1000u32).map(|i| (i * 7) as u8).collect();
-        for chunk in [1, 3, 8, 31, 32, 135, 136, 137, 272, 1000] {
+        let input = input();
+        for chunk in [1, 3, 8, 16, 31, 32, 135, 136, 137, 272, 1000] {
             let mut keccak = Keccak::new();
             let mut absorbed = 0;
             for part in input.chunks(chunk) {
                 keccak.update(part);
                 absorbed += part.len();
                 assert_eq!(keccak.digest(), keccak256(&input[..absorbed]), "chunks of {chunk}, after {absorbed}");
+            }
+        }
+    }
+
+    /// Every place in the block against every length that ends in this block or the next.
+    #[test]
+    fn agrees_with_the_library_at_any_alignment() {
+        let input = input();
+        for start in 0..RATE_BYTES {
+            let mut begun = Keccak::new();
+            begun.update(&input[..start]);
+            for end in start..=2 * RATE_BYTES + 1 {
+                let mut keccak = begun.clone();
+                keccak.update(&input[start..end]);
+                assert_eq!(keccak.digest(), keccak256(&input[..end]), "{start}..{end}");
             }
         }
     }

@@ -8,6 +8,10 @@ pub mod keys;
 pub mod mac;
 mod secp;
 pub mod secrets;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
 
 pub use keys::{Digest, InvalidKey, NodeId, PublicKey, RecoverableSignature, SecretKey, SharedSecret, Signature};
 pub use secp::Secp256k1;

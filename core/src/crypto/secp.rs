@@ -6,7 +6,7 @@ use secp256k1::{All, Message};
 use super::mac::Keccak;
 use super::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey, SharedSecret, Signature, keccak256};
 
-/// libsecp256k1 behind [`Crypto`]. One value serves any number of nodes; making it costs about a millisecond.
+/// libsecp256k1 behind [`Crypto`]. One value serves any number of nodes; making it costs a few microseconds.
 pub struct Secp256k1 {
     context: secp256k1::Secp256k1<All>,
 }

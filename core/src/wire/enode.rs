@@ -1,15 +1,25 @@
 //! Where a node can be reached: the `enode://` text form, and the resolved [`Contact`] that machines use.
 //!
-//! The text form follows geth's `ParseV4` (`shared` conventions: `enode://<128 hex>@host:port[?discport=N]`). Host names are
-//! kept, never resolved: that is the embedder's business, and a privacy risk.
+//! The text form is `enode://<128 hex>@host:port[?discport=N]`, read as geth's `ParseV4` does, with the looser corners of
+//! URLs cut off: paths, fragments, and names that end in a number. Host names are kept, never resolved: that is the
+//! embedder's business, and a privacy risk.
 
 use alloc::string::String;
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 
-use super::DecodeError;
 use crate::crypto::{NodeId, PublicKey};
+use crate::limits::HOST_NAME_BYTES_MAX;
+use crate::netfilter::canonical;
+
+#[cfg(test)]
+mod tests;
+
+const SCHEME: &str = "enode://";
+
+/// Hexadecimal digits of a key.
+const KEY_DIGITS: usize = 128;
 
 /// A node that can be reached: its key, its id (hashed once), its address and ports.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,7 +39,7 @@ pub struct Contact {
 impl Contact {
     /// A contact with its id computed and its address canonical.
     pub fn new(key: PublicKey, ip: IpAddr, udp: u16, tcp: u16) -> Self {
-        let ip = crate::netfilter::canonical(SocketAddr::new(ip, 0)).ip();
+        let ip = canonical(SocketAddr::new(ip, 0)).ip();
         Self { id: key.node_id(), key, ip, udp, tcp }
     }
 
@@ -47,43 +57,221 @@ impl Contact {
 /// As an enode URL.
 impl fmt::Display for Contact {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "enode://{}@{}", self.key, self.tcp_addr())?;
-        if self.udp != self.tcp { write!(f, "?discport={}", self.udp) } else { Ok(()) }
+        write_url(f, &self.key, &self.ip.into(), self.tcp, self.udp)
     }
 }
 
 /// The host part of an enode URL.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Host {
-    /// A literal address.
+    /// A literal address, canonical.
     Ip(IpAddr),
-    /// A name that somebody else must resolve.
+    /// A name that somebody else must resolve: letters, digits, hyphens, underscores and dots, 253 bytes at most.
     Name(String),
 }
 
-/// An enode URL. `endpoint` is `None` for one that names a key only.
+impl From<IpAddr> for Host {
+    fn from(ip: IpAddr) -> Self {
+        Self::Ip(ip)
+    }
+}
+
+/// An IPv6 address in brackets.
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(IpAddr::V4(ip)) => ip.fmt(f),
+            Self::Ip(IpAddr::V6(ip)) => write!(f, "[{ip}]"),
+            Self::Name(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Where an enode URL says that a node is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EnodeAddr {
+    /// Literal address or name.
+    pub host: Host,
+    /// RLPx port; 0 if the node does not listen.
+    pub tcp: u16,
+    /// discv4 port; 0 if the node has none.
+    pub udp: u16,
+}
+
+/// An enode URL.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Enode {
     /// The node's public key.
     pub key: PublicKey,
-    /// Host, TCP port and UDP port.
-    pub endpoint: Option<(Host, u16, u16)>,
+    /// Host and ports; `None` for a URL that names a key only.
+    pub addr: Option<EnodeAddr>,
 }
 
 impl Enode {
     /// The contact, if the host is a literal address.
     pub fn contact(&self) -> Option<Contact> {
-        match &self.endpoint {
-            Some((Host::Ip(ip), tcp, udp)) => Some(Contact::new(self.key, *ip, *udp, *tcp)),
+        match &self.addr {
+            Some(EnodeAddr { host: Host::Ip(ip), tcp, udp }) => Some(Contact::new(self.key, *ip, *udp, *tcp)),
             _ => None,
         }
     }
 }
 
-impl FromStr for Enode {
-    type Err = DecodeError;
-
-    fn from_str(_text: &str) -> Result<Self, DecodeError> {
-        unimplemented!()
+/// The UDP port only where it differs from the TCP port.
+impl fmt::Display for Enode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.addr {
+            Some(addr) => write_url(f, &self.key, &addr.host, addr.tcp, addr.udp),
+            None => write!(f, "{SCHEME}{}", self.key),
+        }
     }
+}
+
+fn write_url(f: &mut fmt::Formatter<'_>, key: &PublicKey, host: &Host, tcp: u16, udp: u16) -> fmt::Result {
+    write!(f, "{SCHEME}{key}@{host}:{tcp}")?;
+    if udp != tcp { write!(f, "?discport={udp}") } else { Ok(()) }
+}
+
+/// Why a text is not an enode URL.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum EnodeError {
+    /// It begins with neither `enode://` nor a key.
+    Scheme,
+    /// The key has another number of hexadecimal digits than 128.
+    KeyLength,
+    /// The key has characters that are not hexadecimal digits.
+    KeyDigits,
+    /// The key is not a point on the curve.
+    KeyNotOnCurve,
+    /// There is nothing between `@` and the port.
+    HostMissing,
+    /// The host is neither an address nor a possible name.
+    Host,
+    /// An IPv6 address without brackets.
+    HostBrackets,
+    /// There is no port.
+    PortMissing,
+    /// The port is not a number up to 65535.
+    Port,
+    /// `discport` is not a number up to 65535.
+    DiscPort,
+    /// Something follows the port that is not a query.
+    Tail,
+}
+
+impl fmt::Display for EnodeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "node URL does not begin with enode://",
+            Self::KeyLength => "node key is not 128 hexadecimal digits long",
+            Self::KeyDigits => "node key has characters that are not hexadecimal digits",
+            Self::KeyNotOnCurve => "node key is not a point on secp256k1",
+            Self::HostMissing => "node URL has no host",
+            Self::Host => "node URL's host is neither an address nor a name",
+            Self::HostBrackets => "IPv6 address in a node URL must stand in brackets",
+            Self::PortMissing => "node URL has no port",
+            Self::Port => "node URL's port is not a number up to 65535",
+            Self::DiscPort => "node URL's discport is not a number up to 65535",
+            Self::Tail => "node URL has a path or a fragment",
+        })
+    }
+}
+
+impl core::error::Error for EnodeError {}
+
+/// A URL, or a key alone, with or without `enode://`. The scheme and the key's digits may be in either case; surrounding
+/// spaces, an empty path and query parameters other than `discport` are ignored.
+impl FromStr for Enode {
+    type Err = EnodeError;
+
+    fn from_str(text: &str) -> Result<Self, EnodeError> {
+        let text = text.trim();
+        let url = strip_scheme(text);
+        let rest = url.unwrap_or(text);
+        match rest.split_once('@') {
+            Some((key, addr)) if url.is_some() => Ok(Self { key: parse_key(key)?, addr: Some(parse_addr(addr)?) }),
+            None if url.is_some() || is_key(rest) => Ok(Self { key: parse_key(rest)?, addr: None }),
+            _ => Err(EnodeError::Scheme),
+        }
+    }
+}
+
+/// What follows `enode://`, if `text` begins so.
+fn strip_scheme(text: &str) -> Option<&str> {
+    let scheme = text.get(..SCHEME.len())?;
+    scheme.eq_ignore_ascii_case(SCHEME).then(|| &text[SCHEME.len()..])
+}
+
+/// Whether `text` has the form of a key: 128 hexadecimal digits.
+pub(super) fn is_key(text: &str) -> bool {
+    text.len() == KEY_DIGITS && text.bytes().all(|digit| digit.is_ascii_hexdigit())
+}
+
+fn parse_key(text: &str) -> Result<PublicKey, EnodeError> {
+    if text.len() != KEY_DIGITS {
+        return Err(EnodeError::KeyLength);
+    }
+    if !is_key(text) {
+        return Err(EnodeError::KeyDigits);
+    }
+    let xy = const_hex::decode_to_array(text).map_err(|_| EnodeError::KeyDigits)?;
+    PublicKey::from_xy_secp256k1(&xy).map_err(|_| EnodeError::KeyNotOnCurve)
+}
+
+/// `host:port[/][?query]`.
+fn parse_addr(text: &str) -> Result<EnodeAddr, EnodeError> {
+    let (authority, query) = match text.split_once('?') {
+        Some((authority, query)) => (authority, query),
+        None => (text, ""),
+    };
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    if authority.contains(['/', '#']) || query.contains('#') {
+        return Err(EnodeError::Tail);
+    }
+    let (host, port) = split_port(authority)?;
+    let tcp = parse_port(port).ok_or(EnodeError::Port)?;
+    let disc_port = query.split('&').find_map(|parameter| parameter.strip_prefix("discport="));
+    let udp = match disc_port {
+        Some(port) => parse_port(port).ok_or(EnodeError::DiscPort)?,
+        None => tcp,
+    };
+    Ok(EnodeAddr { host, tcp, udp })
+}
+
+/// The host and what follows its colon.
+fn split_port(authority: &str) -> Result<(Host, &str), EnodeError> {
+    if let Some(bracketed) = authority.strip_prefix('[') {
+        let (ip, port) = bracketed.split_once(']').ok_or(EnodeError::Host)?;
+        let ip = ip.parse::<Ipv6Addr>().map_err(|_| EnodeError::Host)?;
+        let port = port.strip_prefix(':').ok_or(EnodeError::PortMissing)?;
+        return Ok((Host::Ip(IpAddr::V6(ip).to_canonical()), port));
+    }
+    if authority.parse::<Ipv6Addr>().is_ok() {
+        return Err(EnodeError::HostBrackets);
+    }
+    let (host, port) = authority.rsplit_once(':').unwrap_or((authority, ""));
+    let host = match host.parse::<Ipv4Addr>() {
+        Ok(ip) => Host::Ip(ip.into()),
+        Err(_) if host.is_empty() => return Err(EnodeError::HostMissing),
+        Err(_) if host.parse::<Ipv6Addr>().is_ok() => return Err(EnodeError::HostBrackets),
+        Err(_) if is_name(host) => Host::Name(host.into()),
+        Err(_) => return Err(EnodeError::Host),
+    };
+    if port.is_empty() { Err(EnodeError::PortMissing) } else { Ok((host, port)) }
+}
+
+/// Whether `host` may be a name (RFC 1123, with underscores, and the root's final dot). One whose last label is a number
+/// is a mistyped address: no top-level domain is one.
+fn is_name(host: &str) -> bool {
+    let labels = host.strip_suffix('.').unwrap_or(host);
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len()) && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
+    let ends_in_number = labels.rsplit('.').next().is_some_and(|label| label.bytes().all(|b| b.is_ascii_digit()));
+    host.len() <= HOST_NAME_BYTES_MAX && labels.split('.').all(is_label) && !ends_in_number
+}
+
+/// Decimal digits only: `parse` alone would take a sign.
+fn parse_port(text: &str) -> Option<u16> {
+    if text.bytes().all(|digit| digit.is_ascii_digit()) { text.parse().ok() } else { None }
 }

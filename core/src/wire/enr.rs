@@ -1,19 +1,38 @@
 //! Ethereum node records (EIP-778): text and RLP, order, size, signature, typed entries.
+//!
+//! A [`Record`] exists only if all of that holds, so whoever has one need not check again. Typed accessors read one entry
+//! each; an entry that is not what its key demands is as good as absent, and makes no other one unusable. Nothing here
+//! compares sequence numbers or trusts an address: that is for who asked for the record.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::str::FromStr;
 
+use data_encoding::BASE64URL_NOPAD;
+
 use super::DecodeError;
+use super::enode::Contact;
 use super::forkid::ForkId;
-use crate::crypto::{Crypto, PublicKey, SecretKey};
+use super::rlp::{self, Bounds, List, RlpStream};
+use crate::crypto::{Crypto, Digest, PublicKey, Secp256k1, Signature, keccak256};
+use crate::limits::RECORD_BYTES_MAX;
+
+mod builder;
+#[cfg(test)]
+mod tests;
+
+pub use builder::RecordBuilder;
+
+/// The value of `id` for the one identity scheme that there is, encoded.
+const ID_V4: &[u8] = b"\x82v4";
 
 /// A verified record: its signature, order and size were checked when it was made.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// The encoding, at most 300 bytes.
-    raw: Vec<u8>,
+    raw: Box<[u8]>,
     seq: u64,
     key: PublicKey,
 }
@@ -23,8 +42,52 @@ impl Record {
     ///
     /// # Errors
     /// If it is malformed, larger than 300 bytes, unsorted, of an unknown scheme, or not signed by its key.
-    pub fn decode(_crypto: &dyn Crypto, _raw: &[u8]) -> Result<Self, DecodeError> {
-        unimplemented!()
+    pub fn decode(crypto: &dyn Crypto, raw: &[u8]) -> Result<Self, DecodeError> {
+        if raw.len() > RECORD_BYTES_MAX {
+            return Err(DecodeError::TooLarge);
+        }
+        let mut list = rlp::list(raw, Bounds::SMALL)?;
+        let signature = list.bytes()?;
+        let signed = list.rest();
+        let seq = list.u64()?;
+
+        // Order first: with a repeated key, who reads the first and who reads the last would see two records.
+        let mut last_name: Option<&[u8]> = None;
+        let (mut id, mut key) = (None, None);
+        while !list.is_empty() {
+            let name = list.bytes()?;
+            let value = list;
+            list.raw()?;
+            if last_name.is_some_and(|last| last >= name) {
+                return Err(DecodeError::Unsorted);
+            }
+            last_name = Some(name);
+            match name {
+                b"id" => id = Some(value),
+                b"secp256k1" => key = Some(value),
+                _ => {}
+            }
+        }
+
+        if id.is_none_or(|mut id| id.raw() != Ok(ID_V4)) {
+            return Err(DecodeError::UnknownScheme);
+        }
+        let key = key.ok_or(DecodeError::MissingField)?.fixed::<33>()?;
+        let key = crypto.public_key_from_compressed(key).ok_or(DecodeError::BadKey)?;
+        let signature = Signature(signature.try_into().map_err(|_| DecodeError::WrongLength)?);
+        if !crypto.verify(&key, &signed_digest(signed), &signature) {
+            return Err(DecodeError::BadSignature);
+        }
+        Ok(Self { raw: raw.into(), seq, key })
+    }
+
+    /// As [`FromStr`], with a curve at hand: for who reads many records.
+    ///
+    /// # Errors
+    /// If the text is in neither encoding, or the record does not [`decode`](Record::decode).
+    pub fn parse(crypto: &dyn Crypto, text: &str) -> Result<Self, RecordTextError> {
+        let raw = decode_text(text.trim())?;
+        Self::decode(crypto, &raw).map_err(RecordTextError::Record)
     }
 
     /// The record's RLP encoding.
@@ -42,19 +105,135 @@ impl Record {
         &self.key
     }
 
+    /// All entries in the record's order, `id` and `secp256k1` included.
+    pub fn entries(&self) -> Entries<'_> {
+        let mut list = rlp::checked_list(&self.raw);
+        // The signature and the sequence number, which every record has.
+        let _ = (list.raw(), list.raw());
+        Entries { list }
+    }
+
     /// The RLP encoding of the value of `key`, which may be a string or a list.
-    pub fn get(&self, _key: &[u8]) -> Option<&[u8]> {
-        unimplemented!()
+    pub fn get(&self, key: &[u8]) -> Option<&[u8]> {
+        self.entries().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// The `eth` entry's fork id (EIP-2124; `[[hash, next], ..]`).
+    /// A cursor whose next item is the value of `key`.
+    fn value(&self, key: &[u8]) -> Option<List<'_>> {
+        let mut list = self.entries().list;
+        while let Ok(name) = list.bytes() {
+            if name == key {
+                return Some(list);
+            }
+            list.raw().ok()?;
+        }
+        None
+    }
+
+    fn port(&self, key: &[u8]) -> Option<u16> {
+        self.value(key)?.u16().ok()
+    }
+
+    /// The IPv4 address.
+    pub fn ip(&self) -> Option<Ipv4Addr> {
+        self.value(b"ip")?.fixed::<4>().ok().map(|ip| Ipv4Addr::from(*ip))
+    }
+
+    /// The IPv6 address.
+    pub fn ip6(&self) -> Option<Ipv6Addr> {
+        self.value(b"ip6")?.fixed::<16>().ok().map(|ip| Ipv6Addr::from(*ip))
+    }
+
+    /// The UDP port of the IPv4 address.
+    pub fn udp(&self) -> Option<u16> {
+        self.port(b"udp")
+    }
+
+    /// The TCP port of the IPv4 address.
+    pub fn tcp(&self) -> Option<u16> {
+        self.port(b"tcp")
+    }
+
+    /// The UDP port of the IPv6 address: `udp6`, or else `udp`.
+    pub fn udp6(&self) -> Option<u16> {
+        self.port(b"udp6").or_else(|| self.udp())
+    }
+
+    /// The TCP port of the IPv6 address: `tcp6`, or else `tcp`.
+    pub fn tcp6(&self) -> Option<u16> {
+        self.port(b"tcp6").or_else(|| self.tcp())
+    }
+
+    /// The `eth` entry's fork id (EIP-2124; `[[hash, next], ..]`, whatever follows).
     pub fn fork_id(&self) -> Option<ForkId> {
-        unimplemented!()
+        ForkId::decode(&mut self.value(b"eth")?.list().ok()?).ok()
     }
 
-    /// The contact that the record names, by geth's choice between IPv4 and IPv6.
-    pub fn contact(&self) -> Option<super::enode::Contact> {
-        unimplemented!()
+    /// The contact that the record names, by geth's choice between IPv4 and IPv6: the address of the wider scope, IPv4 if
+    /// both are equal. `None` without a usable address; a missing port is 0.
+    pub fn contact(&self) -> Option<Contact> {
+        let unicast = |ip: &IpAddr| !ip.is_multicast();
+        let ip4 = self.ip().map(IpAddr::V4).filter(unicast);
+        // An IPv4 address in IPv6 clothes counts as what it is.
+        let ip6 = self.ip6().map(|ip| IpAddr::V6(ip).to_canonical()).filter(unicast);
+        let ip = match (ip4, ip6) {
+            (Some(ip4), Some(ip6)) => {
+                if breadth(ip4) >= breadth(ip6) {
+                    ip4
+                } else {
+                    ip6
+                }
+            }
+            (ip4, ip6) => ip4.or(ip6)?,
+        };
+        let (udp, tcp) = if ip.is_ipv4() { (self.udp(), self.tcp()) } else { (self.udp6(), self.tcp6()) };
+        Some(Contact::new(self.key, ip, udp.unwrap_or(0), tcp.unwrap_or(0)))
+    }
+}
+
+/// How much of the world an address can be reached from, in geth's steps.
+fn breadth(ip: IpAddr) -> u8 {
+    let (link_local, private) = match ip {
+        IpAddr::V4(ip) => (ip.is_link_local(), ip.is_private()),
+        IpAddr::V6(ip) => (ip.is_unicast_link_local(), ip.is_unique_local()),
+    };
+    match () {
+        () if ip.is_unspecified() => 0,
+        () if ip.is_loopback() => 1,
+        () if link_local => 2,
+        () if private => 3,
+        () => 4,
+    }
+}
+
+/// The hash of the list `[seq, k, v, ..]` with the encoded items `signed`: what a record's signature covers.
+fn signed_digest(signed: &[u8]) -> Digest {
+    keccak256(&list_of(&[signed]))
+}
+
+/// The list of all the encoded items in `parts`.
+fn list_of(parts: &[&[u8]]) -> Vec<u8> {
+    let mut stream = RlpStream::new();
+    stream.begin_unbounded_list();
+    for part in parts {
+        stream.append_raw(part, 1);
+    }
+    stream.finalize_unbounded_list();
+    stream.out().to_vec()
+}
+
+/// The entries of a [`Record`], see [`Record::entries`].
+#[derive(Clone, Debug)]
+pub struct Entries<'a> {
+    list: List<'a>,
+}
+
+/// Keys with their values' RLP encodings.
+impl<'a> Iterator for Entries<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some((self.list.bytes().ok()?, self.list.raw().ok()?))
     }
 }
 
@@ -66,49 +245,68 @@ impl fmt::Debug for Record {
 
 /// The `enr:` text form.
 impl fmt::Display for Record {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        unimplemented!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "enr:{}", BASE64URL_NOPAD.encode_display(&self.raw))
     }
 }
 
-/// `enr:` text, or hexadecimal with or without `0x`; surrounding spaces are ignored. Verified with the real curve.
+/// Why a text is not a record.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RecordTextError {
+    /// There is nothing, or nothing after `enr:`.
+    Empty,
+    /// Not URL-safe base64 without padding and with unused bits zero (EIP-778, "Text Encoding").
+    Base64 {
+        /// Where, in bytes after `enr:`.
+        at: usize,
+    },
+    /// An odd number of hexadecimal digits, or something else among them.
+    Hex,
+    /// The text is well-formed, the record is not.
+    Record(DecodeError),
+}
+
+impl fmt::Display for RecordTextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("empty node record"),
+            Self::Base64 { at } => {
+                write!(f, "node record is not URL-safe base64 without padding, from character {at} on")
+            }
+            Self::Hex => f.write_str("node record is neither enr: text nor hexadecimal"),
+            Self::Record(error) => write!(f, "invalid node record: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for RecordTextError {}
+
+/// `enr:` text, with or without its prefix, or hexadecimal with or without `0x`; surrounding spaces are ignored. Verified
+/// with the real curve, whose context is made anew each time: see [`Record::parse`].
 impl FromStr for Record {
-    type Err = DecodeError;
+    type Err = RecordTextError;
 
-    fn from_str(_text: &str) -> Result<Self, DecodeError> {
-        unimplemented!()
+    fn from_str(text: &str) -> Result<Self, RecordTextError> {
+        Self::parse(&Secp256k1::new(), text)
     }
 }
 
-/// A record in the making.
-#[derive(Clone, Debug, Default)]
-pub struct RecordBuilder {
-    /// Strictly ascending keys with RLP-encoded values.
-    entries: alloc::collections::BTreeMap<Vec<u8>, Vec<u8>>,
-}
-
-impl RecordBuilder {
-    /// Sets `ip`/`udp`/`tcp` or `ip6`/`udp6`/`tcp6`; a port of 0 leaves its entry out.
-    pub fn endpoint(&mut self, _ip_udp: SocketAddr, _tcp: u16) -> &mut Self {
-        unimplemented!()
+fn decode_text(text: &str) -> Result<Vec<u8>, RecordTextError> {
+    // A record is a list of 56 bytes or more, so its base64 begins with a character that hexadecimal does not have.
+    let (body, base64) = match text.strip_prefix("enr:") {
+        Some(body) => (body, true),
+        None => (text.strip_prefix("0x").unwrap_or(text), text.starts_with('-')),
+    };
+    if body.is_empty() {
+        return Err(RecordTextError::Empty);
     }
-
-    /// Sets the `eth` entry.
-    pub fn fork_id(&mut self, _fork_id: ForkId) -> &mut Self {
-        unimplemented!()
+    // Two characters a byte in hexadecimal, four for three bytes in base64.
+    if body.len() > if base64 { RECORD_BYTES_MAX.div_ceil(3) * 4 } else { RECORD_BYTES_MAX * 2 } {
+        return Err(RecordTextError::Record(DecodeError::TooLarge));
     }
-
-    /// Sets any entry to an RLP-encoded value.
-    pub fn entry(&mut self, key: &[u8], rlp: Vec<u8>) -> &mut Self {
-        self.entries.insert(key.into(), rlp);
-        self
-    }
-
-    /// Signs the record with `secret`.
-    ///
-    /// # Errors
-    /// [`DecodeError::TooLarge`] beyond 300 bytes.
-    pub fn sign(&self, _crypto: &dyn Crypto, _secret: &SecretKey, _seq: u64) -> Result<Record, DecodeError> {
-        unimplemented!()
+    if base64 {
+        BASE64URL_NOPAD.decode(body.as_bytes()).map_err(|error| RecordTextError::Base64 { at: error.position })
+    } else {
+        const_hex::decode(body).map_err(|_| RecordTextError::Hex)
     }
 }

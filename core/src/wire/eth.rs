@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 
 use super::DecodeError;
 use super::forkid::ForkId;
+use super::rlp::{self, Bounds, List, RlpStream};
 use crate::crypto::Digest;
 
 /// Message ids, relative to the capability's offset.
@@ -50,9 +51,46 @@ pub enum Role {
     Forbidden,
 }
 
-/// What message `id` is in `version` of eth; `None` beyond the version's last id.
-pub fn role(_version: u32, _id: u64) -> Option<Role> {
-    unimplemented!()
+/// The messages: id, the versions from and up to which the id has this role, the role. Ids of a version's space that are
+/// not here are forbidden in it: reserved ones, GetNodeData and NodeData from eth/67 on (EIP-4938), and the announcements
+/// of blocks from eth/69 on, which clients that follow a beacon chain end a session for.
+const ROLES: [(u64, u32, u32, Role); 20] = [
+    (id::STATUS, 66, 72, Role::Status),
+    (id::NEW_BLOCK_HASHES, 66, 68, Role::Announcement),
+    (id::TRANSACTIONS, 66, 72, Role::Announcement),
+    (id::GET_BLOCK_HEADERS, 66, 72, Role::Request { answer: id::BLOCK_HEADERS }),
+    (id::BLOCK_HEADERS, 66, 72, Role::Response),
+    (id::GET_BLOCK_BODIES, 66, 72, Role::Request { answer: id::BLOCK_BODIES }),
+    (id::BLOCK_BODIES, 66, 72, Role::Response),
+    (id::NEW_BLOCK, 66, 68, Role::Announcement),
+    (id::NEW_POOLED_TRANSACTION_HASHES, 66, 72, Role::Announcement),
+    (id::GET_POOLED_TRANSACTIONS, 66, 72, Role::Request { answer: id::POOLED_TRANSACTIONS }),
+    (id::POOLED_TRANSACTIONS, 66, 72, Role::Response),
+    (id::GET_NODE_DATA, 66, 66, Role::Request { answer: id::NODE_DATA }),
+    (id::NODE_DATA, 66, 66, Role::Response),
+    (id::GET_RECEIPTS, 66, 72, Role::Request { answer: id::RECEIPTS }),
+    (id::RECEIPTS, 66, 72, Role::Response),
+    (id::BLOCK_RANGE_UPDATE, 69, 72, Role::Announcement),
+    (id::GET_BLOCK_ACCESS_LISTS, 71, 72, Role::Request { answer: id::BLOCK_ACCESS_LISTS }),
+    (id::BLOCK_ACCESS_LISTS, 71, 72, Role::Response),
+    (id::GET_CELLS, 72, 72, Role::Request { answer: id::CELLS }),
+    (id::CELLS, 72, 72, Role::Response),
+];
+
+/// What message `id` is in `version` of eth; `None` beyond the version's last id, and in versions that are not known.
+pub fn role(version: u32, id: u64) -> Option<Role> {
+    let length = match version {
+        66..=68 => 17,
+        69 | 70 => 18,
+        71 => 20,
+        72 => 22,
+        _ => return None,
+    };
+    if id >= length {
+        return None;
+    }
+    let known = ROLES.iter().find(|(known, from, to, _)| *known == id && (*from..=*to).contains(&version));
+    Some(known.map_or(Role::Forbidden, |(.., role)| *role))
 }
 
 /// The blocks that a peer can serve (eth/69).
@@ -96,39 +134,134 @@ pub struct Status {
 }
 
 impl Status {
-    /// The message's payload, in the shape of its version.
+    /// The message's payload, in the shape of its chain state.
     pub fn encode(&self) -> Vec<u8> {
-        unimplemented!()
+        let mut rlp = RlpStream::new();
+        match &self.chain {
+            ChainState::Difficulty { total, head } => {
+                rlp.begin_list(6).append(&self.version).append(&self.network_id);
+                let significant = total.iter().position(|digit| *digit != 0).unwrap_or(total.len());
+                rlp.append(&&total[significant..]).append(&&head[..]).append(&&self.genesis[..]);
+                self.fork_id.append(&mut rlp);
+            }
+            ChainState::Range(range) => {
+                rlp.begin_list(7).append(&self.version).append(&self.network_id).append(&&self.genesis[..]);
+                self.fork_id.append(&mut rlp);
+                range.append(&mut rlp);
+            }
+        }
+        rlp.out().to_vec()
     }
 
-    /// Decodes a payload in the shape of the negotiated `version`. The version within is read, not judged.
+    /// Decodes a payload in the shape of the negotiated `version`. The version and the range within are read, not judged.
     ///
     /// # Errors
-    /// If it is malformed.
-    pub fn decode(_version: u32, _payload: &[u8]) -> Result<Self, DecodeError> {
-        unimplemented!()
+    /// If it is malformed or has more fields than the version's.
+    pub fn decode(version: u32, payload: &[u8]) -> Result<Self, DecodeError> {
+        let mut fields = rlp::list(payload, Bounds::SMALL)?;
+        let claimed = u32::try_from(fields.u64()?).map_err(|_| DecodeError::IntegerOverflow)?;
+        let network_id = fields.u64()?;
+        let (genesis, fork_id, chain);
+        if version <= 68 {
+            let mut total = [0; 32];
+            let digits = fields.uint_bytes(total.len())?;
+            total[32 - digits.len()..].copy_from_slice(digits);
+            chain = ChainState::Difficulty { total, head: *fields.fixed()? };
+            genesis = *fields.fixed()?;
+            fork_id = ForkId::decode(&mut fields)?;
+        } else {
+            genesis = *fields.fixed()?;
+            fork_id = ForkId::decode(&mut fields)?;
+            chain = ChainState::Range(BlockRange::read(&mut fields)?);
+        }
+        fields.end()?;
+        Ok(Self { version: claimed, network_id, genesis, fork_id, chain })
     }
 }
 
 impl BlockRange {
+    /// Whether the range could be a chain's.
+    pub fn is_upright(&self) -> bool {
+        self.earliest <= self.latest
+    }
+
     /// The payload of a BlockRangeUpdate.
     pub fn encode(&self) -> Vec<u8> {
-        unimplemented!()
+        let mut rlp = RlpStream::new_list(3);
+        self.append(&mut rlp);
+        rlp.out().to_vec()
     }
 
     /// Decodes a BlockRangeUpdate.
     ///
     /// # Errors
     /// If it is malformed, or the range is upside down ([`DecodeError::BadValue`]).
-    pub fn decode(_payload: &[u8]) -> Result<Self, DecodeError> {
-        unimplemented!()
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        let mut fields = rlp::list(payload, Bounds::SMALL)?;
+        let range = Self::read(&mut fields)?;
+        fields.end()?;
+        if range.is_upright() { Ok(range) } else { Err(DecodeError::BadValue) }
+    }
+
+    fn append(&self, rlp: &mut RlpStream) {
+        rlp.append(&self.earliest).append(&self.latest).append(&&self.latest_hash[..]);
+    }
+
+    fn read(fields: &mut List<'_>) -> Result<Self, DecodeError> {
+        Ok(Self { earliest: fields.u64()?, latest: fields.u64()?, latest_hash: *fields.fixed()? })
     }
 }
 
-/// The request id of a request or response (`[request-id, ..]`), and the checked list behind it.
+/// The request id of a request or response (`[request-id, ..]`), and what stands behind it: read without looking further,
+/// so that an answer to nothing costs nothing. [`rlp::check`] is for the rest.
 ///
 /// # Errors
-/// If the payload is not such a list.
-pub fn request_id(_payload: &[u8]) -> Result<(u64, super::rlp::List<'_>), DecodeError> {
-    unimplemented!()
+/// If the payload is not a list that opens with a canonical 64-bit integer and ends where it says.
+pub fn request_id(payload: &[u8]) -> Result<(u64, List<'_>), DecodeError> {
+    let mut items = rlp::shallow_list(payload)?;
+    Ok((items.u64()?, items))
 }
+
+/// What [`request_id`] reads: a list's header for a body of `body_bytes` bytes, and the request id. The body follows it
+/// on the wire, so that the two need no joining.
+pub fn envelope(request_id: u64, body_bytes: usize) -> Envelope {
+    let mut id = RlpStream::new();
+    id.append(&request_id);
+    let id = id.out();
+    let payload = id.len() as u64 + body_bytes as u64;
+    let mut envelope = Envelope { bytes: [0; ENVELOPE_BYTES_MAX], len: 0 };
+    if payload <= 55 {
+        envelope.push(&[0xc0 + payload as u8]);
+    } else {
+        let digits = &payload.to_be_bytes()[payload.leading_zeros() as usize / 8..];
+        envelope.push(&[0xf7 + digits.len() as u8]);
+        envelope.push(digits);
+    }
+    envelope.push(&id);
+    envelope
+}
+
+/// A list's header and an integer, each at most a byte and eight digits.
+const ENVELOPE_BYTES_MAX: usize = 18;
+
+/// The start of a request or response; see [`envelope`].
+#[derive(Clone, Copy, Debug)]
+pub struct Envelope {
+    bytes: [u8; ENVELOPE_BYTES_MAX],
+    len: usize,
+}
+
+impl Envelope {
+    fn push(&mut self, bytes: &[u8]) {
+        self.bytes[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+    }
+
+    /// Its bytes.
+    pub fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -242,7 +242,7 @@ impl Crc32 {
     fn update(&mut self, bytes: &[u8]) {
         for byte in bytes {
             let index = (self.0 ^ u32::from(*byte)) & 0xff;
-            self.0 = self.0 >> 8 ^ CRC32_TABLE[index as usize];
+            self.0 = (self.0 >> 8) ^ CRC32_TABLE[index as usize];
         }
     }
 
@@ -260,7 +260,7 @@ const CRC32_TABLE: [u32; 256] = {
         let mut remainder = byte as u32;
         let mut bit = 0;
         while bit < 8 {
-            remainder = remainder >> 1 ^ (remainder & 1) * 0xedb8_8320;
+            remainder = (remainder >> 1) ^ ((remainder & 1) * 0xedb8_8320);
             bit += 1;
         }
         table[byte] = remainder;

@@ -10,5 +10,7 @@ pub mod forkid;
 pub mod p2p;
 pub mod rlp;
 pub mod rlpx;
+pub mod snappy;
+pub mod url;
 
 pub use error::DecodeError;

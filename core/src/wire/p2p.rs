@@ -9,6 +9,8 @@ use core::fmt;
 use core::str::FromStr;
 
 use super::DecodeError;
+use super::rlp::{self, Bounds, RlpStream};
+use crate::limits;
 
 /// Message ids of the base protocol.
 pub mod id {
@@ -24,8 +26,46 @@ pub mod id {
     pub const CAPABILITIES: u64 = 0x10;
 }
 
-/// The version of the base protocol that we speak; snappy from this one on.
+/// The version of the base protocol that we speak; snappy from this one on (EIP-706).
 pub const P2P_VERSION: u64 = 5;
+
+/// The lowest version that we talk to: the first with EIP-8, without snappy.
+pub const P2P_VERSION_MIN: u64 = 4;
+
+/// The payload of Ping and Pong: an empty list.
+pub const EMPTY_PAYLOAD: [u8; 1] = [0xc0];
+
+/// Splits a frame's body into its message id and payload. The id is a canonical RLP integer; 0 may also be the byte 0,
+/// which some clients send.
+///
+/// # Errors
+/// If there is no id, or it is not canonical or longer than 64 bits.
+pub fn split_message(body: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
+    let (first, rest) = body.split_first().ok_or(DecodeError::Truncated)?;
+    let bytes = match first {
+        0..0x80 => return Ok((u64::from(*first), rest)),
+        0x80..=0x88 => usize::from(first - 0x80),
+        0x89..0xc0 => return Err(DecodeError::IntegerOverflow),
+        0xc0.. => return Err(DecodeError::ExpectedString),
+    };
+    let (id, payload) = rest.split_at_checked(bytes).ok_or(DecodeError::Truncated)?;
+    match id {
+        [0, ..] => Err(DecodeError::LeadingZero),
+        [byte] if *byte < 0x80 => Err(DecodeError::NonCanonical),
+        _ => Ok((id.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)), payload)),
+    }
+}
+
+/// Appends a message id as [`split_message`] reads it.
+pub fn append_message_id(id: u64, out: &mut Vec<u8>) {
+    let bytes = id.to_be_bytes();
+    let digits = &bytes[id.leading_zeros() as usize / 8..];
+    match digits {
+        [byte] if *byte < 0x80 => {}
+        _ => out.push(0x80 + digits.len() as u8),
+    }
+    out.extend_from_slice(digits);
+}
 
 /// A sub-protocol in one version, such as `eth/69`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,13 +81,28 @@ impl Capability {
     ///
     /// # Errors
     /// If the name is empty, longer than 8 bytes, or not printable ASCII.
-    pub fn new(_name: &str, _version: u32) -> Result<Self, DecodeError> {
-        unimplemented!()
+    pub fn new(name: &str, version: u32) -> Result<Self, DecodeError> {
+        Self::from_bytes(name.as_bytes(), version)
+    }
+
+    fn from_bytes(name: &[u8], version: u32) -> Result<Self, DecodeError> {
+        let mut padded = [0; 8];
+        let used = padded.get_mut(..name.len()).filter(|used| !used.is_empty()).ok_or(DecodeError::WrongLength)?;
+        if !name.iter().all(u8::is_ascii_graphic) {
+            return Err(DecodeError::BadText);
+        }
+        used.copy_from_slice(name);
+        Ok(Self { name: padded, version })
     }
 
     /// Its name.
     pub fn name(&self) -> &str {
-        unimplemented!()
+        core::str::from_utf8(self.name_bytes()).unwrap_or_default()
+    }
+
+    fn name_bytes(&self) -> &[u8] {
+        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(self.name.len());
+        &self.name[..end]
     }
 
     /// eth in the given version.
@@ -63,6 +118,15 @@ impl Capability {
     /// Whether this is any version of eth.
     pub fn is_eth(&self) -> bool {
         self.name == Self::eth(0).name
+    }
+
+    /// Size of the largest message of this capability, uncompressed.
+    pub fn message_bytes_max(&self) -> usize {
+        if self.is_eth() || self.name == Self::snap(0).name {
+            limits::ETH_MESSAGE_BYTES_MAX
+        } else {
+            limits::MESSAGE_BYTES_MAX
+        }
     }
 }
 
@@ -83,21 +147,26 @@ impl fmt::Debug for Capability {
 impl FromStr for Capability {
     type Err = DecodeError;
 
-    fn from_str(_text: &str) -> Result<Self, DecodeError> {
-        unimplemented!()
+    fn from_str(text: &str) -> Result<Self, DecodeError> {
+        let (name, version) = text.rsplit_once('/').ok_or(DecodeError::BadText)?;
+        Self::new(name, version.parse().map_err(|_| DecodeError::BadText)?)
     }
 }
 
 /// How many message ids each known capability takes.
 #[derive(Clone, Debug)]
 pub struct CapabilityTable {
-    lengths: Vec<(Capability, u64)>,
+    lengths: Vec<(Capability, u16)>,
 }
 
 /// The known ones: eth/66 to 72, snap/1 and 2.
 impl Default for CapabilityTable {
     fn default() -> Self {
-        Self { lengths: Vec::new() }
+        let eth = [(66, 17), (67, 17), (68, 17), (69, 18), (70, 18), (71, 20), (72, 22)];
+        let snap = [(1, 8), (2, 10)];
+        let eth = eth.into_iter().map(|(version, length)| (Capability::eth(version), length));
+        let snap = snap.into_iter().map(|(version, length)| (Capability::snap(version), length));
+        Self { lengths: eth.chain(snap).collect() }
     }
 }
 
@@ -112,22 +181,46 @@ pub struct Shared {
     pub length: u64,
 }
 
+impl Shared {
+    /// The message id relative to the capability's offset, if `id` is one of the capability's.
+    pub fn relative(&self, id: u64) -> Option<u64> {
+        id.checked_sub(self.offset).filter(|id| *id < self.length)
+    }
+}
+
 impl CapabilityTable {
     /// Adds a capability or replaces its length.
-    pub fn register(&mut self, _capability: Capability, _length: u64) {
-        let _ = &self.lengths;
-        unimplemented!()
+    ///
+    /// 65,535 ids are more than any protocol has, and few enough to count messages by id; offsets cannot overflow.
+    pub fn register(&mut self, capability: Capability, length: u16) {
+        match self.lengths.iter_mut().find(|(known, _)| *known == capability) {
+            Some((_, known)) => *known = length,
+            None => self.lengths.push((capability, length)),
+        }
     }
 
     /// The number of message ids of a capability, if it is known.
-    pub fn length(&self, _capability: Capability) -> Option<u64> {
-        unimplemented!()
+    pub fn length(&self, capability: Capability) -> Option<u64> {
+        let (_, length) = self.lengths.iter().find(|(known, _)| *known == capability)?;
+        Some(u64::from(*length))
     }
 
     /// The capabilities that both sides have, in the order of their offsets: sorted by name, of each name only the
-    /// highest shared version (`rlpx.md`, "Message ID-based Multiplexing").
-    pub fn share(&self, _ours: &[Capability], _theirs: &[Capability]) -> Vec<Shared> {
-        unimplemented!()
+    /// highest shared version (`rlpx.md`, "Message ID-based Multiplexing"). What the table does not know is not shared.
+    pub fn share(&self, ours: &[Capability], theirs: &[Capability]) -> Vec<Shared> {
+        let mut common: Vec<Capability> = ours.iter().filter(|ours| theirs.contains(ours)).copied().collect();
+        common.retain(|capability| self.length(*capability).is_some());
+        // Ascending by name, then descending by version: the first of each name is the one that counts.
+        common.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(b.version.cmp(&a.version)));
+        common.dedup_by_key(|capability| capability.name);
+        let mut offset = id::CAPABILITIES;
+        let place = |capability| {
+            let length = self.length(capability).unwrap_or(0);
+            let shared = Shared { capability, offset, length };
+            offset += length;
+            shared
+        };
+        common.into_iter().map(place).collect()
     }
 }
 
@@ -138,7 +231,7 @@ pub struct Hello {
     pub version: u64,
     /// Client name. Whatever the peer sent, made printable and cut to 128 characters when read.
     pub client: String,
-    /// Capabilities offered. Those with impossible names are left out when read.
+    /// Capabilities offered. Those with impossible names or versions are left out when read.
     pub capabilities: Vec<Capability>,
     /// The port that the sender claims to listen on; legacy, not to be trusted.
     pub port: u64,
@@ -149,16 +242,60 @@ pub struct Hello {
 impl Hello {
     /// The message's payload.
     pub fn encode(&self) -> Vec<u8> {
-        unimplemented!()
+        let mut rlp = RlpStream::new_list(5);
+        rlp.append(&self.version).append(&self.client.as_bytes());
+        rlp.begin_list(self.capabilities.len());
+        for capability in &self.capabilities {
+            rlp.begin_list(2).append(&capability.name_bytes()).append(&capability.version);
+        }
+        rlp.append(&self.port).append(&&self.key[..]);
+        rlp.out().to_vec()
     }
 
     /// Decodes a payload; further list elements are ignored (EIP-8).
     ///
     /// # Errors
-    /// If it is malformed or offers an absurd number of capabilities.
-    pub fn decode(_payload: &[u8]) -> Result<Self, DecodeError> {
-        unimplemented!()
+    /// If it is malformed, its key is not 64 bytes long, or it offers an absurd number of capabilities.
+    pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
+        let mut fields = rlp::list(payload, Bounds::SMALL)?;
+        let version = fields.u64()?;
+        let client = printable(fields.bytes()?);
+        let mut offered = fields.list()?;
+        if offered.count() > limits::CAPABILITIES_MAX {
+            return Err(DecodeError::TooManyItems);
+        }
+        let mut capabilities = Vec::new();
+        while !offered.is_empty() {
+            let mut capability = offered.list()?;
+            let name = capability.bytes()?;
+            let version = u32::try_from(capability.u64()?);
+            if let Some(capability) = version.ok().and_then(|version| Capability::from_bytes(name, version).ok()) {
+                capabilities.push(capability);
+            }
+        }
+        let port = fields.u64()?;
+        Ok(Self { version, client, capabilities, port, key: *fields.fixed()? })
     }
+}
+
+/// Text from a stranger for logs and terminals: what is not printable (control characters, direction marks, foreign line
+/// breaks) is escaped, and no more than [`limits::CLIENT_NAME_CHARS_MAX`] characters are kept (attack F8).
+fn printable(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let mut chars = 0;
+    for piece in String::from_utf8_lossy(bytes).chars() {
+        let literal = piece == ' ' || piece.is_ascii_graphic();
+        chars += if literal { 1 } else { piece.escape_debug().count() };
+        if chars > limits::CLIENT_NAME_CHARS_MAX {
+            break;
+        }
+        if literal {
+            text.push(piece);
+        } else {
+            text.extend(piece.escape_debug());
+        }
+    }
+    text
 }
 
 /// Why a session was ended, as one side tells the other (`rlpx.md`, "Disconnect").
@@ -185,31 +322,106 @@ pub enum DisconnectReason {
 }
 
 impl DisconnectReason {
-    /// The code on the wire.
+    /// The code on the wire; 0xff, as in geth, for what could not be read.
     pub fn code(&self) -> u8 {
-        unimplemented!()
+        match self {
+            Self::Requested => 0x00,
+            Self::TcpError => 0x01,
+            Self::ProtocolBreach => 0x02,
+            Self::UselessPeer => 0x03,
+            Self::TooManyPeers => 0x04,
+            Self::AlreadyConnected => 0x05,
+            Self::IncompatibleVersion => 0x06,
+            Self::InvalidIdentity => 0x07,
+            Self::ClientQuitting => 0x08,
+            Self::UnexpectedIdentity => 0x09,
+            Self::ConnectedToSelf => 0x0a,
+            Self::PingTimeout => 0x0b,
+            Self::SubprotocolError => 0x10,
+            Self::Other(code) => *code,
+            Self::Unreadable => 0xff,
+        }
     }
 
     /// The reason for a code.
-    pub fn from_code(_code: u8) -> Self {
-        unimplemented!()
+    pub fn from_code(code: u8) -> Self {
+        match code {
+            0x00 => Self::Requested,
+            0x01 => Self::TcpError,
+            0x02 => Self::ProtocolBreach,
+            0x03 => Self::UselessPeer,
+            0x04 => Self::TooManyPeers,
+            0x05 => Self::AlreadyConnected,
+            0x06 => Self::IncompatibleVersion,
+            0x07 => Self::InvalidIdentity,
+            0x08 => Self::ClientQuitting,
+            0x09 => Self::UnexpectedIdentity,
+            0x0a => Self::ConnectedToSelf,
+            0x0b => Self::PingTimeout,
+            0x10 => Self::SubprotocolError,
+            code => Self::Other(code),
+        }
     }
 
     /// The message's payload: a list of one integer.
     pub fn encode(&self) -> Vec<u8> {
-        unimplemented!()
+        let mut rlp = RlpStream::new_list(1);
+        rlp.append(&self.code());
+        rlp.out().to_vec()
     }
 
     /// Reads a payload in every encoding seen in the wild: a list, a bare integer, canonical or not, or nothing. Never
-    /// fails: the message ends the session whatever it holds. The caller has tried to inflate it.
-    pub fn decode(_payload: &[u8]) -> Self {
-        unimplemented!()
+    /// fails: the message ends the session whatever it holds.
+    ///
+    /// No payload that is readable as it stands is also the compressed form of another, so whoever negotiated snappy
+    /// need inflate only what is [`Unreadable`](Self::Unreadable).
+    pub fn decode(payload: &[u8]) -> Self {
+        let integer = match payload {
+            [..=0xbf, ..] => payload,
+            // A short list that ends where it says; further elements are ignored.
+            [length @ 0xc1..=0xf7, elements @ ..] if elements.len() == usize::from(length - 0xc0) => {
+                let string = elements[0];
+                let end = if (0x80..=0xb7).contains(&string) { 1 + usize::from(string - 0x80) } else { 1 };
+                elements.get(..end).unwrap_or_default()
+            }
+            _ => return Self::Unreadable,
+        };
+        let digits = match integer {
+            [byte @ ..0x80] => core::slice::from_ref(byte),
+            [length @ 0x80..=0xb7, digits @ ..] if digits.len() == usize::from(length - 0x80) => digits,
+            _ => return Self::Unreadable,
+        };
+        let significant = digits.iter().position(|digit| *digit != 0).map_or(&[][..], |first| &digits[first..]);
+        match significant {
+            [] => Self::Requested,
+            [code] => Self::from_code(*code),
+            _ => Self::Unreadable,
+        }
     }
 }
 
 /// What the specification calls it, in lower case.
 impl fmt::Display for DisconnectReason {
-    fn fmt(&self, _f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        unimplemented!()
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Requested => "disconnect requested",
+            Self::TcpError => "tcp sub-system error",
+            Self::ProtocolBreach => "breach of protocol",
+            Self::UselessPeer => "useless peer",
+            Self::TooManyPeers => "too many peers",
+            Self::AlreadyConnected => "already connected",
+            Self::IncompatibleVersion => "incompatible p2p protocol version",
+            Self::InvalidIdentity => "null node identity received",
+            Self::ClientQuitting => "client quitting",
+            Self::UnexpectedIdentity => "unexpected identity in handshake",
+            Self::ConnectedToSelf => "identity is the same as this node",
+            Self::PingTimeout => "ping timeout",
+            Self::SubprotocolError => "some other reason specific to a subprotocol",
+            Self::Other(code) => return write!(f, "unknown reason {code:#04x}"),
+            Self::Unreadable => "unreadable reason",
+        })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -114,6 +114,24 @@ pub fn list(input: &[u8], bounds: Bounds) -> Result<List<'_>, DecodeError> {
     }
 }
 
+/// Checks that `input` is exactly one list by its header alone; each item's own is checked when it is read.
+///
+/// For whoever wants a first field before he pays for the rest. Items cannot reach beyond the list, but nothing is known
+/// of their number and depth: [`check`] tells.
+///
+/// # Errors
+/// If the header is malformed, or not that of a list which ends where `input` does.
+pub fn shallow_list(input: &[u8]) -> Result<List<'_>, DecodeError> {
+    let header = Header::read(input)?;
+    if !header.is_list {
+        return Err(DecodeError::ExpectedList);
+    }
+    if header.end() != input.len() {
+        return Err(DecodeError::TrailingBytes);
+    }
+    Ok(List { rest: &input[header.header_bytes..] })
+}
+
 /// Checks a list at the start of `input`; returns it and what follows it (EIP-8 lets packets be padded).
 ///
 /// # Errors
@@ -142,6 +160,11 @@ impl<'a> List<'a> {
     /// Whether all items have been read.
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
+    }
+
+    /// The encoding of all items not read yet.
+    pub const fn rest(&self) -> &'a [u8] {
+        self.rest
     }
 
     /// Number of items not read yet; walks over them.

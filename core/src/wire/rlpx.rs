@@ -1,9 +1,20 @@
 //! The handshake's messages and the frame header (`rlpx.md`, "Initial Handshake" and "Framing"), in EIP-8 form.
+//!
+//! Decoders take what EIP-8 says must be taken: any version, further elements, bytes after the list. Whether a key lies on
+//! the curve and a signature is one is not their business.
 
 use alloc::vec::Vec;
 
 use super::DecodeError;
+use super::rlp::{self, Bounds, RlpStream};
 use crate::crypto::RecoverableSignature;
+use crate::limits::MESSAGE_BYTES_MAX;
+
+/// The handshake's version that is sent; what a peer sends is not looked at.
+pub const VERSION: u64 = 4;
+
+/// Bytes of a frame's header, without its MAC.
+pub const FRAME_HEADER_BYTES: usize = 16;
 
 /// The initiator's first message, decrypted.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,30 +42,110 @@ pub struct Ack {
 
 impl Auth {
     /// Appends the encoding.
-    pub fn encode(&self, _out: &mut Vec<u8>) {
-        unimplemented!()
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut list = RlpStream::new_list(4);
+        list.append(&&self.signature.0[..]).append(&&self.key[..]).append(&&self.nonce[..]).append(&self.version);
+        out.extend_from_slice(&list.out());
     }
 
     /// Decodes; further elements and padding are ignored (EIP-8).
     ///
     /// # Errors
     /// If it is malformed.
-    pub fn decode(_plain: &[u8]) -> Result<Self, DecodeError> {
-        unimplemented!()
+    pub fn decode(plain: &[u8]) -> Result<Self, DecodeError> {
+        let (mut list, _padding) = rlp::list_prefix(plain, Bounds::SMALL)?;
+        Ok(Self {
+            signature: RecoverableSignature(*list.fixed()?),
+            key: *list.fixed()?,
+            nonce: *list.fixed()?,
+            version: list.u64()?,
+        })
     }
 }
 
 impl Ack {
     /// Appends the encoding.
-    pub fn encode(&self, _out: &mut Vec<u8>) {
-        unimplemented!()
+    pub fn encode(&self, out: &mut Vec<u8>) {
+        let mut list = RlpStream::new_list(3);
+        list.append(&&self.ephemeral_key[..]).append(&&self.nonce[..]).append(&self.version);
+        out.extend_from_slice(&list.out());
     }
 
     /// Decodes; further elements and padding are ignored (EIP-8).
     ///
     /// # Errors
     /// If it is malformed.
-    pub fn decode(_plain: &[u8]) -> Result<Self, DecodeError> {
-        unimplemented!()
+    pub fn decode(plain: &[u8]) -> Result<Self, DecodeError> {
+        let (mut list, _padding) = rlp::list_prefix(plain, Bounds::SMALL)?;
+        Ok(Self { ephemeral_key: *list.fixed()?, nonce: *list.fixed()?, version: list.u64()? })
+    }
+}
+
+/// The header of a frame whose body has `body_bytes` (padding not counted): the size, header data of two zeros, zeros.
+/// `None` if the size does not fit its 24 bits.
+pub fn frame_header(body_bytes: usize) -> Option<[u8; FRAME_HEADER_BYTES]> {
+    if body_bytes > MESSAGE_BYTES_MAX {
+        return None;
+    }
+    let [.., a, b, c] = (body_bytes as u32).to_be_bytes();
+    Some([a, b, c, 0xc2, 0x80, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
+}
+
+/// Bytes of the body that a header announces, padding not counted. Header data is ignored, as by every client.
+pub fn frame_body_bytes(header: &[u8; FRAME_HEADER_BYTES]) -> usize {
+    u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize
+}
+
+/// Bytes of a body of `body_bytes` with its padding.
+pub const fn padded_bytes(body_bytes: usize) -> usize {
+    body_bytes.next_multiple_of(16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn auth() -> Auth {
+        Auth { signature: RecoverableSignature([1; 65]), key: [2; 64], nonce: [3; 32], version: VERSION }
+    }
+
+    #[test]
+    fn messages_survive_the_round_trip_with_padding() {
+        let mut bytes = Vec::new();
+        auth().encode(&mut bytes);
+        bytes.extend_from_slice(&[0xff; 100]);
+        assert_eq!(Auth::decode(&bytes), Ok(auth()));
+
+        let ack = Ack { ephemeral_key: [4; 64], nonce: [0; 32], version: u64::MAX };
+        let mut bytes = Vec::new();
+        ack.encode(&mut bytes);
+        bytes.push(0xf8);
+        assert_eq!(Ack::decode(&bytes), Ok(ack));
+    }
+
+    #[test]
+    fn malformed_messages_are_refused() {
+        let mut bytes = Vec::new();
+        auth().encode(&mut bytes);
+        for end in 0..bytes.len() {
+            assert!(Auth::decode(&bytes[..end]).is_err(), "cut at {end}");
+        }
+        let version = bytes.len() - 1;
+        bytes[version] = 0;
+        assert_eq!(Auth::decode(&bytes), Err(DecodeError::LeadingZero));
+        // A nonce of 31 bytes and a version of two.
+        bytes[version - 33] = 0x9f;
+        assert!(Auth::decode(&bytes).is_err());
+        assert_eq!(Auth::decode(&[0xc0]), Err(DecodeError::MissingField));
+        assert_eq!(Ack::decode(&[0x80]), Err(DecodeError::ExpectedList));
+    }
+
+    #[test]
+    fn headers_say_24_bits() {
+        assert_eq!(frame_header(MESSAGE_BYTES_MAX + 1), None);
+        for size in [0, 1, 0xff, 0x01_0203, MESSAGE_BYTES_MAX] {
+            assert_eq!(frame_header(size).map(|header| frame_body_bytes(&header)), Some(size));
+        }
+        assert_eq!(frame_header(6).map(|header| header[..6].to_vec()), Some(alloc::vec![0, 0, 6, 0xc2, 0x80, 0x80]));
     }
 }

@@ -2,11 +2,13 @@
 // commands and the events are described in ../README.md.
 //
 // What the library does not show, or shows differently:
-// - "disconnect": a socket that closes before the Hello is reported as "error" if at all; a reason of null means that
-//   the socket was closed without a Disconnect. After a Disconnect of its own the event comes when the socket is closed,
-//   which the library does after two seconds.
-// - "message": there is none for the base protocol, and none for a message outside eth/68 (it disconnects at once).
-// - "discv4": the library has no event per packet, so its packet handler is wrapped; only accepted packets are reported.
+// - "disconnect": a reason of null means that the socket was closed without a Disconnect. After a Disconnect of its own
+//   the library closes the socket two seconds later, if the other side does not do so first; the event comes then.
+// - A failed dial, or a connection that ends before both Hellos were accepted, is an "error". So is a second connection of
+//   a node which is connected already.
+// - "message": there is none for a message outside the negotiated version (the library ignores it or disconnects).
+// - "discv4": the library has no event per packet, so its packet handler is wrapped; packets which it refuses, as it does
+//   with those of EIP-868, are "error"s.
 
 import { readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
@@ -126,6 +128,8 @@ const rlpx = new RLPx(key, {
 })
 const id = (peer) => bytesToUnprefixedHex(peer.getId())
 const eth = (peer) => peer.getProtocols().find((protocol) => protocol instanceof ETH)
+const added = new WeakSet()
+const peers = new Set()
 const ready = new Set()
 let requestId = 0n
 
@@ -144,7 +148,26 @@ function serve(protocol, code, [request, query]) {
   }
 }
 
+const onConnect = rlpx._onConnect.bind(rlpx)
+rlpx._onConnect = (socket, dialed) => {
+  const { remoteAddress, remotePort } = socket
+  // The library writes the header and the body of a frame apart, which costs 40 ms for each without this.
+  socket.setNoDelay(true)
+  onConnect(socket, dialed)
+  socket.once('close', () => {
+    const who = dialed === null ? `${remoteAddress}:${remotePort}` : bytesToUnprefixedHex(dialed)
+    if (!added.has(socket)) fail(`no session with ${who}, closed`)
+  })
+}
 rlpx.events.on('peer:added', (peer) => {
+  added.add(peer._socket)
+  peers.add(peer)
+  // Not "peer:removed", which is also emitted for a second connection of the same node.
+  peer.events.once('close', (reason, us) => {
+    peers.delete(peer)
+    ready.delete(peer)
+    emit('disconnect', { id: id(peer), reason: reason ?? null, initiated_by: us === true ? 'us' : 'them' })
+  })
   const { clientId, capabilities } = peer.getHelloMessage()
   emit('hello', { id: id(peer), client: clientId, caps: capabilities.map(({ name, version }) => `${name}/${version}`) })
   const protocol = eth(peer)
@@ -163,10 +186,6 @@ rlpx.events.on('peer:added', (peer) => {
     serve(protocol, code, payload)
   })
   protocol.sendStatus({ td: number(genesis.difficulty), bestHash: genesisHash, genesisHash })
-})
-rlpx.events.on('peer:removed', (peer, reason, us) => {
-  ready.delete(peer)
-  emit('disconnect', { id: id(peer), reason: reason ?? null, initiated_by: us === true ? 'us' : 'them' })
 })
 rlpx.events.on('peer:error', (_peer, error) => fail(error))
 rlpx.events.on('error', die)
@@ -222,7 +241,7 @@ async function command({ cmd, enode, block = 0, amount = 1, reason = 8 }) {
       }
       return
     case 'disconnect':
-      return rlpx.getPeers().forEach((peer) => peer.disconnect(reason))
+      return peers.forEach((peer) => peer.disconnect(reason))
     case 'quit':
       return process.exit(0)
     default:

@@ -201,6 +201,8 @@ fn length_claims() {
     // An item that leaves its list, though not the input.
     assert_eq!(check(&[0xc1, 0x82, 1, 2], WIDE), Err(Truncated));
     assert_eq!(check(&[0xc1, 0xc1, 0], WIDE), Err(Truncated));
+    // Nothing beyond the list is looked at.
+    assert_eq!(check(&[0xc1, 0x82, 1, 2, 0x81, 0], WIDE), Err(Truncated));
 }
 
 #[test]

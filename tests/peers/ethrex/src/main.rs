@@ -260,7 +260,7 @@ fn reason(shown: &str) -> Option<u8> {
 
 /// Joins two streams until a while after the first end of either, or after `ending`. Returns who ended it.
 async fn relay(mut outer: TcpStream, mut inner: TcpStream, ending: &Notify) -> &'static str {
-    // Best effort, as the library does not set it on its own end either.
+    // The relay must not add a delay; where this fails, it is only slower.
     let _ = outer.set_nodelay(true);
     let _ = inner.set_nodelay(true);
     let (mut outer_read, mut outer_write) = outer.split();
@@ -337,8 +337,11 @@ impl Peer {
             return;
         };
         if !session.hello && session.client.is_empty() {
-            let id = session.id;
-            return fail(format!("no session with {id} at {address}, closed by {by}"));
+            let who = match session.id.as_str() {
+                "" => address,
+                id => id,
+            };
+            return fail(format!("no session with {who}, closed by {by}"));
         }
         if !session.hello {
             session.hello(None);
@@ -374,10 +377,8 @@ impl Peer {
             "Received Disconnect" => session.end = Some((reason(record.get("reason")), "them")),
             "Peer connection error" | "connection failure" => {
                 let error = record.get("error");
-                let by = match error.starts_with("Disconnect requested") || error.starts_with("Peer disconnected") {
-                    true => "them",
-                    false => "us",
-                };
+                let received = error.starts_with("Disconnect requested") || error.starts_with("Peer disconnected");
+                let by = if received { "them" } else { "us" };
                 session.end.get_or_insert((reason(error), by));
             }
             "Peer connection initialized." => {
@@ -555,13 +556,12 @@ async fn run() -> Result<()> {
 
     let listener = TcpListener::bind((LOOPBACK, args.tcp)).await?;
     let tcp = listener.local_addr()?.port();
-    let socket = match args.discovery {
-        true => Some(Arc::new(UdpSocket::bind((LOOPBACK, args.udp)).await?)),
-        false => None,
-    };
-    let udp = match &socket {
-        Some(socket) => socket.local_addr()?.port(),
-        None => 0,
+    let (socket, udp) = if args.discovery {
+        let socket = UdpSocket::bind((LOOPBACK, args.udp)).await?;
+        let port = socket.local_addr()?.port();
+        (Some(Arc::new(socket)), port)
+    } else {
+        (None, 0)
     };
     let node = Node::new(LOOPBACK, udp, tcp, public_key_from_signing_key(&args.key));
     let table = PeerTableServer::spawn(node.node_id(), 50, store.clone());

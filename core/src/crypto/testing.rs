@@ -1,0 +1,115 @@
+//! For tests: vectors as JSON, and a [`Crypto`] that counts what is asked of it.
+
+use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::vec::Vec;
+
+use serde_json::Value;
+
+use super::mac::Keccak;
+use super::{Crypto, Digest, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature};
+
+pub(crate) fn kats() -> Value {
+    serde_json::from_str(include_str!("../../../vectors/kats.json")).unwrap()
+}
+
+pub(crate) fn rlpx_handshake() -> Value {
+    serde_json::from_str(include_str!("../../../vectors/rlpx_handshake.json")).unwrap()
+}
+
+pub(crate) fn rlpx_frame() -> Value {
+    serde_json::from_str(include_str!("../../../vectors/rlpx_frame.json")).unwrap()
+}
+
+/// A field that must be there.
+pub(crate) fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
+    value.get(name).unwrap_or_else(|| panic!("no {name} in {value}"))
+}
+
+/// The rows of a table that must not be empty.
+pub(crate) fn rows<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    let rows = field(value, name).as_array().unwrap();
+    assert!(!rows.is_empty(), "no rows in {name}");
+    rows
+}
+
+pub(crate) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
+    field(value, name).as_str().unwrap()
+}
+
+pub(crate) fn hex(value: &Value, name: &str) -> Vec<u8> {
+    const_hex::decode(text(value, name)).unwrap()
+}
+
+pub(crate) fn array<const N: usize>(value: &Value, name: &str) -> [u8; N] {
+    hex(value, name).try_into().unwrap()
+}
+
+pub(crate) fn secret(value: &Value, name: &str) -> SecretKey {
+    SecretKey::from_bytes(array(value, name)).unwrap()
+}
+
+/// The real primitives, counted. The MAC's digest can be fixed.
+#[derive(Default)]
+pub(crate) struct Counting {
+    pub(crate) real: Secp256k1,
+    pub(crate) public_keys: AtomicUsize,
+    pub(crate) signatures: AtomicUsize,
+    pub(crate) recoveries: AtomicUsize,
+    pub(crate) agreements: AtomicUsize,
+    pub(crate) mac_digests: AtomicUsize,
+    pub(crate) fixed_digest: Option<Digest>,
+}
+
+impl Counting {
+    /// Public keys, signatures, recoveries and agreements so far.
+    pub(crate) fn curve_operations(&self) -> [usize; 4] {
+        [&self.public_keys, &self.signatures, &self.recoveries, &self.agreements].map(|count| count.load(Relaxed))
+    }
+}
+
+impl Crypto for Counting {
+    fn public_key(&self, secret: &SecretKey) -> PublicKey {
+        self.public_keys.fetch_add(1, Relaxed);
+        self.real.public_key(secret)
+    }
+
+    fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
+        self.signatures.fetch_add(1, Relaxed);
+        self.real.sign(secret, digest)
+    }
+
+    fn verify(&self, key: &PublicKey, digest: &Digest, signature: &Signature) -> bool {
+        self.real.verify(key, digest, signature)
+    }
+
+    fn recover(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<PublicKey> {
+        self.recoveries.fetch_add(1, Relaxed);
+        self.real.recover(digest, signature)
+    }
+
+    fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
+        self.real.public_key_from_xy(xy)
+    }
+
+    fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
+        self.real.public_key_from_compressed(compressed)
+    }
+
+    fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {
+        self.agreements.fetch_add(1, Relaxed);
+        self.real.ecdh(secret, key)
+    }
+
+    fn datagram_hash(&self, bytes: &[u8]) -> Digest {
+        self.real.datagram_hash(bytes)
+    }
+
+    fn mac_update(&self, mac: &mut Keccak, bytes: &[u8]) {
+        self.real.mac_update(mac, bytes);
+    }
+
+    fn mac_digest(&self, mac: &Keccak) -> Digest {
+        self.mac_digests.fetch_add(1, Relaxed);
+        self.fixed_digest.unwrap_or_else(|| self.real.mac_digest(mac))
+    }
+}

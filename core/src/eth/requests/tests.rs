@@ -1,0 +1,243 @@
+use alloc::sync::Arc;
+use alloc::vec;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::contract::Context;
+use crate::crypto::Secp256k1;
+use crate::netfilter::NetFilter;
+use crate::rng::{Rng, Seed};
+use crate::time::UnixTime;
+use crate::wire::DecodeError;
+use crate::wire::eth::{envelope, id};
+
+struct Bench {
+    context: Context,
+    rng: Rng,
+    requests: Requests,
+    commands: u64,
+}
+
+impl Bench {
+    fn new(version: u32) -> Self {
+        let unix = UnixTime::from_secs(1_800_000_000);
+        let context = Context::new(Instant::ZERO, unix, NetFilter::default(), Arc::new(Secp256k1::new()));
+        let rng = Seed::new([3; 32]).fork("requests");
+        Self { context, rng, requests: Requests::new(version), commands: 0 }
+    }
+
+    fn now(&self) -> Instant {
+        self.context.now()
+    }
+
+    fn advance(&mut self, by: Duration) {
+        self.context.advance(self.now() + by);
+    }
+
+    fn ask(&mut self, id: u64) -> Result<(u64, CommandId), CommandError> {
+        let request = self.requests.ask(&mut self.context.cx(&mut self.rng), id)?;
+        self.commands += 1;
+        let command = CommandId(self.commands);
+        self.requests.asked(self.context.now(), request, command);
+        Ok((request.request_id(), command))
+    }
+
+    fn take(&mut self, id: u64, request_id: u64, body: &[u8]) -> Incoming {
+        self.requests.handle_message(self.context.now(), id, &payload(request_id, body))
+    }
+
+    fn expired(&mut self) -> Vec<CommandId> {
+        let now = self.now();
+        core::iter::from_fn(|| self.requests.handle_timeout(now)).collect()
+    }
+}
+
+fn payload(request_id: u64, body: &[u8]) -> Vec<u8> {
+    [envelope(request_id, body.len()).as_slice(), body].concat()
+}
+
+fn response(command: CommandId, millis: u64, body: Range<usize>) -> Incoming {
+    Incoming::Response { command, body, rtt: Duration::from_millis(millis) }
+}
+
+const UNSOLICITED: Incoming = Incoming::Fault(Fault::UnsolicitedResponse);
+
+#[test]
+fn answers_find_their_requests() {
+    let mut bench = Bench::new(69);
+    let (headers, first) = bench.ask(id::GET_BLOCK_HEADERS).unwrap();
+    let (bodies, second) = bench.ask(id::GET_BLOCK_BODIES).unwrap();
+    assert_ne!(headers, bodies);
+    bench.advance(Duration::from_millis(70));
+    assert_eq!(bench.take(id::BLOCK_BODIES, headers, &[0xc0]), UNSOLICITED, "the kind must match too");
+    assert_eq!(bench.take(id::BLOCK_HEADERS, headers.wrapping_add(1), &[0xc0]), UNSOLICITED);
+    let body = payload(bodies, &[0xc1, 5]).len() - 2;
+    assert_eq!(bench.take(id::BLOCK_BODIES, bodies, &[0xc1, 5]), response(second, 70, body..body + 2));
+    assert_eq!(bench.take(id::BLOCK_BODIES, bodies, &[0xc1, 5]), UNSOLICITED, "once");
+    assert_eq!(bench.take(id::BLOCK_HEADERS, headers, &[0xc0]), response(first, 70, body..body + 1));
+    assert_eq!(bench.requests.poll_timeout(), None);
+}
+
+#[test]
+fn an_answer_is_read_only_when_it_was_asked_for() {
+    let mut bench = Bench::new(69);
+    let (request_id, _) = bench.ask(id::GET_BLOCK_HEADERS).unwrap();
+    let deep = [&vec![0xc1; 40][..], &[0xc0]].concat();
+    assert_eq!(bench.take(id::BLOCK_HEADERS, request_id ^ 1, &[0xff]), UNSOLICITED);
+    let fault = bench.take(id::BLOCK_HEADERS, request_id, &deep);
+    assert!(matches!(fault, Incoming::Fault(Fault::Message(_))), "{fault:?}");
+    for malformed in [&b""[..], b"\x80", b"\xc0", b"\xc1\xc0", b"\xc3\x05"] {
+        let got = bench.requests.handle_message(Instant::ZERO, id::BLOCK_HEADERS, malformed);
+        assert!(matches!(got, Incoming::Fault(Fault::Message(_))), "{malformed:02x?}");
+    }
+}
+
+#[test]
+fn late_answers_are_forgiven_once_and_for_a_while() {
+    let mut bench = Bench::new(69);
+    let (request_id, command) = bench.ask(id::GET_RECEIPTS).unwrap();
+    assert_eq!(bench.requests.poll_timeout(), Some(Instant::ZERO + limits::REQUEST_TIMEOUT));
+    bench.advance(limits::REQUEST_TIMEOUT - Duration::from_micros(1));
+    assert_eq!(bench.expired(), []);
+    bench.advance(Duration::from_micros(1));
+    assert_eq!(bench.expired(), [command]);
+    assert_eq!(bench.take(id::BLOCK_BODIES, request_id, &[0xc0]), UNSOLICITED, "a late one of another kind is none");
+    assert_eq!(bench.take(id::RECEIPTS, request_id, &[0xc0]), Incoming::Late);
+    assert_eq!(bench.take(id::RECEIPTS, request_id, &[0xc0]), UNSOLICITED);
+
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        all.extend((0..limits::REQUESTS_OUT_MAX).map(|_| bench.ask(id::GET_RECEIPTS).unwrap().0));
+        bench.advance(limits::REQUEST_TIMEOUT);
+        assert_eq!(bench.expired().len(), limits::REQUESTS_OUT_MAX);
+    }
+    assert_eq!(bench.requests.late.len(), limits::LATE_REQUESTS_MAX);
+    assert_eq!(bench.take(id::RECEIPTS, all[0], &[0xc0]), UNSOLICITED, "the oldest are forgotten");
+    assert_eq!(bench.take(id::RECEIPTS, all[all.len() - 1], &[0xc0]), Incoming::Late);
+}
+
+#[test]
+fn requests_of_ours_are_bounded_and_end_with_the_session() {
+    let mut bench = Bench::new(70);
+    for id in [id::STATUS, id::BLOCK_HEADERS, id::NEW_BLOCK, id::GET_NODE_DATA, id::GET_CELLS, 99] {
+        assert_eq!(bench.ask(id).unwrap_err(), CommandError::UnknownMessage);
+    }
+    let asked: Vec<_> = (0..limits::REQUESTS_OUT_MAX).map(|_| bench.ask(id::GET_BLOCK_HEADERS).unwrap()).collect();
+    assert_eq!(bench.ask(id::GET_BLOCK_HEADERS), Err(CommandError::Busy));
+    let (request_id, command) = asked[7];
+    assert!(matches!(bench.take(id::BLOCK_HEADERS, request_id, &[]), Incoming::Response { .. }));
+    assert!(bench.ask(id::GET_BLOCK_HEADERS).is_ok());
+    let left: Vec<_> = bench.requests.close().collect();
+    assert!(left.len() == limits::REQUESTS_OUT_MAX && !left.contains(&command));
+    assert!(left.is_sorted());
+}
+
+#[test]
+fn a_peer_may_repeat_its_ids() {
+    // Hive's SameRequestID and ZeroRequestID.
+    let mut bench = Bench::new(69);
+    for (message, request_id) in [(3, 0), (3, 0), (5, 0), (3, u64::MAX)] {
+        let got = bench.take(message, request_id, &[0xc0]);
+        assert!(matches!(got, Incoming::Request { request_id: id, .. } if id == request_id));
+    }
+    assert_eq!(bench.requests.answer(0, id::GET_RECEIPTS), Err(CommandError::UnknownRequest));
+    assert_eq!(bench.requests.answer(0, id::BLOCK_HEADERS), Err(CommandError::UnknownRequest));
+    for _ in 0..2 {
+        assert_eq!(bench.requests.answer(0, 3), Ok(4));
+        assert_eq!(bench.requests.answer(0, 3), Ok(4), "until it has been sent");
+        bench.requests.answered(0, 3);
+    }
+    assert_eq!(bench.requests.answer(0, 3), Err(CommandError::UnknownRequest));
+    assert_eq!(bench.requests.answer(0, 5), Ok(6));
+}
+
+#[test]
+fn a_peer_has_a_bounded_number_of_open_requests() {
+    let mut bench = Bench::new(69);
+    for i in 0..limits::REQUESTS_IN_MAX {
+        assert!(!bench.requests.is_full());
+        assert!(matches!(bench.take(3, i as u64, &[0xc0]), Incoming::Request { .. }));
+    }
+    assert!(bench.requests.is_full());
+    assert_eq!(bench.take(id::TRANSACTIONS, 0, &[]), Incoming::Announcement);
+    assert_eq!(bench.take(3, 0, &[0xc0]), Incoming::Fault(Fault::Overrun));
+    bench.requests.answered(5, 3);
+    assert!(!bench.requests.is_full());
+    let mut bench = Bench::new(69);
+    assert!(matches!(bench.take(3, 0, &[0xc2, 0xff]), Incoming::Fault(Fault::Message(_))));
+    assert!(bench.requests.theirs.is_empty(), "a malformed request is not open");
+}
+
+#[test]
+fn messages_that_a_version_does_not_have() {
+    for version in 66..=72 {
+        let mut bench = Bench::new(version);
+        for id in 0..40 {
+            let got = bench.requests.handle_message(Instant::ZERO, id, &[0xc0]);
+            let fault = match role(version, id) {
+                None => Some(Fault::UnknownMessage),
+                Some(Role::Forbidden) => Some(Fault::ForbiddenMessage),
+                Some(Role::Status) => Some(Fault::StatusTwice),
+                Some(Role::Request { .. } | Role::Response) => Some(Fault::Message(DecodeError::MissingField)),
+                Some(Role::Announcement) if id == id::BLOCK_RANGE_UPDATE => {
+                    Some(Fault::Message(DecodeError::MissingField))
+                }
+                Some(Role::Announcement) => None,
+            };
+            assert_eq!(got, fault.map_or(Incoming::Announcement, Incoming::Fault), "eth/{version} {id:#x}");
+        }
+    }
+}
+
+#[test]
+fn block_ranges_are_checked() {
+    let mut bench = Bench::new(69);
+    let range = BlockRange { earliest: 5, latest: 5, latest_hash: [1; 32] };
+    let got = bench.requests.handle_message(Instant::ZERO, id::BLOCK_RANGE_UPDATE, &range.encode());
+    assert_eq!(got, Incoming::BlockRange(range));
+    let inverted = BlockRange { latest: 4, ..range }.encode();
+    let got = bench.requests.handle_message(Instant::ZERO, id::BLOCK_RANGE_UPDATE, &inverted);
+    assert_eq!(got, Incoming::Fault(Fault::Message(DecodeError::BadValue)));
+}
+
+proptest! {
+    /// Against the plainest model: each request ends exactly once, in one of three ways.
+    #[test]
+    fn every_request_ends_once(steps in proptest::collection::vec((0u8..4, any::<u16>()), 0..200)) {
+        let mut bench = Bench::new(69);
+        let mut open: Vec<(u64, CommandId)> = Vec::new();
+        let mut ended = Vec::new();
+        for (step, pick) in steps {
+            match step {
+                0 => match bench.ask(id::GET_BLOCK_HEADERS) {
+                    Ok(asked) => open.push(asked),
+                    Err(error) => prop_assert!(error == CommandError::Busy && open.len() == limits::REQUESTS_OUT_MAX),
+                },
+                1 if !open.is_empty() => {
+                    let (request_id, expected) = open.remove(usize::from(pick) % open.len());
+                    match bench.take(id::BLOCK_HEADERS, request_id, &[0xc0]) {
+                        Incoming::Response { command, .. } => {
+                            prop_assert_eq!(command, expected);
+                            ended.push(command);
+                        }
+                        other => prop_assert!(false, "{:?}", other),
+                    }
+                }
+                2 => {
+                    bench.advance(Duration::from_millis(u64::from(pick) / 8));
+                    for command in bench.expired() {
+                        open.retain(|(_, open)| *open != command);
+                        ended.push(command);
+                    }
+                    prop_assert!(bench.requests.poll_timeout().is_none_or(|at| at > bench.now()));
+                }
+                _ => prop_assert_eq!(bench.take(id::BLOCK_HEADERS, u64::from(pick), &[0xc0]), UNSOLICITED),
+            }
+        }
+        ended.extend(bench.requests.close());
+        ended.sort_unstable();
+        let all: Vec<_> = (1..=bench.commands).map(CommandId).collect();
+        prop_assert_eq!(ended, all);
+    }
+}

@@ -1,0 +1,254 @@
+//! Bans: who is refused for a while, by node id, host and subnet. The only place that refuses anybody for its conduct.
+//!
+//! Ids are free, so a serious fault also bans the host it came from, and several such hosts their subnet (attack P3); but
+//! only after the session was authenticated, for a shorter time since others may live there, and never on this machine
+//! or its network. The list is bounded (P5): the least severe goes first, then the one nearest to its end.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::bounded::{Bounded, host};
+use super::score::Severity;
+use crate::contract::{PeerKind, ScoreReason};
+use crate::crypto::NodeId;
+use crate::limits::{BANS_MAX, HOST_BAN_MAX, NAMED_BAN, SUBNET_BAN_HOSTS};
+use crate::netfilter::{Subnet, scope};
+use crate::time::{Duration, Instant};
+
+/// Who is banned.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Banned {
+    /// The holder of a key.
+    Id(NodeId),
+    /// An IPv4 address, or an IPv6 /64 by its first address.
+    Host(IpAddr),
+    /// A subnet.
+    Subnet(Subnet),
+}
+
+/// A ban.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ban {
+    /// Since when.
+    pub since: Instant,
+    /// When it is over.
+    pub until: Instant,
+    /// How bad it was.
+    pub severity: Severity,
+    /// The last straw.
+    pub reason: ScoreReason,
+}
+
+/// At most [`BANS_MAX`] bans.
+#[derive(Clone, Debug)]
+pub struct Bans(Bounded<Banned, (Severity, Instant), Ban>);
+
+impl Default for Bans {
+    fn default() -> Self {
+        Self(Bounded::new(BANS_MAX))
+    }
+}
+
+impl Bans {
+    /// Bans a peer by its id and, if the fault was serious, by the address of its authenticated session. Those whom the
+    /// embedder has named are only given a pause, and their address none. Returns how long the id is banned.
+    pub fn ban_peer(
+        &mut self,
+        now: Instant,
+        id: NodeId,
+        kind: PeerKind,
+        authenticated_at: Option<IpAddr>,
+        severity: Severity,
+        reason: ScoreReason,
+    ) -> Duration {
+        if kind != PeerKind::Ordinary {
+            self.insert(now, Banned::Id(id), NAMED_BAN, severity, reason);
+            return NAMED_BAN;
+        }
+        let duration = severity.ban_duration();
+        self.insert(now, Banned::Id(id), duration, severity, reason);
+        if let Some(ip) = authenticated_at
+            && severity > Severity::Mild
+            && !scope(ip).is_local()
+        {
+            let duration = duration.min(HOST_BAN_MAX);
+            self.insert(now, Banned::Host(host(ip)), duration, severity, reason);
+            if self.hosts_banned(now, ip) >= SUBNET_BAN_HOSTS {
+                self.insert(now, Banned::Subnet(Subnet::of(ip)), duration, severity, reason);
+            }
+        }
+        duration
+    }
+
+    /// Until when the holder of a key is banned, if it is.
+    pub fn id_until(&self, now: Instant, id: &NodeId) -> Option<Instant> {
+        self.until(now, &Banned::Id(*id))
+    }
+
+    /// Until when an address is banned, by itself or with its subnet; never for a local one.
+    pub fn addr_until(&self, now: Instant, ip: IpAddr) -> Option<Instant> {
+        if scope(ip).is_local() {
+            return None;
+        }
+        self.until(now, &Banned::Host(host(ip))).max(self.until(now, &Banned::Subnet(Subnet::of(ip))))
+    }
+
+    /// The bans in force.
+    pub fn iter(&self, now: Instant) -> impl Iterator<Item = (&Banned, &Ban)> {
+        self.0.iter().filter(move |(_, ban)| ban.until > now)
+    }
+
+    /// How many bans are kept, those that are over and not yet swept included.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn until(&self, now: Instant, banned: &Banned) -> Option<Instant> {
+        self.0.get(banned).map(|ban| ban.until).filter(|until| *until > now)
+    }
+
+    /// Enters a ban. One in force is made longer or more severe, never less.
+    fn insert(&mut self, now: Instant, who: Banned, duration: Duration, severity: Severity, reason: ScoreReason) {
+        let mut ban = Ban { since: now, until: now + duration, severity, reason };
+        if let Some(old) = self.0.get(&who).filter(|old| old.until > now) {
+            ban =
+                Ban { since: old.since, until: ban.until.max(old.until), severity: severity.max(old.severity), reason };
+        } else if self.0.is_full() {
+            self.sweep(now);
+        }
+        self.0.insert(who, (ban.severity, ban.until), ban);
+    }
+
+    /// Forgets one ban of each severity that is over, so that no live one is displaced while a dead one is kept.
+    fn sweep(&mut self, now: Instant) {
+        let least = Banned::Id(NodeId([0; 32]));
+        for severity in Severity::ALL {
+            match self.0.lowest_from(((severity, Instant::ZERO), least)) {
+                Some(((found, until), who)) if found == severity && until <= now => drop(self.0.remove(&who)),
+                _ => {}
+            }
+        }
+    }
+
+    /// How many hosts in the subnet of `ip` are banned.
+    fn hosts_banned(&self, now: Instant, ip: IpAddr) -> usize {
+        let (first, last) = match ip {
+            IpAddr::V4(ip) => {
+                let bits = ip.to_bits();
+                (Ipv4Addr::from_bits(bits & !0xff).into(), Ipv4Addr::from_bits(bits | 0xff).into())
+            }
+            IpAddr::V6(ip) => {
+                let (bits, hosts) = (ip.to_bits(), (1u128 << 72) - 1);
+                (IpAddr::V6(Ipv6Addr::from_bits(bits & !hosts)), IpAddr::V6(Ipv6Addr::from_bits(bits | hosts)))
+            }
+        };
+        self.0.range(Banned::Host(first)..=Banned::Host(last)).filter(|(_, ban)| ban.until > now).count()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::Fault;
+    use crate::rng::Seed;
+
+    const WHY: ScoreReason = ScoreReason::Fault(Fault::PingFlood);
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn at(secs: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(secs)
+    }
+
+    fn ban(bans: &mut Bans, now: Instant, id: u8, ip: Option<IpAddr>, severity: Severity) -> Duration {
+        bans.ban_peer(now, NodeId([id; 32]), PeerKind::Ordinary, ip, severity, WHY)
+    }
+
+    #[test]
+    fn bans_end() {
+        let mut bans = Bans::default();
+        let duration = ban(&mut bans, at(1), 1, Some(ip("8.8.8.8")), Severity::Fatal);
+        assert_eq!(duration, Duration::from_secs(12 * 3600));
+        assert_eq!(bans.id_until(at(1), &NodeId([1; 32])), Some(at(1) + duration));
+        assert_eq!(bans.id_until(at(1) + duration, &NodeId([1; 32])), None);
+        assert_eq!(bans.addr_until(at(1), ip("8.8.8.8")), Some(at(1) + HOST_BAN_MAX), "an address pays for less long");
+        assert_eq!(bans.addr_until(at(1), ip("8.8.8.9")), None);
+    }
+
+    #[test]
+    fn hosts_add_up_to_their_subnet() {
+        for (base, sibling, stranger) in
+            [("8.8.8.", "8.8.8.77", "8.8.9.1"), ("2a00:1:2:33", "2a00:1:2:33ff::1", "2a00:1:2:34ff::1")]
+        {
+            let mut bans = Bans::default();
+            for i in 0..SUBNET_BAN_HOSTS as u8 {
+                assert_eq!(bans.addr_until(at(0), ip(sibling)), None, "{i} hosts");
+                let tail = if base.contains(':') { std::format!("{base}0{i}::1") } else { std::format!("{base}{i}") };
+                ban(&mut bans, at(0), i, Some(ip(&tail)), Severity::Serious);
+            }
+            assert!(bans.addr_until(at(0), ip(sibling)).is_some());
+            assert_eq!(bans.addr_until(at(0), ip(stranger)), None);
+        }
+    }
+
+    #[test]
+    fn local_addresses_and_mild_reasons_and_named_peers_leave_no_address_banned() {
+        let mut bans = Bans::default();
+        for local in ["127.0.0.1", "10.0.0.1", "192.168.7.7", "fd00::1", "::1"] {
+            ban(&mut bans, at(0), 1, Some(ip(local)), Severity::Fatal);
+            assert_eq!(bans.addr_until(at(0), ip(local)), None);
+        }
+        ban(&mut bans, at(0), 2, Some(ip("8.8.8.8")), Severity::Mild);
+        for kind in [PeerKind::Static, PeerKind::Trusted] {
+            let id = NodeId([3; 32]);
+            assert_eq!(bans.ban_peer(at(0), id, kind, Some(ip("8.8.8.8")), Severity::Fatal, WHY), NAMED_BAN);
+            assert!(bans.id_until(at(14), &id).is_some() && bans.id_until(at(15), &id).is_none());
+        }
+        assert_eq!(bans.addr_until(at(0), ip("8.8.8.8")), None);
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_severest_are_kept() {
+        let mut bans = Bans::default();
+        let mut rng = Seed::new([2; 32]).fork("bans");
+        let worst = NodeId([0xff; 32]);
+        bans.ban_peer(at(0), worst, PeerKind::Ordinary, None, Severity::Fatal, WHY);
+        for i in 0..100_000u32 {
+            let ip = IpAddr::from((0x0100_0000 + i * 7).to_be_bytes());
+            bans.ban_peer(at(1), NodeId(rng.bytes()), PeerKind::Ordinary, Some(ip), Severity::Serious, WHY);
+            assert!(bans.len() <= BANS_MAX);
+        }
+        assert!(bans.id_until(at(2), &worst).is_some());
+    }
+
+    #[test]
+    fn dead_bans_make_room_before_live_ones() {
+        let mut bans = Bans::default();
+        for i in 0..BANS_MAX as u64 {
+            let mut id = [0; 32];
+            id[..8].copy_from_slice(&i.to_be_bytes());
+            bans.ban_peer(at(0), NodeId(id), PeerKind::Ordinary, None, Severity::Fatal, WHY);
+        }
+        let later = at(13 * 3600);
+        assert_eq!(bans.iter(later).count(), 0);
+        for id in 0..100 {
+            ban(&mut bans, later, 100 + id, None, Severity::Mild);
+        }
+        assert_eq!(bans.iter(later).count(), 100);
+    }
+
+    #[test]
+    fn a_ban_in_force_only_grows() {
+        let mut bans = Bans::default();
+        ban(&mut bans, at(0), 1, None, Severity::Fatal);
+        ban(&mut bans, at(9), 1, None, Severity::Mild);
+        let (_, kept) = bans.iter(at(9)).next().unwrap();
+        assert_eq!((kept.severity, kept.until, kept.since), (Severity::Fatal, at(12 * 3600), at(0)));
+    }
+}

@@ -1,0 +1,433 @@
+//! Scores: what each peer is thought of, and the ledger that says why.
+//!
+//! A score starts at 0 and a ban falls due at [`BAN_SCORE`]. Units are percent of a ban. It answers attack P4: integers
+//! saturate, time forgives, but a fault of the protocol leaves a scar that time does not heal, so that no schedule of
+//! faults goes on for ever; and attack E8: what is earned by talking is small and buys no protection.
+//!
+//! The score itself refuses nobody: only the list of bans does, so the two cannot disagree (attack P2).
+
+use alloc::collections::VecDeque;
+
+use super::bounded::Bounded;
+use crate::contract::{Fault, ScoreReason, StatusRefusal};
+use crate::crypto::NodeId;
+use crate::limits::{LEDGER_ENTRIES, LEDGERS_MAX};
+use crate::time::{Duration, Instant};
+
+/// At this score, or below, a peer is banned.
+pub const BAN_SCORE: i32 = -100;
+/// As far above its resting score as a peer can rise: it outweighs one small mistake, and never a ban.
+pub const CREDIT_MAX: i32 = 20;
+/// One point is forgiven, or forgotten, in this time: a whole ban's worth in a hundred minutes.
+pub const DECAY_INTERVAL: Duration = Duration::from_secs(60);
+/// What each fault of the protocol takes from the score to which time leads back.
+pub const SCAR: i32 = 5;
+/// No peer gets away with more faults of the protocol than this before a ban, at whatever pace and whatever it serves
+/// in between, as long as its ledger is kept.
+pub const FAULTS_BEFORE_BAN_MAX: u32 = 1 + ((CREDIT_MAX - BAN_SCORE - MINOR_FAULT) / SCAR) as u32;
+
+/// The cheapest fault of the protocol.
+const MINOR_FAULT: i32 = 20;
+/// Where charges stop that others can bring upon a peer, or that are no misbehaviour: far from a ban.
+const BLAMELESS: i32 = -20;
+
+/// How bad it is. Decides how long a ban lasts and which one is forgotten first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Severity {
+    /// It may be the network's fault, or the load's.
+    Mild,
+    /// The protocol was broken; a bug can do that.
+    Serious,
+    /// No client does this by mistake.
+    Fatal,
+}
+
+impl Severity {
+    /// All of them, mildest first.
+    pub const ALL: [Self; 3] = [Self::Mild, Self::Serious, Self::Fatal];
+
+    /// How long a ban lasts: reth and Lighthouse take twelve hours for everything.
+    pub const fn ban_duration(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Mild => 15 * 60,
+            Self::Serious => 3600,
+            Self::Fatal => 12 * 3600,
+        })
+    }
+}
+
+/// What a reason does to a score.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Weight {
+    /// Points, negative for the worse.
+    pub delta: i32,
+    /// The score beyond which this reason alone does not lead: from 0 for losses, from the resting score for gains.
+    pub limit: i32,
+    /// How bad it is.
+    pub severity: Severity,
+}
+
+/// The weight of each reason. `Embedder` has none of its own: its delta comes with it.
+pub const fn weight(reason: &ScoreReason) -> Weight {
+    use Severity::{Fatal, Mild, Serious};
+    let (delta, limit, severity) = match reason {
+        ScoreReason::Fault(fault) => match fault {
+            // Nobody has proven a key yet, or it says more about the record that led us there than about the peer (P3b).
+            Fault::Handshake | Fault::UnexpectedIdentity => (-2, BLAMELESS, Mild),
+            // Our own address, come back to us.
+            Fault::ConnectedToSelf => (0, 0, Mild),
+            // Honest nodes of other networks and other times.
+            Fault::IncompatibleVersion | Fault::Useless => (-2, BLAMELESS, Mild),
+            // TCP has checksums: only a forger, or a bug in the cipher's bookkeeping. Two within the hour are a ban.
+            Fault::HeaderMac | Fault::FrameMac => (-60, i32::MIN, Serious),
+            // They cost us buffers and inflating before they can be refused.
+            Fault::EmptyFrame | Fault::TooLarge | Fault::Snappy | Fault::Overrun => (-50, i32::MIN, Serious),
+            // Clients disagree about encodings now and then: the fourth in a row is a ban, as in reth.
+            Fault::Message(_) | Fault::UnknownMessage => (-25, i32::MIN, Serious),
+            // Out of order: a bug, whose peer is of no use until it is mended.
+            Fault::HelloExpected | Fault::StatusExpected | Fault::InvalidIdentity => (-25, i32::MIN, Serious),
+            // An order that no client has, and a second go at our state.
+            Fault::HelloTwice | Fault::StatusTwice => (-50, i32::MIN, Serious),
+            // May be an answer that crossed our timeout.
+            Fault::UnsolicitedResponse => (-MINOR_FAULT, i32::MIN, Serious),
+            // Attack F10, and messages that only a proof-of-work fork or an attacker sends (H14): at once, whatever the credit.
+            Fault::PingFlood | Fault::ForbiddenMessage => (BAN_SCORE - CREDIT_MAX, i32::MIN, Fatal),
+        },
+        ScoreReason::Status(refusal) => match refusal {
+            // Another network is no misbehaviour; the dial history keeps us away from it.
+            StatusRefusal::Network(_) | StatusRefusal::Genesis | StatusRefusal::Fork(_) => (-2, BLAMELESS, Mild),
+            // A version that was not negotiated, a range that cannot be.
+            StatusRefusal::Version(_) | StatusRefusal::Range => (-25, i32::MIN, Serious),
+        },
+        // Anybody can spread a wrong address for somebody else's key: it must never add up to a ban (P3b).
+        ScoreReason::Unreachable => (-2, BLAMELESS, Mild),
+        // Load and loss do that; twenty-five in excess of what it serves are a tar pit (H4).
+        ScoreReason::RequestTimeout => (-4, i32::MIN, Mild),
+        // As reth counts a dropped session.
+        ScoreReason::Silent => (-4, i32::MIN, Mild),
+        // Small and capped: service today is no licence for tomorrow (E8).
+        ScoreReason::Served | ScoreReason::Uptime => (1, CREDIT_MAX, Mild),
+        ScoreReason::Embedder => (0, i32::MIN, Mild),
+    };
+    Weight { delta, limit, severity }
+}
+
+/// One line of a ledger.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LedgerEntry {
+    /// When.
+    pub at: Instant,
+    /// By how many points the score moved.
+    pub delta: i32,
+    /// Why.
+    pub reason: ScoreReason,
+    /// The score after it.
+    pub score: i32,
+}
+
+/// What one peer is thought of.
+#[derive(Clone, Debug)]
+pub struct Ledger {
+    /// As of `at`; what time has done since is derived.
+    score: i32,
+    at: Instant,
+    /// The score to which time leads back: 0 less the scars.
+    rest: i32,
+    entries: VecDeque<LedgerEntry>,
+}
+
+impl Ledger {
+    fn new(now: Instant) -> Self {
+        Self { score: 0, at: now, rest: 0, entries: VecDeque::new() }
+    }
+
+    /// The score at `now`.
+    pub fn score(&self, now: Instant) -> i32 {
+        let points = now.since(self.at).as_micros() / DECAY_INTERVAL.as_micros();
+        let points = i32::try_from(points).unwrap_or(i32::MAX);
+        if self.score < self.rest {
+            self.score.saturating_add(points).min(self.rest)
+        } else {
+            self.score.saturating_sub(points).max(self.rest)
+        }
+    }
+
+    /// The last changes, oldest first; gains of one kind in a row are one entry.
+    pub fn entries(&self) -> impl DoubleEndedIterator<Item = &LedgerEntry> + ExactSizeIterator {
+        self.entries.iter()
+    }
+
+    /// Brings the score up to `now` without losing the begun part of an interval, so that how often it is charged does
+    /// not change how fast it decays.
+    fn settle(&mut self, now: Instant) {
+        let score = self.score(now);
+        let whole = now.since(self.at).as_micros() / DECAY_INTERVAL.as_micros();
+        self.at = match u32::try_from(whole) {
+            Ok(whole) if score != self.rest => self.at + DECAY_INTERVAL.saturating_mul(whole),
+            _ => self.at.max(now),
+        };
+        self.score = score;
+    }
+
+    fn apply(&mut self, now: Instant, reason: ScoreReason, weight: Weight) -> Option<Change> {
+        self.settle(now);
+        let before = self.score;
+        let moved = before.saturating_add(weight.delta);
+        let score = if weight.delta > 0 {
+            moved.min(self.rest.saturating_add(weight.limit)).max(before)
+        } else {
+            moved.max(weight.limit).min(before)
+        };
+        if weight.delta < 0 && weight.severity > Severity::Mild {
+            self.rest = self.rest.saturating_sub(SCAR);
+        }
+        self.score = score;
+        let delta = score.saturating_sub(before);
+        if delta == 0 {
+            return None;
+        }
+        match self.entries.back_mut() {
+            Some(last) if delta > 0 && last.delta > 0 && last.reason == reason => {
+                *last = LedgerEntry { at: now, delta: last.delta.saturating_add(delta), reason, score };
+            }
+            _ => {
+                if self.entries.len() >= LEDGER_ENTRIES {
+                    self.entries.pop_front();
+                }
+                self.entries.push_back(LedgerEntry { at: now, delta, reason, score });
+            }
+        }
+        let ban = (score <= BAN_SCORE && delta < 0).then_some(weight.severity);
+        if ban.is_some() {
+            // The ban settles the account; what is left would be a second punishment for the same faults.
+            (self.score, self.rest, self.at) = (0, 0, now);
+        }
+        Some(Change { delta, score, ban })
+    }
+
+    /// The further from 0 and the younger, the more worth keeping.
+    fn interest(&self) -> (u32, Instant) {
+        (self.score.unsigned_abs().saturating_add(self.rest.unsigned_abs()), self.at)
+    }
+}
+
+/// What a charge did.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Change {
+    /// By how many points the score moved.
+    pub delta: i32,
+    /// The score after it.
+    pub score: i32,
+    /// That a ban has fallen due, and how severe.
+    pub ban: Option<Severity>,
+}
+
+/// The ledgers of at most [`LEDGERS_MAX`] peers. When full, the one nearest to 0, then the oldest, makes room.
+#[derive(Clone, Debug)]
+pub struct Ledgers(Bounded<NodeId, (u32, Instant), Ledger>);
+
+impl Default for Ledgers {
+    fn default() -> Self {
+        Self(Bounded::new(LEDGERS_MAX))
+    }
+}
+
+impl Ledgers {
+    /// The score of a peer; 0 for one without a ledger.
+    pub fn score(&self, now: Instant, id: &NodeId) -> i32 {
+        self.get(id).map_or(0, |ledger| ledger.score(now))
+    }
+
+    /// A peer's ledger, if it has one.
+    pub fn get(&self, id: &NodeId) -> Option<&Ledger> {
+        self.0.get(id)
+    }
+
+    /// How many peers have one.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nobody has one.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Enters a reason. `None` if the score did not move.
+    pub fn charge(&mut self, now: Instant, id: NodeId, reason: ScoreReason) -> Option<Change> {
+        self.apply(now, id, reason, weight(&reason))
+    }
+
+    /// Enters what the embedder thinks; it may ban with one word, but gains are capped as all gains are.
+    pub fn charge_embedder(&mut self, now: Instant, id: NodeId, delta: i32) -> Option<Change> {
+        let severity = match delta {
+            _ if delta <= BAN_SCORE => Severity::Fatal,
+            _ if delta <= -MINOR_FAULT => Severity::Serious,
+            _ => Severity::Mild,
+        };
+        let limit = if delta > 0 { CREDIT_MAX } else { i32::MIN };
+        self.apply(now, id, ScoreReason::Embedder, Weight { delta, limit, severity })
+    }
+
+    fn apply(&mut self, now: Instant, id: NodeId, reason: ScoreReason, weight: Weight) -> Option<Change> {
+        let mut ledger = self.0.remove(&id).unwrap_or_else(|| Ledger::new(now));
+        let change = ledger.apply(now, reason, weight);
+        // A ledger without a line says nothing that its absence does not.
+        if !ledger.entries.is_empty() {
+            self.0.insert(id, ledger.interest(), ledger);
+        }
+        change
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+    use crate::wire::DecodeError;
+    use proptest::prelude::*;
+
+    const ID: NodeId = NodeId([1; 32]);
+    const TIMEOUT: ScoreReason = ScoreReason::RequestTimeout;
+    const UNSOLICITED: ScoreReason = ScoreReason::Fault(Fault::UnsolicitedResponse);
+
+    fn at(secs: u64) -> Instant {
+        Instant::ZERO + Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn time_leads_back_to_zero() {
+        let mut ledgers = Ledgers::default();
+        let change = ledgers.charge(at(0), ID, TIMEOUT).unwrap();
+        assert_eq!(change, Change { delta: -4, score: -4, ban: None });
+        assert_eq!([0, 59, 60, 239, 240, 100_000].map(|t| ledgers.score(at(t), &ID)), [-4, -4, -3, -1, 0, 0]);
+        let _ = ledgers.charge(at(1000), ID, ScoreReason::Served);
+        assert_eq!([1000, 1059, 1060].map(|t| ledgers.score(at(t), &ID)), [1, 1, 0], "so do gains");
+    }
+
+    #[test]
+    fn charging_often_does_not_stop_time() {
+        let mut often = Ledgers::default();
+        let mut start = Ledgers::default();
+        let _ = often.charge(at(0), ID, ScoreReason::Fault(Fault::TooLarge));
+        let _ = start.charge(at(0), ID, ScoreReason::Fault(Fault::TooLarge));
+        for t in 1..=1200 {
+            let _ = often.charge_embedder(at(t), ID, 0);
+            assert_eq!(often.score(at(t), &ID), start.score(at(t), &ID), "at {t} s");
+        }
+        assert_eq!(often.score(at(1200), &ID), -30);
+    }
+
+    #[test]
+    fn fatal_faults_ban_whatever_the_credit() {
+        for fault in [Fault::PingFlood, Fault::ForbiddenMessage] {
+            let mut ledgers = Ledgers::default();
+            for _ in 0..1000 {
+                let _ = ledgers.charge(at(1), ID, ScoreReason::Served);
+            }
+            assert_eq!(ledgers.score(at(1), &ID), CREDIT_MAX);
+            assert_eq!(ledgers.charge(at(1), ID, ScoreReason::Fault(fault)).unwrap().ban, Some(Severity::Fatal));
+            assert_eq!(ledgers.score(at(1), &ID), 0, "the ban settles the account");
+        }
+    }
+
+    #[test]
+    fn blameless_reasons_never_ban() {
+        let foreign = ScoreReason::Status(StatusRefusal::Network(5));
+        for reason in [ScoreReason::Unreachable, foreign, ScoreReason::Fault(Fault::UnexpectedIdentity)] {
+            let mut ledgers = Ledgers::default();
+            assert!((0..1000).filter_map(|_| ledgers.charge(at(0), ID, reason)).all(|change| change.ban.is_none()));
+            assert_eq!(ledgers.score(at(0), &ID), BLAMELESS);
+        }
+        let mut ledgers = Ledgers::default();
+        let _ = ledgers.charge(at(0), ID, ScoreReason::Fault(Fault::FrameMac));
+        assert_eq!(ledgers.charge(at(0), ID, ScoreReason::Unreachable), None, "nor do they lift a worse score");
+    }
+
+    #[test]
+    fn every_serious_fault_costs_at_least_the_stated_minimum() {
+        let all = [Fault::HeaderMac, Fault::Snappy, Fault::Message(DecodeError::BadValue), Fault::StatusTwice];
+        for fault in all.into_iter().chain([Fault::UnsolicitedResponse, Fault::HelloExpected, Fault::Overrun]) {
+            let weight = weight(&ScoreReason::Fault(fault));
+            assert!(weight.severity > Severity::Mild && weight.delta <= -MINOR_FAULT, "{fault}");
+        }
+    }
+
+    #[test]
+    fn ledgers_keep_the_last_changes_and_say_the_score_after_each() {
+        let mut ledgers = Ledgers::default();
+        for t in 0..40 {
+            let _ = ledgers.charge(at(t), ID, if t % 2 == 0 { TIMEOUT } else { ScoreReason::Served });
+        }
+        let entries: std::vec::Vec<_> = ledgers.get(&ID).unwrap().entries().collect();
+        assert_eq!(entries.len(), LEDGER_ENTRIES);
+        assert_eq!(entries[15].at, at(39));
+        assert!(entries.windows(2).all(|pair| pair[1].score == pair[0].score + pair[1].delta));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_the_worst_are_kept() {
+        let mut ledgers = Ledgers::default();
+        let worst = NodeId([0xff; 32]);
+        let _ = ledgers.charge(at(0), worst, ScoreReason::Fault(Fault::FrameMac));
+        let mut rng = Seed::new([1; 32]).fork("ledgers");
+        for _ in 0..100_000 {
+            let _ = ledgers.charge(at(1), NodeId(rng.bytes()), TIMEOUT);
+        }
+        assert_eq!(ledgers.len(), LEDGERS_MAX);
+        assert_eq!(ledgers.score(at(1), &worst), -60);
+    }
+
+    #[test]
+    fn integers_saturate() {
+        let mut ledgers = Ledgers::default();
+        let change = ledgers.charge_embedder(at(0), ID, i32::MIN).unwrap();
+        assert_eq!((change.score, change.ban), (i32::MIN, Some(Severity::Fatal)));
+        let change = ledgers.charge_embedder(Instant::from_micros(u64::MAX), ID, i32::MAX).unwrap();
+        assert_eq!(change, Change { delta: CREDIT_MAX, score: CREDIT_MAX, ban: None });
+        let _ = ledgers.charge_embedder(at(0), ID, -1);
+        assert_eq!(ledgers.score(at(0), &ID), CREDIT_MAX - 1, "time that runs backwards stands still");
+    }
+
+    proptest! {
+        /// P4: whatever the pace, and whatever is served in between, the number of faults before a ban is bounded.
+        #[test]
+        fn faults_before_a_ban_are_bounded(steps in proptest::collection::vec((0u64..1 << 40, 0u8..40), 1..40)) {
+            let (mut ledgers, mut now, mut faults) = (Ledgers::default(), Instant::ZERO, 0);
+            for (wait, served) in steps.into_iter().cycle().take(100) {
+                now = now + Duration::from_micros(wait);
+                for _ in 0..served {
+                    let _ = ledgers.charge(now, ID, ScoreReason::Served);
+                }
+                faults += 1;
+                let banned = ledgers.charge(now, ID, UNSOLICITED).is_some_and(|change| change.ban.is_some());
+                prop_assert!(faults <= FAULTS_BEFORE_BAN_MAX);
+                faults = if banned { 0 } else { faults };
+            }
+        }
+
+        /// A score is what a naive model with a tick each second says.
+        #[test]
+        fn lazy_decay_equals_ticking(steps in proptest::collection::vec((0u64..400, any::<bool>()), 1..30)) {
+            let (mut ledgers, mut t, mut score, mut since) = (Ledgers::default(), 0u64, 0i32, 0u64);
+            for (wait, good) in steps {
+                for _ in 0..wait {
+                    t += 1;
+                    since = if score == 0 { 0 } else { since + 1 };
+                    if since == 60 {
+                        (score, since) = (score - score.signum(), 0);
+                    }
+                }
+                let change = ledgers.charge(at(t), ID, if good { ScoreReason::Served } else { TIMEOUT });
+                score = if good { (score + 1).min(CREDIT_MAX) } else { score - 4 };
+                if score <= BAN_SCORE {
+                    prop_assert!(change.unwrap().ban.is_some());
+                    (score, since) = (0, 0);
+                }
+                prop_assert_eq!(ledgers.score(at(t), &ID), score);
+                since = if score == 0 { 0 } else { since };
+            }
+        }
+    }
+}
