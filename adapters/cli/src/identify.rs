@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use peerless::contract::{Command, ConnId, End, Event, Side, Stage};
-use peerless::eth::StatusPolicy;
+use peerless::eth::Policy;
 use peerless::netfilter::NetFilter;
 use peerless::wire::eth::{ChainState, Status};
 use peerless::wire::p2p::{Capability, DisconnectReason, Hello, Shared};
@@ -49,7 +49,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
         bail!("{} is outside of --netrestrict", contact.ip);
     }
     let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
-    config.status = StatusPolicy::Mirror;
+    config.status = Policy::Mirror;
     config.capabilities = (66..=72).map(Capability::eth).collect();
     let sockets = driving::bind(&mut config, &Listen { udp: None, tcp: None })?;
     let mut driver = driving::start(config, sockets)?;

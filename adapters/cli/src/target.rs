@@ -2,10 +2,10 @@
 //!
 //! The core never resolves a host name; here the user asks for it by writing one.
 
-use std::net::ToSocketAddrs;
+use std::net::{IpAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result, anyhow, bail};
+use anyhow::{Context as _, Result, anyhow};
 use peerless::wire::enode::{Contact, Enode, Host};
 use peerless::wire::enr::Record;
 
@@ -37,18 +37,21 @@ impl Target {
     pub(crate) fn resolve(&self) -> Result<Contact> {
         match self {
             Self::Record(record) => record.contact().context("the record names no address"),
-            Self::Enode(enode) => match &enode.endpoint {
-                None => bail!("the enode URL names no address"),
-                Some((Host::Ip(ip), tcp, udp)) => Ok(Contact::new(enode.key, *ip, *udp, *tcp)),
-                Some((Host::Name(name), tcp, udp)) => {
-                    let mut addresses =
-                        (name.as_str(), *tcp).to_socket_addrs().with_context(|| format!("cannot resolve {name}"))?;
-                    let address = addresses.next().with_context(|| format!("{name} has no address"))?;
-                    Ok(Contact::new(enode.key, address.ip(), *udp, *tcp))
-                }
-            },
+            Self::Enode(enode) => {
+                let addr = enode.addr.as_ref().context("the enode URL names no address")?;
+                let ip = match &addr.host {
+                    Host::Ip(ip) => *ip,
+                    Host::Name(name) => lookup(name, addr.tcp)?,
+                };
+                Ok(Contact::new(enode.key, ip, addr.udp, addr.tcp))
+            }
         }
     }
+}
+
+fn lookup(name: &str, port: u16) -> Result<IpAddr> {
+    let mut addresses = (name, port).to_socket_addrs().with_context(|| format!("cannot resolve {name}"))?;
+    Ok(addresses.next().with_context(|| format!("{name} has no address"))?.ip())
 }
 
 /// A contact for each of the targets.

@@ -4,7 +4,8 @@
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, UdpSocket};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use peerless::crypto::{Crypto, keccak256};
 use peerless::rng::Rng;
@@ -52,8 +53,8 @@ const ATTACKS: [Attack; 7] = [
     Attack::NoHello,
 ];
 
-/// Attacks `victims` until `deadline`; blocks. `turn` tells with what and whom to begin.
-pub(super) fn run(identity: &Identity, mut rng: Rng, victims: &[Contact], turn: usize, deadline: Instant) {
+/// Attacks `victims` until there is a `truce`; blocks. `turn` tells with what and whom to begin.
+pub(super) fn run(identity: &Identity, mut rng: Rng, victims: &[Contact], turn: usize, truce: &AtomicBool) {
     // Without a socket the streams still attack.
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok();
     for turn in turn.. {
@@ -65,10 +66,10 @@ pub(super) fn run(identity: &Identity, mut rng: Rng, victims: &[Contact], turn: 
         if let Err(error) = mount(*attack, identity, &mut rng, udp.as_ref(), victim) {
             tracing::debug!(?attack, %error, "attack ended");
         }
-        if Instant::now() + PAUSE >= deadline {
+        std::thread::sleep(PAUSE);
+        if truce.load(Ordering::Relaxed) {
             return;
         }
-        std::thread::sleep(PAUSE);
     }
 }
 
