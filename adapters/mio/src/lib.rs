@@ -1,1 +1,68 @@
-//! The event loop.
+//! The event loop that drives a [`peerless::node::Node`] over real sockets: one thread, one UDP socket, one TCP listener,
+//! and the streams between.
+//!
+//! ```text
+//!                  Driver::turn
+//!   sockets ──edges──▶ read, within budgets ──Input──▶ Node ──Action──▶ send, dial, write, close
+//!                                                        └────Event───▶ on_event
+//! ```
+//!
+//! Sockets are bound first, because the node tells others its ports; then the node is made, at the start of the driver's
+//! clock; then somebody turns the loop:
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use peerless::contract::Event;
+//! use peerless::node::{Config, Node};
+//! use peerless_mio::{Driver, Listen, Sockets, seed_from_os};
+//!
+//! fn run(mut config: Config) -> Result<(), Box<dyn std::error::Error>> {
+//!     let sockets = Sockets::bind(&Listen::any(30303))?;
+//!     config.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
+//!     config.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
+//!     let seed = seed_from_os()?;
+//!     let mut driver = Driver::new(sockets, |now, unix| Node::new(config, seed, now, unix))?;
+//!     let mut peers = 0;
+//!     while peers < 5 {
+//!         driver.turn(None, |event| {
+//!             if let Event::Established { id, .. } = event {
+//!                 println!("in session with {id}");
+//!                 peers += 1;
+//!             }
+//!         })?;
+//!     }
+//!     driver.shutdown(Duration::from_secs(2), |_| ())?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! What a driver promises beyond the contract:
+//!
+//! - **One reading of the clock per turn**, and one more after sleeping. Everything in a turn happens at one instant.
+//! - **No source starves another, nor the timers**: each is read within a budget, and what is left over is read in the
+//!   next turn, which does not sleep. When there is nothing to do, it sleeps.
+//! - **No buffers of its own**, but the one that it reads into: what cannot be written waits in the node, what the node
+//!   does not want waits in the kernel, where TCP pushes back.
+//! - **Nothing from the network ends it.** A full file table pauses accepting and fails dials; datagrams that cannot be
+//!   sent are counted; ICMP errors are passed over.
+
+mod clock;
+mod driver;
+mod fault;
+mod port;
+mod sockets;
+mod streams;
+
+pub use driver::{Driver, DriverStats};
+pub use sockets::{BindError, Listen, Sockets, Waker};
+
+/// A seed for a node, or 32 bytes for a new secret key, from the operating system.
+///
+/// # Errors
+/// If it has no entropy to give.
+pub fn seed_from_os() -> std::io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed)?;
+    Ok(seed)
+}

@@ -1,0 +1,354 @@
+//! The event loop: what the sockets say becomes inputs of the node, what the node wants becomes system calls.
+//!
+//! Implements the driver's side of the contract (see `peerless`). It decides nothing about peers, resolves no names and
+//! keeps no bytes: a source that the node does not want to read waits in the kernel.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use mio::Events;
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Event, Input, IoFault, Tap};
+use peerless::node::Node;
+use peerless::time::{Instant, UnixTime};
+
+use crate::clock::{Clock, unix_time};
+use crate::fault;
+use crate::port::Port;
+use crate::sockets::{Sockets, TCP, UDP, Waker};
+use crate::streams::{Dialled, Moved, Streams};
+
+/// Datagrams read in one turn: a few milliseconds of signature checks at worst, so that timers and streams keep time.
+const DATAGRAMS_PER_TURN: usize = 64;
+/// Bytes read from one stream in one turn, and the size of the one buffer for it: a fraction of a millisecond each.
+const STREAM_BYTES_PER_TURN: usize = 64 << 10;
+/// Streams accepted in one turn.
+const ACCEPTS_PER_TURN: usize = 16;
+/// Room for a datagram: above the protocol's 1280 bytes, so that one which is too large is seen to be so.
+const DATAGRAM_BYTES: usize = 2048;
+/// Edges taken from the operating system in one turn; the others wait there.
+const EDGES_PER_TURN: usize = 1024;
+/// For how long nothing is accepted after the process ran out of files. Callers wait in the backlog.
+const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a driver has met that the node does not count. Only grows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DriverStats {
+    /// Turns of the loop.
+    pub turns: u64,
+    /// Datagrams that the operating system did not take: no route, no buffer, no such family.
+    pub datagrams_unsent: u64,
+    /// Errors in receiving, most of them ICMP messages about datagrams that were sent.
+    pub receive_errors: u64,
+    /// Streams lost between their coming and their acceptance.
+    pub accept_errors: u64,
+    /// Times that accepting was paused, for want of files or memory as a rule; see [`Driver::accept_trouble`].
+    pub accept_pauses: u64,
+}
+
+/// A node, its sockets, and the loop between them. See the crate's documentation.
+pub struct Driver {
+    port: Port,
+    sockets: Sockets,
+    streams: Streams,
+    clock: Clock,
+    /// The last reading of the clock: everything in one turn happens at one instant.
+    now: Instant,
+    events: Events,
+    buffer: Box<[u8]>,
+    udp_readable: bool,
+    tcp_readable: bool,
+    /// Until when nothing is accepted, and what the operating system said.
+    accept_pause: Option<(Instant, io::Error)>,
+    stats: DriverStats,
+}
+
+impl Driver {
+    /// Starts the clock and has the node made at its start, with the wall time then.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub fn new<E>(sockets: Sockets, make: impl FnOnce(Instant, UnixTime) -> Result<Node, E>) -> Result<Self, E> {
+        let clock = Clock::start();
+        let now = clock.now();
+        let node = make(now, unix_time())?;
+        Ok(Self {
+            port: Port::new(node),
+            sockets,
+            streams: Streams::default(),
+            clock,
+            now,
+            events: Events::with_capacity(EDGES_PER_TURN),
+            buffer: vec![0; STREAM_BYTES_PER_TURN].into_boxed_slice(),
+            udp_readable: false,
+            tcp_readable: false,
+            accept_pause: None,
+            stats: DriverStats::default(),
+        })
+    }
+
+    /// Has everything that passes between driver and node told to `tap`, from the next input on.
+    pub fn set_tap(&mut self, tap: Box<dyn Tap + Send>) {
+        self.port.set_tap(tap);
+    }
+
+    /// The node, to look at.
+    pub fn node(&self) -> &Node {
+        self.port.node()
+    }
+
+    /// The sockets, to ask for their addresses.
+    pub fn sockets(&self) -> &Sockets {
+        &self.sockets
+    }
+
+    /// What went wrong so far, and how often the loop has turned.
+    pub fn stats(&self) -> DriverStats {
+        self.stats
+    }
+
+    /// Number of open streams, dials included.
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Why no streams are being accepted at the moment, if that is so.
+    pub fn accept_trouble(&self) -> Option<&io::Error> {
+        self.accept_pause.as_ref().map(|(_, error)| error)
+    }
+
+    /// Wakes a sleeping [`turn`](Self::turn) from another thread.
+    pub fn waker(&self) -> Waker {
+        self.sockets.waker()
+    }
+
+    /// Hands a command to the node, now. What comes of it is done and told by the next [`turn`](Self::turn).
+    ///
+    /// # Errors
+    /// If it cannot be carried out; nothing has changed then.
+    pub fn command(&mut self, command: Command<'_>) -> Result<CommandId, CommandError> {
+        self.now = self.clock.now();
+        self.port.command(self.now, command)
+    }
+
+    /// One turn of the loop: does what the node wants, sleeps until a socket, a deadline or a [`Waker`] calls, but for
+    /// `wait_max` at most, and reads every source that has something, within its budget. Does not sleep while there is
+    /// something left to read.
+    ///
+    /// `on_event` hears what happens, and cannot reach the driver; commands that it leads to are given between turns.
+    ///
+    /// # Errors
+    /// If the operating system refuses to wait for sockets. No peer can bring that about, and no turn can succeed after.
+    pub fn turn(&mut self, wait_max: Option<Duration>, mut on_event: impl FnMut(Event<'_>)) -> io::Result<()> {
+        let on_event: &mut dyn FnMut(Event<'_>) = &mut on_event;
+        self.stats.turns += 1;
+        self.now = self.clock.now();
+        self.drain(on_event);
+        let wait = self.wait(wait_max);
+        self.poll(wait)?;
+        if wait != Some(Duration::ZERO) {
+            self.now = self.clock.now();
+        }
+        if let Some(unix) = self.clock.wall_step(self.now) {
+            self.port.handle(self.now, Input::WallClock { unix });
+        }
+        // Before the sources, and once: neither can starve the other.
+        if self.node().poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+            self.port.handle(self.now, Input::Timeout);
+        }
+        self.receive();
+        self.drain(on_event);
+        self.accept();
+        self.drain(on_event);
+        let mut last = None;
+        while let Some(conn) = self.streams.next_ready(last) {
+            self.advance(conn);
+            self.drain(on_event);
+            last = Some(conn);
+        }
+        Ok(())
+    }
+
+    /// Shuts down: tells every peer that we are quitting and takes turns until all streams are closed, or `limit` has
+    /// passed. Returns how many were left; they close with the driver.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub fn shutdown(&mut self, limit: Duration, mut on_event: impl FnMut(Event<'_>)) -> io::Result<usize> {
+        // Never refused, and saying it twice changes nothing.
+        let _ = self.command(Command::Shutdown);
+        let end = self.now + limit;
+        loop {
+            self.drain(&mut on_event);
+            let rest = end.since(self.now);
+            if self.streams.len() == 0 || rest.is_zero() {
+                return Ok(self.streams.len());
+            }
+            self.turn(Some(rest), &mut on_event)?;
+        }
+    }
+
+    /// For how long to sleep; `None` is for ever.
+    fn wait(&self, wait_max: Option<Duration>) -> Option<Duration> {
+        let node = self.node();
+        let paused = self.accept_pause.as_ref().map(|(until, _)| *until);
+        let busy = self.udp_readable
+            || (self.tcp_readable && paused.is_none())
+            || self.streams.has_work(|conn| node.wants_read(conn));
+        if busy {
+            return Some(Duration::ZERO);
+        }
+        let deadline = node.poll_timeout().map(|(at, _)| at).into_iter().chain(paused).min();
+        deadline.map(|at| at.since(self.now)).into_iter().chain(wait_max).min()
+    }
+
+    /// Waits, and notes what the operating system says.
+    fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
+        match self.sockets.poll.poll(&mut self.events, wait) {
+            Ok(()) => {}
+            // A signal: the turn goes on with nothing.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(error),
+        }
+        for edge in &self.events {
+            match edge.token() {
+                UDP => self.udp_readable = true,
+                TCP => self.tcp_readable = true,
+                _ => self.streams.note(edge),
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what the node wants done.
+    fn drain(&mut self, on_event: &mut dyn FnMut(Event<'_>)) {
+        while let Some(action) = self.port.poll_action(self.now) {
+            match action {
+                Action::Send { to, bytes } => {
+                    if self.sockets.send(to, bytes).is_err() {
+                        self.stats.datagrams_unsent += 1;
+                    }
+                }
+                Action::Dial { conn, to } => {
+                    if let Err(why) = self.streams.dial(self.sockets.poll.registry(), conn, to) {
+                        self.port.handle(self.now, Input::Broken { conn, why });
+                    }
+                }
+                Action::Flush { conn } => self.write(conn),
+                Action::Close { conn } => self.streams.close(conn),
+                Action::Emit(event) => on_event(event),
+            }
+        }
+    }
+
+    /// Reads datagrams.
+    fn receive(&mut self) {
+        for _ in 0..DATAGRAMS_PER_TURN {
+            if !self.udp_readable {
+                return;
+            }
+            match self.sockets.receive(&mut self.buffer[..DATAGRAM_BYTES]) {
+                Ok((n, from)) => self.port.handle(self.now, Input::Datagram { from, bytes: &self.buffer[..n] }),
+                Err(error) => {
+                    if error.kind() != io::ErrorKind::WouldBlock {
+                        self.stats.receive_errors += 1;
+                    }
+                    self.udp_readable = fault::is_passing(&error);
+                }
+            }
+        }
+    }
+
+    /// Takes streams from the listener.
+    fn accept(&mut self) {
+        if self.accept_pause.as_ref().is_some_and(|(until, _)| self.now < *until) {
+            return;
+        }
+        for _ in 0..ACCEPTS_PER_TURN {
+            if !self.tcp_readable {
+                return;
+            }
+            match self.sockets.accept() {
+                Ok((io, from)) => {
+                    self.accept_pause = None;
+                    // A stream that is not wanted closes here, unread.
+                    if let Some(conn) = self.port.accept(self.now, from)
+                        && let Err(why) = self.streams.adopt(self.sockets.poll.registry(), conn, io)
+                    {
+                        self.port.handle(self.now, Input::Broken { conn, why });
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.accept_pause = None;
+                    self.tcp_readable = false;
+                }
+                Err(error) if fault::is_passing(&error) => self.stats.accept_errors += 1,
+                Err(error) => {
+                    // The caller stays in the backlog, and no edge will tell of it again.
+                    self.stats.accept_pauses += 1;
+                    self.accept_pause = Some((self.now + ACCEPT_PAUSE, error));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Deals with a stream's news: its dial, then reading, then writing what is queued, then its failure.
+    fn advance(&mut self, conn: ConnId) {
+        match self.streams.poll_dial(conn) {
+            Dialled::Pending => {}
+            Dialled::Connected => self.port.handle(self.now, Input::Connected { conn }),
+            Dialled::Failed(why) => return self.fail(conn, why),
+        }
+        if self.read(conn).is_break() {
+            return;
+        }
+        self.write(conn);
+        if let Some(why) = self.streams.fault(conn)
+            && !(self.streams.is_readable(conn) && self.node().wants_read(conn))
+        {
+            return self.fail(conn, why);
+        }
+        self.streams.settle(conn);
+    }
+
+    /// Reads up to the budget, as long as the node wants it. Breaks if the stream is no more.
+    fn read(&mut self, conn: ConnId) -> ControlFlow<()> {
+        let mut budget = self.buffer.len();
+        while budget > 0 && self.streams.is_readable(conn) && self.node().wants_read(conn) {
+            match self.streams.read(conn, &mut self.buffer[..budget]) {
+                Moved::Bytes(n) => {
+                    self.port.handle(self.now, Input::Bytes { conn, bytes: &self.buffer[..n] });
+                    budget -= n;
+                }
+                Moved::Blocked => break,
+                Moved::Eof => self.port.handle(self.now, Input::Eof { conn }),
+                Moved::Failed(why) => {
+                    self.fail(conn, why);
+                    return ControlFlow::Break(());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Writes what is queued, until nothing is or the socket takes no more.
+    fn write(&mut self, conn: ConnId) {
+        loop {
+            let bytes = self.port.node().outbound(conn);
+            if bytes.is_empty() {
+                return;
+            }
+            match self.streams.write(conn, bytes) {
+                0 => return,
+                n => self.port.handle(self.now, Input::Wrote { conn, n }),
+            }
+        }
+    }
+
+    /// Closes a stream that has failed, and says so.
+    fn fail(&mut self, conn: ConnId, why: IoFault) {
+        self.streams.close(conn);
+        self.port.handle(self.now, Input::Broken { conn, why });
+    }
+}

@@ -1,0 +1,345 @@
+//! The streams of a driver, in a slab: what the operating system said of each, and the system calls on it.
+//!
+//! Readiness is edge-triggered: both interests are registered once, and what an edge said is kept here until a call
+//! says otherwise. Buffers nothing. Names go one way, from [`ConnId`] (never reused) to a slab's place (reused): a place
+//! is looked up from an edge only while no stream can come or go.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::SocketAddr;
+use std::ops::Bound;
+
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use peerless::contract::{ConnId, IoFault};
+use slab::Slab;
+
+use crate::fault;
+use crate::sockets::STREAMS;
+
+/// What a dial has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Dialled {
+    /// Nothing yet, or the news is old.
+    Pending,
+    /// The stream is open.
+    Connected,
+    /// It will never be.
+    Failed(IoFault),
+}
+
+/// What a read has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Moved {
+    /// So many bytes, at least one.
+    Bytes(usize),
+    /// None until the next edge.
+    Blocked,
+    /// The other side has closed its half. Told once.
+    Eof,
+    /// The stream failed.
+    Failed(IoFault),
+}
+
+struct Stream {
+    conn: ConnId,
+    io: TcpStream,
+    connecting: bool,
+    /// A read may give something. False for ever after the end of the stream.
+    readable: bool,
+    at_eof: bool,
+    /// A write may be taken.
+    writable: bool,
+    /// A write failed. What the other side had said before is read first: usually it says why.
+    fault: Option<IoFault>,
+}
+
+/// See the module.
+#[derive(Default)]
+pub(crate) struct Streams {
+    slab: Slab<Stream>,
+    places: BTreeMap<ConnId, usize>,
+    /// Streams with news that is not dealt with: edges of this turn, and those whose reading a budget or the node stopped.
+    ready: BTreeSet<ConnId>,
+}
+
+impl Streams {
+    /// Number of open streams, dials included.
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Begins a dial.
+    pub(crate) fn dial(&mut self, registry: &Registry, conn: ConnId, to: SocketAddr) -> Result<(), IoFault> {
+        let io = TcpStream::connect(to).map_err(|error| fault::of(&error))?;
+        self.insert(registry, conn, io, true)
+    }
+
+    /// Takes an accepted stream.
+    pub(crate) fn adopt(&mut self, registry: &Registry, conn: ConnId, io: TcpStream) -> Result<(), IoFault> {
+        // Without it small frames wait for the acknowledgement of earlier ones; a stream that refuses works all the same.
+        let _ = io.set_nodelay(true);
+        self.insert(registry, conn, io, false)
+    }
+
+    fn insert(
+        &mut self,
+        registry: &Registry,
+        conn: ConnId,
+        mut io: TcpStream,
+        connecting: bool,
+    ) -> Result<(), IoFault> {
+        let place = self.slab.vacant_entry();
+        registry
+            .register(&mut io, Token(STREAMS + place.key()), Interest::READABLE | Interest::WRITABLE)
+            .map_err(|error| fault::of(&error))?;
+        self.places.insert(conn, place.key());
+        let writable = !connecting;
+        place.insert(Stream { conn, io, connecting, readable: false, at_eof: false, writable, fault: None });
+        Ok(())
+    }
+
+    /// Closes a stream, if there is one of that name.
+    pub(crate) fn close(&mut self, conn: ConnId) {
+        self.ready.remove(&conn);
+        if let Some(place) = self.places.remove(&conn) {
+            self.slab.remove(place);
+        }
+    }
+
+    /// Notes an edge. To be called for all of a turn's before any is acted upon.
+    pub(crate) fn note(&mut self, edge: &mio::event::Event) {
+        let place = edge.token().0.wrapping_sub(STREAMS);
+        let Some(stream) = self.slab.get_mut(place) else { return };
+        // An error or a hang-up shows in what the next call says, after what came before it.
+        let over = edge.is_error();
+        stream.readable |= !stream.at_eof && (over || edge.is_readable() || edge.is_read_closed());
+        stream.writable |= !stream.connecting && (over || edge.is_writable() || edge.is_write_closed());
+        self.ready.insert(stream.conn);
+    }
+
+    /// The first stream after `last` that has news.
+    pub(crate) fn next_ready(&self, last: Option<ConnId>) -> Option<ConnId> {
+        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
+        self.ready.range((after, Bound::Unbounded)).next().copied()
+    }
+
+    /// Whether a stream has news that can be dealt with now, when `wants_read` tells which ones are wanted.
+    pub(crate) fn has_work(&self, wants_read: impl Fn(ConnId) -> bool) -> bool {
+        self.ready.iter().any(|conn| self.fault(*conn).is_some() || wants_read(*conn))
+    }
+
+    /// Forgets a stream's news, if nothing is left of it.
+    pub(crate) fn settle(&mut self, conn: ConnId) {
+        if !self.get(conn).is_some_and(|stream| stream.readable || stream.fault.is_some()) {
+            self.ready.remove(&conn);
+        }
+    }
+
+    /// How a write of that stream failed.
+    pub(crate) fn fault(&self, conn: ConnId) -> Option<IoFault> {
+        self.get(conn)?.fault
+    }
+
+    /// Whether there may be something to read.
+    pub(crate) fn is_readable(&self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|stream| stream.readable && !stream.connecting)
+    }
+
+    /// What a dial has come to. `Pending` for every other stream.
+    pub(crate) fn poll_dial(&mut self, conn: ConnId) -> Dialled {
+        let Some(stream) = self.get_mut(conn).filter(|stream| stream.connecting) else { return Dialled::Pending };
+        // Writable is not connected: first the error, then whether there is another side.
+        match stream.io.take_error() {
+            Ok(None) => {}
+            Ok(Some(error)) | Err(error) => return Dialled::Failed(fault::of(&error)),
+        }
+        match stream.io.peer_addr() {
+            Ok(_) => {
+                let _ = stream.io.set_nodelay(true);
+                stream.connecting = false;
+                stream.writable = true;
+                Dialled::Connected
+            }
+            Err(error) if error.kind() == ErrorKind::NotConnected => {
+                stream.readable = false;
+                Dialled::Pending
+            }
+            Err(error) => Dialled::Failed(fault::of(&error)),
+        }
+    }
+
+    /// Reads once, into a buffer that is not empty.
+    pub(crate) fn read(&mut self, conn: ConnId, buffer: &mut [u8]) -> Moved {
+        let Some(stream) = self.get_mut(conn).filter(|stream| stream.readable) else { return Moved::Blocked };
+        loop {
+            let moved = match stream.io.read(buffer) {
+                Ok(0) => Moved::Eof,
+                Ok(n) => return Moved::Bytes(n),
+                Err(error) => match error.kind() {
+                    ErrorKind::Interrupted => continue,
+                    ErrorKind::WouldBlock => Moved::Blocked,
+                    _ => Moved::Failed(fault::of(&error)),
+                },
+            };
+            stream.readable = false;
+            stream.at_eof |= moved == Moved::Eof;
+            return moved;
+        }
+    }
+
+    /// Writes once, and tells how many bytes were taken: none before the next edge, or before the stream's failure is
+    /// dealt with, which [`Streams::fault`] tells.
+    pub(crate) fn write(&mut self, conn: ConnId, bytes: &[u8]) -> usize {
+        let Some(stream) = self.get_mut(conn).filter(|stream| stream.writable) else { return 0 };
+        let error = loop {
+            match stream.io.write(bytes) {
+                Ok(n) => return n,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break error,
+            }
+        };
+        stream.writable = false;
+        if error.kind() != ErrorKind::WouldBlock {
+            stream.fault = Some(fault::of(&error));
+            stream.readable = !stream.at_eof;
+            self.ready.insert(conn);
+        }
+        0
+    }
+
+    fn get(&self, conn: ConnId) -> Option<&Stream> {
+        self.slab.get(*self.places.get(&conn)?)
+    }
+
+    fn get_mut(&mut self, conn: ConnId) -> Option<&mut Stream> {
+        self.slab.get_mut(*self.places.get(&conn)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::{TcpListener, TcpStream as Blocking};
+    use std::time::{Duration, Instant};
+
+    use mio::{Events, Poll};
+
+    use super::*;
+
+    const CONN: ConnId = ConnId(7);
+
+    /// Streams with one dialled stream, its poll, and the other end.
+    fn dialled() -> (Streams, Poll, Blocking) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut streams, mut poll) = (Streams::default(), Poll::new().unwrap());
+        streams.dial(poll.registry(), CONN, listener.local_addr().unwrap()).unwrap();
+        let (other, _) = listener.accept().unwrap();
+        until(&mut streams, &mut poll, |streams| streams.poll_dial(CONN) == Dialled::Connected);
+        (streams, poll, other)
+    }
+
+    fn until(streams: &mut Streams, poll: &mut Poll, mut done: impl FnMut(&mut Streams) -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut events = Events::with_capacity(16);
+        while !done(streams) {
+            assert!(Instant::now() < deadline, "nothing happened");
+            poll.poll(&mut events, Some(Duration::from_millis(100))).unwrap();
+            events.iter().for_each(|edge| streams.note(edge));
+        }
+    }
+
+    #[test]
+    fn a_refused_dial_says_so() {
+        let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (mut streams, mut poll) = (Streams::default(), Poll::new().unwrap());
+        let mut dialled = match streams.dial(poll.registry(), CONN, unused) {
+            Ok(()) => Dialled::Pending,
+            Err(fault) => Dialled::Failed(fault),
+        };
+        until(&mut streams, &mut poll, |streams| {
+            if dialled == Dialled::Pending && streams.next_ready(None) == Some(CONN) {
+                dialled = streams.poll_dial(CONN);
+            }
+            dialled != Dialled::Pending
+        });
+        assert_eq!(dialled, Dialled::Failed(IoFault::Refused));
+    }
+
+    #[test]
+    fn nothing_is_written_before_a_dial_is_connected() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (mut streams, poll) = (Streams::default(), Poll::new().unwrap());
+        streams.dial(poll.registry(), CONN, listener.local_addr().unwrap()).unwrap();
+        assert_eq!(streams.write(CONN, b"early"), 0);
+        assert_eq!(streams.fault(CONN), None);
+    }
+
+    #[test]
+    fn a_blocked_write_goes_on_at_the_next_edge() {
+        let (mut streams, mut poll, mut other) = dialled();
+        let bytes = vec![5; 1 << 20];
+        let mut sent = 0;
+        loop {
+            match streams.write(CONN, &bytes) {
+                0 => break,
+                n => sent += n,
+            }
+        }
+        assert_eq!(streams.fault(CONN), None, "full, not broken");
+        other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        other.read_exact(&mut vec![0; sent]).unwrap();
+        until(&mut streams, &mut poll, |streams| streams.write(CONN, b"more") == 4);
+        let mut more = [0; 4];
+        other.read_exact(&mut more).unwrap();
+        assert_eq!(&more, b"more");
+    }
+
+    #[test]
+    fn the_end_is_told_once_and_writing_goes_on() {
+        let (mut streams, mut poll, mut other) = dialled();
+        other.shutdown(std::net::Shutdown::Write).unwrap();
+        until(&mut streams, &mut poll, |streams| streams.read(CONN, &mut [0; 9]) == Moved::Eof);
+        assert_eq!(streams.read(CONN, &mut [0; 9]), Moved::Blocked);
+        streams.settle(CONN);
+        assert_eq!(streams.next_ready(None), None);
+        assert_eq!(streams.write(CONN, b"bye"), 3);
+        streams.close(CONN);
+        let mut rest = Vec::new();
+        other.read_to_end(&mut rest).unwrap();
+        assert_eq!(rest, b"bye");
+    }
+
+    #[test]
+    fn last_words_are_read_before_a_failed_write_counts() {
+        let (mut streams, mut poll, mut other) = dialled();
+        other.write_all(b"too many peers").unwrap();
+        // With its own bytes unread, the other end's close is a reset.
+        assert_eq!(streams.write(CONN, b"hello"), 5);
+        other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        other.peek(&mut [0; 1]).unwrap();
+        drop(other);
+        until(&mut streams, &mut poll, |streams| streams.write(CONN, b"status") == 0 && streams.fault(CONN).is_some());
+        assert!(streams.has_work(|_| false), "a failure is work, wanted or not");
+        assert!(streams.is_readable(CONN));
+        let mut buffer = [0; 64];
+        assert_eq!(streams.read(CONN, &mut buffer), Moved::Bytes(14));
+        assert_eq!(&buffer[..14], b"too many peers");
+    }
+
+    #[test]
+    fn closed_streams_have_no_name_left() {
+        let (mut streams, mut poll, other) = dialled();
+        streams.close(CONN);
+        drop(other);
+        assert_eq!((streams.len(), streams.next_ready(None)), (0, None));
+        assert_eq!(streams.read(CONN, &mut [0; 1]), Moved::Blocked);
+        assert_eq!(streams.write(CONN, b"x"), 0);
+        assert_eq!(streams.poll_dial(CONN), Dialled::Pending);
+        // The place is used again, by another name.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        streams.dial(poll.registry(), ConnId(8), listener.local_addr().unwrap()).unwrap();
+        until(&mut streams, &mut poll, |streams| streams.poll_dial(ConnId(8)) == Dialled::Connected);
+        assert_eq!(streams.write(CONN, b"x"), 0);
+    }
+}

@@ -1,0 +1,55 @@
+//! A process without file descriptors left: accepting pauses, dials fail, nothing spins and nothing ends.
+#![cfg(unix)]
+
+mod common;
+
+use std::fs::File;
+use std::net::TcpStream;
+use std::process::Command as Process;
+use std::time::{Duration, Instant};
+
+use common::Peer;
+use peerless::contract::{Command, EndReason, IoFault};
+
+/// Runs `crowded` in a process of its own, which may open few files.
+#[test]
+fn a_full_file_table_pauses_accepting() {
+    let output = Process::new("sh")
+        .args(["-c", r#"ulimit -n 64 && exec "$0" --exact crowded --ignored --nocapture"#])
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[test]
+#[ignore = "needs a process with few files; the other test makes one"]
+fn crowded() {
+    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery = None);
+    let contact = Peer::new("127.0.0.1", 2, |_| ()).contact;
+    // Waits in the backlog, which is the kernel's.
+    let caller = TcpStream::connect(a.contact.tcp_addr()).unwrap();
+    let mut files: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).take(1000).collect();
+    assert!(files.len() < 100, "this test is to run with few files");
+
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_millis(500) {
+        a.turn(Duration::from_millis(100));
+    }
+    let stats = a.driver.stats();
+    assert_eq!(stats.accept_pauses, 1);
+    assert!(stats.turns < 10, "{} turns while nothing can be done", stats.turns);
+    assert!(a.driver.accept_trouble().is_some_and(|error| error.to_string().contains("open files")));
+    assert_eq!(a.driver.stream_count(), 0);
+
+    a.command(Command::Dial { contact });
+    a.until("the end of the dial", |a| a.end().is_some());
+    assert_eq!(a.end().unwrap().why, EndReason::Io(IoFault::Exhausted));
+
+    files.clear();
+    a.until("the caller's acceptance", |a| a.driver.stream_count() == 1);
+    assert!(a.driver.accept_trouble().is_none());
+    drop(caller);
+    a.until("the caller's end", |a| a.driver.stream_count() == 0);
+}

@@ -1,0 +1,270 @@
+//! Real nodes over real sockets on loopback: they meet, talk and part; and what the loop promises while they do.
+
+mod common;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use common::{PATIENCE, Peer, Told, connect, has, until};
+use peerless::contract::{CallFailure, Command, ConnId, EndReason, Input, IoFault, Side, Stage, Tap};
+use peerless::time::Instant as NodeInstant;
+use peerless::wire::enode::Contact;
+use peerless::wire::eth::id::{BLOCK_BODIES, BLOCK_HEADERS, GET_BLOCK_BODIES, GET_BLOCK_HEADERS};
+use peerless::wire::p2p::DisconnectReason;
+
+/// An RLP string of `len` bytes that do not compress.
+fn noise(len: usize) -> Vec<u8> {
+    let mut out = vec![0xba, (len >> 16) as u8, (len >> 8) as u8, len as u8];
+    let mut x = 0x9e37_79b9_7f4a_7c15u64;
+    while out.len() < len + 4 {
+        x ^= x << 13;
+        x ^= x >> 7;
+        x ^= x << 17;
+        out.push(x as u8);
+    }
+    out
+}
+
+fn meet_and_part(host: &str) {
+    if !has(host) {
+        return;
+    }
+    let mut b = Peer::new(host, 2, |_| ());
+    let bootnode = b.contact;
+    let mut a = Peer::new(host, 1, |config| {
+        if let Some(discovery) = &mut config.discovery {
+            discovery.bootnodes = vec![bootnode];
+        }
+    });
+    let ping = a.command(Command::Ping { contact: bootnode });
+    until([&mut a, &mut b], "a pong", |[a, _]| a.told.contains(&Told::Pong(ping)));
+    // Nobody is told to dial: they find each other.
+    until([&mut a, &mut b], "a session", |[a, b]| a.session().is_some() && b.session().is_some());
+    assert!(a.told.contains(&Told::Established(a.session().unwrap(), b.contact.id)));
+    assert!(b.told.contains(&Told::Established(b.session().unwrap(), a.contact.id)));
+
+    let conn = a.session().unwrap();
+    let body = [0xc4, 0x01, 0x02, 0x80, 0x80];
+    let command = a.command(Command::Request { conn, id: GET_BLOCK_HEADERS, body: &body });
+    until([&mut a, &mut b], "a request", |[_, b]| b.requests() == 1);
+    let Some(Told::Request { conn, request_id, id, body: seen }) =
+        b.told.iter().find(|told| matches!(told, Told::Request { .. })).cloned()
+    else {
+        panic!("no request");
+    };
+    assert_eq!((id, &seen[..]), (GET_BLOCK_HEADERS, &body[..]));
+    b.command(Command::Respond { conn, request_id, id: BLOCK_HEADERS, body: &[0xc0] });
+    let response = Told::Response { command, body: vec![0xc0] };
+    until([&mut a, &mut b], "a response", |[a, _]| a.told.contains(&response));
+
+    std::thread::scope(|scope| {
+        let b = scope.spawn(move || {
+            b.until("the end", |b| b.end().is_some());
+            b.end().unwrap()
+        });
+        assert_eq!(a.driver.shutdown(PATIENCE, |_| ()).unwrap(), 0, "everybody was told");
+        let end = b.join().unwrap();
+        assert_eq!((end.by, end.stage), (Side::Them, Stage::Established));
+        assert_eq!(end.why, EndReason::Disconnect(DisconnectReason::ClientQuitting));
+    });
+    assert_eq!(a.driver.stream_count(), 0);
+}
+
+#[test]
+fn nodes_meet_and_part_on_ipv4() {
+    meet_and_part("127.0.0.1");
+}
+
+#[test]
+fn nodes_meet_and_part_on_ipv6() {
+    meet_and_part("::1");
+}
+
+#[test]
+fn a_dial_to_a_closed_port_is_refused() {
+    let mut a = Peer::new("127.0.0.1", 1, |_| ());
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let contact = Contact { tcp: closed, ..Peer::new("127.0.0.1", 2, |_| ()).contact };
+    a.command(Command::Dial { contact });
+    a.until("the end", |a| a.end().is_some());
+    let end = a.end().unwrap();
+    assert_eq!((end.by, end.stage, end.why), (Side::Network, Stage::Dial, EndReason::Io(IoFault::Refused)));
+    assert_eq!(a.driver.stream_count(), 0);
+}
+
+#[test]
+fn a_stream_that_ends_without_a_word_is_an_end() {
+    let mut a = Peer::new("127.0.0.1", 1, |_| ());
+    let stream = TcpStream::connect(a.contact.tcp_addr()).unwrap();
+    stream.shutdown(Shutdown::Write).unwrap();
+    a.until("the end", |a| a.end().is_some());
+    let end = a.end().unwrap();
+    assert_eq!((end.by, end.why), (Side::Them, EndReason::Eof));
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert_eq!((&stream).read(&mut [0; 1]).unwrap(), 0, "closed here too");
+}
+
+/// Counts what was written, and how many calls it took.
+struct Writes(Arc<AtomicU64>);
+
+impl Tap for Writes {
+    fn input(&mut self, _: NodeInstant, input: &Input<'_>) {
+        if let Input::Wrote { .. } = input {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[test]
+fn large_messages_arrive_whole_at_a_slow_reader() {
+    let (mut a, mut b) = (Peer::new("127.0.0.1", 1, |_| ()), Peer::new("127.0.0.1", 2, |_| ()));
+    let (conn, _) = connect(&mut a, &mut b);
+    let writes = Arc::new(AtomicU64::new(0));
+    b.driver.set_tap(Box::new(Writes(writes.clone())));
+    let command = a.command(Command::Request { conn, id: GET_BLOCK_BODIES, body: &[0xc0] });
+    until([&mut a, &mut b], "a request", |[_, b]| b.requests() == 1);
+    let Some(Told::Request { conn, request_id, .. }) = b.told.pop() else { panic!("no request") };
+    let body = noise(8 << 20);
+    b.command(Command::Respond { conn, request_id, id: BLOCK_BODIES, body: &body });
+    // The writer turns until its socket is full, then sleeps: there is nothing to do until the reader reads.
+    let before = b.driver.stats().turns;
+    let deadline = Instant::now() + Duration::from_millis(300);
+    while Instant::now() < deadline {
+        b.turn(deadline.saturating_duration_since(Instant::now()));
+    }
+    assert!(!b.driver.node().outbound(conn).is_empty(), "the socket cannot have taken it all");
+    assert!(b.driver.stats().turns - before < 20, "a full socket is not waited for in circles");
+    // The reader takes a budget's worth, then leaves the writer ten turns.
+    let deadline = Instant::now() + PATIENCE;
+    while a.responses().next().is_none() {
+        assert!(Instant::now() < deadline, "no response");
+        a.turn(Duration::ZERO);
+        (0..10).for_each(|_| b.turn(Duration::ZERO));
+    }
+    assert!(a.told.contains(&Told::Response { command, body }));
+    assert!(writes.load(Ordering::Relaxed) > 2, "partial writes were the point");
+}
+
+#[test]
+fn an_idle_driver_sleeps() {
+    let quiet = |config: &mut peerless::node::Config| config.discovery = None;
+    let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
+    connect(&mut a, &mut b);
+    for peer in [&mut a, &mut b] {
+        // What was left of the handshakes' bytes.
+        (0..5).for_each(|_| peer.turn(Duration::ZERO));
+        let (before, start) = (peer.driver.stats().turns, Instant::now());
+        while start.elapsed() < Duration::from_millis(500) {
+            peer.turn(Duration::from_millis(100));
+        }
+        let turns = peer.driver.stats().turns - before;
+        assert!(turns <= 8, "{turns} turns in half a second without anything to do");
+    }
+}
+
+#[test]
+fn what_is_not_wanted_waits_without_spinning() {
+    let quiet = |config: &mut peerless::node::Config| config.discovery = None;
+    let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
+    let (conn, theirs) = connect(&mut a, &mut b);
+    const REQUESTS: usize = 40;
+    // Each is larger than what is read at once, so that the last ones stay in the kernel.
+    let body = noise(100_000);
+    for _ in 0..REQUESTS {
+        a.command(Command::Request { conn, id: GET_BLOCK_BODIES, body: &body });
+        a.turn(Duration::ZERO);
+        b.turn(Duration::ZERO);
+    }
+    until([&mut a, &mut b], "a pause", |[_, b]| !b.driver.node().wants_read(theirs));
+    let open = b.requests();
+    assert!(open < REQUESTS, "{open} requests were read before any was answered");
+    let (before, start) = (b.driver.stats().turns, Instant::now());
+    while start.elapsed() < Duration::from_millis(300) {
+        b.turn(Duration::from_millis(100));
+    }
+    assert!(b.driver.stats().turns - before <= 6, "the paused stream is polled in circles");
+    assert_eq!(b.requests(), open, "and is not read");
+    // Answers make room, and no edge will tell: the driver has to ask again.
+    let deadline = Instant::now() + PATIENCE;
+    let mut answered = 0;
+    while a.responses().count() < REQUESTS {
+        assert!(Instant::now() < deadline, "{answered} answered, {} arrived", a.responses().count());
+        for told in std::mem::take(&mut b.told) {
+            if let Told::Request { conn, request_id, .. } = told {
+                b.command(Command::Respond { conn, request_id, id: BLOCK_BODIES, body: &[0xc0] });
+                answered += 1;
+            }
+        }
+        a.turn(Duration::from_millis(1));
+        b.turn(Duration::from_millis(1));
+    }
+}
+
+#[test]
+fn a_flood_does_not_starve_timers() {
+    let mut a = Peer::new("127.0.0.1", 1, |_| ());
+    let target = a.contact.udp_addr();
+    let dead = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let contact = Contact { udp: dead.local_addr().unwrap().port(), ..Peer::new("127.0.0.1", 2, |_| ()).contact };
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let flood = UdpSocket::bind("127.0.0.1:0").unwrap();
+            while !stop.load(Ordering::Relaxed) {
+                let _ = flood.send_to(&[7; 1200], target);
+                sent.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        let command = a.command(Command::Ping { contact });
+        let start = Instant::now();
+        let failed = Told::CallFailed(command, CallFailure::Timeout);
+        while !a.told.contains(&failed) && start.elapsed() < PATIENCE {
+            a.turn(Duration::from_millis(100));
+        }
+        stop.store(true, Ordering::Relaxed);
+        let took = start.elapsed();
+        assert!(took < Duration::from_secs(3), "half a second's timer took {took:?}");
+    });
+    let sent = sent.load(Ordering::Relaxed);
+    assert!(sent > 1000, "{sent} datagrams are no flood");
+}
+
+#[test]
+fn another_thread_wakes_a_sleeping_turn() {
+    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery = None);
+    let (waker, woken) = (a.driver.waker(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            woken.store(true, Ordering::SeqCst);
+            waker.wake().unwrap();
+        });
+        // Without the waker this sleeps for ever: nothing is due.
+        while !woken.load(Ordering::SeqCst) {
+            a.driver.turn(None, |_| ()).unwrap();
+        }
+    });
+}
+
+#[test]
+fn garbage_on_a_stream_ends_it_and_nothing_else() {
+    let mut a = Peer::new("127.0.0.1", 1, |_| ());
+    let mut stream = TcpStream::connect(a.contact.tcp_addr()).unwrap();
+    stream.write_all(&[0xff; 4096]).unwrap();
+    a.until("the end", |a| a.end().is_some());
+    assert_eq!(a.end().unwrap().by, Side::Us);
+    assert_eq!(a.driver.stream_count(), 0);
+    let mut b = Peer::new("127.0.0.1", 2, |_| ());
+    connect(&mut b, &mut a);
+}
+
+#[test]
+fn names_of_closed_streams_mean_nothing() {
+    let mut a = Peer::new("127.0.0.1", 1, |_| ());
+    let gone = ConnId(u64::MAX);
+    assert!(a.driver.command(Command::Disconnect { conn: gone, reason: DisconnectReason::Requested }).is_err());
+    assert!(a.driver.node().outbound(gone).is_empty() && !a.driver.node().wants_read(gone));
+    a.turn(Duration::ZERO);
+}
