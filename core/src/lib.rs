@@ -18,6 +18,9 @@ pub mod wire;
 pub mod contract;
 
 // Machines.
+pub mod discv4;
 pub mod eth;
 pub mod peers;
 pub mod rlpx;
+
+pub mod node;

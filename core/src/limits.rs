@@ -72,8 +72,11 @@ pub const PING_BURST: u32 = 8;
 
 /// Requests of ours open with one peer.
 pub const REQUESTS_OUT_MAX: usize = 64;
-/// Requests of a peer that the embedder has not answered; beyond it the connection wants no reading.
-pub const REQUESTS_IN_MAX: usize = 16;
+/// Requests of a peer that the embedder has not answered, from which on the connection wants no reading.
+pub const REQUESTS_IN_MARK: usize = 16;
+/// Such requests after which the peer is disconnected: what was read at once may hold more than the mark, but no honest
+/// peer asks a thousand things before it has one answer.
+pub const REQUESTS_IN_MAX: usize = 1024;
 /// Requests that were not answered in time and whose answers are no fault when they come: as many as can be open.
 pub const LATE_REQUESTS_MAX: usize = REQUESTS_OUT_MAX;
 /// Blocks between two BlockRangeUpdates of ours (`eth.md`; also geth's).
@@ -117,8 +120,45 @@ pub const SUBNET_DATAGRAMS_PER_SECOND: u32 = 20;
 pub const SUBNET_DATAGRAMS_BURST: u32 = 60;
 /// Unsolicited datagrams a second that all together may have us check signatures of: a tenth of what one core recovers.
 pub const DATAGRAMS_PER_SECOND: u32 = 2000;
+/// The burst of [`DATAGRAMS_PER_SECOND`]: a quarter of a second's worth, 20 ms of work.
+pub const DATAGRAMS_BURST: u32 = 500;
 /// Sources that a limiter tells apart; fixed memory (attack D7).
 pub const LIMITER_SLOTS: usize = 1024;
+/// Pings back that one subnet may provoke in a second, and their burst (attack D5).
+pub const SUBNET_PING_BACKS_PER_SECOND: u32 = 4;
+/// See [`SUBNET_PING_BACKS_PER_SECOND`].
+pub const SUBNET_PING_BACKS_BURST: u32 = 8;
+/// Pings back that all together may provoke in a second, and at once.
+pub const PING_BACKS_PER_SECOND: u32 = 200;
+/// Pings to one global address that has proven nothing, over all node ids and in any minute (attack D10).
+pub const UNPROVEN_PINGS_BURST: u32 = 2;
+/// The time after which such an address may be pinged once more.
+pub const UNPROVEN_PING_INTERVAL: Duration = Duration::from_secs(60);
+/// Destinations that the rule tells apart: more than 64 lookups touch in a minute, so that few share a slot.
+pub const UNPROVEN_PING_SLOTS: usize = 4096;
+/// Datagrams remembered as seen (attack D13).
+pub const REPLAY_SLOTS: usize = 1024;
+/// Time in which equal datagrams are no replay: expirations count whole seconds, so that whoever asks twice in one second
+/// sends the same bytes.
+pub const REPLAY_GRACE: Duration = Duration::from_secs(2);
+/// Endpoint proofs that share a set of the memory for them: eight keep the least recently used of a set a good stand-in
+/// for the least recently used of all.
+pub const BOND_WAYS: usize = 8;
+/// Replies to one call whose signatures are checked outside of the budget for unsolicited datagrams: 16 nodes come in
+/// two packets, and an address that is being asked must not become a way around the budget.
+pub const REPLIES_PER_CALL_MAX: u8 = 8;
+/// Calls that verify nodes heard of, at once (attack D9).
+pub const VERIFY_PARALLEL: usize = 32;
+/// Nodes heard of that wait to be verified.
+pub const UNVERIFIED_MAX: usize = 64;
+/// Nodes that a lookup keeps in mind: its results, the asked and failed ones, and some to fall back upon.
+pub const LOOKUP_NODES_MAX: usize = 64;
+/// Nodes that a lookup asks: an honest one needs some 30; liars that invent ever nearer nodes stop here (attack D9).
+pub const LOOKUP_QUERIES_MAX: u32 = 64;
+/// Failed checks that wait for somebody else's answer before they count.
+pub const DOUBTS_MAX: usize = 3;
+/// Calls that end in one turn; the rest is due again a microsecond later.
+pub const CALL_ENDS_PER_TURN: usize = 32;
 
 // Peers
 

@@ -1,1 +1,5 @@
-//! Helpers shared by the tests that cross crates.
+//! What the tests that cross crates share: a deterministic network in memory, and ready-made nodes.
+
+#![allow(missing_docs)]
+
+pub mod net;

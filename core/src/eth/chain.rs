@@ -6,7 +6,7 @@
 use crate::contract::StatusRefusal;
 use crate::limits;
 use crate::wire::eth::{BlockRange, ChainState, Status};
-use crate::wire::forkid::{Head, Network};
+use crate::wire::forkid::{ForkId, Head, Network};
 
 /// The first version whose Status tells a range instead of a difficulty, and that has BlockRangeUpdate (EIP-7642).
 const RANGE_VERSION: u32 = 69;
@@ -40,6 +40,16 @@ impl Chain {
         &self.head
     }
 
+    /// Our fork id at the head.
+    pub fn fork_id(&self) -> ForkId {
+        self.network.schedule.fork_id(&self.head)
+    }
+
+    /// Whether a node whose record has this fork id may be of our network; the record may be old.
+    pub fn could_match(&self, fork_id: ForkId) -> bool {
+        self.network.schedule.validate_static(fork_id).is_ok()
+    }
+
     /// The blocks that can be served; never upside down.
     pub fn range(&self) -> BlockRange {
         BlockRange { earliest: self.earliest, latest: self.head.number, latest_hash: self.head.hash }
@@ -68,7 +78,7 @@ impl Chain {
             version,
             network_id: self.network.network_id,
             genesis: *self.network.schedule.genesis(),
-            fork_id: self.network.schedule.fork_id(&self.head),
+            fork_id: self.fork_id(),
             chain: if version < RANGE_VERSION {
                 ChainState::Difficulty { total: self.total_difficulty, head: self.head.hash }
             } else {

@@ -124,7 +124,7 @@ impl Requests {
 
     /// Whether as many requests of the peer are open as may be: it must not be read from until one is answered.
     pub fn is_full(&self) -> bool {
-        self.theirs.len() >= limits::REQUESTS_IN_MAX
+        self.theirs.len() >= limits::REQUESTS_IN_MARK
     }
 
     /// The message id that answers the peer's request; enter the answer with [`Requests::answered`] when it has been sent.
@@ -162,7 +162,7 @@ impl Requests {
     }
 
     fn handle_request(&mut self, id: u64, payload: &[u8]) -> Result<Incoming, Fault> {
-        if self.is_full() {
+        if self.theirs.len() >= limits::REQUESTS_IN_MAX {
             return Err(Fault::Overrun);
         }
         let (request_id, body) = open_envelope(payload)?;

@@ -51,7 +51,7 @@ pub struct Charge {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Ended {
-    /// The slot that is free now.
+    /// What it was.
     pub slot: Slot,
     /// The change of score that the end brought about.
     pub charge: Option<Charge>,
@@ -195,11 +195,12 @@ impl Peers {
 
     /// When [`Self::dial_next`] may have somebody; later than the `now` of its last `None`. `None`: not before something
     /// else happens.
-    pub fn poll_timeout(&self) -> Option<Instant> {
+    /// `looking` tells whether there is anybody to draw candidates from.
+    pub fn poll_timeout(&self, looking: bool) -> Option<Instant> {
         if self.slots.counts().pending_outbound >= self.slots.config().max_pending {
             return None;
         }
-        self.dialer.poll_timeout(self.slots.dial_room() > 0)
+        self.dialer.poll_timeout(looking && self.slots.dial_room() > 0)
     }
 
     /// A connection's peer has proven that it holds the key of `id`: its first frame, a Hello, has verified.
@@ -247,7 +248,7 @@ impl Peers {
         Charge { id, delta: change.delta, score: change.score, reason, ban }
     }
 
-    /// A connection is over: frees its slot, charges its peer and decides when it may be dialled again. `None` if it had
+    /// A connection is over: frees its place, charges its peer and decides when it may be dialled again. `None` if it had
     /// no slot.
     pub fn ended(&mut self, now: Instant, rng: &mut Rng, conn: ConnId, end: &End) -> Option<Ended> {
         let slot = self.slots.close(conn)?;
@@ -259,6 +260,11 @@ impl Peers {
             Some(self.verdict(now, id, proven.then_some(slot.addr), reason, change))
         });
         Some(Ended { slot, charge })
+    }
+
+    /// The driver has been told that a connection is over: its slot is free.
+    pub fn release(&mut self, conn: ConnId) {
+        self.slots.release(conn);
     }
 
     /// The connections with a peer that has proven its key: those to end when it is banned.

@@ -102,6 +102,9 @@ pub enum Phase {
     Established(Place),
     /// Its place was given to another connection; its end is outstanding.
     Leaving(NodeId),
+    /// It has ended, and its driver has not been told yet: it counts as pending, so that a driver that does not take the
+    /// ends of its connections gets no more of them.
+    Over,
 }
 
 /// One connection.
@@ -132,7 +135,7 @@ impl Slot {
     pub const fn place(&self) -> Option<&Place> {
         match &self.phase {
             Phase::Admitted(place) | Phase::Established(place) => Some(place),
-            Phase::Pending | Phase::Leaving(_) => None,
+            Phase::Pending | Phase::Leaving(_) | Phase::Over => None,
         }
     }
 
@@ -141,12 +144,15 @@ impl Slot {
         match self.phase {
             Phase::Admitted(place) | Phase::Established(place) => Some(place.id),
             Phase::Leaving(id) => Some(id),
-            Phase::Pending => None,
+            Phase::Pending | Phase::Over => None,
         }
     }
 
-    /// Whose key it has proven, or whom we meant to reach.
+    /// Whose key it has proven, or whom we meant to reach; nobody once it is over.
     pub const fn id(&self) -> Option<NodeId> {
+        if matches!(self.phase, Phase::Over) {
+            return None;
+        }
         match (self.proven(), self.origin) {
             (Some(id), _) | (None, Origin::Dialled { id, .. }) => Some(id),
             (None, Origin::Accepted) => None,
@@ -384,9 +390,18 @@ impl Slots {
         }
     }
 
-    /// The connection has ended: its slot is free.
+    /// The connection has ended: its place is free. Returns what it was, once.
     pub fn close(&mut self, conn: ConnId) -> Option<Slot> {
-        self.entries.remove(&conn)
+        let slot = self.get(conn).copied().filter(|slot| slot.phase != Phase::Over)?;
+        self.set(conn, Phase::Over);
+        Some(slot)
+    }
+
+    /// Its driver knows that the connection has ended: its slot is free.
+    pub fn release(&mut self, conn: ConnId) {
+        if self.get(conn).is_some_and(|slot| slot.phase == Phase::Over) {
+            self.entries.remove(&conn);
+        }
     }
 
     fn set(&mut self, conn: ConnId, phase: Phase) {

@@ -468,7 +468,7 @@ fn a_dead_table_is_worked_through() {
                     break;
                 }
             }
-            bench.now = bench.peers.poll_timeout().map_or(until, |at| at.max(bench.now + secs(1)));
+            bench.now = bench.peers.poll_timeout(true).map_or(until, |at| at.max(bench.now + secs(1)));
         }
         growth.push(tried.len());
     }
@@ -508,7 +508,7 @@ fn static_peers_are_retried_for_ever() {
         end(Side::Us, Stage::Hello, EndReason::Refused(Refusal::TooManyPeers)),
     ];
     let mut bench = Bench::new(PeersConfig { dial_ratio: 0, ..PeersConfig::default() });
-    assert_eq!(bench.peers.poll_timeout(), None, "nothing to do");
+    assert_eq!(bench.peers.poll_timeout(true), None, "nothing to do");
     for n in 0..20 {
         bench.peers.add_peer(bench.now, contact(n, ip(n % 10)), PeerKind::Static).unwrap();
     }
@@ -520,7 +520,7 @@ fn static_peers_are_retried_for_ever() {
             let end = ends[bench.rng.below(4) as usize];
             bench.end(conn, &end);
         }
-        let next = bench.peers.poll_timeout().unwrap();
+        let next = bench.peers.poll_timeout(true).unwrap();
         assert!(next > bench.now, "deadlines advance");
         bench.now = next;
     }

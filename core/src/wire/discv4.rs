@@ -4,16 +4,21 @@
 //! (size), [`Datagram::check_hash`] (one Keccak), [`Datagram::signer`] (a recovery), [`Datagram::decode`].
 
 use alloc::vec::Vec;
-use core::net::{IpAddr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::DecodeError;
-use crate::crypto::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey};
+use super::rlp::{self, Bounds, List, RlpStream};
+use crate::crypto::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey, keccak256};
+use crate::netfilter::canonical;
 use crate::time::UnixTime;
 
 /// Smallest datagram: hash 32, signature 65, type 1.
 pub const DATAGRAM_BYTES_MIN: usize = 98;
 /// Largest datagram, both ways.
 pub const DATAGRAM_BYTES_MAX: usize = 1280;
+/// Where the signature, the type and the data begin.
+const SIGNATURE_AT: usize = 32;
+const TYPE_AT: usize = SIGNATURE_AT + 65;
 /// Neighbours in one packet: more would not fit if all addresses were IPv6.
 pub const NEIGHBORS_PER_PACKET: usize = 12;
 
@@ -127,13 +132,37 @@ pub struct Datagram<'a> {
     pub signature: RecoverableSignature,
 }
 
+impl TryFrom<u8> for Kind {
+    type Error = DecodeError;
+
+    fn try_from(byte: u8) -> Result<Self, DecodeError> {
+        Ok(match byte {
+            1 => Self::Ping,
+            2 => Self::Pong,
+            3 => Self::FindNode,
+            4 => Self::Neighbors,
+            5 => Self::EnrRequest,
+            6 => Self::EnrResponse,
+            _ => return Err(DecodeError::UnknownType),
+        })
+    }
+}
+
 impl<'a> Datagram<'a> {
     /// Takes a datagram apart.
     ///
     /// # Errors
     /// If it is shorter than 98 or longer than 1280 bytes.
-    pub fn split(_bytes: &'a [u8]) -> Result<Self, DecodeError> {
-        unimplemented!()
+    pub fn split(bytes: &'a [u8]) -> Result<Self, DecodeError> {
+        if bytes.len() > DATAGRAM_BYTES_MAX {
+            return Err(DecodeError::TooLarge);
+        }
+        let (hash, hashed) = bytes.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        let (signature, signed) = hashed.split_first_chunk().ok_or(DecodeError::Truncated)?;
+        if signed.is_empty() {
+            return Err(DecodeError::Truncated);
+        }
+        Ok(Self { hash, hashed, signed, signature: RecoverableSignature(*signature) })
     }
 
     /// The packet's type.
@@ -141,23 +170,23 @@ impl<'a> Datagram<'a> {
     /// # Errors
     /// [`DecodeError::UnknownType`].
     pub fn kind(&self) -> Result<Kind, DecodeError> {
-        unimplemented!()
+        self.signed.first().copied().ok_or(DecodeError::Truncated)?.try_into()
     }
 
     /// Checks the opening hash: the discriminator between discv4 and whatever shares its port.
     ///
     /// # Errors
     /// [`DecodeError::BadHash`].
-    pub fn check_hash(&self, _crypto: &dyn Crypto) -> Result<(), DecodeError> {
-        unimplemented!()
+    pub fn check_hash(&self, crypto: &dyn Crypto) -> Result<(), DecodeError> {
+        if crypto.datagram_hash(self.hashed) == *self.hash { Ok(()) } else { Err(DecodeError::BadHash) }
     }
 
     /// Recovers the sender's key.
     ///
     /// # Errors
     /// [`DecodeError::BadSignature`].
-    pub fn signer(&self, _crypto: &dyn Crypto) -> Result<PublicKey, DecodeError> {
-        unimplemented!()
+    pub fn signer(&self, crypto: &dyn Crypto) -> Result<PublicKey, DecodeError> {
+        crypto.recover(&keccak256(self.signed), &self.signature).ok_or(DecodeError::BadSignature)
     }
 
     /// Decodes the content. Further list elements and bytes after the list are ignored (EIP-8).
@@ -165,8 +194,100 @@ impl<'a> Datagram<'a> {
     /// # Errors
     /// If it is malformed.
     pub fn decode(&self) -> Result<Packet, DecodeError> {
-        unimplemented!()
+        let kind = self.kind()?;
+        let (mut list, _padding) = rlp::list_prefix(&self.signed[1..], Bounds::SMALL)?;
+        Ok(match kind {
+            Kind::Ping => Packet::Ping {
+                version: list.u64()?,
+                from: Endpoint::decode(list.list()?)?,
+                to: Endpoint::decode(list.list()?)?,
+                expiration: expiration(&mut list)?,
+                enr_seq: enr_seq(&mut list),
+            },
+            Kind::Pong => Packet::Pong {
+                to: Endpoint::decode(list.list()?)?,
+                ping_hash: *list.fixed()?,
+                expiration: expiration(&mut list)?,
+                enr_seq: enr_seq(&mut list),
+            },
+            Kind::FindNode => Packet::FindNode { target: *list.fixed()?, expiration: expiration(&mut list)? },
+            Kind::Neighbors => {
+                Packet::Neighbors { nodes: neighbors(list.list()?)?, expiration: expiration(&mut list)? }
+            }
+            Kind::EnrRequest => Packet::EnrRequest { expiration: expiration(&mut list)? },
+            Kind::EnrResponse => {
+                Packet::EnrResponse { request_hash: *list.fixed()?, record: list_item(&mut list)?.to_vec() }
+            }
+        })
     }
+}
+
+fn expiration(list: &mut List<'_>) -> Result<UnixTime, DecodeError> {
+    list.u64().map(UnixTime::from_secs)
+}
+
+/// The sequence number that EIP-868 put where EIP-8 lets anything stand: what is no integer is somebody's extension.
+fn enr_seq(list: &mut List<'_>) -> Option<u64> {
+    list.u64_or_end().ok().flatten()
+}
+
+/// The next item with its header; it must be a list.
+fn list_item<'a>(list: &mut List<'a>) -> Result<&'a [u8], DecodeError> {
+    let mut ahead = *list;
+    ahead.list()?;
+    list.raw()
+}
+
+/// The entries of a Neighbors packet: at most 16, because no more fit a datagram. One without an address is passed over.
+fn neighbors(mut list: List<'_>) -> Result<Vec<Neighbor>, DecodeError> {
+    let mut nodes = Vec::with_capacity(list.count());
+    while !list.is_empty() {
+        let mut entry = list.list()?;
+        let Endpoint { ip, udp, tcp } = Endpoint::read(&mut entry)?;
+        let key = *entry.fixed()?;
+        if let Some(ip) = ip {
+            nodes.push(Neighbor { ip, udp, tcp, key });
+        }
+    }
+    Ok(nodes)
+}
+
+impl Endpoint {
+    fn decode(mut list: List<'_>) -> Result<Self, DecodeError> {
+        Self::read(&mut list)
+    }
+
+    /// Reads `ip, udp, tcp`.
+    fn read(list: &mut List<'_>) -> Result<Self, DecodeError> {
+        let bytes = list.bytes()?;
+        let ip = match bytes.len() {
+            0 => None,
+            4 => <[u8; 4]>::try_from(bytes).ok().map(|v4| IpAddr::V4(Ipv4Addr::from(v4))),
+            16 => <[u8; 16]>::try_from(bytes).ok().map(|v6| IpAddr::V6(Ipv6Addr::from(v6))),
+            _ => return Err(DecodeError::WrongLength),
+        };
+        let ip = ip.map(|ip| canonical(SocketAddr::new(ip, 0)).ip());
+        Ok(Self { ip, udp: list.u16()?, tcp: list.u16()? })
+    }
+
+    fn append_to(&self, out: &mut RlpStream) {
+        out.begin_list(3);
+        append_endpoint(out, self.ip, self.udp, self.tcp);
+    }
+
+    /// The address, if the endpoint has one.
+    pub fn udp_addr(&self) -> Option<SocketAddr> {
+        self.ip.map(|ip| SocketAddr::new(ip, self.udp))
+    }
+}
+
+fn append_endpoint(out: &mut RlpStream, ip: Option<IpAddr>, udp: u16, tcp: u16) {
+    match ip {
+        None => out.append_empty_data(),
+        Some(IpAddr::V4(ip)) => out.append(&&ip.octets()[..]),
+        Some(IpAddr::V6(ip)) => out.append(&&ip.octets()[..]),
+    };
+    out.append(&udp).append(&tcp);
 }
 
 impl From<SocketAddr> for Endpoint {
@@ -178,11 +299,79 @@ impl From<SocketAddr> for Endpoint {
 impl Packet {
     /// The packet's type.
     pub fn kind(&self) -> Kind {
-        unimplemented!()
+        match self {
+            Self::Ping { .. } => Kind::Ping,
+            Self::Pong { .. } => Kind::Pong,
+            Self::FindNode { .. } => Kind::FindNode,
+            Self::Neighbors { .. } => Kind::Neighbors,
+            Self::EnrRequest { .. } => Kind::EnrRequest,
+            Self::EnrResponse { .. } => Kind::EnrResponse,
+        }
+    }
+
+    /// When the packet becomes void; an EnrResponse never does.
+    pub fn expiration(&self) -> Option<UnixTime> {
+        match self {
+            Self::Ping { expiration, .. }
+            | Self::Pong { expiration, .. }
+            | Self::FindNode { expiration, .. }
+            | Self::Neighbors { expiration, .. }
+            | Self::EnrRequest { expiration } => Some(*expiration),
+            Self::EnrResponse { .. } => None,
+        }
     }
 
     /// Appends the signed datagram to `out` and returns its hash.
-    pub fn seal(&self, _crypto: &dyn Crypto, _secret: &SecretKey, _out: &mut Vec<u8>) -> Digest {
-        unimplemented!()
+    pub fn seal(&self, crypto: &dyn Crypto, secret: &SecretKey, out: &mut Vec<u8>) -> Digest {
+        let start = out.len();
+        out.resize(start + TYPE_AT, 0);
+        out.push(self.kind() as u8);
+        out.extend_from_slice(&self.encode());
+        let datagram = &mut out[start..];
+        let signature = crypto.sign(secret, &keccak256(&datagram[TYPE_AT..]));
+        datagram[SIGNATURE_AT..TYPE_AT].copy_from_slice(&signature.0);
+        let hash = crypto.datagram_hash(&datagram[SIGNATURE_AT..]);
+        datagram[..SIGNATURE_AT].copy_from_slice(&hash);
+        hash
+    }
+
+    /// The RLP list that follows the type.
+    fn encode(&self) -> impl core::ops::Deref<Target = [u8]> {
+        let mut out = RlpStream::new();
+        match self {
+            Self::Ping { version, from, to, expiration, enr_seq } => {
+                out.begin_list(4 + usize::from(enr_seq.is_some())).append(version);
+                from.append_to(&mut out);
+                to.append_to(&mut out);
+                out.append(&expiration.as_secs());
+                enr_seq.iter().for_each(|seq| _ = out.append(seq));
+            }
+            Self::Pong { to, ping_hash, expiration, enr_seq } => {
+                out.begin_list(3 + usize::from(enr_seq.is_some()));
+                to.append_to(&mut out);
+                out.append(&&ping_hash[..]).append(&expiration.as_secs());
+                enr_seq.iter().for_each(|seq| _ = out.append(seq));
+            }
+            Self::FindNode { target, expiration } => {
+                out.begin_list(2).append(&&target[..]).append(&expiration.as_secs());
+            }
+            Self::Neighbors { nodes, expiration } => {
+                out.begin_list(2).begin_list(nodes.len());
+                for node in nodes {
+                    out.begin_list(4);
+                    append_endpoint(&mut out, Some(node.ip), node.udp, node.tcp);
+                    out.append(&&node.key[..]);
+                }
+                out.append(&expiration.as_secs());
+            }
+            Self::EnrRequest { expiration } => _ = out.begin_list(1).append(&expiration.as_secs()),
+            Self::EnrResponse { request_hash, record } => {
+                out.begin_list(2).append(&&request_hash[..]).append_raw(record, 1);
+            }
+        }
+        out.out()
     }
 }
+
+#[cfg(test)]
+mod tests;

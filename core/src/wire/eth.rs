@@ -77,16 +77,20 @@ const ROLES: [(u64, u32, u32, Role); 20] = [
     (id::CELLS, 72, 72, Role::Response),
 ];
 
-/// What message `id` is in `version` of eth; `None` beyond the version's last id, and in versions that are not known.
-pub fn role(version: u32, id: u64) -> Option<Role> {
-    let length = match version {
+/// Number of message ids of a version; `None` for those that are not known.
+pub const fn message_ids(version: u32) -> Option<u16> {
+    Some(match version {
         66..=68 => 17,
         69 | 70 => 18,
         71 => 20,
         72 => 22,
         _ => return None,
-    };
-    if id >= length {
+    })
+}
+
+/// What message `id` is in `version` of eth; `None` beyond the version's last id, and in versions that are not known.
+pub fn role(version: u32, id: u64) -> Option<Role> {
+    if id >= u64::from(message_ids(version)?) {
         return None;
     }
     let known = ROLES.iter().find(|(known, from, to, _)| *known == id && (*from..=*to).contains(&version));

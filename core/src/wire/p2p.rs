@@ -9,6 +9,7 @@ use core::fmt;
 use core::str::FromStr;
 
 use super::DecodeError;
+use super::eth;
 use super::rlp::{self, Bounds, RlpStream};
 use crate::limits;
 
@@ -162,10 +163,8 @@ pub struct CapabilityTable {
 /// The known ones: eth/66 to 72, snap/1 and 2.
 impl Default for CapabilityTable {
     fn default() -> Self {
-        let eth = [(66, 17), (67, 17), (68, 17), (69, 18), (70, 18), (71, 20), (72, 22)];
-        let snap = [(1, 8), (2, 10)];
-        let eth = eth.into_iter().map(|(version, length)| (Capability::eth(version), length));
-        let snap = snap.into_iter().map(|(version, length)| (Capability::snap(version), length));
+        let eth = (66..=72).filter_map(|version| Some((Capability::eth(version), eth::message_ids(version)?)));
+        let snap = [(Capability::snap(1), 8), (Capability::snap(2), 10)];
         Self { lengths: eth.chain(snap).collect() }
     }
 }

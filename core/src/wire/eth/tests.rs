@@ -104,7 +104,7 @@ fn block_range_vectors() {
 }
 
 #[test]
-fn lengths_agree_with_the_table_of_capabilities() {
+fn lengths_of_the_versions() {
     let vectors = vectors();
     let table = CapabilityTable::default();
     let lengths = vectors["protocol_lengths"].as_object().unwrap();

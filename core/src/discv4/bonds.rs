@@ -1,0 +1,211 @@
+//! Endpoint proofs in both directions (discv4, "Endpoint Proof"; attacks D1 to D4).
+//!
+//! A proof belongs to one node id at one IP address and port, and is made by nothing but a pong that answers our latest
+//! ping to there: spoofed packets cannot make, renew or push out one. Memory is fixed. It never sends anything.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use core::net::{IpAddr, SocketAddr};
+
+use siphasher::sip::SipHasher13;
+
+use crate::crypto::NodeId;
+use crate::limits;
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+use crate::wire::enode::Contact;
+
+const SETS: usize = limits::BONDS_MAX / limits::BOND_WAYS;
+
+/// What we and a node at an endpoint know of each other. Times are whole seconds since the memory was made, plus one; 0
+/// is never.
+#[derive(Clone, Copy, Default, Debug)]
+struct Bond {
+    /// A keyed hash of id and endpoint: two endpoints have the same once in 2^64.
+    fingerprint: u64,
+    /// They answered our ping.
+    proven: u32,
+    /// They showed that they take our endpoint for proven, by pinging us or by answering a question.
+    knows_us: u32,
+}
+
+/// See the module.
+pub struct Bonds {
+    hasher: SipHasher13,
+    epoch: Instant,
+    /// Most recently used first in each set.
+    sets: Box<[[Bond; limits::BOND_WAYS]]>,
+}
+
+impl Bonds {
+    /// No proofs, with a secret key from `rng`.
+    pub fn new(now: Instant, rng: &mut Rng) -> Self {
+        Self {
+            hasher: SipHasher13::new_with_key(&rng.bytes()),
+            epoch: now,
+            sets: vec![Default::default(); SETS].into(),
+        }
+    }
+
+    /// The node answered our ping to this endpoint.
+    pub fn prove(&mut self, id: &NodeId, at: SocketAddr, now: Instant) {
+        let seconds = self.seconds(now);
+        let fingerprint = self.fingerprint(id, at);
+        let set = self.set(fingerprint);
+        let way = set.iter().position(|bond| bond.fingerprint == fingerprint).unwrap_or(limits::BOND_WAYS - 1);
+        set[..=way].rotate_right(1);
+        if set[0].fingerprint != fingerprint {
+            set[0] = Bond { fingerprint, ..Bond::default() };
+        }
+        set[0].proven = seconds;
+    }
+
+    /// The node showed that it takes our endpoint for proven. Of no consequence unless it has proven its own.
+    pub fn note_knows_us(&mut self, id: &NodeId, at: SocketAddr, now: Instant) {
+        let seconds = self.seconds(now);
+        if let Some(bond) = self.find(id, at) {
+            bond.knows_us = seconds;
+        }
+    }
+
+    /// The node did not answer a question, so it may have forgotten us.
+    pub fn forget_knows_us(&mut self, contact: &Contact) {
+        if let Some(bond) = self.find(&contact.id, contact.udp_addr()) {
+            bond.knows_us = 0;
+        }
+    }
+
+    /// Whether the node may be served: its proof for this very endpoint has not lapsed.
+    #[must_use]
+    pub fn is_proven(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> bool {
+        self.is_proven_within(id, at, now, limits::BOND_LIFETIME)
+    }
+
+    /// Whether the node answered a ping of ours within the last `age`.
+    #[must_use]
+    pub fn is_proven_within(&mut self, id: &NodeId, at: SocketAddr, now: Instant, age: Duration) -> bool {
+        let seconds = self.seconds(now);
+        self.find(id, at).is_some_and(|bond| is_within(bond.proven, seconds, age))
+    }
+
+    /// Whether the node will serve us: both proofs hold.
+    #[must_use]
+    pub fn is_mutual(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> bool {
+        let seconds = self.seconds(now);
+        self.find(id, at).is_some_and(|bond| {
+            [bond.proven, bond.knows_us].iter().all(|then| is_within(*then, seconds, limits::BOND_LIFETIME))
+        })
+    }
+
+    /// Number of proofs kept, lapsed ones included.
+    pub fn len(&self) -> usize {
+        self.sets.iter().flatten().filter(|bond| bond.proven != 0).count()
+    }
+
+    /// Whether there are no proofs.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The bond of a node at an endpoint, which becomes the most recently used of its set.
+    fn find(&mut self, id: &NodeId, at: SocketAddr) -> Option<&mut Bond> {
+        let fingerprint = self.fingerprint(id, at);
+        let set = self.set(fingerprint);
+        let way = set.iter().position(|bond| bond.fingerprint == fingerprint && bond.proven != 0)?;
+        set[..=way].rotate_right(1);
+        Some(&mut set[0])
+    }
+
+    fn set(&mut self, fingerprint: u64) -> &mut [Bond; limits::BOND_WAYS] {
+        &mut self.sets[(fingerprint % SETS as u64) as usize]
+    }
+
+    fn fingerprint(&self, id: &NodeId, at: SocketAddr) -> u64 {
+        let mut key = [0; 51];
+        key[..32].copy_from_slice(&id.0);
+        match at.ip() {
+            IpAddr::V4(ip) => key[32..36].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => {
+                key[32..48].copy_from_slice(&ip.octets());
+                key[50] = 6;
+            }
+        }
+        key[48..50].copy_from_slice(&at.port().to_be_bytes());
+        self.hasher.hash(&key)
+    }
+
+    fn seconds(&self, now: Instant) -> u32 {
+        u32::try_from(now.since(self.epoch).as_secs()).unwrap_or(u32::MAX).saturating_add(1)
+    }
+}
+
+fn is_within(then: u32, now: u32, age: Duration) -> bool {
+    then != 0 && u64::from(now.saturating_sub(then)) < age.as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+
+    fn bonds() -> Bonds {
+        Bonds::new(Instant::ZERO, &mut Seed::new([1; 32]).fork("bonds"))
+    }
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[test]
+    fn a_proof_holds_for_one_id_at_one_endpoint() {
+        let mut bonds = bonds();
+        let (a, b) = (NodeId([1; 32]), NodeId([2; 32]));
+        let now = Instant::from_micros(5);
+        bonds.prove(&a, addr("1.2.3.4:30303"), now);
+        assert!(bonds.is_proven(&a, addr("1.2.3.4:30303"), now));
+        for (id, other) in [(a, "1.2.3.4:30304"), (a, "1.2.3.5:30303"), (b, "1.2.3.4:30303"), (a, "[102:304::]:30303")]
+        {
+            assert!(!bonds.is_proven(&id, addr(other), now), "{other}");
+        }
+    }
+
+    #[test]
+    fn proofs_lapse() {
+        let mut bonds = bonds();
+        let (id, at) = (NodeId([1; 32]), addr("1.2.3.4:30303"));
+        bonds.prove(&id, at, Instant::ZERO);
+        assert!(bonds.is_proven(&id, at, Instant::ZERO + HOUR * 23));
+        assert!(!bonds.is_proven(&id, at, Instant::ZERO + HOUR * 24));
+        bonds.prove(&id, at, Instant::ZERO + HOUR * 24);
+        assert!(bonds.is_proven(&id, at, Instant::ZERO + HOUR * 47));
+        assert_eq!(bonds.len(), 1);
+    }
+
+    #[test]
+    fn what_they_think_of_us_needs_their_proof_first() {
+        let mut bonds = bonds();
+        let (id, at) = (NodeId([1; 32]), addr("1.2.3.4:30303"));
+        bonds.note_knows_us(&id, at, Instant::ZERO);
+        assert!(bonds.is_empty(), "a ping alone, whose source may be spoofed, leaves no trace");
+        bonds.prove(&id, at, Instant::ZERO);
+        assert!(!bonds.is_mutual(&id, at, Instant::ZERO));
+        bonds.note_knows_us(&id, at, Instant::ZERO);
+        assert!(bonds.is_mutual(&id, at, Instant::ZERO));
+        assert!(!bonds.is_mutual(&id, at, Instant::ZERO + HOUR * 24));
+    }
+
+    #[test]
+    fn memory_is_bounded_and_what_is_used_stays() {
+        let mut bonds = bonds();
+        let mut rng = Seed::new([2; 32]).fork("ids");
+        let (kept, at) = (NodeId([9; 32]), addr("8.8.8.8:30303"));
+        bonds.prove(&kept, at, Instant::ZERO);
+        for _ in 0..20_000 {
+            bonds.prove(&NodeId(rng.bytes()), at, Instant::ZERO);
+            assert!(bonds.is_proven(&kept, at, Instant::ZERO));
+        }
+        assert_eq!(bonds.len(), limits::BONDS_MAX);
+    }
+}

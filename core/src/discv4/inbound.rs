@@ -1,0 +1,259 @@
+//! Datagrams, cheapest check first: filter, size, hash, whether an answer was asked for, content, expiration, replay, budget,
+//! and only then the signature (attacks D1 to D6, D8, D13).
+//!
+//! Whoever has not proven its endpoint gets a pong and at most one ping, and nothing larger than what it sent.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::asking::{Outcome, expiration, rtt};
+use super::calls::{Admission, Purpose, Question};
+use super::{Discv4, Received, Stage};
+use crate::contract::{Cx, DropReason};
+use crate::crypto::{Digest, NodeId, PublicKey, keccak256};
+use crate::limits;
+use crate::netfilter::{canonical, relay_allowed};
+use crate::time::UnixTime;
+use crate::wire::DecodeError;
+use crate::wire::discv4::{Datagram, Endpoint, Kind, NEIGHBORS_PER_PACKET, Neighbor, Packet};
+use crate::wire::enode::Contact;
+use crate::wire::enr::Record;
+
+/// UDP ports up to this are somebody's service, and no relayed node's.
+const PRIVILEGED_PORTS: u16 = 1024;
+
+/// Who sent a datagram, as far as it is proven: the key by its signature, the address by nothing.
+#[derive(Clone, Copy)]
+struct Sender {
+    key: PublicKey,
+    id: NodeId,
+    addr: SocketAddr,
+}
+
+impl Discv4 {
+    /// Handles a datagram from `from`.
+    pub fn handle_datagram(&mut self, cx: &mut Cx<'_>, from: SocketAddr, bytes: &[u8]) -> Received {
+        let from = canonical(from);
+        let datagram = match Datagram::split(bytes) {
+            Ok(datagram) => datagram,
+            Err(DecodeError::Truncated) => return Received::Unrecognised,
+            Err(error) => return Received::Dropped(DropReason::Malformed(error)),
+        };
+        if !cx.filter.permits(from.ip()) || from.port() == 0 {
+            return Received::Dropped(DropReason::Filtered);
+        }
+        if datagram.check_hash(cx.crypto).is_err() {
+            return Received::Unrecognised;
+        }
+        match self.accept(cx, from, &datagram) {
+            Ok(()) => {
+                self.progress(cx);
+                Received::Handled
+            }
+            Err(reason) => Received::Dropped(reason),
+        }
+    }
+
+    fn accept(&mut self, cx: &mut Cx<'_>, from: SocketAddr, datagram: &Datagram<'_>) -> Result<(), DropReason> {
+        if self.stage == Stage::Closed {
+            return Err(DropReason::Unsolicited);
+        }
+        let kind = datagram.kind().map_err(DropReason::Malformed)?;
+        let admission = match kind {
+            Kind::Pong | Kind::Neighbors | Kind::EnrResponse => self.calls.admit(from, kind),
+            // A question comes when it wants to.
+            Kind::Ping | Kind::FindNode | Kind::EnrRequest => Admission::Excessive,
+        };
+        if admission == Admission::Unsolicited {
+            return Err(DropReason::Unsolicited);
+        }
+        let packet = datagram.decode().map_err(DropReason::Malformed)?;
+        if packet.expiration().is_some_and(|at| is_void(at, cx.unix)) {
+            return Err(DropReason::Expired);
+        }
+        if admission == Admission::Excessive {
+            if self.limiter.is_replay(from, datagram.hash, cx.now) {
+                return Err(DropReason::Replayed);
+            }
+            if !self.limiter.admit(from.ip(), cx.now) {
+                return Err(DropReason::RateLimited);
+            }
+        }
+        let key = datagram.signer(cx.crypto).map_err(DropReason::Malformed)?;
+        if key == self.local.key {
+            return Err(DropReason::FromSelf);
+        }
+        let sender = Sender { key, id: key.node_id(), addr: from };
+        match packet {
+            Packet::Ping { from: claimed, enr_seq, .. } => {
+                self.handle_ping(cx, sender, datagram.hash, claimed.tcp, enr_seq);
+                Ok(())
+            }
+            Packet::FindNode { target, .. } => self.handle_find_node(cx, sender, &target),
+            Packet::EnrRequest { .. } => self.handle_enr_request(cx, sender, datagram.hash),
+            Packet::Pong { to, ping_hash, enr_seq, .. } => self.handle_pong(cx, sender, &ping_hash, to, enr_seq),
+            Packet::Neighbors { nodes, .. } => self.handle_neighbors(cx, sender, &nodes),
+            Packet::EnrResponse { request_hash, record } => {
+                self.handle_enr_response(cx, sender, &request_hash, &record)
+            }
+        }
+    }
+
+    fn handle_ping(&mut self, cx: &mut Cx<'_>, sender: Sender, hash: &Digest, tcp: u16, enr_seq: Option<u64>) {
+        let Sender { key, id, addr } = sender;
+        let pong = Packet::Pong {
+            to: Endpoint { tcp, ..Endpoint::from(addr) },
+            ping_hash: *hash,
+            expiration: expiration(cx),
+            enr_seq: self.local.record.as_ref().map(Record::seq),
+        };
+        self.send(cx, addr, &pong);
+
+        let contact = Contact { id, key, ip: addr.ip(), udp: addr.port(), tcp };
+        self.bonds.note_knows_us(&id, addr, cx.now);
+        if self.bonds.is_proven(&id, addr, cx.now) {
+            if self.stage == Stage::Open {
+                self.admit(cx, contact);
+            }
+            self.table.note_tcp(&id, addr, tcp);
+            self.want_record(cx, &contact, enr_seq);
+        } else if self.calls.asked(&contact, Kind::Pong).is_none() && self.limiter.admit_ping_back(addr.ip(), cx.now) {
+            // If it cannot be pinged now, it will ping again.
+            _ = self.ask(cx, contact, Question::Ping, Purpose::PingBack);
+        }
+        self.resume(cx, &contact);
+    }
+
+    fn handle_pong(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sender: Sender,
+        ping_hash: &Digest,
+        to: Endpoint,
+        enr_seq: Option<u64>,
+    ) -> Result<(), DropReason> {
+        let Sender { key, id, addr } = sender;
+        let ping = self.calls.answered(addr, &key, Kind::Pong, Some(ping_hash)).ok_or(DropReason::Unsolicited)?;
+        let call = self.calls.get(ping).ok_or(DropReason::Unsolicited)?;
+        let outcome = Outcome::Pong { rtt: rtt(call, cx.now), enr_seq, seen_as: to.udp_addr() };
+        let (contact, purpose, pinged_us) = (call.contact, call.purpose, call.pinged_us);
+        self.bonds.prove(&id, addr, cx.now);
+        if pinged_us {
+            self.bonds.note_knows_us(&id, addr, cx.now);
+        }
+        let changes = self.table.heard(&id, cx.now, cx.rng);
+        self.tell(cx, changes);
+        if purpose != Purpose::PingBack || self.stage == Stage::Open {
+            self.admit(cx, contact);
+        }
+        self.settle(cx, ping, outcome);
+        self.want_record(cx, &contact, enr_seq);
+        Ok(())
+    }
+
+    fn handle_find_node(&mut self, cx: &mut Cx<'_>, sender: Sender, target: &[u8; 64]) -> Result<(), DropReason> {
+        let Sender { id, addr, .. } = sender;
+        if !self.bonds.is_proven(&id, addr, cx.now) {
+            return Err(DropReason::NoEndpointProof);
+        }
+        let hash = NodeId(keccak256(target));
+        let may_know = |contact: &Contact| contact.id != id && relay_allowed(addr.ip(), contact.ip);
+        let nearest = self.table.nearest(&hash, limits::BUCKET_SIZE, may_know);
+        let nodes: Vec<Neighbor> = nearest
+            .iter()
+            .map(|contact| Neighbor {
+                ip: contact.ip,
+                udp: contact.udp,
+                tcp: contact.tcp,
+                key: *contact.key.as_bytes(),
+            })
+            .collect();
+        let packets = nodes.len().div_ceil(NEIGHBORS_PER_PACKET).max(1);
+        let mut chunks = nodes.chunks(NEIGHBORS_PER_PACKET);
+        for _ in 0..packets {
+            let nodes = chunks.next().unwrap_or_default().to_vec();
+            self.send(cx, addr, &Packet::Neighbors { nodes, expiration: expiration(cx) });
+        }
+        Ok(())
+    }
+
+    fn handle_neighbors(&mut self, cx: &mut Cx<'_>, sender: Sender, nodes: &[Neighbor]) -> Result<(), DropReason> {
+        let Sender { key, addr, .. } = sender;
+        let id = self.calls.answered(addr, &key, Kind::Neighbors, None).ok_or(DropReason::Unsolicited)?;
+        let call = self.calls.get_mut(id).ok_or(DropReason::Unsolicited)?;
+        call.answered_empty |= nodes.is_empty();
+        for node in nodes {
+            if call.nodes_received >= limits::BUCKET_SIZE {
+                break;
+            }
+            call.nodes_received += 1;
+            let is_usable = node.udp > PRIVILEGED_PORTS
+                && relay_allowed(addr.ip(), node.ip)
+                && cx.filter.permits(node.ip)
+                && node.key != *self.local.key.as_bytes()
+                && call.nodes.iter().all(|other| *other.key.as_bytes() != node.key);
+            if is_usable && let Some(key) = cx.crypto.public_key_from_xy(&node.key) {
+                call.nodes.push(Contact::new(key, node.ip, node.udp, node.tcp));
+            }
+        }
+        if call.nodes_received >= limits::BUCKET_SIZE {
+            let nodes = core::mem::take(&mut call.nodes);
+            self.settle(cx, id, Outcome::Nodes(nodes));
+        }
+        Ok(())
+    }
+
+    fn handle_enr_request(&mut self, cx: &mut Cx<'_>, sender: Sender, hash: &Digest) -> Result<(), DropReason> {
+        if !self.bonds.is_proven(&sender.id, sender.addr, cx.now) {
+            return Err(DropReason::NoEndpointProof);
+        }
+        if let Some(record) = &self.local.record {
+            let response = Packet::EnrResponse { request_hash: *hash, record: record.as_bytes().to_vec() };
+            self.send(cx, sender.addr, &response);
+        }
+        Ok(())
+    }
+
+    fn handle_enr_response(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sender: Sender,
+        request_hash: &Digest,
+        record: &[u8],
+    ) -> Result<(), DropReason> {
+        let Sender { key, id, addr } = sender;
+        let call =
+            self.calls.answered(addr, &key, Kind::EnrResponse, Some(request_hash)).ok_or(DropReason::Unsolicited)?;
+        let record = Record::decode(cx.crypto, record).map_err(DropReason::Malformed)?;
+        if *record.key() != key {
+            return Err(DropReason::Malformed(DecodeError::BadKey));
+        }
+        if !self.table.note_record(&id, record.seq(), record.fork_id()) {
+            return Err(DropReason::Malformed(DecodeError::BadValue));
+        }
+        // Other entries than the endpoint that was proven are hearsay; only the port to dial on it is of use.
+        if let Some(contact) = record.contact().filter(|contact| contact.ip == addr.ip()) {
+            self.table.note_tcp(&id, addr, contact.tcp);
+        }
+        self.settle(cx, call, Outcome::Record(Box::new(record)));
+        Ok(())
+    }
+
+    /// Asks a node of the table for its record if it says that it has a newer one (EIP-868).
+    fn want_record(&mut self, cx: &mut Cx<'_>, contact: &Contact, enr_seq: Option<u64>) {
+        let (Some(seq), Some(entry)) = (enr_seq, self.table.entry(&contact.id)) else { return };
+        let is_newer = seq > entry.record_seq() && entry.contact().udp_addr() == contact.udp_addr();
+        let is_wanted = |purpose: &Purpose| *purpose == Purpose::Record;
+        let is_asked = self.calls.asks(contact, Kind::EnrResponse, is_wanted);
+        if is_newer && !is_asked {
+            // A later pong will say so again.
+            _ = self.ask(cx, *contact, Question::EnrRequest, Purpose::Record);
+        }
+    }
+}
+
+/// Whether a packet's time is over, or lies further ahead than any honest clock.
+fn is_void(expiration: UnixTime, now: UnixTime) -> bool {
+    expiration < now || expiration > now.plus_secs(limits::EXPIRATION_FUTURE_MAX.as_secs())
+}

@@ -1,0 +1,229 @@
+//! Source budgets: what strangers may make us compute and send (attacks D5, D6, D7, D10, D13).
+//!
+//! Fixed memory, whatever the number of sources: each is hashed to a slot with a secret key, so that nobody can aim at
+//! another's slot, and those that fall together share its budget. It never looks into packets.
+
+use alloc::boxed::Box;
+use alloc::vec;
+use core::net::{IpAddr, SocketAddr};
+
+use siphasher::sip::SipHasher13;
+
+use crate::crypto::Digest;
+use crate::limits;
+use crate::netfilter::{Subnet, scope};
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+
+/// So many at once, and then one per interval.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    interval: Duration,
+    burst: u32,
+}
+
+impl Rate {
+    const fn per_second(count: u32, burst: u32) -> Self {
+        Self { interval: Duration::from_micros(1_000_000 / count as u64), burst }
+    }
+
+    /// Whether one more is allowed at `now`; `used_until` is when everything taken so far will have been paid for.
+    fn allows(self, used_until: Instant, now: Instant) -> bool {
+        used_until.since(now) + self.interval <= self.interval * self.burst
+    }
+
+    fn take(self, used_until: &mut Instant, now: Instant) {
+        *used_until = (*used_until).max(now) + self.interval;
+    }
+}
+
+/// A rate for each of many sources, and optionally one for all of them together.
+#[derive(Debug)]
+struct Budget {
+    each: Rate,
+    slots: Box<[Instant]>,
+    all: Option<Rate>,
+    all_used_until: Instant,
+}
+
+impl Budget {
+    fn new(each: Rate, slots: usize, all: Option<Rate>) -> Self {
+        Self { each, slots: vec![Instant::ZERO; slots].into(), all, all_used_until: Instant::ZERO }
+    }
+
+    /// Takes one from the budgets of the source (if it has one) and of all; from none unless both allow it.
+    fn take(&mut self, source: Option<u64>, now: Instant) -> bool {
+        let slots = self.slots.len() as u64;
+        let mut slot = source.and_then(|hash| self.slots.get_mut((hash % slots) as usize));
+        let each_allows = slot.as_ref().is_none_or(|used_until| self.each.allows(**used_until, now));
+        if !each_allows || self.all.is_some_and(|all| !all.allows(self.all_used_until, now)) {
+            return false;
+        }
+        if let Some(used_until) = &mut slot {
+            self.each.take(used_until, now);
+        }
+        if let Some(all) = self.all {
+            all.take(&mut self.all_used_until, now);
+        }
+        true
+    }
+}
+
+/// A datagram that was seen. `fingerprint` 0 marks an empty slot.
+#[derive(Clone, Copy, Default, Debug)]
+struct Seen {
+    fingerprint: u64,
+    first: Instant,
+}
+
+/// See the module.
+pub struct Limiter {
+    hasher: SipHasher13,
+    datagrams: Budget,
+    ping_backs: Budget,
+    unproven_pings: Budget,
+    seen: Box<[Seen]>,
+}
+
+impl Limiter {
+    /// Full budgets, with a secret key from `rng`.
+    pub fn new(rng: &mut Rng) -> Self {
+        let datagrams = Budget::new(
+            Rate::per_second(limits::SUBNET_DATAGRAMS_PER_SECOND, limits::SUBNET_DATAGRAMS_BURST),
+            limits::LIMITER_SLOTS,
+            Some(Rate::per_second(limits::DATAGRAMS_PER_SECOND, limits::DATAGRAMS_BURST)),
+        );
+        let ping_backs = Budget::new(
+            Rate::per_second(limits::SUBNET_PING_BACKS_PER_SECOND, limits::SUBNET_PING_BACKS_BURST),
+            limits::LIMITER_SLOTS,
+            Some(Rate::per_second(limits::PING_BACKS_PER_SECOND, limits::PING_BACKS_PER_SECOND)),
+        );
+        let unproven = Rate { interval: limits::UNPROVEN_PING_INTERVAL, burst: limits::UNPROVEN_PINGS_BURST };
+        Self {
+            hasher: SipHasher13::new_with_key(&rng.bytes()),
+            datagrams,
+            ping_backs,
+            unproven_pings: Budget::new(unproven, limits::UNPROVEN_PING_SLOTS, None),
+            seen: vec![Seen::default(); limits::REPLAY_SLOTS].into(),
+        }
+    }
+
+    /// Whether an unsolicited datagram's signature may be checked (attack D6).
+    #[must_use]
+    pub fn admit(&mut self, from: IpAddr, now: Instant) -> bool {
+        let source = self.subnet(from);
+        self.datagrams.take(source, now)
+    }
+
+    /// Whether a ping may be answered by one of ours (attack D5).
+    #[must_use]
+    pub fn admit_ping_back(&mut self, to: IpAddr, now: Instant) -> bool {
+        let source = self.subnet(to);
+        self.ping_backs.take(source, now)
+    }
+
+    /// Whether an address may be pinged from which nobody has proven anything (attack D10).
+    #[must_use]
+    pub fn admit_unproven_ping(&mut self, to: IpAddr, now: Instant) -> bool {
+        let source = (!scope(to).is_local()).then(|| match to {
+            IpAddr::V4(ip) => self.hasher.hash(&ip.octets()),
+            IpAddr::V6(ip) => self.hasher.hash(&ip.octets()),
+        });
+        self.unproven_pings.take(source, now)
+    }
+
+    /// Remembers a datagram; tells whether the same came from there before, longer ago than a sender may repeat itself.
+    #[must_use]
+    pub fn is_replay(&mut self, from: SocketAddr, hash: &Digest, now: Instant) -> bool {
+        let mut key = [0; 50];
+        key[..32].copy_from_slice(hash);
+        match from.ip() {
+            IpAddr::V4(ip) => key[32..36].copy_from_slice(&ip.octets()),
+            IpAddr::V6(ip) => key[32..48].copy_from_slice(&ip.octets()),
+        }
+        key[48..].copy_from_slice(&from.port().to_be_bytes());
+        let fingerprint = self.hasher.hash(&key).max(1);
+        let slots = self.seen.len() as u64;
+        let Some(seen) = self.seen.get_mut((fingerprint % slots) as usize) else { return false };
+        if seen.fingerprint == fingerprint {
+            return now.since(seen.first) >= limits::REPLAY_GRACE;
+        }
+        *seen = Seen { fingerprint, first: now };
+        false
+    }
+
+    /// The source that an address belongs to; `None` for one on this machine or network, where many nodes may live.
+    fn subnet(&self, ip: IpAddr) -> Option<u64> {
+        (!scope(ip).is_local()).then(|| self.hasher.hash(Subnet::of(ip).as_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+
+    fn limiter() -> Limiter {
+        Limiter::new(&mut Seed::new([1; 32]).fork("limiter"))
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_subnet_has_its_burst_and_then_its_rate() {
+        let mut limiter = limiter();
+        let mut admitted = |micros: u64| {
+            let now = Instant::from_micros(micros);
+            (0..1000u32).filter(|i| limiter.admit(IpAddr::from([8, 8, 8, *i as u8]), now)).count()
+        };
+        assert_eq!(admitted(0), limits::SUBNET_DATAGRAMS_BURST as usize);
+        assert_eq!(admitted(0), 0);
+        assert_eq!(admitted(1_000_000), limits::SUBNET_DATAGRAMS_PER_SECOND as usize);
+        assert_eq!(admitted(3_600_000_000), limits::SUBNET_DATAGRAMS_BURST as usize);
+    }
+
+    #[test]
+    fn all_sources_together_have_a_budget() {
+        let mut limiter = limiter();
+        let spoofed = |i: u32| IpAddr::from((0x0800_0000 + i * 256).to_be_bytes());
+        let admitted = (0..100_000).filter(|i| limiter.admit(spoofed(*i), Instant::ZERO)).count();
+        assert_eq!(admitted, limits::DATAGRAMS_BURST as usize);
+    }
+
+    #[test]
+    fn local_sources_have_no_budget_of_their_own() {
+        let mut limiter = limiter();
+        let admitted = (0..1000).filter(|_| limiter.admit(ip("127.0.0.1"), Instant::ZERO)).count();
+        assert_eq!(admitted, limits::DATAGRAMS_BURST as usize, "only that of all together");
+        assert!((0..1000).all(|_| limiter.admit_unproven_ping(ip("192.168.0.7"), Instant::ZERO)));
+    }
+
+    #[test]
+    fn an_unproven_address_is_pinged_twice_a_minute_at_most() {
+        let mut limiter = limiter();
+        let mut sent = vec![];
+        for second in 0..600u64 {
+            let now = Instant::from_micros(second * 1_000_000);
+            while limiter.admit_unproven_ping(ip("9.9.9.9"), now) {
+                sent.push(second);
+            }
+        }
+        assert!(sent.windows(3).all(|w| w[2] - w[0] >= 60), "{sent:?}");
+        assert!(sent.len() >= 10);
+    }
+
+    #[test]
+    fn replays_are_told_by_hash_and_source() {
+        let mut limiter = limiter();
+        let (a, b) = ("8.8.8.8:1".parse().unwrap(), "8.8.8.8:2".parse().unwrap());
+        let at = |secs: u64| Instant::from_micros(secs * 1_000_000);
+        assert!(!limiter.is_replay(a, &[1; 32], at(10)));
+        assert!(!limiter.is_replay(a, &[1; 32], at(11)), "the same question within a second or two");
+        assert!(limiter.is_replay(a, &[1; 32], at(12)));
+        assert!(limiter.is_replay(a, &[1; 32], at(100_000)));
+        assert!(!limiter.is_replay(b, &[1; 32], at(12)));
+        assert!(!limiter.is_replay(a, &[2; 32], at(12)));
+    }
+}

@@ -1,0 +1,192 @@
+//! One iterative lookup (discv4, "Recursive Lookup"): whom to ask next, and when it is over.
+//!
+//! It asks the nearest nodes it has heard of, [`limits::LOOKUP_PARALLEL`] at a time, until the nearest
+//! [`limits::BUCKET_SIZE`] that did not fail have answered. Only nodes that answered are results. It sends nothing itself.
+
+use alloc::vec::Vec;
+
+use crate::crypto::{NodeId, PublicKey, keccak256};
+use crate::limits;
+use crate::wire::enode::Contact;
+
+/// What is known of a node in the course of a lookup.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Heard,
+    Asked,
+    Answered,
+    Failed,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Lookup {
+    target: [u8; 64],
+    hash: NodeId,
+    /// Whoever looks up, and is no result.
+    own: NodeId,
+    /// Nearest first, no key twice.
+    nodes: Vec<(Contact, State)>,
+    queries: u32,
+}
+
+impl Lookup {
+    /// A lookup of `target` that starts from `seeds`.
+    pub fn new(own: NodeId, target: [u8; 64], seeds: impl IntoIterator<Item = Contact>) -> Self {
+        let mut lookup = Self { target, hash: NodeId(keccak256(&target)), own, nodes: Vec::new(), queries: 0 };
+        seeds.into_iter().for_each(|seed| lookup.hear(seed));
+        lookup
+    }
+
+    /// What is looked up.
+    pub fn target(&self) -> &[u8; 64] {
+        &self.target
+    }
+
+    /// Nodes asked so far.
+    pub fn queries(&self) -> u32 {
+        self.queries
+    }
+
+    /// Whom to ask now, if anybody. Ask, or say that it failed.
+    pub fn next(&self) -> Option<Contact> {
+        let in_flight = self.nodes.iter().filter(|(_, state)| *state == State::Asked).count();
+        if in_flight >= limits::LOOKUP_PARALLEL || self.queries >= limits::LOOKUP_QUERIES_MAX {
+            return None;
+        }
+        let mut nearest = self.nodes.iter().filter(|(_, state)| *state != State::Failed).take(limits::BUCKET_SIZE);
+        nearest.find(|(_, state)| *state == State::Heard).map(|(contact, _)| *contact)
+    }
+
+    /// Whether nobody is being asked and nobody is left to ask.
+    pub fn is_over(&self) -> bool {
+        self.next().is_none() && self.nodes.iter().all(|(_, state)| *state != State::Asked)
+    }
+
+    /// The node is being asked.
+    pub fn asked(&mut self, key: &PublicKey) {
+        self.queries += 1;
+        self.mark(key, State::Asked);
+    }
+
+    /// The node answered with these.
+    pub fn answered(&mut self, key: &PublicKey, nodes: &[Contact]) {
+        self.mark(key, State::Answered);
+        nodes.iter().for_each(|node| self.hear(*node));
+    }
+
+    /// The node did not answer, or cannot be asked.
+    pub fn failed(&mut self, key: &PublicKey) {
+        self.mark(key, State::Failed);
+    }
+
+    /// The nearest nodes that answered, nearest first.
+    pub fn results(&self) -> Vec<Contact> {
+        let answered = self.nodes.iter().filter(|(_, state)| *state == State::Answered);
+        answered.map(|(contact, _)| *contact).take(limits::BUCKET_SIZE).collect()
+    }
+
+    fn hear(&mut self, node: Contact) {
+        if node.id == self.own {
+            return;
+        }
+        let place = self.nodes.binary_search_by(|(known, _)| self.hash.cmp_distance(&known.id, &node.id));
+        if let Err(place) = place
+            && place < limits::LOOKUP_NODES_MAX
+        {
+            self.nodes.insert(place, (node, State::Heard));
+            self.nodes.truncate(limits::LOOKUP_NODES_MAX);
+        }
+    }
+
+    fn mark(&mut self, key: &PublicKey, state: State) {
+        if let Some(node) = self.nodes.iter_mut().find(|(known, _)| known.key == *key) {
+            node.1 = state;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+
+    fn contacts(count: usize) -> Vec<Contact> {
+        let mut rng = Seed::new([3; 32]).fork("contacts");
+        let contact = |_| Contact::new(PublicKey::from_xy_checked(rng.bytes()), [9, 9, 9, 9].into(), 30303, 30303);
+        (0..count).map(contact).collect()
+    }
+
+    fn nearest(target: &[u8; 64], nodes: &[Contact]) -> Vec<Contact> {
+        let hash = NodeId(keccak256(target));
+        let mut nodes = nodes.to_vec();
+        nodes.sort_by(|a, b| hash.cmp_distance(&a.id, &b.id));
+        nodes.truncate(limits::BUCKET_SIZE);
+        nodes
+    }
+
+    #[test]
+    fn finds_the_nearest_of_a_network() {
+        let (network, own, target) = (contacts(500), NodeId([0; 32]), [7; 64]);
+        let mut lookup = Lookup::new(own, target, [network[0], network[1]]);
+        while let Some(node) = lookup.next() {
+            lookup.asked(&node.key);
+            // Each knows a random third of the network.
+            let known: Vec<_> = network.iter().copied().filter(|n| (n.id.0[5] ^ node.id.0[7]) % 3 == 0).collect();
+            lookup.answered(&node.key, &nearest(&target, &known));
+        }
+        assert!(lookup.is_over());
+        assert_eq!(lookup.results(), nearest(&target, &network));
+        assert!(lookup.queries() < 40, "{}", lookup.queries());
+    }
+
+    #[test]
+    fn asks_three_at_a_time_and_passes_over_the_dead() {
+        let network = contacts(20);
+        let mut lookup = Lookup::new(NodeId([0; 32]), [7; 64], network.clone());
+        let mut asked = Vec::new();
+        while let Some(node) = lookup.next() {
+            lookup.asked(&node.key);
+            asked.push(node);
+        }
+        assert_eq!(asked.len(), limits::LOOKUP_PARALLEL);
+        assert!(!lookup.is_over());
+        asked.iter().for_each(|node| lookup.failed(&node.key));
+        while let Some(node) = lookup.next() {
+            lookup.asked(&node.key);
+            lookup.answered(&node.key, &asked);
+        }
+        assert!(lookup.is_over());
+        assert_eq!(lookup.results().len(), limits::BUCKET_SIZE);
+        assert!(asked.iter().all(|dead| !lookup.results().contains(dead)), "the dead are not asked again");
+    }
+
+    #[test]
+    fn liars_cannot_keep_it_busy() {
+        let mut rng = Seed::new([4; 32]).fork("liars");
+        let mut lookup = Lookup::new(NodeId([0; 32]), [7; 64], contacts(3));
+        while let Some(node) = lookup.next() {
+            lookup.asked(&node.key);
+            let invented: Vec<_> = (0..16)
+                .map(|_| {
+                    let mut liar = node;
+                    liar.key = PublicKey::from_xy_checked(rng.bytes());
+                    // As near as any node can be.
+                    liar.id = NodeId(keccak256(&[7; 64]));
+                    liar.id.0[24..].copy_from_slice(&rng.bytes::<8>());
+                    liar
+                })
+                .collect();
+            lookup.answered(&node.key, &invented);
+        }
+        assert!(lookup.is_over() && lookup.queries() <= limits::LOOKUP_QUERIES_MAX);
+        assert!(lookup.nodes.len() <= limits::LOOKUP_NODES_MAX);
+    }
+
+    #[test]
+    fn nobody_to_ask_is_over_at_once() {
+        assert!(Lookup::new(NodeId([0; 32]), [7; 64], []).is_over());
+        let own = contacts(1)[0];
+        assert!(Lookup::new(own.id, [7; 64], [own]).is_over(), "ourselves are nobody");
+    }
+}

@@ -1,0 +1,509 @@
+//! discv4, node discovery over UDP (`discv4.md`): the machine that answers strangers, keeps the table, and looks up nodes.
+//!
+//! [`Discv4`] composes smaller machines that own one thing each: [`bonds`] the endpoint proofs, [`calls`] the questions in
+//! flight, [`table`] who is known, [`lookup`] one search, [`limiter`] what strangers may cost us. Here is the interface and
+//! what happens by itself; `inbound` handles datagrams, `asking` drives the calls.
+//!
+//! When it refreshes: at the start and while the table is empty, a lookup of our own id from the bootnodes, then again after
+//! 10 seconds, 20, 40 and so on up to 5 minutes. While the table is young (its first minute) or small (under 16 nodes), one
+//! lookup every 5 to 10 seconds, a quarter of them of our own id: that finds all of a devnet within seconds, and costs a
+//! large network one minute's worth. From then on every 15 to 30 minutes, one lookup of our own id and three of random
+//! targets.
+
+mod asking;
+pub mod bonds;
+pub mod calls;
+mod inbound;
+pub mod limiter;
+pub mod lookup;
+pub mod table;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Refusal};
+use crate::crypto::{Crypto, NodeId, PublicKey, SecretKey};
+use crate::limits;
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+use crate::wire::discv4::{Endpoint, Packet};
+use crate::wire::enode::Contact;
+use crate::wire::enr::Record;
+use crate::wire::forkid::ForkId;
+
+use bonds::Bonds;
+use calls::{Calls, Purpose, Question};
+use limiter::Limiter;
+use lookup::Lookup;
+use table::{Change, Table};
+
+/// The knobs, with geth's values as defaults.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to start. Without any, strangers are let into the table at once (attack D20 needs somebody to wait for).
+    pub bootnodes: Vec<Contact>,
+    /// Between two rounds of lookups, drawn anew each time.
+    pub refresh_interval: (Duration, Duration),
+    /// Between two lookups while the table is young or small.
+    pub young_interval: (Duration, Duration),
+    /// How long the table is young.
+    pub young_age: Duration,
+    /// Below how many nodes the table is small.
+    pub young_nodes: usize,
+    /// Before the bootnodes are asked again while the table is empty; doubles each time.
+    pub reseed_interval: Duration,
+    /// What that grows to at most.
+    pub reseed_interval_max: Duration,
+    /// The longest pause between checks of nodes that are new or failed a check.
+    pub fast_check_interval_max: Duration,
+    /// The longest pause between checks of nodes that passed one.
+    pub slow_check_interval_max: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let secs = Duration::from_secs;
+        Self {
+            bootnodes: Vec::new(),
+            refresh_interval: (secs(15 * 60), secs(30 * 60)),
+            young_interval: (secs(5), secs(10)),
+            young_age: secs(60),
+            young_nodes: 16,
+            reseed_interval: secs(10),
+            reseed_interval_max: secs(300),
+            fast_check_interval_max: secs(3),
+            slow_check_interval_max: secs(9),
+        }
+    }
+}
+
+/// Our own identity.
+#[derive(Clone)]
+pub struct Local {
+    secret: SecretKey,
+    key: PublicKey,
+    id: NodeId,
+    endpoint: Endpoint,
+    record: Option<Record>,
+}
+
+impl Local {
+    /// The node of `secret`, which claims to be at `endpoint`. Without a record it does not take part in EIP-868.
+    pub fn new(crypto: &dyn Crypto, secret: SecretKey, endpoint: Endpoint, record: Option<Record>) -> Self {
+        let key = crypto.public_key(&secret);
+        Self { secret, id: key.node_id(), key, endpoint, record }
+    }
+
+    /// Our public key.
+    pub fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// Our node id.
+    pub fn id(&self) -> &NodeId {
+        &self.id
+    }
+}
+
+/// What became of a datagram. Whoever handed it in counts it.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Received {
+    /// It was acted upon.
+    Handled,
+    /// It is not discv4: its hash is none, or it is too short to have one. To be handed on to what shares the port.
+    Unrecognised,
+    /// It is discv4, and was not acted upon.
+    Dropped(DropReason),
+}
+
+/// A node for the dialler to try.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Candidate {
+    /// Its endpoint is proven, and it claims a TCP port.
+    pub contact: Contact,
+    /// From its record, if we have it.
+    pub fork_id: Option<ForkId>,
+}
+
+/// Names a lookup. Never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct LookupId(u64);
+
+/// A lookup and whom it is for.
+#[derive(Debug)]
+struct Search {
+    lookup: Lookup,
+    command: Option<CommandId>,
+}
+
+/// See the module.
+pub struct Discv4 {
+    config: Config,
+    local: Local,
+    bonds: Bonds,
+    calls: Calls,
+    table: Table,
+    limiter: Limiter,
+    searches: BTreeMap<LookupId, Search>,
+    searches_begun: u64,
+    /// Heard of, and not yet pinged.
+    unverified: VecDeque<Contact>,
+    started: Instant,
+    refresh_due: Option<Instant>,
+    /// Times that the bootnodes were asked in vain, in a row.
+    reseeds: u32,
+    stage: Stage,
+    /// No deadline is reported before this: the last turn's time and a microsecond.
+    not_before: Instant,
+}
+
+/// How far the machine is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stage {
+    /// The first refresh has not begun.
+    New,
+    /// The first refresh is under way: strangers are not let into the table yet (attack D20).
+    Seeding,
+    /// Strangers are welcome.
+    Open,
+    /// Shut down.
+    Closed,
+}
+
+impl Discv4 {
+    /// A machine that begins at its first timeout, which is due at once.
+    pub fn new(cx: &mut Cx<'_>, config: Config, local: Local) -> Self {
+        let table = Table::new(local.id, config.fast_check_interval_max, config.slow_check_interval_max);
+        Self {
+            bonds: Bonds::new(cx.now, cx.rng),
+            calls: Calls::default(),
+            limiter: Limiter::new(cx.rng),
+            searches: BTreeMap::new(),
+            searches_begun: 0,
+            unverified: VecDeque::new(),
+            started: cx.now,
+            refresh_due: Some(cx.now),
+            reseeds: 0,
+            stage: if config.bootnodes.is_empty() { Stage::Open } else { Stage::New },
+            not_before: cx.now,
+            table,
+            config,
+            local,
+        }
+    }
+
+    /// The next deadline; strictly later than the last [`Discv4::handle_timeout`].
+    pub fn poll_timeout(&self) -> Option<(Instant, DiscoveryTimer)> {
+        let deadlines = [
+            (self.calls.next_due(), DiscoveryTimer::Call),
+            (self.table.check_due(), DiscoveryTimer::Revalidate),
+            (self.refresh_due, DiscoveryTimer::Refresh),
+        ];
+        let open = deadlines.into_iter().filter(|_| self.stage != Stage::Closed);
+        let due = open.filter_map(|(at, why)| Some((at?.max(self.not_before), why)));
+        due.min()
+    }
+
+    /// Does what is due, up to a turn's budget.
+    pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+        self.not_before = cx.now + Duration::from_micros(1);
+        if self.stage == Stage::Closed {
+            return;
+        }
+        self.expire_calls(cx);
+        for contact in self.table.pop_checks(cx.now, cx.rng).into_iter().flatten() {
+            // A check that cannot be made now is not failed, only left to the next draw.
+            _ = self.ask(cx, contact, Question::Ping, Purpose::Check);
+        }
+        if self.refresh_due.is_some_and(|due| due <= cx.now) {
+            self.refresh(cx);
+        }
+        self.progress(cx);
+    }
+
+    /// Tells of a node, which will be pinged and let into the table if it answers. Forgotten if too many wait.
+    pub fn add_node(&mut self, cx: &mut Cx<'_>, contact: Contact) {
+        if self.stage != Stage::Closed && self.hear_of(cx, contact) {
+            self.progress(cx);
+        }
+    }
+
+    /// Pings a node; ends in `Event::Pong` or `Event::CallFailed`.
+    ///
+    /// # Errors
+    /// If the contact has no UDP port, may not be talked to or is us, if too many calls are open, or after the end.
+    pub fn ping(&mut self, cx: &mut Cx<'_>, command: CommandId, contact: Contact) -> Result<(), CommandError> {
+        self.command(cx, command, contact, Question::Ping)
+    }
+
+    /// Asks a node for its record, after an exchange of endpoint proofs; ends in `Event::Record` or `Event::CallFailed`.
+    ///
+    /// # Errors
+    /// As [`Discv4::ping`].
+    pub fn request_record(
+        &mut self,
+        cx: &mut Cx<'_>,
+        command: CommandId,
+        contact: Contact,
+    ) -> Result<(), CommandError> {
+        self.command(cx, command, contact, Question::EnrRequest)
+    }
+
+    /// Asks one node for its nearest to `target`, after an exchange of endpoint proofs; ends in `Event::Nodes` or
+    /// `Event::CallFailed`.
+    ///
+    /// # Errors
+    /// As [`Discv4::ping`].
+    pub fn find_node(
+        &mut self,
+        cx: &mut Cx<'_>,
+        command: CommandId,
+        contact: Contact,
+        target: [u8; 64],
+    ) -> Result<(), CommandError> {
+        self.command(cx, command, contact, Question::FindNode { target })
+    }
+
+    /// Looks up the nearest nodes to `target`. For a command it ends in `Event::Nodes`, or at shutdown in
+    /// `Event::CallFailed`; without one it only fills the table.
+    ///
+    /// # Errors
+    /// [`CommandError::Busy`] if too many lookups run, [`CommandError::ShuttingDown`] after the end.
+    pub fn lookup(
+        &mut self,
+        cx: &mut Cx<'_>,
+        command: Option<CommandId>,
+        target: [u8; 64],
+    ) -> Result<(), CommandError> {
+        self.begin_lookup(command, target)?;
+        self.progress(cx);
+        Ok(())
+    }
+
+    /// Replaces our record.
+    pub fn set_record(&mut self, record: Record) {
+        self.local.record = Some(record);
+    }
+
+    /// At most `max` live nodes to dial, drawn at random across the buckets (attack D12).
+    pub fn candidates(&self, rng: &mut Rng, max: usize) -> Vec<Candidate> {
+        self.table.candidates(rng, max)
+    }
+
+    /// Who is known.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Who we are.
+    pub fn local(&self) -> &Local {
+        &self.local
+    }
+
+    /// Questions in flight.
+    pub fn calls(&self) -> &Calls {
+        &self.calls
+    }
+
+    /// Ends it: every command that is still open fails with [`CallFailure::Closed`], nothing is due and nobody is answered.
+    pub fn shutdown(&mut self, cx: &mut Cx<'_>) {
+        self.stage = Stage::Closed;
+        self.unverified.clear();
+        let calls = self.calls.end_all().filter_map(|call| match call.purpose {
+            Purpose::Command(command) => Some(command),
+            _ => None,
+        });
+        let searches = core::mem::take(&mut self.searches);
+        for command in calls.chain(searches.into_values().filter_map(|search| search.command)) {
+            cx.out.emit(Event::CallFailed { command, why: CallFailure::Closed });
+        }
+    }
+
+    fn command(
+        &mut self,
+        cx: &mut Cx<'_>,
+        command: CommandId,
+        contact: Contact,
+        question: Question,
+    ) -> Result<(), CommandError> {
+        if self.stage == Stage::Closed {
+            return Err(CommandError::ShuttingDown);
+        }
+        self.ask(cx, contact, question, Purpose::Command(command))
+    }
+
+    /// Begins what is due, and says when the next round is.
+    fn refresh(&mut self, cx: &mut Cx<'_>) {
+        let is_young = cx.now.since(self.started) < self.config.young_age;
+        let is_small = self.table.len() < self.config.young_nodes;
+        if self.stage == Stage::New {
+            self.stage = Stage::Seeding;
+        }
+        let (own_lookups, random_lookups, pause) = if self.table.is_empty() {
+            for i in 0..self.config.bootnodes.len() {
+                self.hear_of(cx, self.config.bootnodes[i]);
+            }
+            let pause = self.config.reseed_interval * 2u32.saturating_pow(self.reseeds.min(16));
+            self.reseeds += 1;
+            (1, 0, pause.min(self.config.reseed_interval_max))
+        } else if is_young || is_small {
+            let own = usize::from(cx.rng.below(4) == 0);
+            let (min, max) = self.config.young_interval;
+            (own, 1 - own, cx.rng.duration(min, max))
+        } else {
+            let (min, max) = self.config.refresh_interval;
+            (1, 3, cx.rng.duration(min, max))
+        };
+        // When the embedder's own lookups leave no room, they do the same work.
+        for _ in 0..own_lookups {
+            let target = *self.local.key.as_bytes();
+            _ = self.begin_lookup(None, target);
+        }
+        for _ in 0..random_lookups {
+            let target = cx.rng.bytes();
+            _ = self.begin_lookup(None, target);
+        }
+        self.refresh_due = Some(cx.now + pause.max(Duration::from_micros(1)));
+    }
+
+    fn begin_lookup(&mut self, command: Option<CommandId>, target: [u8; 64]) -> Result<(), CommandError> {
+        if self.stage == Stage::Closed {
+            return Err(CommandError::ShuttingDown);
+        }
+        if self.searches.len() >= limits::LOOKUPS_MAX {
+            return Err(CommandError::Busy);
+        }
+        let hash = NodeId(crate::crypto::keccak256(&target));
+        let known = self.table.nearest(&hash, limits::BUCKET_SIZE, |_| true);
+        // A table that knows little is helped by the bootnodes, which are in it if they are alive.
+        let helpers = if known.len() < limits::LOOKUP_PARALLEL { &self.config.bootnodes[..] } else { &[] };
+        let lookup = Lookup::new(self.local.id, target, known.iter().chain(helpers).copied());
+        self.searches_begun += 1;
+        self.searches.insert(LookupId(self.searches_begun), Search { lookup, command });
+        Ok(())
+    }
+
+    /// Keeps a node that was heard of until it can be pinged. Tells whether it is worth it.
+    fn hear_of(&mut self, cx: &Cx<'_>, contact: Contact) -> bool {
+        let is_wanted = self.unverified.len() < limits::UNVERIFIED_MAX
+            && self.table.has_room_for(&contact)
+            && contact.udp != 0
+            && cx.filter.permits(contact.ip)
+            && self.unverified.iter().all(|other| other.key != contact.key);
+        if is_wanted {
+            self.unverified.push_back(contact);
+        }
+        is_wanted
+    }
+
+    /// Moves everything on that waits for room among the calls: lookups first, then nodes to be verified.
+    fn progress(&mut self, cx: &mut Cx<'_>) {
+        self.step_lookups(cx);
+        let is_verifying = |purpose: &Purpose| *purpose == Purpose::Verify;
+        let verifying = self.calls.count(is_verifying);
+        for _ in verifying..limits::VERIFY_PARALLEL.min(verifying + self.calls.room() / 2) {
+            let Some(contact) = self.unverified.pop_front() else { break };
+            if self.table.has_room_for(&contact) {
+                // Whoever cannot be pinged now will be heard of again.
+                _ = self.ask(cx, contact, Question::Ping, Purpose::Verify);
+            }
+        }
+    }
+
+    fn step_lookups(&mut self, cx: &mut Cx<'_>) {
+        let ids: Vec<LookupId> = self.searches.keys().copied().collect();
+        for id in ids {
+            while let Some(search) = self.searches.get(&id)
+                && let Some(contact) = search.lookup.next()
+            {
+                let target = *search.lookup.target();
+                let asked = self.ask(cx, contact, Question::FindNode { target }, Purpose::Lookup(id));
+                let Some(search) = self.searches.get_mut(&id) else { break };
+                match asked {
+                    Ok(()) => search.lookup.asked(&contact.key),
+                    // Calls are in flight, and when one ends this is tried again.
+                    Err(CommandError::Busy) if !self.calls.is_empty() => return,
+                    Err(_) => search.lookup.failed(&contact.key),
+                }
+            }
+            if self.searches.get(&id).is_some_and(|search| search.lookup.is_over())
+                && let Some(search) = self.searches.remove(&id)
+            {
+                self.end_lookup(cx, search);
+            }
+        }
+        if self.stage == Stage::Seeding && self.searches.is_empty() {
+            self.stage = Stage::Open;
+        }
+    }
+
+    fn end_lookup(&mut self, cx: &mut Cx<'_>, search: Search) {
+        if let Some(command) = search.command {
+            let (nodes, queries) = (search.lookup.results(), search.lookup.queries());
+            cx.out.emit(Event::Nodes { command, nodes, queries });
+        }
+    }
+
+    /// A node has proven its endpoint: it comes into the table if there is a place.
+    fn admit(&mut self, cx: &mut Cx<'_>, contact: Contact) {
+        if !cx.filter.permits(contact.ip) {
+            return;
+        }
+        let was_empty = self.table.is_empty();
+        let change = self.table.insert(contact, cx.now, cx.rng);
+        if was_empty && change.is_some() {
+            // Whoever waits for the first node need not wait for the next round.
+            self.reseeds = 0;
+            let (soon, _) = self.config.young_interval;
+            let soon = cx.now + cx.rng.duration(soon / 10, soon / 5);
+            self.refresh_due = self.refresh_due.map(|due| due.min(soon));
+        }
+        self.tell(cx, change);
+    }
+
+    /// Tells the application what became of the table.
+    fn tell(&mut self, cx: &mut Cx<'_>, changes: impl IntoIterator<Item = Change>) {
+        for change in changes {
+            match change {
+                Change::Added(contact) => cx.out.emit(Event::NodeAdded { contact }),
+                Change::Removed(id) => {
+                    cx.out.emit(Event::NodeRemoved { id });
+                    if self.table.is_empty() {
+                        // Everybody is gone: back to the bootnodes.
+                        let due = cx.now + self.config.reseed_interval;
+                        self.refresh_due = self.refresh_due.map(|at| at.min(due));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Signs and sends a packet; returns the hash by which answers refer to it. A datagram that cannot be sent is lost like
+    /// any other.
+    fn send(&mut self, cx: &mut Cx<'_>, to: SocketAddr, packet: &Packet) -> crate::crypto::Digest {
+        let mut bytes = Vec::with_capacity(limits::IDLE_BUFFER_BYTES);
+        let hash = packet.seal(cx.crypto, &self.local.secret, &mut bytes);
+        cx.send(to, &bytes);
+        hash
+    }
+
+    /// Why a contact cannot be asked anything, if so.
+    fn objection(&self, cx: &Cx<'_>, contact: &Contact) -> Option<CommandError> {
+        if contact.key == self.local.key {
+            Some(CommandError::Refused(Refusal::ToSelf))
+        } else if contact.udp == 0 {
+            Some(CommandError::NoPort)
+        } else if !cx.filter.permits(contact.ip) {
+            Some(CommandError::Refused(Refusal::Filtered))
+        } else {
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod tests_enr;

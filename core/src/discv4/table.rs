@@ -1,0 +1,333 @@
+//! The Kademlia table (discv4, "Node Table"): who is known, who is alive, who is to be checked next.
+//!
+//! Only nodes that proved their endpoint come in. Liveness follows geth: random checks, fast for the new and slow for the
+//! proven, credit that failures divide by three, replacements for the dead. Subnets have a limited share (attack D11).
+//! It sends nothing; every change comes back to its parent as a [`Change`].
+
+mod bucket;
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+pub use bucket::{Bucket, Entry};
+
+use super::Candidate;
+use crate::crypto::NodeId;
+use crate::limits;
+use crate::rng::Rng;
+use crate::time::{Duration, Instant};
+use crate::wire::enode::Contact;
+use crate::wire::forkid::ForkId;
+
+/// Distances up to this share the first bucket.
+const NEAR_DISTANCE: u16 = 256 - (limits::BUCKETS as u16 - 1);
+
+/// What became of the table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Change {
+    /// A node came in.
+    Added(Contact),
+    /// A node left.
+    Removed(NodeId),
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Table {
+    own: NodeId,
+    buckets: [Bucket; limits::BUCKETS],
+    fast: Checks,
+    slow: Checks,
+    /// The latest nodes that failed a check after which nobody has answered yet: perhaps it is us who is cut off, or
+    /// whose clock is wrong (attack D14). Judged when somebody answers.
+    doubts: Vec<NodeId>,
+}
+
+/// When the next node of one kind is checked.
+#[derive(Clone, Copy, Debug)]
+struct Checks {
+    interval_max: Duration,
+    due: Option<Instant>,
+}
+
+impl Checks {
+    fn schedule(&mut self, now: Instant, rng: &mut Rng) {
+        self.due = Some(now + rng.duration(Duration::from_micros(1), self.interval_max));
+    }
+}
+
+impl Table {
+    /// An empty table of the node `own`, whose entries are checked at random intervals of up to `fast_interval_max` and
+    /// `slow_interval_max`.
+    pub fn new(own: NodeId, fast_interval_max: Duration, slow_interval_max: Duration) -> Self {
+        Self {
+            own,
+            buckets: Default::default(),
+            fast: Checks { interval_max: fast_interval_max, due: None },
+            slow: Checks { interval_max: slow_interval_max, due: None },
+            doubts: Vec::new(),
+        }
+    }
+
+    /// The buckets, the nearest first.
+    pub fn buckets(&self) -> &[Bucket] {
+        &self.buckets
+    }
+
+    /// All entries, the nearest bucket's first.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.buckets.iter().flat_map(|bucket| bucket.entries.iter())
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.buckets.iter().map(|bucket| bucket.entries.len()).sum()
+    }
+
+    /// Whether nobody is known.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.entries.is_empty())
+    }
+
+    /// The entry of a node.
+    pub fn entry(&self, id: &NodeId) -> Option<&Entry> {
+        let bucket = self.bucket(id);
+        bucket.entries.get(bucket.position(id)?)
+    }
+
+    /// Whether hearing of this node is of any use: it is unknown, and its bucket has a place.
+    pub fn has_room_for(&self, contact: &Contact) -> bool {
+        let bucket = self.bucket(&contact.id);
+        contact.id != self.own && !bucket.is_full() && bucket.position(&contact.id).is_none() && self.admits(contact)
+    }
+
+    /// The nearest live nodes to `target` that satisfy `wanted`, nearest first.
+    pub fn nearest(&self, target: &NodeId, count: usize, wanted: impl Fn(&Contact) -> bool) -> Vec<Contact> {
+        let live = self.entries().filter(|entry| entry.liveness > 0).map(Entry::contact);
+        let mut nodes: Vec<&Contact> = live.filter(|contact| wanted(contact)).collect();
+        let by_distance = |a: &&Contact, b: &&Contact| target.cmp_distance(&a.id, &b.id);
+        if nodes.len() > count {
+            nodes.select_nth_unstable_by(count, by_distance);
+            nodes.truncate(count);
+        }
+        nodes.sort_unstable_by(by_distance);
+        nodes.into_iter().copied().collect()
+    }
+
+    /// Live nodes that can be dialled, one random node from each bucket in random order, then a second one, and so on: how
+    /// many of an attacker's nodes are among them depends on its subnets, not on how near its ids are (attack D12).
+    pub fn candidates(&self, rng: &mut Rng, max: usize) -> Vec<Candidate> {
+        let mut piles: Vec<Vec<&Entry>> = Vec::new();
+        for bucket in &self.buckets {
+            let mut pile: Vec<&Entry> =
+                bucket.entries.iter().filter(|entry| entry.liveness > 0 && entry.contact.tcp != 0).collect();
+            rng.shuffle(&mut pile);
+            piles.push(pile);
+        }
+        rng.shuffle(&mut piles);
+        let rounds = (0..limits::BUCKET_SIZE).flat_map(|round| piles.iter().filter_map(move |pile| pile.get(round)));
+        rounds.take(max).map(|entry| Candidate { contact: entry.contact, fork_id: entry.fork_id }).collect()
+    }
+
+    /// A node proved its endpoint. It comes in if it is new and there is a place, moves if it had another endpoint, or waits
+    /// for a place.
+    #[must_use]
+    pub fn insert(&mut self, contact: Contact, now: Instant, rng: &mut Rng) -> Option<Change> {
+        if contact.id == self.own {
+            return None;
+        }
+        let admitted = self.admits(&contact);
+        let bucket = self.bucket_mut(&contact.id);
+        let change = match bucket.position(&contact.id) {
+            Some(place) => {
+                let entry = &mut bucket.entries[place];
+                if entry.contact.udp_addr() == contact.udp_addr() {
+                    if entry.contact.tcp == 0 {
+                        entry.contact.tcp = contact.tcp;
+                    }
+                    return None;
+                }
+                if !admitted {
+                    return None;
+                }
+                // What the old endpoint earned says nothing of the new one (attack D18).
+                *entry = Entry { record_seq: entry.record_seq, fork_id: entry.fork_id, ..Entry::new(contact, 1) };
+                None
+            }
+            None if bucket.is_full() || !admitted => {
+                bucket.add_replacement(contact);
+                return None;
+            }
+            None => {
+                bucket.replacements.retain(|other| other.id != contact.id);
+                bucket.entries.push(Entry::new(contact, 1));
+                Some(Change::Added(contact))
+            }
+        };
+        if self.fast.due.is_none() {
+            self.fast.schedule(now, rng);
+        }
+        change
+    }
+
+    /// The node itself says where it listens.
+    pub fn note_tcp(&mut self, id: &NodeId, at: SocketAddr, tcp: u16) {
+        if let Some(entry) = self.entry_mut(id)
+            && entry.contact.udp_addr() == at
+            && tcp != 0
+        {
+            entry.contact.tcp = tcp;
+        }
+    }
+
+    /// A record of the node was verified. False if it is older than the one we have.
+    pub fn note_record(&mut self, id: &NodeId, seq: u64, fork_id: Option<ForkId>) -> bool {
+        let Some(entry) = self.entry_mut(id) else { return true };
+        if seq < entry.record_seq {
+            return false;
+        }
+        entry.record_seq = seq;
+        entry.fork_id = fork_id;
+        true
+    }
+
+    /// When the next check is due.
+    pub fn check_due(&self) -> Option<Instant> {
+        self.fast.due.into_iter().chain(self.slow.due).min()
+    }
+
+    /// The nodes whose liveness is to be checked now: none, one of the often checked, one of the others, or both.
+    #[must_use]
+    pub fn pop_checks(&mut self, now: Instant, rng: &mut Rng) -> [Option<Contact>; 2] {
+        [true, false].map(|fast| {
+            let checks = if fast { &mut self.fast } else { &mut self.slow };
+            checks.due.filter(|due| *due <= now)?;
+            let count = self.buckets.iter().flat_map(|bucket| &bucket.entries).filter(|e| e.fast == fast).count();
+            if count == 0 {
+                checks.due = None;
+                return None;
+            }
+            checks.schedule(now, rng);
+            let chosen = rng.below(count as u64) as usize;
+            self.entries().filter(|entry| entry.fast == fast).nth(chosen).map(|entry| entry.contact)
+        })
+    }
+
+    /// A node answered a ping at this endpoint.
+    pub fn check_passed(&mut self, id: &NodeId, at: SocketAddr, now: Instant, rng: &mut Rng) {
+        if let Some(entry) = self.entry_mut(id)
+            && entry.contact.udp_addr() == at
+        {
+            entry.liveness = entry.liveness.saturating_add(1);
+            entry.fast = false;
+            if self.slow.due.is_none() {
+                self.slow.schedule(now, rng);
+            }
+        }
+    }
+
+    /// A node did not answer a check. This counts once somebody else answers, if there is enough of somebody else.
+    #[must_use]
+    pub fn check_failed(&mut self, id: &NodeId, at: SocketAddr, now: Instant, rng: &mut Rng) -> Vec<Change> {
+        if self.entry(id).is_none_or(|entry| entry.contact.udp_addr() != at) {
+            return Vec::new();
+        }
+        if self.len() <= limits::DOUBTS_MAX {
+            return self.discredit(id, now, rng);
+        }
+        self.doubts.retain(|doubted| doubted != id);
+        self.doubts.insert(0, *id);
+        self.doubts.truncate(limits::DOUBTS_MAX);
+        Vec::new()
+    }
+
+    /// Somebody answered us: what failed before did so by its own fault.
+    #[must_use]
+    pub fn heard(&mut self, from: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {
+        let doubts = core::mem::take(&mut self.doubts);
+        doubts.iter().filter(|id| *id != from).flat_map(|id| self.discredit(id, now, rng)).collect()
+    }
+
+    /// A node answered a FindNode, or did not. Five failures in a row cost it its place, unless its bucket is nearly empty or
+    /// nobody at all answers.
+    #[must_use]
+    pub fn find_result(&mut self, id: &NodeId, answered: bool, now: Instant, rng: &mut Rng) -> Vec<Change> {
+        let silence = self.doubts.len() >= limits::DOUBTS_MAX;
+        let bucket = self.bucket_mut(id);
+        let plenty = bucket.entries.len() >= limits::BUCKET_SIZE / 4;
+        let Some(entry) = bucket.position(id).and_then(|place| bucket.entries.get_mut(place)) else {
+            return Vec::new();
+        };
+        if answered {
+            entry.find_failures = 0;
+        } else if !silence {
+            entry.find_failures = entry.find_failures.saturating_add(1);
+            if plenty && entry.find_failures >= limits::FIND_FAILURES_MAX {
+                return self.remove(id, now, rng);
+            }
+        }
+        Vec::new()
+    }
+
+    fn discredit(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {
+        let Some(entry) = self.entry_mut(id) else { return Vec::new() };
+        entry.liveness /= 3;
+        if entry.liveness == 0 {
+            return self.remove(id, now, rng);
+        }
+        entry.fast = true;
+        if self.fast.due.is_none() {
+            self.fast.schedule(now, rng);
+        }
+        Vec::new()
+    }
+
+    /// Removes a node; one that waited, chosen at random, takes its place.
+    fn remove(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {
+        let mut changes = Vec::new();
+        let bucket = self.bucket_mut(id);
+        if let Some(place) = bucket.position(id) {
+            bucket.entries.remove(place);
+            changes.push(Change::Removed(*id));
+        }
+        let mut waiting = core::mem::take(&mut bucket.replacements);
+        let fitting: Vec<usize> = (0..waiting.len()).filter(|i| self.admits(&waiting[*i])).collect();
+        if let Some(chosen) = rng.choose(&fitting) {
+            let contact = waiting.remove(*chosen);
+            self.bucket_mut(id).entries.push(Entry::new(contact, 0));
+            changes.push(Change::Added(contact));
+            if self.fast.due.is_none() {
+                self.fast.schedule(now, rng);
+            }
+        }
+        self.bucket_mut(id).replacements = waiting;
+        changes
+    }
+
+    /// Whether the rules about subnets admit `contact`, not counting what it has already.
+    fn admits(&self, contact: &Contact) -> bool {
+        self.bucket(&contact.id).admits(contact)
+            && bucket::count_subnet(self.entries().map(Entry::contact), contact) < limits::SUBNET_PER_TABLE
+    }
+
+    fn index(&self, id: &NodeId) -> usize {
+        usize::from(self.own.log_distance(id).saturating_sub(NEAR_DISTANCE))
+    }
+
+    fn bucket(&self, id: &NodeId) -> &Bucket {
+        &self.buckets[self.index(id)]
+    }
+
+    fn bucket_mut(&mut self, id: &NodeId) -> &mut Bucket {
+        &mut self.buckets[self.index(id)]
+    }
+
+    fn entry_mut(&mut self, id: &NodeId) -> Option<&mut Entry> {
+        let bucket = self.bucket_mut(id);
+        let place = bucket.position(id)?;
+        bucket.entries.get_mut(place)
+    }
+}
+
+#[cfg(test)]
+mod tests;

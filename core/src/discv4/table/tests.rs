@@ -1,0 +1,248 @@
+use super::*;
+use crate::crypto::PublicKey;
+use crate::rng::Seed;
+
+const FAST: Duration = Duration::from_secs(3);
+const SLOW: Duration = Duration::from_secs(9);
+
+struct Fixture {
+    table: Table,
+    rng: Rng,
+    now: Instant,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let mut rng = Seed::new([5; 32]).fork("table");
+        let own = NodeId(rng.bytes());
+        Self { table: Table::new(own, FAST, SLOW), rng, now: Instant::ZERO }
+    }
+
+    /// A contact of the given bucket, in a subnet of its own unless told otherwise.
+    fn contact(&mut self, bucket: usize, ip: Option<[u8; 4]>) -> Contact {
+        loop {
+            let ip = ip.unwrap_or_else(|| {
+                let [a, b, c]: [u8; 3] = self.rng.bytes();
+                [20 + a % 100, b, c, 1]
+            });
+            let contact = Contact::new(PublicKey::from_xy_checked(self.rng.bytes()), ip.into(), 30303, 30303);
+            if self.table.index(&contact.id) == bucket {
+                return contact;
+            }
+        }
+    }
+
+    fn insert(&mut self, contact: Contact) -> Option<Change> {
+        self.table.insert(contact, self.now, &mut self.rng)
+    }
+
+    fn fill(&mut self, bucket: usize, count: usize) -> Vec<Contact> {
+        (0..count)
+            .map(|_| {
+                let contact = self.contact(bucket, None);
+                assert_eq!(self.insert(contact), Some(Change::Added(contact)));
+                contact
+            })
+            .collect()
+    }
+
+    fn fail(&mut self, contact: &Contact) -> Vec<Change> {
+        self.table.check_failed(&contact.id, contact.udp_addr(), self.now, &mut self.rng)
+    }
+
+    fn pass(&mut self, contact: &Contact) {
+        self.table.check_passed(&contact.id, contact.udp_addr(), self.now, &mut self.rng);
+    }
+
+    fn heard(&mut self, from: &Contact) -> Vec<Change> {
+        self.table.heard(&from.id, self.now, &mut self.rng)
+    }
+}
+
+#[test]
+fn an_entry_is_small() {
+    assert!(size_of::<Entry>() <= 160, "{}", size_of::<Entry>());
+}
+
+#[test]
+fn distances_have_their_buckets() {
+    let f = Fixture::new();
+    let at = |distance: u32| {
+        let mut id = f.table.own;
+        if distance > 0 {
+            let bit = distance - 1;
+            id.0[31 - bit as usize / 8] ^= 1 << (bit % 8);
+        }
+        f.table.index(&id)
+    };
+    assert_eq!((at(0), at(1), at(240), at(241), at(255), at(256)), (0, 0, 0, 1, 15, 16));
+}
+
+#[test]
+fn a_full_bucket_puts_newcomers_in_line() {
+    let mut f = Fixture::new();
+    let entries = f.fill(16, limits::BUCKET_SIZE);
+    let waiting: Vec<_> = (0..limits::REPLACEMENTS + 3).map(|_| f.contact(16, None)).collect();
+    for contact in &waiting {
+        assert_eq!(f.insert(*contact), None);
+    }
+    let line = f.table.buckets()[16].replacements().to_vec();
+    assert_eq!(line.len(), limits::REPLACEMENTS);
+    assert_eq!(line[0], waiting[limits::REPLACEMENTS + 2], "newest first");
+    assert!(!f.table.has_room_for(&waiting[0]));
+
+    // A dead entry's place goes to one of them, which is not relayed before it is checked.
+    assert_eq!(f.fail(&entries[3]), []);
+    let changes = f.heard(&entries[0]);
+    let [Change::Removed(gone), Change::Added(came)] = changes[..] else { panic!("{changes:?}") };
+    assert_eq!(gone, entries[3].id);
+    assert!(line.contains(&came) && !f.table.buckets()[16].replacements().contains(&came));
+    assert!(f.table.nearest(&came.id, 16, |_| true).iter().all(|contact| contact.id != came.id));
+    f.pass(&came);
+    assert_eq!(f.table.nearest(&came.id, 1, |_| true), [came]);
+}
+
+#[test]
+fn subnets_have_a_limited_share() {
+    let mut f = Fixture::new();
+    let mut added = 0;
+    for bucket in (10..17).rev() {
+        for _ in 0..5 {
+            let contact = f.contact(bucket, Some([8, 8, 8, 8]));
+            added += usize::from(f.insert(contact).is_some());
+        }
+        assert!(f.table.buckets()[bucket].entries().len() <= limits::SUBNET_PER_BUCKET);
+        assert!(f.table.buckets()[bucket].replacements().len() <= limits::SUBNET_PER_BUCKET);
+    }
+    assert_eq!(added, limits::SUBNET_PER_TABLE);
+    for _ in 0..limits::BUCKET_SIZE {
+        let local = f.contact(15, Some([127, 0, 0, 1]));
+        _ = f.insert(local);
+    }
+    assert_eq!(f.table.buckets()[15].entries().len(), limits::BUCKET_SIZE, "local addresses are exempt");
+}
+
+#[test]
+fn liveness_is_earned_slowly_and_lost_fast() {
+    let mut f = Fixture::new();
+    let nodes = f.fill(16, 5);
+    for _ in 0..30 {
+        f.pass(&nodes[0]);
+    }
+    let liveness = |f: &Fixture| f.table.entry(&nodes[0].id).map(|entry| (entry.liveness(), entry.is_checked_often()));
+    assert_eq!(liveness(&f), Some((31, false)));
+    for left in [Some((10, true)), Some((3, true)), Some((1, true)), None] {
+        _ = f.fail(&nodes[0]);
+        _ = f.heard(&nodes[1]);
+        assert_eq!(liveness(&f), left);
+    }
+}
+
+#[test]
+fn failures_do_not_count_while_nobody_answers() {
+    let mut f = Fixture::new();
+    let nodes = f.fill(16, 8);
+    for node in nodes.iter().cycle().take(100) {
+        assert_eq!(f.fail(node), []);
+        assert_eq!(f.table.find_result(&node.id, false, f.now, &mut f.rng).len(), 0);
+    }
+    assert_eq!(f.table.len(), 8, "it is us who is cut off");
+    let removed = f.heard(&nodes[0]);
+    assert!(removed.len() <= limits::DOUBTS_MAX, "{removed:?}");
+    assert!(f.heard(&nodes[0]).is_empty(), "judged once");
+}
+
+#[test]
+fn a_nearly_empty_table_can_become_empty() {
+    let mut f = Fixture::new();
+    let nodes = f.fill(16, 1);
+    assert_eq!(f.fail(&nodes[0]), [Change::Removed(nodes[0].id)]);
+    assert!(f.table.is_empty());
+}
+
+#[test]
+fn five_failed_find_nodes_cost_the_place() {
+    let mut f = Fixture::new();
+    let nodes = f.fill(16, 4);
+    let mut find = |answered| f.table.find_result(&nodes[0].id, answered, f.now, &mut f.rng);
+    assert!((0..4).all(|_| find(false).is_empty()));
+    assert!(find(true).is_empty());
+    assert!((0..4).all(|_| find(false).is_empty()), "only failures in a row count");
+    assert_eq!(find(false), [Change::Removed(nodes[0].id)]);
+    let mut find = |answered| f.table.find_result(&nodes[1].id, answered, f.now, &mut f.rng);
+    assert!((0..20).all(|_| find(false).is_empty()), "a nearly empty bucket keeps its nodes");
+}
+
+#[test]
+fn a_new_endpoint_starts_from_nothing() {
+    let mut f = Fixture::new();
+    let node = f.fill(16, 1)[0];
+    (0..9).for_each(|_| f.pass(&node));
+    let moved = Contact::new(node.key, [77, 7, 7, 7].into(), 4444, 5555);
+    assert_eq!(f.insert(moved), None);
+    let entry = f.table.entry(&node.id).unwrap();
+    assert_eq!((entry.contact(), entry.liveness(), entry.is_checked_often()), (&moved, 1, true));
+    // What is said of the old one no longer matters.
+    f.pass(&node);
+    assert_eq!(f.fail(&node), []);
+    assert_eq!(f.table.entry(&node.id).unwrap().liveness(), 1);
+}
+
+#[test]
+fn checks_alternate_between_the_new_and_the_proven() {
+    let mut f = Fixture::new();
+    assert_eq!(f.table.check_due(), None);
+    let nodes = f.fill(16, 10);
+    nodes[..5].iter().for_each(|node| f.pass(node));
+    let mut counts = [0u32; 2];
+    for _ in 0..2000 {
+        f.now = f.table.check_due().unwrap();
+        for contact in f.table.pop_checks(f.now, &mut f.rng).into_iter().flatten() {
+            counts[usize::from(nodes[..5].contains(&contact))] += 1;
+        }
+        assert!(f.table.check_due().unwrap() > f.now);
+    }
+    let [fast, slow] = counts;
+    assert!((2 * slow..4 * slow).contains(&fast), "three to one: {fast} to {slow}");
+}
+
+#[test]
+fn the_nearest_are_the_nearest() {
+    let mut f = Fixture::new();
+    let mut all: Vec<_> = (12..17).flat_map(|bucket| f.fill(bucket, 12)).collect();
+    for _ in 0..50 {
+        let target = NodeId(f.rng.bytes());
+        all.sort_by(|a, b| target.cmp_distance(&a.id, &b.id));
+        assert_eq!(f.table.nearest(&target, 16, |_| true), all[..16]);
+    }
+    assert_eq!(f.table.nearest(&f.table.own, 100, |_| true).len(), all.len());
+    assert!(f.table.nearest(&f.table.own, 100, |_| false).is_empty());
+}
+
+#[test]
+fn candidates_are_drawn_across_buckets() {
+    let mut f = Fixture::new();
+    (12..17).for_each(|bucket| _ = f.fill(bucket, 10));
+    let mut no_tcp = f.contact(11, None);
+    no_tcp.tcp = 0;
+    assert!(f.insert(no_tcp).is_some());
+    let mut rng = Seed::new([6; 32]).fork("candidates");
+    for _ in 0..20 {
+        let drawn = f.table.candidates(&mut rng, 5);
+        let mut buckets: Vec<_> = drawn.iter().map(|drawn| f.table.index(&drawn.contact.id)).collect();
+        buckets.sort_unstable();
+        assert_eq!(buckets, [12, 13, 14, 15, 16], "one of each before a second of any");
+    }
+    assert_eq!(f.table.candidates(&mut rng, 1000).len(), 50);
+}
+
+#[test]
+fn records_do_not_roll_back() {
+    let mut f = Fixture::new();
+    let node = f.fill(16, 1)[0];
+    let fork_id = Some(ForkId { hash: [1; 4], next: 0 });
+    assert!(f.table.note_record(&node.id, 5, fork_id));
+    assert!(!f.table.note_record(&node.id, 4, None));
+    let entry = f.table.entry(&node.id).unwrap();
+    assert_eq!((entry.record_seq(), entry.fork_id()), (5, fork_id));
+}

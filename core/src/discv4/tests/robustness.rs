@@ -1,0 +1,171 @@
+//! Any input in any order: no panic, bounded memory, every call ended once.
+
+use super::*;
+
+#[test]
+fn any_datagram_is_safe() {
+    let mut net = devnet(3);
+    net.run(secs(20));
+    let mut rng = Seed::new([8; 32]).fork("any");
+    let stranger = Stranger::new(7, "127.0.0.1:40000");
+    let samples: Vec<Vec<u8>> = [
+        net.ping(),
+        net.pong([1; 32]),
+        net.find_node([2; 64]),
+        Packet::Neighbors { nodes: vec![], expiration: net.soon() },
+        Packet::EnrRequest { expiration: net.soon() },
+        Packet::EnrResponse { request_hash: [3; 32], record: vec![0xc0] },
+    ]
+    .iter()
+    .map(|packet| {
+        let mut bytes = vec![];
+        packet.seal(&**CRYPTO, &stranger.secret, &mut bytes);
+        bytes
+    })
+    .collect();
+    let mut outcomes = BTreeMap::<_, u32>::new();
+    for i in 0..100_000u32 {
+        let mut bytes = rng.choose(&samples).unwrap().clone();
+        match rng.below(8) {
+            0 => {
+                bytes.resize(rng.below(1400) as usize, 0);
+                rng.fill(&mut bytes);
+            }
+            1 => bytes.truncate(rng.below(bytes.len() as u64 + 1) as usize),
+            2 => bytes.extend_from_slice(&rng.bytes::<40>()),
+            _ => {}
+        }
+        for _ in 0..rng.below(4) {
+            let at = rng.below(bytes.len() as u64) as usize;
+            if let Some(byte) = bytes.get_mut(at) {
+                *byte = rng.u64() as u8;
+            }
+        }
+        // Most get past the hash, and many past the signature.
+        if rng.below(4) != 0 && bytes.len() >= 98 {
+            if rng.below(4) == 0 {
+                let digest = keccak256(&bytes[97..]);
+                bytes[32..97].copy_from_slice(&CRYPTO.sign(&stranger.secret, &digest).0);
+            }
+            let hash = keccak256(&bytes[32..]);
+            bytes[..32].copy_from_slice(&hash);
+        }
+        let from = SocketAddr::new([127, 0, 0, 1].into(), rng.below(5) as u16 * 10_000);
+        let received = net.deliver(0, from, &bytes);
+        *outcomes.entry(alloc::format!("{received:?}")).or_default() += 1;
+        net.run(Duration::from_micros(rng.below(2000)));
+        if i % 4096 == 0 {
+            net.inbox.clear();
+        }
+    }
+    assert!(outcomes.len() > 12, "{outcomes:?}");
+    let machine = &net.peers[0].machine;
+    assert!(machine.calls.len() <= limits::CALLS_MAX && machine.bonds.len() <= limits::BONDS_MAX);
+    assert!(machine.unverified.len() <= limits::UNVERIFIED_MAX && machine.searches.len() <= limits::LOOKUPS_MAX);
+}
+
+#[test]
+fn d15_every_command_ends_once_whatever_is_lost() {
+    for seed in 0..4u8 {
+        let mut net = devnet(6);
+        net.run(secs(20));
+        let mut rng = Seed::new([seed; 32]).fork("loss");
+        let contacts: Vec<_> = net.peers.iter().map(Peer::contact).collect();
+        net.peers[2].events.clear();
+        let (mut accepted, mut refused) = (BTreeSet::new(), 0u32);
+        for command in 0..600 {
+            let contact = *rng.choose(&contacts).unwrap();
+            let id = CommandId(command);
+            let kind = rng.below(3);
+            let result = net.with(2, |machine, cx| match kind {
+                0 => machine.ping(cx, id, contact),
+                1 => machine.find_node(cx, id, contact, [1; 64]),
+                _ => machine.lookup(cx, Some(id), [2; 64]),
+            });
+            match result {
+                Ok(()) => _ = accepted.insert(command),
+                Err(_) => refused += 1,
+            }
+            // A third of everything is lost, and sometimes a peer is.
+            if rng.below(3) == 0 {
+                net.wire.pop_first();
+            }
+            if rng.below(50) == 0 {
+                let peer = rng.below(6) as usize;
+                net.peers[peer].is_up = peer == 2 || !net.peers[peer].is_up;
+            }
+            net.run(millis(rng.below(60)));
+        }
+        let is_shut_down = seed % 2 == 0;
+        if is_shut_down {
+            net.with(2, |machine, cx| machine.shutdown(cx));
+            assert_eq!(net.peers[2].machine.poll_timeout(), None);
+        } else {
+            net.run(secs(400));
+        }
+        let mut ended = BTreeSet::new();
+        for event in &net.peers[2].events {
+            let (Event::Pong { command, .. } | Event::Nodes { command, .. } | Event::CallFailed { command, .. }) =
+                event
+            else {
+                continue;
+            };
+            assert!(ended.insert(command.0), "{event:?} is the second end");
+        }
+        assert_eq!(ended, accepted);
+        assert!(refused > 0 && accepted.len() > 100, "{refused} refused, {} accepted", accepted.len());
+    }
+}
+
+#[test]
+fn after_the_end_nothing_happens() {
+    let mut net = devnet(3);
+    net.run(secs(5));
+    let contact = net.peers[1].contact();
+    net.with(0, |machine, cx| machine.ping(cx, CommandId(1), contact)).unwrap();
+    net.with(0, |machine, cx| machine.shutdown(cx));
+    let why = net.peers[0].events.iter().find_map(|event| match event {
+        Event::CallFailed { command: CommandId(1), why } => Some(*why),
+        _ => None,
+    });
+    assert_eq!(why, Some(CallFailure::Closed));
+    net.run(secs(1));
+    let (sent, events) = (net.peers[0].ledger.clone(), net.peers[0].events.len());
+    let stranger = Stranger::new(7, "127.0.0.1:40000");
+    let ping = net.ping();
+    assert_eq!(net.send(&stranger, &ping).1, Received::Dropped(DropReason::Unsolicited));
+    net.with(0, |machine, cx| {
+        machine.handle_timeout(cx);
+        machine.add_node(cx, contact);
+        assert_eq!(machine.ping(cx, CommandId(2), contact), Err(CommandError::ShuttingDown));
+        assert_eq!(machine.lookup(cx, None, [1; 64]), Err(CommandError::ShuttingDown));
+        machine.shutdown(cx);
+    });
+    assert_eq!(net.peers[0].events.len(), events);
+    assert!(net.peers[0].ledger.iter().all(|(to, (_, bytes, _))| sent.get(to).is_none_or(|before| before.1 == *bytes)));
+}
+
+#[test]
+fn spurious_timeouts_do_nothing() {
+    let mut net = devnet(4);
+    net.run(secs(10));
+    for _ in 0..200 {
+        let before = net.sent;
+        let due = net.peers[0].machine.poll_timeout().unwrap().0;
+        if due > net.now {
+            net.with(0, Discv4::handle_timeout);
+            assert_eq!(net.sent, before);
+        }
+        net.run(millis(37));
+    }
+}
+
+#[test]
+fn short_and_foreign_datagrams_are_handed_on() {
+    let mut net = Net::with_victim();
+    for bytes in [&[][..], &[0; 63], &[0; 97], &[7; 98], &[7; 1280]] {
+        assert_eq!(net.deliver(0, addr("90.1.1.1:30303"), bytes), Received::Unrecognised);
+    }
+    let too_large = net.deliver(0, addr("90.1.1.1:30303"), &[7; 1281]);
+    assert_eq!(too_large, Received::Dropped(DropReason::Malformed(crate::wire::DecodeError::TooLarge)));
+}

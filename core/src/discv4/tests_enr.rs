@@ -1,0 +1,96 @@
+//! Records over discv4 (EIP-868): asked for, served, verified, kept, never rolled back.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use super::tests::{CRYPTO, Net, Stranger, addr, devnet, millis, secs};
+use super::*;
+use crate::wire::DecodeError;
+use crate::wire::discv4::Kind;
+use crate::wire::enr::RecordBuilder;
+
+const FORK: ForkId = ForkId { hash: [1, 2, 3, 4], next: 99 };
+
+fn record(secret: &SecretKey, at: SocketAddr, tcp: u16, seq: u64) -> Record {
+    RecordBuilder::default().endpoint(at, tcp).fork_id(FORK).sign(&**CRYPTO, secret, seq).unwrap()
+}
+
+fn give_record(net: &mut Net, index: usize, seq: u64) -> Record {
+    let peer = &mut net.peers[index];
+    let record = record(&peer.machine.local.secret, peer.addr, peer.addr.port(), seq);
+    peer.machine.set_record(record.clone());
+    record
+}
+
+#[test]
+fn newer_records_are_fetched_and_their_fork_ids_kept() {
+    let mut net = devnet(5);
+    (0..5).for_each(|i| _ = give_record(&mut net, i, 7));
+    net.run(secs(40));
+    let id = *net.peers[2].machine.local().id();
+    let entry = |net: &Net| net.peers[1].machine.table().entry(&id).map(|e| (e.record_seq(), e.fork_id()));
+    assert_eq!(entry(&net), Some((7, Some(FORK))));
+    give_record(&mut net, 2, 8);
+    net.run(secs(120));
+    assert_eq!(entry(&net), Some((8, Some(FORK))));
+    let drawn = net.peers[1].machine.candidates(&mut crate::rng::Seed::new([0; 32]).fork("draw"), 10);
+    assert!(drawn.len() == 4 && drawn.iter().all(|candidate| candidate.fork_id == Some(FORK)));
+}
+
+#[test]
+fn enr_request_is_served_to_the_proven() {
+    let mut net = Net::with_victim();
+    let record = give_record(&mut net, 0, 3);
+    let stranger = Stranger::new(7, "90.1.1.1:30303");
+    let request = Packet::EnrRequest { expiration: net.soon() };
+    assert_eq!(net.send(&stranger, &request).1, Received::Dropped(DropReason::NoEndpointProof));
+    net.bond(&stranger);
+    let (hash, _) = net.send(&stranger, &request);
+    let response = Packet::EnrResponse { request_hash: hash, record: record.as_bytes().to_vec() };
+    assert!(net.take(stranger.addr).iter().any(|(packet, _)| *packet == response));
+}
+
+#[test]
+fn a_record_command_ends_in_the_record() {
+    let mut net = devnet(3);
+    let record = give_record(&mut net, 2, 5);
+    let contact = net.peers[2].contact();
+    net.with(1, |machine, cx| machine.request_record(cx, CommandId(1), contact)).unwrap();
+    net.run(secs(3));
+    let got = net.peers[1].events.iter().find_map(|event| match event {
+        Event::Record { command: CommandId(1), record } => Some(record.clone()),
+        _ => None,
+    });
+    assert_eq!(got.as_deref(), Some(&record));
+}
+
+/// What becomes of `record` when the stranger answers with it.
+fn answer(net: &mut Net, stranger: &Stranger, record: Vec<u8>, wrong_hash: bool) -> Received {
+    let contact = stranger.contact();
+    net.with(0, |machine, cx| machine.request_record(cx, CommandId(1), contact)).unwrap();
+    let asked = net.take(stranger.addr);
+    let (_, mut request_hash) = *asked.iter().find(|(packet, _)| packet.kind() == Kind::EnrRequest).unwrap();
+    request_hash[0] ^= u8::from(wrong_hash);
+    let (_, received) = net.send(stranger, &Packet::EnrResponse { request_hash, record });
+    net.run(secs(1));
+    received
+}
+
+#[test]
+fn bad_records_are_refused() {
+    let malformed = |error| Received::Dropped(DropReason::Malformed(error));
+    let stranger = Stranger::new(7, "90.1.1.1:30303");
+    let other = Stranger::new(8, "90.1.1.1:30303");
+    let encode = |of: &Stranger, seq| record(&of.secret, addr("90.1.1.1:30303"), 1, seq).as_bytes().to_vec();
+
+    let mut net = Net::with_victim();
+    net.bond(&stranger);
+    net.run(millis(1));
+    assert_eq!(answer(&mut net, &stranger, encode(&stranger, 9), true), Received::Dropped(DropReason::Unsolicited));
+    assert_eq!(answer(&mut net, &stranger, encode(&other, 9), false), malformed(DecodeError::BadKey));
+    assert_ne!(answer(&mut net, &stranger, vec![0xc0], false), Received::Handled);
+    assert_eq!(answer(&mut net, &stranger, encode(&stranger, 9), false), Received::Handled);
+    assert_eq!(answer(&mut net, &stranger, encode(&stranger, 8), false), malformed(DecodeError::BadValue));
+    let entry = net.peers[0].machine.table().entry(&stranger.key.node_id()).copied().unwrap();
+    assert_eq!((entry.record_seq(), entry.contact().tcp), (9, 1), "the port to dial is taken, nothing else");
+}

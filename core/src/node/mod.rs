@@ -1,0 +1,569 @@
+//! The node: machines composed. It routes inputs to them, acts on their verdicts, and keeps their deadlines together.
+//!
+//! Implements the driver contract (see the crate's documentation). No protocol knowledge of its own.
+
+pub mod config;
+mod conn;
+mod view;
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+pub use self::config::{Config, ConfigError};
+use self::conn::{Conn, Local, Progress};
+pub use self::view::SessionView;
+use crate::contract::{
+    Action, Command, CommandError, CommandId, ConnId, Context, Cx, Direction, DropReason, EndReason, Event, Input,
+    Reason, Refusal, Side,
+};
+use crate::crypto::{Crypto, Secp256k1, SecretKey};
+use crate::discv4::{self, Discv4, Received};
+use crate::eth::{Chain, Policy};
+use crate::netfilter::canonical;
+use crate::peers::{Admission, Charge, Peers};
+use crate::rlpx::LocalHello;
+use crate::rng::{Rng, Seed};
+use crate::time::{Deadlines, Duration, Instant, UnixTime};
+use crate::wire::discv4::Endpoint;
+use crate::wire::enode::Contact;
+use crate::wire::enr::{Record, RecordBuilder};
+use crate::wire::p2p::{Capability, DisconnectReason, Hello};
+
+/// Whose deadline it is. The order breaks ties.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Owner {
+    Discovery,
+    Dial,
+    Conn(ConnId),
+}
+
+/// One fork of the run's randomness for each part that draws.
+struct Rngs {
+    discovery: Rng,
+    dial: Rng,
+    conns: Rng,
+}
+
+/// A devp2p node as one state machine. See the crate's documentation for how to drive it.
+pub struct Node {
+    secret: SecretKey,
+    contact: Contact,
+    record: Record,
+    hello: LocalHello,
+    chain: Chain,
+    policy: Policy,
+    context: Context,
+    rngs: Rngs,
+    discovery: Option<Discv4>,
+    peers: Peers,
+    /// From dial or accept until `Ended` has been popped.
+    conns: BTreeMap<ConnId, Conn>,
+    /// What the parts' `poll_timeout` said when they were last touched.
+    deadlines: Deadlines<Owner>,
+    conns_made: u64,
+    commands_made: u64,
+    shutting_down: bool,
+}
+
+impl Node {
+    /// A node with the real primitives. It does nothing before its first input.
+    ///
+    /// `seed` decides every random draw of the run: take it from the operating system, or fix it to repeat a run.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    pub fn new(config: Config, seed: [u8; 32], now: Instant, unix: UnixTime) -> Result<Self, ConfigError> {
+        Self::with_crypto(config, seed, now, unix, Arc::new(Secp256k1::new()))
+    }
+
+    /// As [`Node::new`], with primitives that many nodes may share, or others of the same shape.
+    ///
+    /// # Errors
+    /// If the configuration cannot work.
+    pub fn with_crypto(
+        config: Config,
+        seed: [u8; 32],
+        now: Instant,
+        unix: UnixTime,
+        crypto: Arc<dyn Crypto + Send + Sync>,
+    ) -> Result<Self, ConfigError> {
+        let key = crypto.public_key(&config.secret);
+        let contact = Contact::new(key, config.ip.unwrap_or(UNKNOWN_IP), config.udp, config.tcp);
+        let record = sign_record(&*crypto, &config, &contact).map_err(|_| ConfigError::Record)?;
+        let hello = Hello {
+            version: crate::wire::p2p::P2P_VERSION,
+            client: config.client.clone(),
+            capabilities: config.capabilities.clone(),
+            port: config.tcp.into(),
+            key: *key.as_bytes(),
+        };
+        let hello = LocalHello::new(hello, config.capability_table).map_err(ConfigError::Hello)?;
+        let seed = Seed::new(seed);
+        let mut rngs =
+            Rngs { discovery: seed.fork("discovery"), dial: seed.fork("dial"), conns: seed.fork("connections") };
+        let mut context = Context::new(now, unix, config.filter, crypto);
+        let discovery = config.discovery.map(|settings| {
+            let endpoint = Endpoint { ip: config.ip, udp: config.udp, tcp: config.tcp };
+            let local = discv4::Local::new(context.crypto(), config.secret.clone(), endpoint, Some(record.clone()));
+            Discv4::new(&mut context.cx(&mut rngs.discovery), settings, local)
+        });
+        let mut node = Self {
+            hello,
+            peers: Peers::new(config.peers, contact.id),
+            secret: config.secret,
+            contact,
+            record,
+            chain: config.chain,
+            policy: config.status,
+            context,
+            rngs,
+            discovery,
+            conns: BTreeMap::new(),
+            deadlines: Deadlines::default(),
+            conns_made: 0,
+            commands_made: 0,
+            shutting_down: false,
+        };
+        node.sync_discovery();
+        node.sync_dial();
+        Ok(node)
+    }
+
+    /// Handles one input. Total: whatever comes, in any order, at any time.
+    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
+        self.context.advance(now);
+        match input {
+            Input::Datagram { from, bytes } => self.handle_datagram(canonical(from), bytes),
+            Input::Incoming { from } => {
+                // The stream's name is lost on whoever does not ask for it; its deadline ends it.
+                let _ = self.accept(now, from);
+            }
+            Input::Connected { conn } => self.touch(conn, |conn, cx, local| {
+                conn.handle_connected(cx, local);
+                Progress::Pending
+            }),
+            Input::Bytes { conn, bytes } => {
+                let mut rest = bytes;
+                while !rest.is_empty() && self.conns.contains_key(&conn) {
+                    self.touch(conn, |conn, cx, local| conn.handle_bytes(cx, local, &mut rest));
+                }
+            }
+            Input::Wrote { conn, n } => self.touch(conn, |conn, cx, _| {
+                conn.handle_wrote(cx, n);
+                Progress::Pending
+            }),
+            Input::Eof { conn } => self.touch(conn, |conn, cx, _| conn.handle_eof(cx)),
+            Input::Broken { conn, why } => self.touch(conn, |conn, cx, _| conn.handle_broken(cx, why)),
+            Input::WallClock { unix } => self.context.set_wall_clock(unix),
+            Input::Timeout => self.handle_timeout(),
+            Input::Command(command) => {
+                // Misuse changes nothing; who wants to know asks by `command`.
+                let _ = self.command(now, command);
+            }
+        }
+    }
+
+    /// A listener has a stream. `None`: close it unread.
+    pub fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
+        let now = self.context.advance(now);
+        let from = canonical(from);
+        let conn = self.next_conn();
+        let admitted = if self.shutting_down {
+            Err(Refusal::ShuttingDown)
+        } else if !self.context.filter.permits(from.ip()) {
+            Err(Refusal::Filtered)
+        } else {
+            self.peers.incoming(now, conn, from)
+        };
+        if admitted.is_err() {
+            self.context.stats.accepts_refused += 1;
+            return None;
+        }
+        self.conns_made += 1;
+        self.context.stats.accepts += 1;
+        let accepted = Conn::accept(&mut self.context.cx(&mut self.rngs.conns), conn, from);
+        self.conns.insert(conn, accepted);
+        self.settle(conn);
+        Some(conn)
+    }
+
+    /// Carries out a command. Its outcome, if it has one, comes as an event with the returned id.
+    ///
+    /// # Errors
+    /// If it cannot be carried out; nothing has changed then.
+    pub fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
+        let now = self.context.advance(now);
+        if self.shutting_down && !matches!(command, Command::Disconnect { .. } | Command::Shutdown) {
+            return Err(CommandError::ShuttingDown);
+        }
+        if self.context.out.is_full() && !matches!(command, Command::Disconnect { .. } | Command::Shutdown) {
+            return Err(CommandError::Busy);
+        }
+        let id = CommandId(self.commands_made);
+        match command {
+            Command::AddPeer { contact, kind } => {
+                self.peers.add_peer(now, contact, kind)?;
+                self.sync_dial();
+            }
+            Command::RemovePeer { id } => {
+                self.peers.remove_peer(&id)?;
+                self.sync_dial();
+            }
+            Command::Dial { contact } => {
+                if contact.tcp == 0 {
+                    return Err(CommandError::NoPort);
+                }
+                if !self.context.filter.permits(contact.ip) {
+                    return Err(CommandError::Refused(Refusal::Filtered));
+                }
+                self.peers.dial(now, self.next_conn(), &contact).map_err(CommandError::Refused)?;
+                self.dial(contact);
+            }
+            Command::Disconnect { conn, reason } => {
+                if self.conns.get(&conn).is_none_or(Conn::is_ending) {
+                    return Err(CommandError::UnknownConn);
+                }
+                self.end(conn, Side::Us, EndReason::Disconnect(reason));
+                self.settle(conn);
+            }
+            Command::AddNode { contact } => {
+                self.discover(|discovery, cx| {
+                    discovery.add_node(cx, contact);
+                    Ok(())
+                })?;
+            }
+            Command::Ping { contact } => self.discover(|discovery, cx| discovery.ping(cx, id, contact))?,
+            Command::RequestRecord { contact } => {
+                self.discover(|discovery, cx| discovery.request_record(cx, id, contact))?;
+            }
+            Command::FindNode { contact, target } => {
+                self.discover(|discovery, cx| discovery.find_node(cx, id, contact, target))?;
+            }
+            Command::Lookup { target } => self.discover(|discovery, cx| discovery.lookup(cx, Some(id), target))?,
+            Command::Send { conn, capability, id, payload } => {
+                self.talk(conn, |conn, cx| conn.send(cx, capability, id, &[payload]))?;
+            }
+            Command::Request { conn, id: message, body } => {
+                self.talk(conn, |conn, cx| conn.request(cx, id, message, body))?;
+            }
+            Command::Respond { conn, request_id, id, body } => {
+                self.talk(conn, |conn, cx| conn.respond(cx, request_id, id, body))?;
+            }
+            Command::SetHead { head, earliest } => {
+                self.chain.set_head(head, earliest);
+                self.refresh_record();
+                if let Some(range) = self.chain.announcement() {
+                    self.announce(&range.encode());
+                }
+            }
+            Command::Shutdown => self.shut_down(),
+        }
+        self.commands_made += 1;
+        Ok(id)
+    }
+
+    /// Takes the oldest action. Only pops; but with a connection's end, its slot becomes free.
+    pub fn poll_action(&mut self) -> Option<Action<'_>> {
+        let action = self.context.out.pop()?;
+        if let Action::Emit(Event::Ended { conn, .. }) = &action {
+            self.conns.remove(conn);
+            self.peers.release(*conn);
+        }
+        Some(action)
+    }
+
+    /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened.
+    pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        let (at, owner) = self.deadlines.next()?;
+        let reason = match owner {
+            Owner::Discovery => Reason::Discovery(self.discovery.as_ref()?.poll_timeout()?.1),
+            Owner::Dial => Reason::Dial,
+            Owner::Conn(conn) => Reason::Conn(conn, self.conns.get(&conn)?.poll_timeout()?.1),
+        };
+        Some((at.max(self.context.now() + Duration::from_micros(1)), reason))
+    }
+
+    /// The bytes that wait for a connection's socket. After writing a prefix of them, say so with `Input::Wrote`.
+    pub fn outbound(&self, conn: ConnId) -> &[u8] {
+        self.conns.get(&conn).map_or(&[], Conn::outbound)
+    }
+
+    /// Whether a connection's bytes should be read now. To be asked again after every drain for what was paused.
+    pub fn wants_read(&self, conn: ConnId) -> bool {
+        !self.context.out.is_full() && self.conns.get(&conn).is_some_and(Conn::wants_read)
+    }
+
+    fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+        self.context.stats.datagrams_in.add(bytes.len());
+        if !self.context.filter.permits(from.ip()) {
+            self.context.stats.drop_datagram(DropReason::Filtered);
+            return;
+        }
+        let mut cx = self.context.cx(&mut self.rngs.discovery);
+        let received = match &mut self.discovery {
+            Some(discovery) if !self.shutting_down => discovery.handle_datagram(&mut cx, from, bytes),
+            _ => Received::Unrecognised,
+        };
+        match received {
+            Received::Handled => {}
+            Received::Dropped(reason) => cx.stats.drop_datagram(reason),
+            Received::Unrecognised => {
+                cx.out.stage(bytes.len()).copy_from_slice(bytes);
+                cx.out.emit_staged(Event::Unrecognised { from, bytes: &[] }, 0..bytes.len());
+            }
+        }
+        self.sync_discovery();
+    }
+
+    /// Handles what is due, each owner once: work beyond that is due again a microsecond later.
+    fn handle_timeout(&mut self) {
+        let now = self.context.now();
+        let mut due = Vec::new();
+        while let Some((_, owner)) = self.deadlines.pop_due(now) {
+            due.push(owner);
+        }
+        for owner in due {
+            match owner {
+                Owner::Discovery => {
+                    if let Some(discovery) = &mut self.discovery {
+                        discovery.handle_timeout(&mut self.context.cx(&mut self.rngs.discovery));
+                    }
+                    self.sync_discovery();
+                }
+                Owner::Dial => self.dial_more(),
+                Owner::Conn(conn) => self.touch(conn, |conn, cx, _| conn.handle_timeout(cx)),
+            }
+        }
+    }
+
+    // Connections
+
+    /// Gives one connection something to do, acts on what it came to, and keeps the books.
+    fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Conn, &mut Cx<'_>, &Local<'_>) -> Progress) {
+        let Self { conns, context, rngs, secret, contact, hello, chain, policy, .. } = self;
+        let Some(conn) = conns.get_mut(&id) else { return };
+        let local = Local { secret, key: &contact.key, hello, chain, policy: *policy };
+        let progress = work(conn, &mut context.cx(&mut rngs.conns), &local);
+        self.act(id, progress);
+        self.settle(id);
+    }
+
+    fn act(&mut self, id: ConnId, progress: Progress) {
+        let now = self.context.now();
+        match progress {
+            Progress::Pending => {}
+            Progress::End(by, why) => self.end(id, by, why),
+            Progress::Hello => self.greeted(id),
+            Progress::Established(status) => {
+                let Some(peer) = self.conns.get(&id).and_then(|conn| conn.peer) else { return };
+                self.peers.established(now, id);
+                self.context.out.emit(Event::Established { conn: id, id: peer, status });
+            }
+            Progress::Noted(reason) => {
+                let charge = self.peers.charge(now, id, reason);
+                self.carry_out(charge);
+            }
+        }
+    }
+
+    /// A connection's peer has said Hello, and thereby proven its key: is it wanted?
+    fn greeted(&mut self, id: ConnId) {
+        let now = self.context.now();
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (Some(peer), Some(session)) = (conn.peer, conn.session()) else { return };
+        let Some(hello) = session.hello() else { return };
+        let tcp = match conn.direction {
+            Direction::Outbound => conn.addr.port(),
+            Direction::Inbound => u16::try_from(hello.port).unwrap_or(0),
+        };
+        let contact = Contact { id: peer, key: *session.key(), ip: conn.addr.ip(), udp: 0, tcp };
+        let shared = session.shared().to_vec();
+        let speaks_eth = shared.iter().any(|shared| shared.capability.is_eth());
+        let hello = Box::new(hello.clone());
+        self.context.out.emit(Event::Hello { conn: id, contact, direction: conn.direction, hello, shared });
+        match self.peers.identified(now, id, peer) {
+            Admission::Welcome => {}
+            Admission::Replaces(other) => self.part(other, EndReason::Refused(Refusal::AlreadyConnected)),
+            Admission::Evicts(other) => self.part(other, EndReason::Refused(Refusal::TooManyPeers)),
+            Admission::Refused(refusal) => return self.end(id, Side::Us, EndReason::Refused(refusal)),
+        }
+        if !speaks_eth {
+            self.peers.established(now, id);
+        }
+    }
+
+    /// Ends a connection other than the one that is being handled.
+    fn part(&mut self, id: ConnId, why: EndReason) {
+        self.end(id, Side::Us, why);
+        self.settle(id);
+    }
+
+    /// Decides a connection's end, once, and draws the consequences.
+    fn end(&mut self, id: ConnId, by: Side, why: EndReason) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(end) = conn.end(&mut self.context.cx(&mut self.rngs.conns), by, why) else { return };
+        *self.context.stats.ended.entry((conn.direction, end)).or_default() += 1;
+        let ended = self.peers.ended(self.context.now(), &mut self.rngs.dial, id, &end);
+        self.carry_out(ended.and_then(|ended| ended.charge));
+        self.sync_dial();
+    }
+
+    /// Tells of a score's change, and parts with whoever is banned by it.
+    fn carry_out(&mut self, charge: Option<Charge>) {
+        let Some(Charge { id, delta, score, reason, ban }) = charge else { return };
+        self.context.out.emit(Event::Scored { id, delta, score, reason });
+        let Some(duration) = ban else { return };
+        self.context.out.emit(Event::Banned { id, duration, reason });
+        let theirs: Vec<ConnId> = self.peers.conns(id).collect();
+        for conn in theirs {
+            self.part(conn, EndReason::Refused(Refusal::Banned));
+        }
+    }
+
+    /// After a connection was touched: its flush, and its deadline.
+    fn settle(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.flush(&mut self.context.cx(&mut self.rngs.conns));
+        self.deadlines.set(Owner::Conn(id), conn.poll_timeout().map(|(at, _)| at));
+    }
+
+    /// Lets the embedder talk on a connection.
+    fn talk(
+        &mut self,
+        id: ConnId,
+        work: impl FnOnce(&mut Conn, &mut Cx<'_>) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let conn = self.conns.get_mut(&id).filter(|conn| !conn.is_ending()).ok_or(CommandError::UnknownConn)?;
+        let result = work(conn, &mut self.context.cx(&mut self.rngs.conns));
+        self.settle(id);
+        result
+    }
+
+    /// Tells the new block range to every session that speaks eth/69 or later.
+    fn announce(&mut self, payload: &[u8]) {
+        let sessions: Vec<(ConnId, u32)> =
+            self.conns.iter().filter_map(|(id, conn)| Some((*id, conn.status()?.version))).collect();
+        for (id, version) in sessions {
+            let message = crate::wire::eth::id::BLOCK_RANGE_UPDATE;
+            if version >= 69 {
+                // One that cannot take it now is told of the next range.
+                let _ = self.talk(id, |conn, cx| conn.send(cx, Capability::eth(version), message, &[payload]));
+            }
+        }
+    }
+
+    // Dialling
+
+    /// The name of the next connection.
+    fn next_conn(&self) -> ConnId {
+        ConnId(self.conns_made)
+    }
+
+    /// Opens the next connection, which has a slot already.
+    fn dial(&mut self, contact: Contact) {
+        let id = self.next_conn();
+        self.conns_made += 1;
+        self.context.stats.dials += 1;
+        let conn = Conn::dial(&mut self.context.cx(&mut self.rngs.conns), id, &contact);
+        self.conns.insert(id, conn);
+        self.settle(id);
+        self.sync_dial();
+    }
+
+    /// Dials whom the schedule names: static peers, and candidates that discovery has verified and whose forks fit.
+    fn dial_more(&mut self) {
+        let now = self.context.now();
+        let rng = &mut self.rngs.dial;
+        let candidates: Vec<Contact> = match &self.discovery {
+            Some(discovery) => discovery
+                .candidates(rng, DIAL_CANDIDATES)
+                .into_iter()
+                .filter(|candidate| candidate.fork_id.is_none_or(|fork| self.chain.could_match(fork)))
+                .map(|candidate| candidate.contact)
+                .collect(),
+            None => Vec::new(),
+        };
+        for _ in 0..DIALS_PER_TURN {
+            let (conn, rng, filter) = (self.next_conn(), &mut self.rngs.dial, &self.context.filter);
+            let Some(contact) = self.peers.dial_next(now, rng, filter, conn, candidates.iter().copied()) else { break };
+            self.dial(contact);
+        }
+        self.sync_dial();
+    }
+
+    fn sync_dial(&mut self) {
+        let at = if self.shutting_down { None } else { self.peers.poll_timeout(self.discovery.is_some()) };
+        self.deadlines.set(Owner::Dial, at);
+    }
+
+    // Discovery
+
+    fn discover(
+        &mut self,
+        work: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let discovery = self.discovery.as_mut().ok_or(CommandError::NoDiscovery)?;
+        let result = work(discovery, &mut self.context.cx(&mut self.rngs.discovery));
+        self.sync_discovery();
+        result
+    }
+
+    fn sync_discovery(&mut self) {
+        let at = self.discovery.as_ref().and_then(Discv4::poll_timeout).map(|(at, _)| at);
+        self.deadlines.set(Owner::Discovery, at);
+    }
+
+    /// Signs a new record if our fork id has changed.
+    fn refresh_record(&mut self) {
+        let fork_id = self.chain.fork_id();
+        if self.record.fork_id() == Some(fork_id) {
+            return;
+        }
+        let seq = self.record.seq() + 1;
+        let signed = record_builder(&self.contact, fork_id).sign(self.context.crypto(), &self.secret, seq);
+        // The same entries fitted before.
+        let Ok(record) = signed else { return };
+        self.record = record;
+        if let Some(discovery) = &mut self.discovery {
+            discovery.set_record(self.record.clone());
+        }
+    }
+
+    fn shut_down(&mut self) {
+        self.shutting_down = true;
+        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
+        for conn in conns {
+            self.part(conn, EndReason::Disconnect(DisconnectReason::ClientQuitting));
+        }
+        if let Some(discovery) = &mut self.discovery {
+            discovery.shutdown(&mut self.context.cx(&mut self.rngs.discovery));
+        }
+        self.sync_discovery();
+        self.sync_dial();
+    }
+}
+
+/// What stands for our address while nobody has told it.
+const UNKNOWN_IP: core::net::IpAddr = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
+
+/// Candidates drawn from the table for one round of dialling.
+const DIAL_CANDIDATES: usize = 16;
+
+/// Dials begun in one turn; what is left is due again.
+const DIALS_PER_TURN: usize = 8;
+
+fn record_builder(contact: &Contact, fork_id: crate::wire::forkid::ForkId) -> RecordBuilder {
+    let mut builder = RecordBuilder::default();
+    if contact.ip != UNKNOWN_IP {
+        builder.endpoint(contact.udp_addr(), contact.tcp);
+    }
+    builder.fork_id(fork_id);
+    builder
+}
+
+fn sign_record(crypto: &dyn Crypto, config: &Config, contact: &Contact) -> Result<Record, crate::wire::DecodeError> {
+    record_builder(contact, config.chain.fork_id()).sign(crypto, &config.secret, config.record_seq)
+}

@@ -1,0 +1,258 @@
+use alloc::vec;
+use std::sync::LazyLock;
+
+use serde_json::Value;
+
+use super::*;
+use crate::crypto::Secp256k1;
+
+static CRYPTO: LazyLock<Secp256k1> = LazyLock::new(Secp256k1::new);
+
+fn vectors() -> Value {
+    serde_json::from_str(include_str!("../../../../vectors/discv4.json")).unwrap()
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap()
+}
+
+fn bytes(value: &Value) -> Vec<u8> {
+    const_hex::decode(text(value)).unwrap()
+}
+
+fn open(datagram: &[u8]) -> Result<(PublicKey, Packet), DecodeError> {
+    let datagram = Datagram::split(datagram)?;
+    datagram.check_hash(&*CRYPTO)?;
+    Ok((datagram.signer(&*CRYPTO)?, datagram.decode()?))
+}
+
+fn ip(value: &Value) -> Option<IpAddr> {
+    match bytes(value).as_slice() {
+        [] => None,
+        v4 if v4.len() == 4 => Some(IpAddr::from(<[u8; 4]>::try_from(v4).unwrap())),
+        v6 => Some(IpAddr::from(<[u8; 16]>::try_from(v6).unwrap())),
+    }
+}
+
+fn port(value: &Value) -> u16 {
+    value.as_u64().unwrap().try_into().unwrap()
+}
+
+fn endpoint(value: &Value) -> Endpoint {
+    Endpoint { ip: ip(&value["ip_hex"]), udp: port(&value["udp"]), tcp: port(&value["tcp"]) }
+}
+
+/// The packet that a row's content describes.
+fn expected(kind: Kind, content: &Value) -> Packet {
+    let expiration = UnixTime::from_secs(content["expiration"].as_u64().unwrap_or(0));
+    let enr_seq = content["enr_seq"].as_u64();
+    match kind {
+        Kind::Ping => Packet::Ping {
+            version: content["version"].as_u64().unwrap(),
+            from: endpoint(&content["sender"]),
+            to: endpoint(&content["to"]),
+            expiration,
+            enr_seq,
+        },
+        Kind::Pong => Packet::Pong {
+            to: endpoint(&content["to"]),
+            ping_hash: bytes(&content["ping_hash"]).try_into().unwrap(),
+            expiration,
+            enr_seq,
+        },
+        Kind::FindNode => Packet::FindNode { target: bytes(&content["target"]).try_into().unwrap(), expiration },
+        Kind::Neighbors => {
+            let node = |node: &Value| Neighbor {
+                ip: ip(&node["ip_hex"]).unwrap(),
+                udp: port(&node["udp"]),
+                tcp: port(&node["tcp"]),
+                key: bytes(&node["id"]).try_into().unwrap(),
+            };
+            let nodes = content["nodes"].as_array().unwrap().iter().map(node).collect();
+            Packet::Neighbors { nodes, expiration }
+        }
+        Kind::EnrRequest => Packet::EnrRequest { expiration },
+        Kind::EnrResponse => Packet::EnrResponse {
+            request_hash: bytes(&content["request_hash"]).try_into().unwrap(),
+            record: bytes(&content["record_rlp"]),
+        },
+    }
+}
+
+#[test]
+fn recorded_and_specified_packets_decode() {
+    let vectors = vectors();
+    let rows = vectors["packets"].as_array().unwrap();
+    assert_eq!(rows.len(), 25);
+    for row in rows {
+        let name = text(&row["name"]);
+        let raw = bytes(&row["datagram"]);
+        let datagram = Datagram::split(&raw).unwrap();
+        datagram.check_hash(&*CRYPTO).unwrap();
+        let signer = datagram.signer(&*CRYPTO).unwrap();
+        assert_eq!(signer.as_bytes()[..], bytes(&row["signer"]), "{name}");
+        assert_eq!(u64::from(datagram.signed[0]), row["type"].as_u64().unwrap(), "{name}");
+        if let Some(id) = row["node_id"].as_str() {
+            assert_eq!(signer.node_id(), id.parse().unwrap(), "{name}");
+        }
+        let content = &row["content"];
+        if content.is_null() {
+            let error = datagram.decode().expect_err(name);
+            assert_eq!(error == DecodeError::UnknownType, name.contains("unknown_type"), "{name}: {error}");
+            continue;
+        }
+        let packet = datagram.decode().unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!(packet, expected(datagram.kind().unwrap(), content), "{name}");
+
+        // What we encode ourselves is what they did, wherever the packet has nothing that we would not write.
+        let is_plain = content["extra_elements_rlp"].as_array().is_some_and(Vec::is_empty)
+            && text(&row["trailing_bytes"]).is_empty();
+        if let (true, Some(secret)) = (is_plain, row["secret"].as_str()) {
+            let secret = SecretKey::from_bytes(const_hex::decode_to_array(secret).unwrap()).unwrap();
+            let mut sealed = vec![];
+            packet.seal(&*CRYPTO, &secret, &mut sealed);
+            assert_eq!(const_hex::encode(&sealed[97..]), const_hex::encode(&raw[97..]), "{name}");
+            assert_eq!(open(&sealed).unwrap(), (signer, packet), "{name}");
+        }
+    }
+}
+
+#[test]
+fn malformed_datagrams_are_refused() {
+    let vectors = vectors();
+    let rows = vectors["negative"].as_array().unwrap();
+    let expected = |name: &str| match name {
+        "hash_bit_flipped" | "payload_bit_flipped" => DecodeError::BadHash,
+        "recovery_id_4" | "zero_signature" => DecodeError::BadSignature,
+        "too_short_97" | "empty" | "payload_truncated_list" => DecodeError::Truncated,
+        "payload_not_list" => DecodeError::ExpectedList,
+        "ping_missing_expiration" => DecodeError::MissingField,
+        "ping_expiration_leading_zero" => DecodeError::LeadingZero,
+        "oversize" => DecodeError::TooLarge,
+        other => panic!("unknown row {other}"),
+    };
+    assert_eq!(rows.len(), 11);
+    for row in rows {
+        let name = text(&row["name"]);
+        assert_eq!(open(&bytes(&row["datagram"])).unwrap_err(), expected(name), "{name}");
+    }
+}
+
+#[test]
+fn signatures_are_those_of_other_clients() {
+    let row = &vectors()["signature"];
+    let signed = bytes(&row["signed"]);
+    assert_eq!(keccak256(&signed)[..], bytes(&row["digest"]));
+    let secret = SecretKey::from_bytes(bytes(&row["secret"]).try_into().unwrap()).unwrap();
+    // Its nonce was random, so that it can only be recovered from.
+    let signature = RecoverableSignature(bytes(&row["signature"]).try_into().unwrap());
+    let signer = CRYPTO.public_key(&secret);
+    assert_eq!(CRYPTO.recover(&keccak256(&signed), &signature), Some(signer));
+    assert_eq!(signer.as_bytes()[..], bytes(&row["signer"]));
+}
+
+#[test]
+fn endpoints_decode() {
+    for row in vectors()["endpoints"].as_array().unwrap() {
+        let raw = bytes(&row["rlp"]);
+        let decoded = Endpoint::decode(rlp::list(&raw, Bounds::SMALL).unwrap()).unwrap();
+        let expected =
+            Endpoint { ip: Some(text(&row["ip"]).parse().unwrap()), udp: port(&row["udp"]), tcp: port(&row["tcp"]) };
+        assert_eq!(decoded, expected);
+        let mut out = RlpStream::new();
+        decoded.append_to(&mut out);
+        assert_eq!(out.as_raw(), raw);
+    }
+}
+
+#[test]
+fn endpoint_addresses_are_canonical_and_of_a_known_length() {
+    let read = |ip: &[u8]| {
+        let mut out = RlpStream::new();
+        out.begin_list(3).append(&ip).append(&1u16).append(&2u16);
+        Endpoint::decode(rlp::list(out.as_raw(), Bounds::SMALL).unwrap())
+    };
+    let mapped: Ipv6Addr = "::ffff:1.2.3.4".parse().unwrap();
+    assert_eq!(read(&mapped.octets()).unwrap().ip, Some("1.2.3.4".parse().unwrap()));
+    assert_eq!(read(&[]).unwrap().ip, None);
+    for length in [1, 3, 5, 15, 17] {
+        assert_eq!(read(&vec![1; length]).unwrap_err(), DecodeError::WrongLength);
+    }
+}
+
+#[test]
+fn containers_are_taken_apart() {
+    let vectors = vectors();
+    let rows = vectors["containers"].as_array().unwrap();
+    assert_eq!(rows.len(), 6);
+    for row in rows {
+        let raw = bytes(&row["datagram"]);
+        let datagram = Datagram::split(&raw).unwrap();
+        datagram.check_hash(&*CRYPTO).unwrap();
+        assert_eq!(datagram.signature.0[..], bytes(&row["signature"]));
+        assert_eq!(datagram.kind().unwrap() as u64, row["type"].as_u64().unwrap());
+    }
+}
+
+#[test]
+fn twelve_neighbours_fit_and_thirteen_do_not() {
+    let row = &vectors()["neighbors"];
+    assert_eq!(row["per_packet"], NEIGHBORS_PER_PACKET);
+    let secret = SecretKey::from_bytes([1; 32]).unwrap();
+    let length = |count: usize, expiration: u64| {
+        let node = Neighbor { ip: Ipv6Addr::from([0xff; 16]).into(), udp: 30303, tcp: 30303, key: [0xff; 64] };
+        let packet = Packet::Neighbors { nodes: vec![node; count], expiration: UnixTime::from_secs(expiration) };
+        let mut out = vec![];
+        packet.seal(&*CRYPTO, &secret, &mut out);
+        out.len()
+    };
+    assert_eq!(row["bytes_of_12_ipv6"], length(12, 2_000_000_000));
+    assert_eq!(row["bytes_of_13_ipv6"], length(13, 2_000_000_000));
+    assert_eq!(row["bytes_of_12_ipv6_long_expiration"], length(12, u64::MAX));
+    assert!(length(12, u64::MAX) <= DATAGRAM_BYTES_MAX && length(13, 2_000_000_000) > DATAGRAM_BYTES_MAX);
+}
+
+#[test]
+fn a_datagram_holds_no_more_than_sixteen_neighbours() {
+    // The smallest entry: no address, no ports, a key.
+    let smallest = 2 + 3 + 65 + 1;
+    assert_eq!((DATAGRAM_BYTES_MAX - DATAGRAM_BYTES_MIN) / smallest, 16);
+}
+
+#[test]
+fn a_sealed_datagram_is_appended() {
+    let secret = SecretKey::from_bytes([7; 32]).unwrap();
+    let mut out = b"before".to_vec();
+    let packet = Packet::EnrRequest { expiration: UnixTime::from_secs(5) };
+    let hash = packet.seal(&*CRYPTO, &secret, &mut out);
+    assert_eq!(out[..6], *b"before");
+    assert_eq!(out[6..38], hash);
+    assert_eq!(open(&out[6..]).unwrap(), (CRYPTO.public_key(&secret), packet));
+}
+
+#[test]
+fn any_bytes_are_safe_to_open() {
+    use proptest::prelude::*;
+    let samples: Vec<Vec<u8>> =
+        vectors()["packets"].as_array().unwrap().iter().map(|row| bytes(&row["datagram"])).collect();
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let strategy = (0..samples.len(), proptest::collection::vec((any::<u16>(), any::<u8>()), 1..8), 90..1300usize);
+    runner
+        .run(&strategy, |(sample, edits, length)| {
+            let mut raw = samples[sample].clone();
+            raw.truncate(length);
+            for (at, byte) in edits {
+                let at = 97 + usize::from(at) % raw.len();
+                if let Some(place) = raw.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            if let Ok(datagram) = Datagram::split(&raw)
+                && let Ok(packet) = datagram.decode()
+            {
+                prop_assert_eq!(packet.kind(), datagram.kind().unwrap());
+            }
+            Ok(())
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+}
