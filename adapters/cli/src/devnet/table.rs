@@ -35,7 +35,7 @@ impl Screen {
 /// The board as text, without a line end at its end.
 fn draw(board: &Board) -> String {
     let mut table = Table::new();
-    table.load_preset(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(["node", "id", "port", "table", "in", "out", "datagrams", "frames", "last"]);
     for (i, row) in board.rows.iter().take(ROWS_MAX).enumerate() {
         table.add_row([
