@@ -17,7 +17,7 @@ use peerless::rng::{Rng, Seed};
 use peerless::time::{Instant, UnixTime};
 use peerless::wire::enode::Contact;
 use peerless::wire::eth::Status;
-use peerless::wire::forkid::{ForkSchedule, Network};
+use peerless::wire::forkid::{ForkSchedule, Head, Network};
 
 /// The wall time at which every run starts.
 pub const START: UnixTime = UnixTime::from_secs(1_750_000_000);
@@ -117,7 +117,8 @@ pub struct Net {
 /// A chain of the tests' own, with one fork ahead.
 pub fn chain(network_id: u64) -> Chain {
     let schedule = ForkSchedule::new(keccak256(&network_id.to_be_bytes()), 0, &[], &[4_000_000_000]);
-    Chain::new(Network { name: format!("test-{network_id}"), network_id, schedule })
+    let network = Network { name: format!("test-{network_id}"), network_id, schedule };
+    Chain::new(network, Head { number: 100, time: START.as_secs(), hash: [9; 32] }, 0, [0; 32])
 }
 
 /// A node's configuration: number `i` on loopback, with a key of its own.
@@ -236,7 +237,7 @@ impl Net {
                 if due > until {
                     return false;
                 }
-                assert!(due > self.now || due == self.now, "time goes on");
+                assert!(due >= self.now, "time goes on");
                 self.now = self.now.max(due);
                 self.members[i].node.handle(self.now, Input::Timeout);
                 if let Some((next, reason)) = self.members[i].node.poll_timeout() {
@@ -331,7 +332,8 @@ impl Net {
         let from = self.members[i].contact.udp_addr();
         loop {
             let mut queued = None;
-            let Some(action) = self.members[i].node.poll_action() else { break };
+            let Member { node, seen, conns, .. } = &mut self.members[i];
+            let Some(action) = node.poll_action() else { break };
             let mut record = format!("{i} {} ", self.now).into_bytes();
             match action {
                 Action::Send { to, bytes } => {
@@ -342,7 +344,7 @@ impl Net {
                     record.extend(format!("dial {conn} {to}").bytes());
                     let stream = self.streams.len();
                     self.streams.push(Stream { ends: [Some((i, conn)), None], ..Stream::default() });
-                    self.members[i].conns.insert(conn, (stream, 0));
+                    conns.insert(conn, (stream, 0));
                     queued = Some(Delivery::Connect { stream, to, from: SocketAddr::new(from.ip(), 50_000) });
                 }
                 Action::Flush { conn } => {
@@ -351,14 +353,14 @@ impl Net {
                 }
                 Action::Close { conn } => {
                     record.extend(format!("close {conn}").bytes());
-                    if let Some((stream, side)) = self.members[i].conns.remove(&conn) {
+                    if let Some((stream, side)) = conns.remove(&conn) {
                         self.streams[stream].closed[side] = true;
                         queued = Some(Delivery::Bytes { stream, side: 1 - side });
                     }
                 }
                 Action::Emit(event) => {
                     record.extend(format!("{event:?}").bytes());
-                    self.members[i].seen.push((self.now, event.into()));
+                    seen.push((self.now, event.into()));
                 }
             }
             record.extend_from_slice(&self.digest);

@@ -207,7 +207,7 @@ fn session_messages() {
 #[test]
 fn snappy_blocks() {
     let mut sample = Vec::new();
-    snappy::Compressor::default().compress(&b"some words, some words, some words".repeat(4), &mut sample);
+    snappy::Compressor::default().append(&[&b"some words, some words, some words".repeat(4)], &mut sample);
     let mut buffer = vec![0; 1 << 16];
     let buffer = std::cell::RefCell::new(&mut buffer);
     decoder("snappy", &[sample], |input| {

@@ -98,6 +98,7 @@ impl Bench {
 
     fn end(&mut self, conn: ConnId, end: &End) {
         let _ = self.peers.ended(self.now, &mut self.rng, conn, end);
+        self.peers.release(conn);
     }
 }
 
@@ -183,6 +184,8 @@ fn model() {
                 let stage = if model[&conn].1 == 2 { Stage::Established } else { Stage::Handshake };
                 let why = reasons[dice.below(8) as usize];
                 let ended = bench.peers.ended(bench.now, &mut bench.rng, conn, &end(Side::Us, stage, why)).unwrap();
+                assert_eq!(bench.peers.ended(bench.now, &mut bench.rng, conn, &end(Side::Us, stage, why)), None);
+                bench.peers.release(conn);
                 model.remove(&conn);
                 if let Some(charge) = ended.charge {
                     banned += settle(&mut bench, &mut model, &charge);
@@ -299,6 +302,7 @@ impl Pair {
         if !core::mem::replace(&mut self.gone[s][node], true) {
             let why = EndReason::Disconnect(DisconnectReason::AlreadyConnected);
             let _ = self.peers[node].ended(self.now, &mut rng(), ConnId(s as u64), &end(by, Stage::Hello, why));
+            self.peers[node].release(ConnId(s as u64));
             if by == Side::Us {
                 self.wires[s][1 - node].push_back(Msg::Bye);
             }
@@ -578,6 +582,7 @@ fn forged_records_frame_nobody() {
     let conn = bench.incoming(ip(9 * 256)).unwrap();
     let fault = end(Side::Us, Stage::Handshake, EndReason::Fault(Fault::Handshake));
     assert_eq!(bench.peers.ended(bench.now, &mut bench.rng, conn, &fault).unwrap().charge, None);
+    bench.peers.release(conn);
 }
 
 /// P1, E7: with every inbound place held, the first of a new subnet displaces one of a pair, and the old ones keep three
@@ -680,4 +685,18 @@ fn bans_follow_the_host_and_memory_is_bounded() {
     }
     assert!(bench.peers.bans().len() <= BANS_MAX && bench.peers.ledgers().len() <= LEDGERS_MAX);
     assert!(bench.peers.bans().len() > BANS_MAX / 2, "the test reaches its point");
+}
+
+#[test]
+fn ends_that_nobody_takes_keep_their_slots() {
+    let mut bench = Bench::new(PeersConfig { max_pending: 3, ..PeersConfig::default() });
+    let fault = end(Side::Us, Stage::Handshake, EndReason::Fault(Fault::Handshake));
+    for conn in (0..3).map(ConnId) {
+        bench.peers.incoming(bench.now, conn, "127.0.0.1:1".parse().unwrap()).unwrap();
+        let _ = bench.peers.ended(bench.now, &mut bench.rng, conn, &fault);
+    }
+    let accept = |bench: &mut Bench| bench.peers.incoming(bench.now, ConnId(3), "127.0.0.1:1".parse().unwrap());
+    assert_eq!(accept(&mut bench), Err(Refusal::TooManyPending));
+    bench.peers.release(ConnId(0));
+    assert_eq!(accept(&mut bench), Ok(()));
 }

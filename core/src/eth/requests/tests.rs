@@ -156,13 +156,16 @@ fn a_peer_may_repeat_its_ids() {
 fn a_peer_has_a_bounded_number_of_open_requests() {
     let mut bench = Bench::new(69);
     for i in 0..limits::REQUESTS_IN_MAX {
-        assert!(!bench.requests.is_full());
+        assert_eq!(bench.requests.is_full(), i >= limits::REQUESTS_IN_MARK);
         assert!(matches!(bench.take(3, i as u64, &[0xc0]), Incoming::Request { .. }));
     }
     assert!(bench.requests.is_full());
     assert_eq!(bench.take(id::TRANSACTIONS, 0, &[]), Incoming::Announcement);
     assert_eq!(bench.take(3, 0, &[0xc0]), Incoming::Fault(Fault::Overrun));
-    bench.requests.answered(5, 3);
+    for i in 0..=limits::REQUESTS_IN_MAX - limits::REQUESTS_IN_MARK {
+        assert!(bench.requests.is_full());
+        bench.requests.answered(i as u64, 3);
+    }
     assert!(!bench.requests.is_full());
     let mut bench = Bench::new(69);
     assert!(matches!(bench.take(3, 0, &[0xc2, 0xff]), Incoming::Fault(Fault::Message(_))));
