@@ -101,3 +101,32 @@ pub(crate) enum Outcome {
     /// What was reported is bad news: nothing answered, a peer refused, a bad node got in.
     Failure,
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_is_an_environment_variable() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments().filter(|argument| !argument.is_positional()) {
+                let name = argument.get_long().unwrap_or_default();
+                let expected = format!("PEERLESS_{}", name.to_uppercase().replace(['.', '-'], "_"));
+                assert!(
+                    matches!(name, "help" | "version") || argument.get_env() == Some(expected.as_ref()),
+                    "--{name} of {}",
+                    command.get_name()
+                );
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

@@ -23,7 +23,7 @@ const DEVELOPMENT_NETWORK: u64 = 1337;
 
 /// Which network to be on.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct Selection {
     /// A public network, with its bootnodes: mainnet, sepolia, holesky or hoodi
     #[arg(long, env = "PEERLESS_NETWORK", value_name = "NAME", conflicts_with = "genesis")]
     #[arg(value_parser = clap::builder::PossibleValuesParser::new(PUBLIC_NETWORKS))]
@@ -50,7 +50,7 @@ pub(crate) struct Choice {
     pub(crate) bootnodes: Vec<Contact>,
 }
 
-impl Arguments {
+impl Selection {
     /// What the arguments come to: without any, the development network.
     pub(crate) fn choose(&self) -> Result<Choice> {
         let mut choice = match (&self.network, &self.genesis) {

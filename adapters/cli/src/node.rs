@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    network: networks::Arguments,
+    network: networks::Selection,
     /// Address to listen at [default: every address of this machine, IPv4 and IPv6]
     #[arg(long, env = "PEERLESS_ADDR", value_name = "IP")]
     addr: Option<IpAddr>,

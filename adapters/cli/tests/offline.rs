@@ -91,17 +91,3 @@ fn programs_get_errors_as_objects() {
     assert_eq!(output.status.code(), Some(1));
     assert!(last(&output)["error"].as_str().expect("a text").contains("--nodekey"));
 }
-
-#[test]
-fn every_flag_is_an_environment_variable() {
-    for command in ["devnet", "node", "ping", "identify"] {
-        let help = run(&[command, "--help"]);
-        let text = String::from_utf8_lossy(&help.stdout).into_owned();
-        for flag in text.split("\n  ").filter(|part| part.trim_start().starts_with('-')) {
-            let flag = flag.trim_start();
-            if !flag.contains("--help") && !flag.contains("--version") {
-                assert!(text[text.find(flag).unwrap_or(0)..].lines().take(4).any(|l| l.contains("PEERLESS_")), "{flag}");
-            }
-        }
-    }
-}

@@ -419,18 +419,22 @@ impl Open {
     ) -> Progress {
         match core::mem::replace(&mut self.eth, Eth::None) {
             Eth::None => Progress::End(Side::Us, EndReason::Fault(Fault::UnknownMessage)),
-            Eth::Handshake(handshake) => match handshake.handle_message(local.chain, id, cx.out.staged()) {
-                Verdict::Accepted { theirs, reply } => {
-                    deadlines.set(ConnTimer::Status, None);
-                    if let Some(reply) = reply {
-                        self.send_status(cx, out, &reply);
+            Eth::Handshake(handshake) => {
+                // A refusal is one of this stage.
+                self.eth = Eth::Handshake(handshake.clone());
+                match handshake.handle_message(local.chain, id, cx.out.staged()) {
+                    Verdict::Accepted { theirs, reply } => {
+                        deadlines.set(ConnTimer::Status, None);
+                        if let Some(reply) = reply {
+                            self.send_status(cx, out, &reply);
+                        }
+                        self.eth = Eth::Established(theirs.clone(), Requests::new(theirs.version));
+                        Progress::Established(theirs)
                     }
-                    self.eth = Eth::Established(theirs.clone(), Requests::new(theirs.version));
-                    Progress::Established(theirs)
+                    Verdict::Refused { why, .. } => Progress::End(Side::Us, EndReason::Status(why)),
+                    Verdict::Fault(fault) => Progress::End(Side::Us, EndReason::Fault(fault)),
                 }
-                Verdict::Refused { why, .. } => Progress::End(Side::Us, EndReason::Status(why)),
-                Verdict::Fault(fault) => Progress::End(Side::Us, EndReason::Fault(fault)),
-            },
+            }
             Eth::Established(status, mut requests) => {
                 let capability = Capability::eth(status.version);
                 let incoming = requests.handle_message(cx.now, id, cx.out.staged());

@@ -12,7 +12,7 @@ use peerless::rng::Rng;
 use peerless::time::UnixTime;
 use peerless::wire::discv4::{Endpoint, Neighbor, Packet};
 use peerless::wire::enode::Contact;
-use peerless::wire::eth;
+use peerless::wire::{eth, p2p};
 
 use super::liar::{Identity, Liar, dial};
 use crate::networks::unix_now;
@@ -23,6 +23,7 @@ const PAUSE: Duration = Duration::from_millis(150);
 const FLOOD: usize = 64;
 /// A datagram's hash, which comes first, and its signature, which follows.
 const HASH_BYTES: usize = 32;
+const PING: u8 = p2p::id::PING as u8;
 
 /// A way to break the protocol.
 #[derive(Clone, Copy, Debug)]
@@ -92,7 +93,7 @@ fn mount(
         Attack::WrongMac => {
             let mut liar = Liar::connect(identity, rng, victim)?;
             liar.greet()?;
-            liar.say_with_wrong_mac(2, &[0xc0])?;
+            liar.say_with_wrong_mac(PING, &[0xc0])?;
             liar.await_end();
         }
         Attack::NewBlock => {
@@ -111,7 +112,7 @@ fn mount(
             let mut liar = Liar::connect(identity, rng, victim)?;
             liar.greet()?;
             for _ in 0..FLOOD {
-                liar.say(2, &[0xc0])?;
+                liar.say(PING, &[0xc0])?;
             }
             liar.await_end();
         }

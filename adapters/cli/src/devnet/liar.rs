@@ -24,6 +24,8 @@ use crate::networks::unix_now;
 const PATIENCE: Duration = Duration::from_millis(700);
 /// An honest node says nothing larger before it is asked.
 const BODY_BYTES_MAX: usize = 1 << 16;
+const HELLO: u8 = p2p::id::HELLO as u8;
+const DISCONNECT: u8 = p2p::id::DISCONNECT as u8;
 
 /// Who lies.
 pub(super) struct Identity {
@@ -122,7 +124,7 @@ impl<'a> Liar<'a> {
         loop {
             match self.hear()? {
                 (id, payload) if id == wanted => return Ok(payload),
-                (1, _) => return Err(ErrorKind::ConnectionAborted.into()),
+                (DISCONNECT, _) => return Err(ErrorKind::ConnectionAborted.into()),
                 _ => {}
             }
         }
@@ -138,8 +140,8 @@ impl<'a> Liar<'a> {
             port: 0,
             key: *self.identity.key.as_bytes(),
         };
-        self.say(0, &hello.encode())?;
-        let theirs = self.hear_id(0)?;
+        self.say(HELLO, &hello.encode())?;
+        let theirs = self.hear_id(HELLO)?;
         let theirs = Hello::decode(&theirs).map_err(|error| Error::other(error.to_string()))?;
         let shared = CapabilityTable::default().share(&ours, &theirs.capabilities);
         shared.into_iter().find(|shared| shared.capability.is_eth()).ok_or_else(|| ErrorKind::Unsupported.into())
@@ -154,9 +156,9 @@ impl<'a> Liar<'a> {
         Ok(offset)
     }
 
-    /// Waits until the other side has had enough.
+    /// Waits until the other side has had enough, and says so or goes.
     pub(super) fn await_end(mut self) {
-        while self.hear().is_ok() {}
+        while self.hear().is_ok_and(|(id, _)| id != DISCONNECT) {}
     }
 }
 
