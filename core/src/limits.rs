@@ -197,8 +197,11 @@ pub const INBOUND_SOURCES_MAX: usize = 4096;
 /// Two connections between the same pair that begin within this of each other are simultaneous. More than a dial, a
 /// handshake and a Hello may take: 15 + 5 + 5 s.
 pub const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(30);
-/// Between two looks for somebody to dial while slots are free: a lookup of ours brings candidates at that pace.
-pub const DIAL_LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// From a node's entry into the table to a look whether to dial it: by then its record has mostly come, which tells whether
+/// it is of our network.
+pub const DIAL_SETTLE_INTERVAL: Duration = Duration::from_millis(500);
+/// Between two looks for somebody to dial while slots are free, as reth.
+pub const DIAL_LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// Candidates that one look considers: a full discovery table.
 pub const DIAL_CANDIDATES_MAX: usize = 512;
 /// Pause of a static or trusted peer instead of a ban, as reth.

@@ -1,2 +1,132 @@
-//! The program.
-fn main() {}
+//! The program `peerless`: run, watch and probe Ethereum's peer-to-peer network.
+//!
+//! Parses arguments and hands over to one file per command. Every flag is also an environment variable, and with `--json`
+//! stdout holds JSON objects, one a line, and nothing else. Exit code 0 is success, 1 failure, 2 misuse.
+
+mod devnet;
+mod driving;
+mod enr;
+mod genesis;
+mod identify;
+mod key;
+mod logging;
+mod networks;
+mod node;
+mod output;
+mod ping;
+mod target;
+
+use std::process::ExitCode;
+
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args, Parser, Subcommand};
+use peerless::netfilter::NetFilter;
+
+use crate::output::Output;
+
+#[derive(Parser)]
+#[command(name = "peerless", version, about, max_term_width = 110)]
+#[command(after_help = "Without --network, --genesis or --bootnodes nothing beyond this machine is contacted.")]
+struct Cli {
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command understands.
+#[derive(Args, Clone)]
+pub(crate) struct Globals {
+    /// Print JSON objects on stdout, one a line, and nothing else
+    #[arg(long, global = true, env = "PEERLESS_JSON", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    json: bool,
+    /// Log level, as in geth: 0 silent, 1 error, 2 warn, 3 info, 4 debug, 5 trace [default: 3 for node, 2 otherwise]
+    #[arg(long, global = true, env = "PEERLESS_VERBOSITY", value_name = "LEVEL")]
+    #[arg(value_parser = clap::value_parser!(u8).range(0..=5))]
+    verbosity: Option<u8>,
+    /// How log lines are written to stderr
+    #[arg(long = "log.format", global = true, env = "PEERLESS_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    log_format: logging::Format,
+    /// Whom to send to, dial, accept and keep at all: address ranges, separated by commas
+    #[arg(long, global = true, env = "PEERLESS_NETRESTRICT", value_name = "CIDR,...", default_value = "", hide_default_value = true)]
+    netrestrict: NetFilter,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a whole network on this machine: honest nodes find each other, hostile ones are refused
+    Devnet(devnet::Arguments),
+    /// Run one node until interrupted
+    Node(Box<node::Arguments>),
+    /// Ping a node's discovery
+    Ping(ping::Arguments),
+    /// Ask a peer who it is: its Hello and its Status, or why it refuses
+    Identify(identify::Arguments),
+    /// Node keys
+    #[command(subcommand)]
+    Key(key::Command),
+    /// Node records
+    #[command(subcommand)]
+    Enr(enr::Command),
+}
+
+fn main() -> ExitCode {
+    let Cli { globals, command } = Cli::parse();
+    let output = Output::new(globals.json);
+    let level = globals.verbosity.unwrap_or(if matches!(command, Command::Node(_)) { 3 } else { 2 });
+    logging::start(level, globals.log_format);
+    let result = match command {
+        Command::Devnet(arguments) => devnet::run(&output, &arguments),
+        Command::Node(arguments) => node::run(&output, &globals.netrestrict, &arguments),
+        Command::Ping(arguments) => ping::run(&output, &globals.netrestrict, &arguments),
+        Command::Identify(arguments) => identify::run(&output, &globals.netrestrict, &arguments),
+        Command::Key(command) => key::run(&output, &command),
+        Command::Enr(command) => enr::run(&output, &command),
+    };
+    match result {
+        Ok(Outcome::Success) => ExitCode::SUCCESS,
+        Ok(Outcome::Failure) => ExitCode::FAILURE,
+        Err(error) => {
+            output.error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What a command that could do its work has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outcome {
+    /// All is well.
+    Success,
+    /// What was reported is bad news: nothing answered, a peer refused, a bad node got in.
+    Failure,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::Cli;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_is_an_environment_variable() {
+        fn check(command: &clap::Command) {
+            for argument in command.get_arguments().filter(|argument| !argument.is_positional()) {
+                let name = argument.get_long().unwrap_or_default();
+                let expected = format!("PEERLESS_{}", name.to_uppercase().replace(['.', '-'], "_"));
+                assert!(
+                    matches!(name, "help" | "version") || argument.get_env() == Some(expected.as_ref()),
+                    "--{name} of {}",
+                    command.get_name()
+                );
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

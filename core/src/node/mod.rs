@@ -22,6 +22,7 @@ use crate::contract::{
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
 use crate::discv4::{self, Discv4, Received};
 use crate::eth::{Chain, Policy};
+use crate::limits::DIAL_SETTLE_INTERVAL;
 use crate::netfilter::canonical;
 use crate::peers::{Admission, Charge, Peers};
 use crate::rlpx::LocalHello;
@@ -66,6 +67,8 @@ pub struct Node {
     conns_made: u64,
     commands_made: u64,
     shutting_down: bool,
+    /// When to look whom to dial because discovery has found somebody.
+    look_at: Option<Instant>,
 }
 
 impl Node {
@@ -126,6 +129,7 @@ impl Node {
             conns_made: 0,
             commands_made: 0,
             shutting_down: false,
+            look_at: None,
         };
         node.sync_discovery();
         node.sync_dial();
@@ -302,6 +306,7 @@ impl Node {
             self.context.stats.drop_datagram(DropReason::Filtered);
             return;
         }
+        let known = self.nodes_known();
         let mut cx = self.context.cx(&mut self.rngs.discovery);
         let received = match &mut self.discovery {
             Some(discovery) if !self.shutting_down => discovery.handle_datagram(&mut cx, from, bytes),
@@ -316,6 +321,10 @@ impl Node {
             }
         }
         self.sync_discovery();
+        if self.nodes_known() > known && self.look_at.is_none() {
+            self.look_at = Some(self.context.now() + DIAL_SETTLE_INTERVAL);
+            self.sync_dial();
+        }
     }
 
     /// Handles what is due, each owner once: work beyond that is due again a microsecond later.
@@ -476,6 +485,7 @@ impl Node {
     /// Dials whom the schedule names: static peers, and candidates that discovery has verified and whose forks fit.
     fn dial_more(&mut self) {
         let now = self.context.now();
+        self.look_at = None;
         let rng = &mut self.rngs.dial;
         let candidates: Vec<Contact> = match &self.discovery {
             Some(discovery) => discovery
@@ -496,6 +506,8 @@ impl Node {
 
     fn sync_dial(&mut self) {
         let at = if self.shutting_down { None } else { self.peers.poll_timeout(self.discovery.is_some()) };
+        // Found nodes bring a look forward, where there is one at all.
+        let at = at.map(|at| self.look_at.map_or(at, |look| look.min(at)));
         self.deadlines.set(Owner::Dial, at);
     }
 
@@ -509,6 +521,10 @@ impl Node {
         let result = work(discovery, &mut self.context.cx(&mut self.rngs.discovery));
         self.sync_discovery();
         result
+    }
+
+    fn nodes_known(&self) -> usize {
+        self.discovery.as_ref().map_or(0, |discovery| discovery.table().len())
     }
 
     fn sync_discovery(&mut self) {

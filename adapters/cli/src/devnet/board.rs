@@ -1,0 +1,282 @@
+//! What is known of the network while it runs: the last word of every node, and who was refused, and why.
+//!
+//! Everything shown and summed up is derived from this; it neither draws nor drives anything.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use peerless::contract::{End, EndReason, Fault, Side};
+use peerless::crypto::NodeId;
+use peerless::wire::enode::Contact;
+use serde::Serialize;
+
+use super::honest::{News, Snapshot, What};
+
+/// Refusals and bans that the table shows.
+const RECENT: usize = 6;
+
+/// Who a node is, for people.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Name {
+    Honest(usize),
+    Foreign,
+    Hostile(usize),
+    Unknown,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Honest(0) => f.write_str("bootnode"),
+            Self::Honest(i) => write!(f, "node {i}"),
+            Self::Foreign => f.write_str("foreign"),
+            Self::Hostile(i) => write!(f, "hostile {}", i + 1),
+            Self::Unknown => f.write_str("somebody"),
+        }
+    }
+}
+
+impl Serialize for Name {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// An honest node.
+pub(super) struct Row {
+    pub(super) contact: Contact,
+    pub(super) snapshot: Snapshot,
+    /// What happened last.
+    pub(super) last: String,
+}
+
+/// See the module.
+pub(super) struct Board {
+    start: Instant,
+    pub(super) rows: Vec<Row>,
+    strangers: Vec<(Name, NodeId)>,
+    refused: BTreeMap<String, u64>,
+    banned: u64,
+    /// The last refusals and bans.
+    pub(super) recent: VecDeque<Note>,
+}
+
+/// One thing that happened, as a line.
+#[derive(Clone, Serialize)]
+pub(super) struct Note {
+    event: &'static str,
+    t: f64,
+    node: Name,
+    peer: Name,
+    what: String,
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event, t, node, peer, what } = self;
+        match *event {
+            "connected" => write!(f, "{t:6.2}s  {node} and {peer} are connected ({what})"),
+            event => write!(f, "{t:6.2}s  {node} {event} {peer}: {what}"),
+        }
+    }
+}
+
+impl Board {
+    /// A board for honest nodes, and for others who are to stay out.
+    pub(super) fn new(honest: &[Contact], strangers: Vec<(Name, NodeId)>) -> Self {
+        let rows = honest
+            .iter()
+            .map(|contact| Row { contact: *contact, snapshot: Snapshot::default(), last: "starting".to_owned() })
+            .collect();
+        let (refused, recent) = (BTreeMap::new(), VecDeque::new());
+        Self { start: Instant::now(), rows, strangers, refused, banned: 0, recent }
+    }
+
+    /// Takes a node's word. What is worth telling comes back; the foreign node's own words are not.
+    pub(super) fn hear(&mut self, news: News) -> Option<Note> {
+        let News { node, what } = news;
+        if node >= self.rows.len() {
+            return None;
+        }
+        match what {
+            What::Snapshot(snapshot) => {
+                self.rows[node].snapshot = snapshot;
+                None
+            }
+            What::Found { peer } => {
+                self.rows[node].last = format!("found {}", self.name(&peer));
+                None
+            }
+            What::Established { peer, version } => {
+                let peer = self.name(&peer);
+                self.rows[node].last = format!("connected to {peer}");
+                // Both sides tell, and one line is enough.
+                matches!(peer, Name::Honest(other) if node < other)
+                    .then(|| self.note("connected", node, peer, format!("eth/{version}")))
+            }
+            What::Ended { peer, end } => self.ended(node, peer, end),
+            What::Banned { peer, reason, duration } => {
+                let peer = self.name(&peer);
+                self.banned += 1;
+                let duration = humantime::format_duration(Duration::from_secs(duration.as_secs()));
+                self.recently("banned", node, peer, format!("{reason} (for {duration})"))
+            }
+            What::Failed(_) => None,
+        }
+    }
+
+    fn ended(&mut self, node: usize, peer: Option<NodeId>, end: End) -> Option<Note> {
+        let peer = peer.map_or(Name::Unknown, |peer| self.name(&peer));
+        let is_refusal = match peer {
+            Name::Foreign | Name::Hostile(_) => end.by == Side::Us,
+            // Who fails the handshake has no name; honest nodes do not.
+            Name::Unknown => end.why == EndReason::Fault(Fault::Handshake),
+            Name::Honest(_) => false,
+        };
+        if !is_refusal {
+            return None;
+        }
+        *self.refused.entry(end.why.to_string()).or_default() += 1;
+        self.recently("refused", node, peer, format!("{} (at {})", end.why, end.stage))
+    }
+
+    fn recently(&mut self, event: &'static str, node: usize, peer: Name, what: String) -> Option<Note> {
+        self.rows[node].last = format!("{event} {peer}");
+        let note = self.note(event, node, peer, what);
+        self.recent.truncate(RECENT - 1);
+        self.recent.push_front(note.clone());
+        Some(note)
+    }
+
+    fn note(&self, event: &'static str, node: usize, peer: Name, what: String) -> Note {
+        Note { event, t: self.seconds(), node: Name::Honest(node), peer, what }
+    }
+
+    fn name(&self, id: &NodeId) -> Name {
+        let honest = self.rows.iter().position(|row| row.contact.id == *id).map(Name::Honest);
+        let stranger = || self.strangers.iter().find(|(_, stranger)| stranger == id).map(|(name, _)| *name);
+        honest.or_else(stranger).unwrap_or(Name::Unknown)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.start.elapsed().as_millis() as f64 / 1000.0
+    }
+
+    fn is_honest(&self, id: &NodeId) -> bool {
+        self.rows.iter().any(|row| row.contact.id == *id)
+    }
+
+    /// The network in numbers.
+    pub(super) fn progress(&self) -> Progress {
+        let rows = &self.rows;
+        let sum = |of: fn(&Snapshot) -> u64| rows.iter().map(|row| of(&row.snapshot)).sum();
+        let is_connected = |row: &&Row| row.snapshot.peers().any(|peer| self.is_honest(peer));
+        let table: usize = rows.iter().map(|row| row.snapshot.table).sum();
+        Progress {
+            event: "progress",
+            nodes: rows.len(),
+            connected: rows.iter().filter(is_connected).count(),
+            sessions: rows
+                .iter()
+                .map(|row| row.snapshot.outbound.iter().filter(|peer| self.is_honest(peer)).count())
+                .sum(),
+            table_mean: (table as f64 * 100.0 / rows.len().max(1) as f64).round() / 100.0,
+            intruders: rows
+                .iter()
+                .flat_map(|row| row.snapshot.peers())
+                .filter(|peer| !self.is_honest(peer))
+                .count(),
+            refused: self.refused.clone(),
+            banned: self.banned,
+            datagrams: sum(|snapshot| snapshot.datagrams),
+            frames: sum(|snapshot| snapshot.frames),
+            duration_s: self.seconds(),
+        }
+    }
+
+    /// What it has come to.
+    pub(super) fn summary(&self) -> Summary {
+        let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
+        for (reason, count) in self.rows.iter().flat_map(|row| &row.snapshot.dropped) {
+            *dropped.entry(reason.clone()).or_default() += count;
+        }
+        Summary { progress: Progress { event: "summary", ..self.progress() }, dropped }
+    }
+}
+
+/// The network in numbers. Datagrams and frames are those that honest nodes received.
+#[derive(Serialize)]
+pub(super) struct Progress {
+    event: &'static str,
+    /// Honest nodes.
+    nodes: usize,
+    /// Honest nodes in an eth session with another.
+    connected: usize,
+    /// Eth sessions between honest nodes.
+    sessions: usize,
+    /// Nodes in an honest node's discovery table, on average.
+    table_mean: f64,
+    /// Eth sessions of honest nodes with others.
+    intruders: usize,
+    /// Connections of others that honest nodes ended, by reason.
+    refused: BTreeMap<String, u64>,
+    /// Bans that honest nodes imposed.
+    banned: u64,
+    datagrams: u64,
+    frames: u64,
+    duration_s: f64,
+}
+
+impl fmt::Display for Progress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{:6.2}s  {}/{} connected, {} sessions, {:.1} nodes in a table, {} datagrams, {} frames, {} refused, {} bans",
+            self.duration_s,
+            self.connected,
+            self.nodes,
+            self.sessions,
+            self.table_mean,
+            self.datagrams,
+            self.frames,
+            self.refused.values().sum::<u64>(),
+            self.banned
+        )
+    }
+}
+
+/// What the network has come to.
+#[derive(Serialize)]
+pub(super) struct Summary {
+    #[serde(flatten)]
+    progress: Progress,
+    /// Datagrams that honest nodes received and did not act upon, by reason.
+    dropped: BTreeMap<String, u64>,
+}
+
+impl Summary {
+    /// Whether every honest node is connected, and nobody else is.
+    pub(super) fn is_success(&self) -> bool {
+        self.progress.connected == self.progress.nodes && self.progress.intruders == 0
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Progress { nodes, connected, sessions, table_mean, intruders, banned, .. } = &self.progress;
+        writeln!(f)?;
+        writeln!(f, "{connected} of {nodes} honest nodes connected, in {sessions} sessions; {table_mean} nodes in a table")?;
+        writeln!(f, "{} datagrams and {} frames received", self.progress.datagrams, self.progress.frames)?;
+        writeln!(f, "refused, by reason:")?;
+        for (reason, count) in &self.progress.refused {
+            writeln!(f, "  {count:6}  {reason}")?;
+        }
+        writeln!(f, "datagrams dropped, by reason:")?;
+        for (reason, count) in &self.dropped {
+            writeln!(f, "  {count:6}  {reason}")?;
+        }
+        writeln!(f, "{banned} bans, {intruders} intruders at the end")?;
+        f.write_str(if self.is_success() { "all is well" } else { "this is not as it should be" })
+    }
+}

@@ -1,0 +1,170 @@
+//! A full node on a thread of its own, and what it tells the board: snapshots, and what happens to its connections.
+//!
+//! The foreign node is one of these too; only its network differs.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use peerless::contract::{Command, ConnId, Direction, End, Event, PeerKind, ScoreReason, Stage};
+use peerless::crypto::{NodeId, SecretKey};
+use peerless::discv4;
+use peerless::netfilter::NetFilter;
+use peerless::node::{Config, Node};
+use peerless::wire::enode::Contact;
+use peerless_mio::{Driver, Listen, Sockets};
+
+use crate::driving;
+use crate::networks::Choice;
+
+/// Between two snapshots.
+pub(super) const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(250);
+/// For the goodbyes of all nodes at once.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
+
+/// What a node tells, with its number.
+pub(super) struct News {
+    pub(super) node: usize,
+    pub(super) what: What,
+}
+
+/// What happened.
+pub(super) enum What {
+    Snapshot(Snapshot),
+    Found { peer: NodeId },
+    Established { peer: NodeId, version: u32 },
+    Ended { peer: Option<NodeId>, end: End },
+    Banned { peer: NodeId, reason: ScoreReason, duration: Duration },
+    Failed(String),
+}
+
+/// How a node is doing.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Snapshot {
+    /// Entries of its discovery table.
+    pub(super) table: usize,
+    /// Peers with an established eth session that they dialled.
+    pub(super) inbound: Vec<NodeId>,
+    /// Peers with an established eth session that we dialled.
+    pub(super) outbound: Vec<NodeId>,
+    /// Datagrams received.
+    pub(super) datagrams: u64,
+    /// Datagrams received and not acted upon, with their reasons.
+    pub(super) dropped: Vec<(String, u64)>,
+    /// Frames received.
+    pub(super) frames: u64,
+}
+
+impl Snapshot {
+    fn of(node: &Node) -> Self {
+        let stats = node.stats();
+        let peers = |direction| {
+            let sessions = node.sessions().filter(move |session| session.direction == direction);
+            sessions
+                .filter(|session| session.stage == Stage::Established && !session.is_ending && session.status.is_some())
+                .filter_map(|session| session.id)
+                .collect()
+        };
+        Self {
+            table: node.discovery().map_or(0, |discovery| discovery.table().len()),
+            inbound: peers(Direction::Inbound),
+            outbound: peers(Direction::Outbound),
+            datagrams: stats.datagrams_in.count,
+            dropped: stats.datagrams_dropped.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
+            frames: stats.frames_in.count,
+        }
+    }
+
+    /// All peers with an established eth session.
+    pub(super) fn peers(&self) -> impl Iterator<Item = &NodeId> {
+        self.inbound.iter().chain(&self.outbound)
+    }
+}
+
+/// A node that has its sockets and does not run yet.
+pub(super) struct Prepared {
+    config: Config,
+    sockets: Sockets,
+    /// Where it will be.
+    pub(super) contact: Contact,
+}
+
+impl Prepared {
+    /// Binds loopback sockets for a node of this key on this network.
+    pub(super) fn new(secret: SecretKey, choice: &Choice, filter: &NetFilter) -> Result<Self> {
+        let mut config = driving::config(secret, choice, filter)?;
+        let sockets = driving::bind(&mut config, &Listen::at(([127, 0, 0, 1], 0).into()))?;
+        let key = peerless::crypto::Crypto::public_key(&peerless::crypto::Secp256k1::new(), &config.secret);
+        let ip = config.ip.context("a bound socket has an address")?;
+        let contact = Contact::new(key, ip, config.udp, config.tcp);
+        Ok(Self { config, sockets, contact })
+    }
+
+    /// Runs the node until `stop`, telling `news` as its `node`th. It knows `bootnode` and keeps dialling `statics`.
+    pub(super) fn run(
+        self,
+        node: usize,
+        bootnode: Option<Contact>,
+        statics: Vec<Contact>,
+        news: Sender<News>,
+        stop: Arc<AtomicBool>,
+    ) -> JoinHandle<()> {
+        let Self { mut config, sockets, .. } = self;
+        let bootnodes = bootnode.into_iter().collect();
+        config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+        std::thread::spawn(move || {
+            let result = driving::start(config, sockets).and_then(|mut driver| {
+                for contact in statics {
+                    driver.command(Command::AddPeer { contact, kind: PeerKind::Static })?;
+                }
+                drive(&mut driver, node, &news, &stop)
+            });
+            if let Err(error) = result {
+                // Without a board nobody is left to tell.
+                let _ = news.send(News { node, what: What::Failed(format!("{error:#}")) });
+            }
+        })
+    }
+}
+
+fn drive(driver: &mut Driver, node: usize, news: &Sender<News>, stop: &AtomicBool) -> Result<()> {
+    let mut next = Instant::now();
+    while !stop.load(Ordering::Relaxed) {
+        if Instant::now() >= next {
+            next = Instant::now() + SNAPSHOT_INTERVAL;
+            let what = What::Snapshot(Snapshot::of(driver.node()));
+            if news.send(News { node, what }).is_err() {
+                break;
+            }
+        }
+        let mut questions: Vec<(ConnId, u64, u64)> = Vec::new();
+        driver.turn(Some(next.saturating_duration_since(Instant::now())), |event| {
+            if let Event::Request { conn, request_id, id, .. } = &event {
+                questions.push((*conn, *request_id, *id));
+            }
+            if let Some(what) = translate(event) {
+                // The board may have gone; the flag will say so.
+                let _ = news.send(News { node, what });
+            }
+        })?;
+        for (conn, request_id, id) in questions {
+            // It may have ended meanwhile.
+            let _ = driver.command(Command::Respond { conn, request_id, id, body: &[0xc0] });
+        }
+    }
+    driver.shutdown(SHUTDOWN_LIMIT, |_| {})?;
+    Ok(())
+}
+
+fn translate(event: Event<'_>) -> Option<What> {
+    Some(match event {
+        Event::NodeAdded { contact } => What::Found { peer: contact.id },
+        Event::Established { id, status, .. } => What::Established { peer: id, version: status.version },
+        Event::Ended { id, end, .. } => What::Ended { peer: id, end },
+        Event::Banned { id, reason, duration } => What::Banned { peer: id, reason, duration },
+        _ => return None,
+    })
+}

@@ -1,0 +1,149 @@
+//! The command `devnet`: a whole network on this machine, and nothing beyond it.
+//!
+//! Honest nodes know one bootnode and must find each other. Beside them live one node of a foreign network, and hostile
+//! nodes that break the protocol; neither may be in session with an honest one when the time is over.
+
+mod board;
+mod honest;
+mod hostile;
+mod liar;
+mod table;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use peerless::netfilter::NetFilter;
+use peerless::rng::Seed;
+use peerless::wire::enode::Contact;
+
+use self::board::{Board, Name};
+use self::honest::{News, Prepared, SNAPSHOT_INTERVAL, What};
+use self::liar::Identity;
+use self::table::Screen;
+use crate::networks::Choice;
+use crate::output::Output;
+use crate::{Outcome, driving, key};
+
+/// Network id of the foreign node.
+const FOREIGN_NETWORK: u64 = 1338;
+/// Where everything happens, whatever `--netrestrict` says.
+const LOOPBACK: &str = "127.0.0.0/8";
+/// Between two lines of numbers where no table can be drawn.
+const LINE_INTERVAL: Duration = Duration::from_secs(1);
+/// Before the end, so that the last attack is over and told when it comes.
+const TRUCE: Duration = Duration::from_secs(1);
+
+/// How large, and for how long.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Honest nodes
+    #[arg(long, env = "PEERLESS_NODES", default_value_t = 8, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(2..=200))]
+    nodes: u16,
+    /// How long to run
+    #[arg(long, env = "PEERLESS_DURATION", default_value = "20s", value_name = "TIME")]
+    duration: humantime::Duration,
+    /// Nodes that break the protocol
+    #[arg(long, env = "PEERLESS_HOSTILE", default_value_t = 1, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(0..=50))]
+    hostile: u16,
+}
+
+/// Runs `devnet`.
+pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
+    let duration = *arguments.duration;
+    if duration < 3 * TRUCE {
+        bail!("--duration must be {} seconds or more", 3 * TRUCE.as_secs());
+    }
+    let interrupt = driving::Interrupt::listen()?;
+    let filter: NetFilter = LOOPBACK.parse()?;
+    let (home, abroad) = (Choice::development(), Choice::private("foreign network", FOREIGN_NETWORK));
+    let honest = (0..arguments.nodes)
+        .map(|_| Prepared::new(key::generate()?, &home, &filter))
+        .collect::<Result<Vec<Prepared>>>()?;
+    let foreign = Prepared::new(key::generate()?, &abroad, &filter)?;
+    let hostile = (0..arguments.hostile).map(|_| Ok(Identity::new(key::generate()?))).collect::<Result<Vec<_>>>()?;
+
+    let contacts: Vec<Contact> = honest.iter().map(|node| node.contact).collect();
+    let bootnode = *contacts.first().context("there are at least two nodes")?;
+    let strangers = std::iter::once((Name::Foreign, foreign.contact.id))
+        .chain(hostile.iter().enumerate().map(|(i, identity)| (Name::Hostile(i), identity.key.node_id())));
+    let mut board = Board::new(&contacts, strangers.collect());
+    output.say(format_args!(
+        "{} honest nodes, knowing only {}\n1 node of a foreign network, {} hostile\n",
+        contacts.len(),
+        bootnode,
+        hostile.len()
+    ));
+
+    let (stop, truce) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+    let (sender, news) = channel();
+    let mut threads: Vec<JoinHandle<()>> = Vec::new();
+    for (i, node) in honest.into_iter().enumerate() {
+        let bootnode = (i > 0).then_some(bootnode);
+        threads.push(node.run(i, bootnode, Vec::new(), sender.clone(), stop.clone()));
+    }
+    // It wants in, and says so to the bootnode again and again.
+    threads.push(foreign.run(contacts.len(), Some(bootnode), vec![bootnode], sender, stop.clone()));
+    for (i, identity) in hostile.into_iter().enumerate() {
+        let rng = Seed::new(key::entropy()?).fork("hostile");
+        let (victims, truce) = (contacts.clone(), truce.clone());
+        threads.push(std::thread::spawn(move || hostile::run(&identity, rng, &victims, i, &truce)));
+    }
+
+    let watched = watch(output, &mut board, &news, duration, &interrupt, &truce);
+    truce.store(true, Ordering::Relaxed);
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        if thread.join().is_err() {
+            bail!("a node panicked");
+        }
+    }
+    watched?;
+    let summary = board.summary();
+    output.report(&summary);
+    Ok(if summary.is_success() { Outcome::Success } else { Outcome::Failure })
+}
+
+/// Shows what is told until the time is over.
+fn watch(
+    output: &Output,
+    board: &mut Board,
+    news: &Receiver<News>,
+    duration: Duration,
+    interrupt: &driving::Interrupt,
+    truce: &AtomicBool,
+) -> Result<()> {
+    let mut screen = output.is_live().then(Screen::default);
+    let interval = if screen.is_some() { SNAPSHOT_INTERVAL } else { LINE_INTERVAL };
+    let end = Instant::now() + duration;
+    let mut next = Instant::now() + interval;
+    while Instant::now() < end && !interrupt.is_set() {
+        if Instant::now() + TRUCE >= end {
+            truce.store(true, Ordering::Relaxed);
+        }
+        match news.recv_timeout(next.min(end).saturating_duration_since(Instant::now())) {
+            Ok(News { what: What::Failed(why), .. }) => bail!("a node failed: {why}"),
+            Ok(news) => {
+                if let (Some(note), None) = (board.hear(news), &screen) {
+                    output.report(&note);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("all nodes have stopped"),
+        }
+        if Instant::now() >= next {
+            next += interval;
+            match &mut screen {
+                Some(screen) => output.say(screen.draw(board)),
+                None => output.report(&board.progress()),
+            }
+        }
+    }
+    Ok(())
+}

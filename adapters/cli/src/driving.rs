@@ -1,0 +1,79 @@
+//! What the commands share in running a node: its configuration from what the user chose, its driver, and signals.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context as _, Result};
+use peerless::crypto::SecretKey;
+use peerless::eth::Chain;
+use peerless::netfilter::NetFilter;
+use peerless::node::{Config, Node};
+use peerless_mio::{Driver, Listen, Sockets};
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use crate::key;
+use crate::networks::Choice;
+
+/// A node's configuration on the chosen network; neither listening nor discovering yet.
+pub(crate) fn config(secret: SecretKey, choice: &Choice, filter: &NetFilter) -> Result<Config> {
+    // No block but the head is claimed, and its difficulty, which nobody compares any more, not at all.
+    let chain = Chain::new(choice.network.clone(), choice.head, choice.head.number, [0; 32]);
+    let mut config = Config::new(secret, chain);
+    config.filter = filter.clone();
+    config.discovery = None;
+    (config.udp, config.tcp) = (0, 0);
+    // Later runs must have higher numbers, and geth takes milliseconds.
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    config.record_seq = now.map_or(1, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+    Ok(config)
+}
+
+/// Binds sockets, and tells the configuration which ports they got.
+pub(crate) fn bind(config: &mut Config, listen: &Listen) -> Result<Sockets> {
+    let sockets = Sockets::bind(listen)?;
+    config.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
+    config.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
+    let bound = sockets.udp_addr().or(sockets.tcp_addr()).map(|addr| addr.ip());
+    config.ip = config.ip.or(bound.filter(|ip| !ip.is_unspecified()));
+    Ok(sockets)
+}
+
+/// A driver for a node of its own seed.
+pub(crate) fn start(config: Config, sockets: Sockets) -> Result<Driver> {
+    let seed = key::entropy()?;
+    Driver::new(sockets, |now, unix| Node::new(config, seed, now, unix)).context("the node cannot start")
+}
+
+/// Any port of the address family of `peer`, to talk to it from.
+pub(crate) fn any_port(peer: IpAddr) -> SocketAddr {
+    let ip = match peer {
+        IpAddr::V4(ip) if ip.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V4(_) => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        IpAddr::V6(_) => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    };
+    SocketAddr::new(ip, 0)
+}
+
+/// Becomes true when the user or the system wants the program to end. A second signal ends it at once.
+#[derive(Clone, Debug)]
+pub(crate) struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Listens for SIGINT and SIGTERM from now on.
+    pub(crate) fn listen() -> Result<Self> {
+        let flag = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // The order matters: the first signal finds the flag unset.
+            signal_hook::flag::register_conditional_shutdown(signal, 130, flag.clone())
+                .and_then(|_| signal_hook::flag::register(signal, flag.clone()))
+                .context("cannot listen for signals")?;
+        }
+        Ok(Self(flag))
+    }
+
+    /// Whether the program is to end.
+    pub(crate) fn is_set(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}

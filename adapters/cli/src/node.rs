@@ -1,0 +1,246 @@
+//! The command `node`: one node until interrupted.
+//!
+//! It has no chain: it announces the head it was told, and answers what it cannot serve with nothing, so that peers stay.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use clap::builder::FalseyValueParser;
+use clap::{ArgAction, Args};
+use peerless::contract::{Command, ConnId, Event, PeerKind};
+use peerless::discv4;
+use peerless::netfilter::NetFilter;
+use peerless::node::Node;
+use peerless::wire::enode::Contact;
+use peerless_mio::{Driver, Listen};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::key::Identity;
+use crate::networks::{self, ForkReport};
+use crate::output::Output;
+use crate::target::{Target, resolve_all};
+use crate::{Outcome, driving};
+
+/// How long a turn may sleep before the program looks whether it is to end.
+const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// For the goodbyes.
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
+/// An empty RLP list: the answer of a node that has nothing.
+const NOTHING: &[u8] = &[0xc0];
+
+/// How to run the node.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    identity: Identity,
+    #[command(flatten)]
+    network: networks::Selection,
+    /// Address to listen at [default: every address of this machine, IPv4 and IPv6]
+    #[arg(long, env = "PEERLESS_ADDR", value_name = "IP")]
+    addr: Option<IpAddr>,
+    /// RLPx port; 0 takes any
+    #[arg(long, env = "PEERLESS_PORT", default_value_t = 30303)]
+    port: u16,
+    /// Discovery port, if it is not the RLPx port
+    #[arg(long = "discovery.port", env = "PEERLESS_DISCOVERY_PORT", value_name = "PORT")]
+    discovery_port: Option<u16>,
+    /// Do not discover, and answer no discovery
+    #[arg(long, env = "PEERLESS_NODISCOVER", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
+    nodiscover: bool,
+    /// Where others reach this node: none (they find out), or extip:IP
+    #[arg(long, env = "PEERLESS_NAT", default_value = "none")]
+    nat: Nat,
+    /// Nodes to begin discovery at, instead of the network's own
+    #[arg(long, env = "PEERLESS_BOOTNODES", value_name = "ENODE|ENR,...", value_delimiter = ',')]
+    bootnodes: Vec<Target>,
+    /// Peers to stay connected to
+    #[arg(long = "static-peers", env = "PEERLESS_STATIC_PEERS", value_name = "ENODE|ENR,...", value_delimiter = ',')]
+    static_peers: Vec<Target>,
+    /// Peers in session at most
+    #[arg(long, env = "PEERLESS_MAXPEERS", default_value_t = 50, value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16))]
+    maxpeers: u16,
+}
+
+/// How others reach the node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Nat {
+    None,
+    ExternalIp(IpAddr),
+}
+
+impl FromStr for Nat {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once(':') {
+            None if text.eq_ignore_ascii_case("none") => Ok(Self::None),
+            Some((kind, ip)) if kind.eq_ignore_ascii_case("extip") => {
+                ip.parse().map(Self::ExternalIp).map_err(|_| format!("{ip:?} is not an address"))
+            }
+            _ => Err("expected none or extip:IP".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Nat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::None => f.write_str("none"),
+            Self::ExternalIp(ip) => write!(f, "extip:{ip}"),
+        }
+    }
+}
+
+impl Arguments {
+    fn listen(&self) -> Listen {
+        let ip = self.addr.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
+        let udp = SocketAddr::new(ip, self.discovery_port.unwrap_or(self.port));
+        Listen { udp: (!self.nodiscover).then_some(udp), tcp: Some(SocketAddr::new(ip, self.port)) }
+    }
+}
+
+/// Runs `node`.
+pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) -> Result<Outcome> {
+    let choice = arguments.network.choose()?;
+    let mut config = driving::config(arguments.identity.load_or_create()?, &choice, filter)?;
+    if let Nat::ExternalIp(ip) = arguments.nat {
+        config.ip = Some(ip);
+    }
+    config.peers.max_peers = arguments.maxpeers.into();
+    if !arguments.nodiscover {
+        let named = resolve_all(&arguments.bootnodes)?;
+        let bootnodes = if named.is_empty() { choice.bootnodes.clone() } else { named };
+        config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+    }
+    let sockets = driving::bind(&mut config, &arguments.listen())?;
+    let mut driver = driving::start(config, sockets)?;
+    for contact in resolve_all(&arguments.static_peers)? {
+        let command = Command::AddPeer { contact, kind: PeerKind::Static };
+        driver.command(command).with_context(|| format!("cannot keep {contact} as a static peer"))?;
+    }
+    let interrupt = driving::Interrupt::listen()?;
+    output.report(&Started::new(driver.node()));
+    tracing::info!(network = choice.network.name, id = choice.network.network_id, "started");
+
+    while !interrupt.is_set() {
+        let mut questions = Vec::new();
+        driver.turn(Some(LOOK_INTERVAL), |event| {
+            if let Event::Request { conn, request_id, id, .. } = event {
+                questions.push((conn, request_id, id));
+            }
+            note(output, &event);
+        })?;
+        answer(&mut driver, &questions);
+    }
+    tracing::info!("shutting down");
+    let left = driver.shutdown(SHUTDOWN_LIMIT, |event| note(output, &event))?;
+    if left > 0 {
+        tracing::warn!(left, "connections did not end in time");
+    }
+    Ok(Outcome::Success)
+}
+
+fn answer(driver: &mut Driver, questions: &[(ConnId, u64, u64)]) {
+    for (conn, request_id, id) in questions {
+        let command = Command::Respond { conn: *conn, request_id: *request_id, id: *id, body: NOTHING };
+        // It may have ended meanwhile.
+        if let Err(error) = driver.command(command) {
+            tracing::debug!(%conn, request_id, %error, "not answered");
+        }
+    }
+}
+
+/// Logs what happened, and tells programs of what concerns peers.
+fn note(output: &Output, event: &Event<'_>) {
+    match event {
+        Event::NodeAdded { contact } => tracing::debug!(node = ?contact.id, addr = %contact.udp_addr(), "node added"),
+        Event::NodeRemoved { id } => tracing::debug!(node = ?id, "node removed"),
+        Event::Hello { conn, contact, direction, hello, .. } => {
+            let (id, addr) = (&contact.id, contact.tcp_addr());
+            tracing::debug!(%conn, peer = ?id, %addr, %direction, client = %hello.client, "hello");
+            tell(output, || {
+                json!({"event": "hello", "conn": conn.0, "node_id": id.to_string(), "addr": addr,
+                    "direction": direction.to_string(), "client": hello.client})
+            });
+        }
+        Event::Established { conn, id, status } => {
+            tracing::info!(%conn, peer = ?id, eth = status.version, network = status.network_id, "peer connected");
+            tell(output, || {
+                json!({"event": "established", "conn": conn.0, "node_id": id.to_string(), "eth": status.version,
+                    "network_id": status.network_id, "fork_id": ForkReport::new(status.fork_id)})
+            });
+        }
+        Event::Ended { conn, id, addr, direction, end } => {
+            tracing::info!(%conn, peer = ?id, %addr, %direction, "{end}");
+            tell(output, || {
+                json!({"event": "ended", "conn": conn.0, "node_id": id.map(|id| id.to_string()), "addr": addr,
+                    "direction": direction.to_string(), "stage": end.stage.to_string(), "reason": end.why.to_string(),
+                    "end": end.to_string()})
+            });
+        }
+        Event::Banned { id, duration, reason } => {
+            tracing::warn!(peer = ?id, ?duration, %reason, "peer banned");
+            tell(output, || {
+                json!({"event": "banned", "node_id": id.to_string(), "seconds": duration.as_secs(),
+                    "reason": reason.to_string()})
+            });
+        }
+        Event::Scored { id, delta, score, reason } => tracing::debug!(peer = ?id, delta, score, %reason, "scored"),
+        Event::Request { conn, id, .. } => tracing::debug!(%conn, id, "request, answered with nothing"),
+        Event::Message { conn, capability, id, payload } => {
+            tracing::trace!(%conn, %capability, id, bytes = payload.len(), "message");
+        }
+        _ => tracing::trace!(?event),
+    }
+}
+
+/// Events for programs; people have the log.
+fn tell(output: &Output, value: impl FnOnce() -> Value) {
+    if output.is_json() {
+        output.report(&value());
+    }
+}
+
+#[derive(Serialize)]
+struct Started {
+    event: &'static str,
+    enode: String,
+    enr: String,
+    node_id: String,
+    network: String,
+    network_id: u64,
+    genesis: String,
+    fork_id: ForkReport,
+}
+
+impl Started {
+    fn new(node: &Node) -> Self {
+        let network = node.chain().network();
+        let mut contact = *node.contact();
+        if contact.ip.is_unspecified() {
+            // As geth prints it for a node that does not know its address: good on this machine.
+            contact = Contact { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), ..contact };
+        }
+        Self {
+            event: "started",
+            enode: contact.to_string(),
+            enr: node.record().to_string(),
+            node_id: contact.id.to_string(),
+            network: network.name.clone(),
+            network_id: network.network_id,
+            genesis: const_hex::encode(network.schedule.genesis()),
+            fork_id: ForkReport::new(network.schedule.fork_id(node.chain().head())),
+        }
+    }
+}
+
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.enode, self.enr)
+    }
+}

@@ -1,0 +1,60 @@
+//! The node that a command is about, as the user names it: an enode URL or a record, resolved to a contact.
+//!
+//! The core never resolves a host name; here the user asks for it by writing one.
+
+use std::net::{IpAddr, ToSocketAddrs};
+use std::str::FromStr;
+
+use anyhow::{Context as _, Result, anyhow};
+use peerless::wire::enode::{Contact, Enode, Host};
+use peerless::wire::enr::Record;
+
+/// A node by its enode URL or record.
+#[derive(Clone, Debug)]
+pub(crate) enum Target {
+    /// `enode://…`
+    Enode(Enode),
+    /// `enr:…`
+    Record(Box<Record>),
+}
+
+impl FromStr for Target {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let text = text.trim();
+        let is_record = text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("enr:"));
+        if is_record {
+            Ok(Self::Record(Box::new(text.parse().map_err(|error| anyhow!("not a node record: {error}"))?)))
+        } else {
+            Ok(Self::Enode(text.parse().map_err(|error| anyhow!("neither an enode URL nor a record: {error}"))?))
+        }
+    }
+}
+
+impl Target {
+    /// Where the node is. A host name is looked up, and its first address taken.
+    pub(crate) fn resolve(&self) -> Result<Contact> {
+        match self {
+            Self::Record(record) => record.contact().context("the record names no address"),
+            Self::Enode(enode) => {
+                let addr = enode.addr.as_ref().context("the enode URL names no address")?;
+                let ip = match &addr.host {
+                    Host::Ip(ip) => *ip,
+                    Host::Name(name) => lookup(name, addr.tcp)?,
+                };
+                Ok(Contact::new(enode.key, ip, addr.udp, addr.tcp))
+            }
+        }
+    }
+}
+
+fn lookup(name: &str, port: u16) -> Result<IpAddr> {
+    let mut addresses = (name, port).to_socket_addrs().with_context(|| format!("cannot resolve {name}"))?;
+    Ok(addresses.next().with_context(|| format!("{name} has no address"))?.ip())
+}
+
+/// A contact for each of the targets.
+pub(crate) fn resolve_all(targets: &[Target]) -> Result<Vec<Contact>> {
+    targets.iter().map(Target::resolve).collect()
+}

@@ -1,0 +1,104 @@
+//! The built program, run with nothing but loopback allowed.
+#![allow(dead_code, unreachable_pub, reason = "every test uses its own part")]
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+/// Far more than any command here needs.
+pub const LOOPBACK: &str = "127.0.0.0/8,::1/128";
+
+/// A command line of the program.
+pub fn peerless(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_peerless"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("PEERLESS_") || name == "RUST_LOG" {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).env("PEERLESS_NETRESTRICT", LOOPBACK).stdin(Stdio::null());
+    command
+}
+
+/// Runs a command line to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    peerless(arguments).output().expect("the program runs")
+}
+
+/// Every line of stdout as JSON: there must be nothing else.
+pub fn objects(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+/// The last line of stdout as JSON.
+pub fn last(output: &Output) -> Value {
+    objects(output).pop().unwrap_or_else(|| panic!("nothing on stdout; stderr: {}", stderr(output)))
+}
+
+/// Stderr as text.
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// `peerless node` on loopback, until dropped.
+pub struct Node {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    pub started: Value,
+}
+
+impl Node {
+    /// Starts a node at any port of 127.0.0.1, and waits until it says where.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = peerless(&["--json", "--verbosity", "0", "node", "--addr", "127.0.0.1", "--port", "0"]);
+        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().expect("the program runs");
+        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let line = lines.next().expect("the node says that it started").expect("stdout is text");
+        let started = serde_json::from_str(&line).expect("stdout is JSON");
+        Self { child, lines, started }
+    }
+
+    pub fn enode(&self) -> &str {
+        self.started["enode"].as_str().expect("an enode URL")
+    }
+
+    pub fn enr(&self) -> &str {
+        self.started["enr"].as_str().expect("a record")
+    }
+
+    /// The next event of this kind.
+    pub fn await_event(&mut self, kind: &str) -> Value {
+        loop {
+            let line = self.lines.next().expect("the node goes on").expect("stdout is text");
+            let event: Value = serde_json::from_str(&line).expect("stdout is JSON");
+            if event["event"] == kind {
+                return event;
+            }
+        }
+    }
+
+    /// Interrupts the node as a user would; returns its exit code.
+    pub fn interrupt(mut self) -> Option<i32> {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-INT", &id]).status().expect("kill runs").success());
+        self.child.wait().expect("the node ends").code()
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A path of this test's own, where nothing is yet.
+pub fn fresh_path(name: &str) -> PathBuf {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    path
+}

@@ -1,0 +1,26 @@
+//! The main job: a network that finds itself and keeps others out.
+
+mod common;
+
+use common::{last, objects, run, stderr};
+
+#[test]
+fn a_network_finds_itself_and_keeps_others_out() {
+    let output = run(&["--json", "devnet", "--nodes", "4", "--duration", "6s"]);
+    let summary = last(&output);
+    assert_eq!(output.status.code(), Some(0), "{summary} {}", stderr(&output));
+    assert_eq!((&summary["nodes"], &summary["connected"]), (&4.into(), &4.into()), "{summary}");
+    assert_eq!(summary["intruders"], 0);
+    // The bootnode alone would make three.
+    assert!(summary["sessions"].as_u64() >= Some(4), "{summary}");
+    assert!(summary["table_mean"].as_f64() >= Some(3.0), "{summary}");
+    let refused = summary["refused"].as_object().expect("an object");
+    assert!(refused.keys().any(|reason| reason.contains("foreign")), "{summary}");
+    assert!(refused.contains_key("wrong MAC of a frame"), "{summary}");
+    assert!(refused.contains_key("invalid handshake message"), "{summary}");
+    for number in ["banned", "datagrams", "frames"] {
+        assert!(summary[number].as_u64() > Some(0), "{summary}");
+    }
+    assert!(summary["duration_s"].as_f64() >= Some(6.0), "{summary}");
+    assert!(objects(&output).iter().any(|object| object["event"] == "banned"));
+}
