@@ -308,6 +308,19 @@ fn names_of_closed_streams_mean_nothing() {
 }
 
 #[test]
+fn what_a_command_leads_to_is_told_before_sleeping() {
+    let quiet = |config: &mut peerless::node::Config| config.discovery = None;
+    let mut a = Peer::new("127.0.0.1", 1, quiet);
+    let contact = Peer::new("127.0.0.1", 2, quiet).contact;
+    a.command(Command::Dial { contact });
+    a.command(Command::Disconnect { conn: ConnId(0), reason: DisconnectReason::Requested });
+    let start = Instant::now();
+    a.turn(PATIENCE);
+    assert!(a.end().is_some());
+    assert!(start.elapsed() < PATIENCE / 2, "slept on the news");
+}
+
+#[test]
 fn the_node_is_told_the_wall_time_once() {
     let mut a = Peer::new("127.0.0.1", 1, |_| ());
     let counts = Counts::of(&mut a);
