@@ -3,6 +3,8 @@
 //! `cargo bench -p peerless --bench discv4` prints criterion's figures and, at the end, a table of ratios from a loop in which
 //! ours and the bare primitive take turns, so that a busy machine slows both alike.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::sync::Arc;

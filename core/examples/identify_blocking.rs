@@ -3,6 +3,8 @@
 //!
 //! `cargo run -p peerless --example identify_blocking -- enode://...`; without an enode it asks a second node of its own.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
 use std::error::Error;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
