@@ -25,7 +25,8 @@ fn pair(seed: u64) -> Net {
 }
 
 fn connected(net: &mut Net) -> (ConnId, ConnId) {
-    assert!(net.run_until(30 * SECOND, |net| net.conn(0, 1).is_some() && net.conn(1, 0).is_some()));
+    let settled = |net: &Net, i: usize| net.members[i].node.sessions().count() == 1 && net.established(i) == 1;
+    assert!(net.run_until(30 * SECOND, |net| settled(net, 0) && settled(net, 1)));
     (net.conn(0, 1).unwrap(), net.conn(1, 0).unwrap())
 }
 

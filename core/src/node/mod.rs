@@ -322,7 +322,9 @@ impl Node {
         }
         self.sync_discovery();
         if self.nodes_known() > known && self.look_at.is_none() {
-            self.look_at = Some(self.context.now() + DIAL_SETTLE_INTERVAL);
+            // Those who have just met would dial each other at once.
+            let wait = self.rngs.dial.duration(DIAL_SETTLE_INTERVAL, 2 * DIAL_SETTLE_INTERVAL);
+            self.look_at = Some(self.context.now() + wait);
             self.sync_dial();
         }
     }
