@@ -7,6 +7,8 @@
 //! agreements, one signature, one recovery. The floor of a frame of n bytes is Keccak over n + 32 bytes by `sha3`, four
 //! more permutations, AES-256-CTR over n + 16 bytes in place, and two single AES blocks.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -3,6 +3,8 @@
 //!
 //! `cargo run -p peerless --example identify_blocking -- enode://...`; without an enode it asks a second node of its own.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
 use std::error::Error;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
@@ -11,7 +13,7 @@ use std::time::{Duration, SystemTime};
 
 use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
-use peerless::eth::{Chain, StatusPolicy};
+use peerless::eth::{Chain, Policy};
 use peerless::node::{Config, Node};
 use peerless::time::{Instant, UnixTime};
 use peerless::wire::enode::{Contact, Enode};
@@ -29,7 +31,7 @@ fn main() -> Result<()> {
             let addr = listener.local_addr()?;
             let secret = SecretKey::from_bytes(random())?;
             let contact = Contact::new(Secp256k1::new().public_key(&secret), addr.ip(), 0, addr.port());
-            let mut driver = Driver::new(secret, StatusPolicy::Announce)?;
+            let mut driver = Driver::new(secret, Policy::Announce)?;
             std::thread::spawn(move || {
                 let accepted = listener.accept().map_err(|error| error.to_string())?;
                 driver.accept(accepted).map_err(|error| error.to_string())
@@ -37,7 +39,7 @@ fn main() -> Result<()> {
             contact
         }
     };
-    Driver::new(SecretKey::from_bytes(random())?, StatusPolicy::Mirror)?.identify(contact)
+    Driver::new(SecretKey::from_bytes(random())?, Policy::Mirror)?.identify(contact)
 }
 
 /// A node with one stream at a time.
@@ -48,7 +50,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(secret: SecretKey, status: StatusPolicy) -> Result<Self> {
+    fn new(secret: SecretKey, status: Policy) -> Result<Self> {
         let mainnet = Network::public("mainnet").ok_or("a network of that name")?;
         let genesis = Head { hash: *mainnet.schedule.genesis(), ..Head::default() };
         let mut config = Config::new(secret, Chain::new(mainnet, genesis, 0, [0; 32]));

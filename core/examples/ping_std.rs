@@ -2,6 +2,8 @@
 //!
 //! `cargo run -p peerless --example ping_std -- enode://...`; without an enode it pings a second node of its own.
 
+#![allow(clippy::disallowed_types, clippy::disallowed_methods)]
+
 use std::error::Error;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::ErrorKind;

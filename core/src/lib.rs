@@ -1,4 +1,92 @@
-//! Ethereum's peer-to-peer stack (devp2p) as sans-IO state machines.
+//! Ethereum's peer-to-peer stack (devp2p) as state machines without input or output.
+//!
+//! Bytes and timestamps go in, actions come out. Nothing here opens a socket, reads a clock or draws entropy, so the same
+//! [`Node`](node::Node) runs over any event loop, in a simulated network, or out of a recording, byte for byte the same.
+//!
+//! ```text
+//!              Input                                   Action
+//!   datagram, bytes, timeout, command       send, dial, flush, close, event
+//!                │                                       ▲
+//!        ┌───────▼───────────────────────────────────────┴───────┐
+//!        │ node      routes inputs, acts on verdicts             │
+//!        │ ┌─────────┐ ┌────────────────────────┐ ┌───────────┐  │
+//!        │ │ discv4  │ │ conn: rlpx → p2p → eth │ │ peers     │  │
+//!        │ │ bonds   │ │ handshake, frames,     │ │ slots     │  │
+//!        │ │ table   │ │ session, status,       │ │ scores    │  │
+//!        │ │ lookups │ │ requests               │ │ bans dial │  │
+//!        │ └─────────┘ └────────────────────────┘ └───────────┘  │
+//!        │ wire      bytes ↔ values         crypto   the seam    │
+//!        └───────────────────────────────────────────────────────┘
+//! ```
+//!
+//! # The contract
+//!
+//! One mutator, one output, one deadline. After every [`handle`](node::Node::handle) (or
+//! [`command`](node::Node::command), or [`accept`](node::Node::accept)) the driver pops actions until there is none; it
+//! sleeps until a socket is ready or [`poll_timeout`](node::Node::poll_timeout) has come, and then hands in what happened.
+//!
+//! 1. **Deterministic.** The same configuration, seed, inputs and drains give the same actions on every platform.
+//! 2. **Any order is legal**, also inputs for connections that are gone, and time that stands still.
+//! 3. **Bounded.** Every queue, table and buffer has its limit in [`limits`], also for a driver that never drains.
+//! 4. **Time** is what the driver says; after a timeout the next deadline lies in the future.
+//! 5. **Explainable.** Every end of a session, every change of a score and every dropped datagram has a typed reason.
+//! 6. **Work happens in `handle`**; popping only pops.
+//! 7. **The costly primitives have one seam**, [`crypto::Crypto`].
+//! 8. **One tap**, [`contract::Tap`], sees everything that passes.
+//!
+//! # Two nodes in one process
+//!
+//! ```
+//! use peerless::contract::{Action, Command, Event, Input};
+//! use peerless::crypto::SecretKey;
+//! use peerless::eth::Chain;
+//! use peerless::node::{Config, Node};
+//! use peerless::time::{Instant, UnixTime};
+//! use peerless::wire::forkid::{ForkSchedule, Head, Network};
+//!
+//! fn node(number: u8) -> Node {
+//!     let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
+//!     let network = Network { name: "mine".into(), network_id: 1337, schedule };
+//!     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
+//!     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
+//!     config.ip = Some([127, 0, 0, number].into());
+//!     Node::new(config, [number; 32], Instant::ZERO, UnixTime::from_secs(1_750_000_000)).expect("valid")
+//! }
+//!
+//! let mut nodes = [node(1), node(2)];
+//! let contact = *nodes[1].contact();
+//! nodes[0].command(Instant::ZERO, Command::Ping { contact })?;
+//!
+//! let mut pong = None;
+//! for millisecond in 0..100 {
+//!     let now = Instant::from_micros(millisecond * 1000);
+//!     let mut mail = Vec::new();
+//!     for node in &mut nodes {
+//!         let from = node.contact().udp_addr();
+//!         node.handle(now, Input::Timeout);
+//!         while let Some(action) = node.poll_action() {
+//!             match action {
+//!                 Action::Send { to, bytes } => mail.push((from, to, bytes.to_vec())),
+//!                 Action::Emit(Event::Pong { rtt, .. }) => pong = Some(rtt),
+//!                 _ => {}
+//!             }
+//!         }
+//!     }
+//!     for (from, to, bytes) in mail {
+//!         if let Some(node) = nodes.iter_mut().find(|node| node.contact().udp_addr() == to) {
+//!             node.handle(now, Input::Datagram { from, bytes: &bytes });
+//!         }
+//!     }
+//! }
+//! assert!(pong.is_some());
+//! # Ok::<(), peerless::contract::CommandError>(())
+//! ```
+//!
+//! # Reading order
+//!
+//! The order below is the order of dependencies: a module imports only from those above it. Each machine is usable alone,
+//! with the same verbs: `handle_datagram`, `handle_bytes`, `handle_timeout`, `poll_timeout`; it is lent a
+//! [`Cx`](contract::Cx) out of a [`Context`](contract::Context) with every call.
 #![no_std]
 #![forbid(unsafe_code)]
 
@@ -6,7 +94,7 @@ extern crate alloc;
 #[cfg(test)]
 extern crate std;
 
-// Ground: time, randomness, bounds, addresses.
+// Ground.
 pub mod limits;
 pub mod netfilter;
 pub mod rng;
@@ -24,3 +112,7 @@ pub mod peers;
 pub mod rlpx;
 
 pub mod node;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

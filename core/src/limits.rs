@@ -134,10 +134,12 @@ pub const PING_BACKS_PER_SECOND: u32 = 200;
 pub const UNPROVEN_PINGS_BURST: u32 = 2;
 /// The time after which such an address may be pinged once more.
 pub const UNPROVEN_PING_INTERVAL: Duration = Duration::from_secs(60);
-/// Destinations that the rule tells apart: more than 64 lookups touch in a minute, so that few share a slot.
-pub const UNPROVEN_PING_SLOTS: usize = 4096;
+/// Sources that the budget for pings back tells apart: more than it lets through in a second.
+pub const PING_BACK_SLOTS: usize = 256;
+/// Destinations that the rule tells apart: four times what the lookups of a first minute touch, so that few share a slot.
+pub const UNPROVEN_PING_SLOTS: usize = 1024;
 /// Datagrams remembered as seen (attack D13).
-pub const REPLAY_SLOTS: usize = 1024;
+pub const REPLAY_SLOTS: usize = 512;
 /// Time in which equal datagrams are no replay: expirations count whole seconds, so that whoever asks twice in one second
 /// sends the same bytes.
 pub const REPLAY_GRACE: Duration = Duration::from_secs(2);

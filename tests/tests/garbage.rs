@@ -18,7 +18,7 @@ use peerless::wire::forkid::ForkId;
 use peerless::wire::p2p::{Capability, DisconnectReason, Hello};
 use peerless::wire::rlp::{self, Bounds};
 use peerless::wire::{eth, rlpx, snappy};
-use peerless_tests::net::{Net, START, chain, config};
+use peerless_tests::net::{START, chain, config};
 
 /// Counts what the current thread has allocated and not freed, and its peak.
 struct Counting;

@@ -34,7 +34,7 @@ fn two_nodes_find_each_other_and_agree() {
     let mut net = pair(1);
     connected(&mut net);
     for i in [0, 1] {
-        let session = net.members[i].node.sessions().next().unwrap();
+        let session = net.members[i].node.sessions().find(|session| !session.is_ending).unwrap();
         assert_eq!(session.stage, Stage::Established);
         assert_eq!(session.status.unwrap().version, 69, "the highest version that both have");
         assert_eq!(session.status.unwrap().network_id, 1);
@@ -77,7 +77,7 @@ fn messages_of_any_size_arrive_whole() {
     let mut net = pair(3);
     let (conn, _) = connected(&mut net);
     for len in [0usize, 1, 15, 16, 17, 1000, 70_000, 1_500_000] {
-        let payload: Vec<u8> = (0..len).map(|i| (i * i >> 3) as u8).collect();
+        let payload: Vec<u8> = (0..len).map(|i| ((i * i) >> 3) as u8).collect();
         let id = eth::id::TRANSACTIONS;
         net.command(0, Command::Send { conn, capability: Capability::eth(69), id, payload: &payload }).unwrap();
         assert!(net.run_until(600 * SECOND, |net| {
@@ -120,12 +120,11 @@ fn shutting_down_says_goodbye() {
     connected(&mut net);
     net.command(0, Command::Shutdown).unwrap();
     assert!(net.run_until(3 * SECOND, |net| net.members.iter().all(|m| m.node.sessions().next().is_none())));
-    let theirs = net.members[1].seen.iter().rev().find_map(|(_, seen)| match seen {
-        Seen::Ended { end, .. } => Some(*end),
-        _ => None,
-    });
-    let end = theirs.expect("they are told");
-    assert_eq!((end.by, end.why), (Side::Them, EndReason::Disconnect(DisconnectReason::ClientQuitting)));
+    let goodbye = |seen: &Seen| {
+        matches!(seen, Seen::Ended { end, .. }
+            if (end.by, end.why) == (Side::Them, EndReason::Disconnect(DisconnectReason::ClientQuitting)))
+    };
+    assert!(net.members[1].seen.iter().any(|(_, seen)| goodbye(seen)), "they are told");
     assert!(net.command(0, Command::Dial { contact: net.contact(1) }).is_err());
 }
 
@@ -210,17 +209,19 @@ fn a_mesh_forms_from_one_bootnode() {
 fn same_seed_same_bytes() {
     let run = |seed| {
         let mut net = pair(seed);
-        net.loss_percent = seed % 10;
-        net.run_for(3 * SECOND);
-        net.digest()
+        net.loss_percent = seed % 2 * 10;
+        net.run_for(5 * SECOND);
+        (net.digest(), net.established(0))
     };
-    let mut previous = None;
+    let (mut digests, mut connected) = (std::collections::BTreeSet::new(), 0);
     for seed in 0..1000 {
-        let digest = run(seed);
-        assert_eq!(digest, run(seed), "seed {seed}");
-        assert_ne!(Some(digest), previous, "seeds matter");
-        previous = Some(digest);
+        let result = run(seed);
+        assert_eq!(result, run(seed), "seed {seed}");
+        digests.insert(result.0);
+        connected += result.1;
     }
+    assert!(digests.len() >= 900, "seeds matter: {} runs differ", digests.len());
+    assert!(connected >= 900, "the runs reach sessions: {connected}");
 }
 
 #[test]

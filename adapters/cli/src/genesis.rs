@@ -202,7 +202,8 @@ impl File {
             [] => [0; 20],
             bytes => bytes.try_into().map_err(|_| anyhow!("the coinbase is not an address"))?,
         };
-        let is_active = |time: Option<u64>| config.london_block == Some(0) && time.is_some_and(|at| at <= self.timestamp.0);
+        let is_active =
+            |time: Option<u64>| config.london_block == Some(0) && time.is_some_and(|at| at <= self.timestamp.0);
 
         let mut rlp = RlpStream::new();
         rlp.begin_unbounded_list();

@@ -45,10 +45,23 @@ pub(crate) struct Globals {
     #[arg(value_parser = clap::value_parser!(u8).range(0..=5))]
     verbosity: Option<u8>,
     /// How log lines are written to stderr
-    #[arg(long = "log.format", global = true, env = "PEERLESS_LOG_FORMAT", value_name = "FORMAT", default_value = "text")]
+    #[arg(
+        long = "log.format",
+        global = true,
+        env = "PEERLESS_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
     log_format: logging::Format,
     /// Whom to send to, dial, accept and keep at all: address ranges, separated by commas
-    #[arg(long, global = true, env = "PEERLESS_NETRESTRICT", value_name = "CIDR,...", default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "PEERLESS_NETRESTRICT",
+        value_name = "CIDR,...",
+        default_value = "",
+        hide_default_value = true
+    )]
     netrestrict: NetFilter,
 }
 

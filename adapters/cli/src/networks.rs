@@ -233,7 +233,10 @@ mod tests {
     #[test]
     fn fork_ids_in_words() {
         let genesis = ForkId { hash: [0xfc, 0x64, 0xec, 0x04], next: 1_150_000 };
-        assert_eq!(ForkReport::new(genesis).to_string(), "fc64ec04 (mainnet, before its first fork), next fork at 1150000");
+        assert_eq!(
+            ForkReport::new(genesis).to_string(),
+            "fc64ec04 (mainnet, before its first fork), next fork at 1150000"
+        );
         let unknown = ForkId { hash: [0; 4], next: 0 };
         assert_eq!(ForkReport::new(unknown).to_string(), "00000000 (no public network's), no next fork");
     }

@@ -31,7 +31,9 @@ impl Output {
     /// Prints a report: its JSON on one line, or its text.
     pub(crate) fn report<R: Serialize + Display>(&self, report: &R) {
         if self.json {
-            self.line(&serde_json::to_string(report).unwrap_or_else(|error| json!({"error": error.to_string()}).to_string()));
+            self.line(
+                &serde_json::to_string(report).unwrap_or_else(|error| json!({"error": error.to_string()}).to_string()),
+            );
         } else {
             self.line(report);
         }

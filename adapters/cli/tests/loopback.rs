@@ -18,7 +18,10 @@ fn a_node_answers_pings() {
         let output = run(&["--json", "ping", target, "-c", "3", "--interval", "50ms"]);
         let summary = last(&output);
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-        assert_eq!((&summary["sent"], &summary["received"], &summary["loss_percent"]), (&3.into(), &3.into(), &0.0.into()));
+        assert_eq!(
+            (&summary["sent"], &summary["received"], &summary["loss_percent"]),
+            (&3.into(), &3.into(), &0.0.into())
+        );
         assert_eq!(summary["node_id"], node.started["node_id"]);
         let rtt = |name: &str| summary["rtt_ms"][name].as_f64().expect("a number");
         assert!(0.0 < rtt("min") && rtt("min") <= rtt("p50") && rtt("p50") <= rtt("max") && rtt("max") < 500.0);
@@ -94,7 +97,11 @@ fn refusals_tell_stage_side_and_reason() {
     let port = silent.local_addr().expect("bound").port();
     let output = run(&["--json", "identify", &format!("enode://{key}@127.0.0.1:{port}"), "--timeout", "1s"]);
     let refused = &last(&output)["refused"];
-    assert_eq!((&refused["stage"], &refused["reason"]), (&"handshake".into(), &"no answer in time".into()), "{refused}");
+    assert_eq!(
+        (&refused["stage"], &refused["reason"]),
+        (&"handshake".into(), &"no answer in time".into()),
+        "{refused}"
+    );
 }
 
 #[test]

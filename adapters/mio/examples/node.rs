@@ -8,9 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use peerless::contract::{Command, Event, PeerKind};
+use peerless::contract::{Command, Event, PeerKind, Stage};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
-use peerless::eth::{Chain, StatusPolicy};
+use peerless::eth::{Chain, Policy};
 use peerless::node::{Config, Node};
 use peerless::wire::enode::{Contact, Enode};
 use peerless::wire::forkid::{Head, Network};
@@ -40,7 +40,7 @@ fn demonstrate() -> Result<()> {
         while !over {
             first.turn(None, |event| {
                 print("first ", &event);
-                over |= matches!(event, Event::Ended { .. });
+                over |= matches!(event, Event::Ended { end, .. } if end.stage == Stage::Established);
             })?;
         }
         std::io::Result::Ok(())
@@ -73,7 +73,7 @@ fn start(listen: &Listen, bootnode: Option<Contact>) -> Result<(Driver, Contact)
     config.tcp = tcp.port();
     if bootnode.is_some() {
         // Whatever chain the others are on, they hear what they have said themselves.
-        config.status = StatusPolicy::Mirror;
+        config.status = Policy::Mirror;
     }
     if let Some(discovery) = &mut config.discovery {
         discovery.bootnodes.extend(bootnode);

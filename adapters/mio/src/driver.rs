@@ -133,7 +133,7 @@ impl Driver {
 
     /// One turn of the loop: does what the node wants, sleeps until a socket, a deadline or a [`Waker`] calls, but for
     /// `wait_max` at most, and reads every source that has something, within its budget. Does not sleep while there is
-    /// something left to read.
+    /// something left to read, nor after it has told what a command led to.
     ///
     /// `on_event` hears what happens, and cannot reach the driver; commands that it leads to are given between turns.
     ///
@@ -143,8 +143,9 @@ impl Driver {
         let on_event: &mut dyn FnMut(Event<'_>) = &mut on_event;
         self.stats.turns += 1;
         self.now = self.clock.now();
-        self.drain(on_event);
-        let wait = self.wait(wait_max);
+        // What commands led to is told at once: the embedder may want to answer before anything else happens.
+        let told = self.drain(on_event);
+        let wait = if told { Some(Duration::ZERO) } else { self.wait(wait_max) };
         self.poll(wait)?;
         if wait != Some(Duration::ZERO) {
             self.now = self.clock.now();
@@ -220,8 +221,9 @@ impl Driver {
         Ok(())
     }
 
-    /// Does what the node wants done.
-    fn drain(&mut self, on_event: &mut dyn FnMut(Event<'_>)) {
+    /// Does what the node wants done. Returns whether the embedder heard of anything.
+    fn drain(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> bool {
+        let mut told = false;
         while let Some(action) = self.port.poll_action(self.now) {
             match action {
                 Action::Send { to, bytes } => {
@@ -236,9 +238,13 @@ impl Driver {
                 }
                 Action::Flush { conn } => self.write(conn),
                 Action::Close { conn } => self.streams.close(conn),
-                Action::Emit(event) => on_event(event),
+                Action::Emit(event) => {
+                    told = true;
+                    on_event(event);
+                }
             }
         }
+        told
     }
 
     /// Reads datagrams.

@@ -95,7 +95,7 @@ impl Limiter {
         );
         let ping_backs = Budget::new(
             Rate::per_second(limits::SUBNET_PING_BACKS_PER_SECOND, limits::SUBNET_PING_BACKS_BURST),
-            limits::LIMITER_SLOTS,
+            limits::PING_BACK_SLOTS,
             Some(Rate::per_second(limits::PING_BACKS_PER_SECOND, limits::PING_BACKS_PER_SECOND)),
         );
         let unproven = Rate { interval: limits::UNPROVEN_PING_INTERVAL, burst: limits::UNPROVEN_PINGS_BURST };

@@ -311,6 +311,31 @@ fn twenty_nodes_that_know_one_find_each_other() {
 }
 
 #[test]
+fn a_network_of_both_families_meets_within_its_subnets_limits() {
+    let mut net = Net::new();
+    for i in 0..24 {
+        let at = match i % 3 {
+            0 => alloc::format!("[2a00:{i}::1]:30303"),
+            _ => alloc::format!("{}.{i}.1.1:30303", 60 + i % 7),
+        };
+        net.add(&at, if i == 0 { &[] } else { &[0] });
+    }
+    net.run(secs(45));
+    let sizes: Vec<_> = net.peers.iter().map(|peer| peer.machine.table().len()).collect();
+    assert!(sizes.iter().all(|size| *size >= 16), "{sizes:?}");
+
+    // Ten who share one address are not all let in.
+    (0..10).for_each(|i| _ = net.add(&alloc::format!("70.1.1.1:{}", 40_000 + i), &[0]));
+    net.run(secs(60));
+    for peer in &net.peers[..24] {
+        let crowd = |bucket: &table::Bucket| {
+            bucket.entries().iter().filter(|entry| entry.contact().ip == addr("70.1.1.1:1").ip()).count()
+        };
+        assert!(peer.machine.table().buckets().iter().all(|bucket| crowd(bucket) <= limits::SUBNET_PER_BUCKET));
+    }
+}
+
+#[test]
 fn two_nodes_find_each_other_at_once() {
     let mut net = devnet(2);
     net.run(secs(1));
@@ -405,7 +430,8 @@ fn a_young_table_is_filled_and_an_old_one_left_alone() {
 
 #[test]
 fn at_rest_a_machine_is_small() {
-    let table = size_of::<table::Entry>() * limits::BUCKET_SIZE * limits::BUCKETS;
-    let fixed = size_of::<Discv4>();
-    assert!(table <= 44 << 10 && fixed <= 4 << 10, "{table} {fixed}");
+    // Were every bucket full, which takes a network of 2^20 nodes.
+    let bucket = size_of::<table::Entry>() * limits::BUCKET_SIZE + size_of::<Contact>() * limits::REPLACEMENTS;
+    let at_rest = size_of::<Discv4>() + bucket * limits::BUCKETS;
+    assert!(at_rest <= 64 << 10, "{at_rest}");
 }

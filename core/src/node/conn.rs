@@ -78,6 +78,8 @@ enum Eth {
     /// Not shared, or not known yet to be.
     None,
     Handshake(EthHandshake),
+    /// The peer's first message was no Status that we accept.
+    Refused,
     Established(Box<eth_wire::Status>, Requests),
 }
 
@@ -108,7 +110,7 @@ impl Conn {
             State::Handshake(_) => Stage::Handshake,
             State::Session(open) => match (open.session.hello(), &open.eth) {
                 (None, _) => Stage::Hello,
-                (Some(_), Eth::Handshake(_)) => Stage::Status,
+                (Some(_), Eth::Handshake(_) | Eth::Refused) => Stage::Status,
                 (Some(_), Eth::None | Eth::Established(..)) => Stage::Established,
             },
             State::Closing(end) => end.stage,
@@ -274,7 +276,7 @@ impl Conn {
         }
         let end = End { by, stage: self.stage(), why };
         if let State::Session(open) = &mut self.state {
-            if let Eth::Established(_, requests) = core::mem::replace(&mut open.eth, Eth::None) {
+            if let Eth::Established(_, requests) = core::mem::replace(&mut open.eth, Eth::Refused) {
                 for command in requests.close() {
                     cx.out.emit(Event::RequestFailed { command, conn: self.id, why: CallFailure::Closed });
                 }
@@ -417,24 +419,20 @@ impl Open {
         out: &mut Outbound,
         deadlines: &mut Deadlines<ConnTimer>,
     ) -> Progress {
-        match core::mem::replace(&mut self.eth, Eth::None) {
-            Eth::None => Progress::End(Side::Us, EndReason::Fault(Fault::UnknownMessage)),
-            Eth::Handshake(handshake) => {
-                // A refusal is one of this stage.
-                self.eth = Eth::Handshake(handshake.clone());
-                match handshake.handle_message(local.chain, id, cx.out.staged()) {
-                    Verdict::Accepted { theirs, reply } => {
-                        deadlines.set(ConnTimer::Status, None);
-                        if let Some(reply) = reply {
-                            self.send_status(cx, out, &reply);
-                        }
-                        self.eth = Eth::Established(theirs.clone(), Requests::new(theirs.version));
-                        Progress::Established(theirs)
+        match core::mem::replace(&mut self.eth, Eth::Refused) {
+            Eth::None | Eth::Refused => Progress::End(Side::Us, EndReason::Fault(Fault::UnknownMessage)),
+            Eth::Handshake(handshake) => match handshake.handle_message(local.chain, id, cx.out.staged()) {
+                Verdict::Accepted { theirs, reply } => {
+                    deadlines.set(ConnTimer::Status, None);
+                    if let Some(reply) = reply {
+                        self.send_status(cx, out, &reply);
                     }
-                    Verdict::Refused { why, .. } => Progress::End(Side::Us, EndReason::Status(why)),
-                    Verdict::Fault(fault) => Progress::End(Side::Us, EndReason::Fault(fault)),
+                    self.eth = Eth::Established(theirs.clone(), Requests::new(theirs.version));
+                    Progress::Established(theirs)
                 }
-            }
+                Verdict::Refused { why, .. } => Progress::End(Side::Us, EndReason::Status(why)),
+                Verdict::Fault(fault) => Progress::End(Side::Us, EndReason::Fault(fault)),
+            },
             Eth::Established(status, mut requests) => {
                 let capability = Capability::eth(status.version);
                 let incoming = requests.handle_message(cx.now, id, cx.out.staged());

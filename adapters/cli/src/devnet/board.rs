@@ -182,11 +182,7 @@ impl Board {
                 .map(|row| row.snapshot.outbound.iter().filter(|peer| self.is_honest(peer)).count())
                 .sum(),
             table_mean: (table as f64 * 100.0 / rows.len().max(1) as f64).round() / 100.0,
-            intruders: rows
-                .iter()
-                .flat_map(|row| row.snapshot.peers())
-                .filter(|peer| !self.is_honest(peer))
-                .count(),
+            intruders: rows.iter().flat_map(|row| row.snapshot.peers()).filter(|peer| !self.is_honest(peer)).count(),
             refused: self.refused.clone(),
             banned: self.banned,
             datagrams: sum(|snapshot| snapshot.datagrams),
@@ -266,7 +262,10 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Progress { nodes, connected, sessions, table_mean, intruders, banned, .. } = &self.progress;
         writeln!(f)?;
-        writeln!(f, "{connected} of {nodes} honest nodes connected, in {sessions} sessions; {table_mean} nodes in a table")?;
+        writeln!(
+            f,
+            "{connected} of {nodes} honest nodes connected, in {sessions} sessions; {table_mean} nodes in a table"
+        )?;
         writeln!(f, "{} datagrams and {} frames received", self.progress.datagrams, self.progress.frames)?;
         writeln!(f, "refused, by reason:")?;
         for (reason, count) in &self.progress.refused {

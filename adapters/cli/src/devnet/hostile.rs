@@ -59,7 +59,8 @@ pub(super) fn run(identity: &Identity, mut rng: Rng, victims: &[Contact], turn: 
     // Without a socket the streams still attack.
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok();
     for turn in turn.. {
-        let (Some(attack), Some(victim)) = (ATTACKS.get(turn % ATTACKS.len()), victims.get(turn % victims.len().max(1)))
+        let (Some(attack), Some(victim)) =
+            (ATTACKS.get(turn % ATTACKS.len()), victims.get(turn % victims.len().max(1)))
         else {
             return;
         };

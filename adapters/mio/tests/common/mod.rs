@@ -57,11 +57,17 @@ impl Peer {
     }
 
     pub(crate) fn command(&mut self, command: Command<'_>) -> CommandId {
-        self.driver.command(command).unwrap()
+        self.driver.command(command).unwrap_or_else(|error| panic!("{command:?}: {error}; told: {:#?}", self.told))
     }
 
+    /// The last session that has not ended: of two dials that cross, one gives way.
     pub(crate) fn session(&self) -> Option<ConnId> {
-        self.told.iter().find_map(|told| if let Told::Established(conn, _) = told { Some(*conn) } else { None })
+        self.told.iter().rev().find_map(|told| match told {
+            Told::Established(conn, _) if !self.told.iter().any(|t| matches!(t, Told::Ended(c, _) if c == conn)) => {
+                Some(*conn)
+            }
+            _ => None,
+        })
     }
 
     pub(crate) fn end(&self) -> Option<End> {

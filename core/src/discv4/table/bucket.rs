@@ -89,8 +89,9 @@ impl Bucket {
     pub(super) fn add_replacement(&mut self, contact: Contact) {
         self.replacements.retain(|other| other.id != contact.id);
         if count_subnet(self.replacements.iter(), &contact) < limits::SUBNET_PER_BUCKET {
+            self.replacements.truncate(limits::REPLACEMENTS - 1);
+            self.replacements.reserve_exact(limits::REPLACEMENTS - self.replacements.len());
             self.replacements.insert(0, contact);
-            self.replacements.truncate(limits::REPLACEMENTS);
         }
     }
 }

@@ -1,3 +1,5 @@
+//! The table: who gets in, who is checked when, who goes.
+
 use super::*;
 use crate::crypto::PublicKey;
 use crate::rng::Seed;

@@ -169,3 +169,27 @@ fn short_and_foreign_datagrams_are_handed_on() {
     let too_large = net.deliver(0, addr("90.1.1.1:30303"), &[7; 1281]);
     assert_eq!(too_large, Received::Dropped(DropReason::Malformed(crate::wire::DecodeError::TooLarge)));
 }
+
+#[test]
+fn what_exceeds_a_turn_is_due_a_microsecond_later() {
+    let mut net = Net::with_victim();
+    let count = limits::CALL_ENDS_PER_TURN as u64 * 3;
+    for n in 0..count {
+        let nobody = Stranger::new(9, &alloc::format!("90.1.{n}.1:30303")).contact();
+        net.with(0, |machine, cx| machine.ping(cx, CommandId(n), nobody)).unwrap();
+    }
+    net.now = net.now + limits::CALL_TIMEOUT;
+    let mut turns = 0;
+    while !net.peers[0].machine.calls.is_empty() {
+        turns += 1;
+        net.with(0, Discv4::handle_timeout);
+        let (due, why) = net.peers[0].machine.poll_timeout().unwrap();
+        if !net.peers[0].machine.calls.is_empty() {
+            assert_eq!((due, why), (net.now + Duration::from_micros(1), DiscoveryTimer::Call));
+            net.now = due;
+        }
+    }
+    assert_eq!(turns, 3);
+    let is_timeout = |event: &&Event<'_>| matches!(event, Event::CallFailed { why: CallFailure::Timeout, .. });
+    assert_eq!(net.peers[0].events.iter().filter(is_timeout).count() as u64, count);
+}

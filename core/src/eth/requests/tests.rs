@@ -1,3 +1,5 @@
+//! Requests: matched, bounded, timed out; compared with a naive model.
+
 use alloc::sync::Arc;
 use alloc::vec;
 

@@ -1,3 +1,5 @@
+//! Sessions in memory: two of them, or one against frames made by hand.
+
 use alloc::sync::Arc;
 use alloc::vec;
 

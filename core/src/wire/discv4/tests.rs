@@ -1,3 +1,5 @@
+//! discv4 packets against vectors, and at their bounds.
+
 use alloc::vec;
 use std::sync::LazyLock;
 

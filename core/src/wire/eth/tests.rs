@@ -1,3 +1,5 @@
+//! eth messages against vectors, and what is none.
+
 use alloc::string::String;
 use alloc::vec;
 

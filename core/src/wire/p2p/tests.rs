@@ -1,3 +1,5 @@
+//! The base protocol against vectors, and every encoding seen in the wild.
+
 use alloc::format;
 use alloc::string::ToString;
 use alloc::vec;
