@@ -78,14 +78,13 @@ fn a_public_networks_node_presents_the_forks_of_today() {
 
 #[test]
 fn refusals_tell_stage_side_and_reason() {
+    // It wants no peers, and closes unread.
     let node = Node::start(&["--maxpeers", "0"]);
     let key = node.enode()[8..136].to_owned();
-
-    let full = last(&run(&["--json", "identify", node.enode()]));
-    assert_eq!(
-        (&full["refused"]["side"], &full["refused"]["reason"]),
-        (&"them".into(), &"disconnect: too many peers".into())
-    );
+    let output = run(&["--json", "identify", node.enode()]);
+    assert_eq!(output.status.code(), Some(1));
+    let refused = &last(&output)["refused"];
+    assert_eq!((&refused["stage"], &refused["side"]), (&"handshake".into(), &"them".into()), "{refused}");
 
     let closed = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();
     let output = run(&["--json", "identify", &format!("enode://{key}@127.0.0.1:{closed}")]);

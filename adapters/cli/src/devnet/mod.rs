@@ -97,6 +97,8 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     }
 
     let watched = watch(output, &mut board, &news, duration, &interrupt, &truce);
+    // Before the goodbyes, which are no part of it.
+    let summary = board.summary();
     truce.store(true, Ordering::Relaxed);
     stop.store(true, Ordering::Relaxed);
     for thread in threads {
@@ -105,7 +107,6 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
         }
     }
     watched?;
-    let summary = board.summary();
     output.report(&summary);
     Ok(if summary.is_success() { Outcome::Success } else { Outcome::Failure })
 }

@@ -3,12 +3,14 @@
 use std::fmt::Write;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{CellAlignment, ContentArrangement, Table};
+use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table};
 
 use super::board::{Board, Name};
 
 /// Nodes shown; the rest is counted.
 const ROWS_MAX: usize = 16;
+/// Narrower terminals, and those that do not know their width, are taken to have this.
+const WIDTH_MIN: u16 = 80;
 
 /// Where the last drawing stands.
 #[derive(Default)]
@@ -36,19 +38,18 @@ impl Screen {
 fn draw(board: &Board) -> String {
     let mut table = Table::new();
     table.load_style(UTF8_FULL_CONDENSED).set_content_arrangement(ContentArrangement::Dynamic);
-    table.set_header(["node", "id", "port", "table", "in", "out", "datagrams", "frames", "last"]);
+    let width = table.width().unwrap_or(0).max(WIDTH_MIN);
+    table.set_width(width);
+    let header = ["node", "id", "port", "table", "in", "out", "datagrams", "frames", "last"];
+    table.set_header(header.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
     for (i, row) in board.rows.iter().take(ROWS_MAX).enumerate() {
-        table.add_row([
-            Name::Honest(i).to_string(),
-            format!("{:?}", row.contact.id),
-            row.contact.tcp.to_string(),
-            row.snapshot.table.to_string(),
-            row.snapshot.inbound.len().to_string(),
-            row.snapshot.outbound.len().to_string(),
-            row.snapshot.datagrams.to_string(),
-            row.snapshot.frames.to_string(),
-            row.last.clone(),
-        ]);
+        let numbers =
+            [usize::from(row.contact.tcp), row.snapshot.table, row.snapshot.inbound.len(), row.snapshot.outbound.len()];
+        let mut cells = vec![Cell::new(Name::Honest(i)), Cell::new(format!("{:?}", row.contact.id))];
+        cells.extend(numbers.map(Cell::new));
+        cells.extend([row.snapshot.datagrams, row.snapshot.frames].map(Cell::new));
+        cells.push(last(&row.last));
+        table.add_row(cells);
     }
     for column in 2..8 {
         if let Some(column) = table.column_mut(column) {
@@ -59,11 +60,21 @@ fn draw(board: &Board) -> String {
     if let Some(hidden) = board.rows.len().checked_sub(ROWS_MAX).filter(|hidden| *hidden > 0) {
         let _ = write!(text, "\n… and {hidden} more");
     }
-    let width = usize::from(table.width().unwrap_or(u16::MAX));
     for line in std::iter::once(board.progress().to_string()).chain(board.recent.iter().map(ToString::to_string)) {
         // A line that wraps would not be drawn over.
-        let line: String = line.chars().take(width).collect();
+        let line: String = line.chars().take(width.into()).collect();
         let _ = write!(text, "\n{line}");
     }
     text
+}
+
+/// What happened last, in a colour that says whether it is good.
+fn last(text: &str) -> Cell {
+    let cell = Cell::new(text);
+    match text.split(' ').next() {
+        Some("connected") => cell.fg(Color::Green),
+        Some("refused") => cell.fg(Color::Yellow),
+        Some("banned") => cell.fg(Color::Red),
+        _ => cell,
+    }
 }

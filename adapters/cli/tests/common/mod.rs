@@ -4,10 +4,14 @@
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
 
 use serde_json::Value;
 
-/// Far more than any command here needs.
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// All that may be contacted.
 pub const LOOPBACK: &str = "127.0.0.0/8,::1/128";
 
 /// A command line of the program.
@@ -46,7 +50,7 @@ pub fn stderr(output: &Output) -> String {
 /// `peerless node` on loopback, until dropped.
 pub struct Node {
     child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStdout>>,
+    lines: Receiver<Value>,
     pub started: Value,
 }
 
@@ -55,9 +59,18 @@ impl Node {
     pub fn start(arguments: &[&str]) -> Self {
         let mut command = peerless(&["--json", "--verbosity", "0", "node", "--addr", "127.0.0.1", "--port", "0"]);
         let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().expect("the program runs");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let line = lines.next().expect("the node says that it started").expect("stdout is text");
-        let started = serde_json::from_str(&line).expect("stdout is JSON");
+        let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in stdout.lines() {
+                let line = line.expect("stdout is text");
+                let object = serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                if sender.send(object).is_err() {
+                    return;
+                }
+            }
+        });
+        let started = lines.recv_timeout(PATIENCE).expect("the node says that it started");
         Self { child, lines, started }
     }
 
@@ -72,8 +85,7 @@ impl Node {
     /// The next event of this kind.
     pub fn await_event(&mut self, kind: &str) -> Value {
         loop {
-            let line = self.lines.next().expect("the node goes on").expect("stdout is text");
-            let event: Value = serde_json::from_str(&line).expect("stdout is JSON");
+            let event = self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no {kind}: {error}"));
             if event["event"] == kind {
                 return event;
             }
