@@ -147,9 +147,7 @@ impl Driver {
         let told = self.drain(on_event);
         let wait = if told { Some(Duration::ZERO) } else { self.wait(wait_max) };
         self.poll(wait)?;
-        if wait != Some(Duration::ZERO) {
-            self.now = self.clock.now();
-        }
+        self.now = self.clock.now();
         if let Some(unix) = self.clock.wall_step(self.now) {
             self.port.handle(self.now, Input::WallClock { unix });
         }

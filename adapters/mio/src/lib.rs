@@ -39,7 +39,8 @@
 //!
 //! What a driver promises beyond the contract:
 //!
-//! - **One reading of the clock per turn**, and one more after sleeping. Everything in a turn happens at one instant.
+//! - **One reading of the clock per turn**, when it has slept, and one to know how long to sleep. All that a turn finds
+//!   happens at one instant.
 //! - **No source starves another, nor the timers**: each is read within a budget, and what is left over is read in the
 //!   next turn, which does not sleep. When there is nothing to do, it sleeps.
 //! - **No buffers of its own**, but the one that it reads into: what cannot be written waits in the node, what the node
