@@ -197,7 +197,7 @@ pub const INBOUND_SOURCES_MAX: usize = 4096;
 /// Two connections between the same pair that begin within this of each other are simultaneous. More than a dial, a
 /// handshake and a Hello may take: 15 + 5 + 5 s.
 pub const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(30);
-/// From a node's entry into the table to a look whether to dial it: by then its record has mostly come, which tells whether
+/// From a node's entry into the table to a look whether to dial it, at least, and at most twice that: by then its record has mostly come, which tells whether
 /// it is of our network.
 pub const DIAL_SETTLE_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two looks for somebody to dial while slots are free, as reth.

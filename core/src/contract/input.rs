@@ -4,7 +4,7 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use super::ids::{ConnId, PeerKind};
-use super::reason::Refusal;
+use super::reason::{IoFault, Refusal};
 use crate::crypto::NodeId;
 use crate::time::UnixTime;
 use crate::wire::enode::Contact;
@@ -66,36 +66,6 @@ pub enum Input<'a> {
     Timeout,
     /// The embedder wants something. `Node::command` is this input with its answer.
     Command(Command<'a>),
-}
-
-/// How a stream failed, as far as an operating system tells.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum IoFault {
-    /// Nobody listens there.
-    Refused,
-    /// The stream was reset, or broke off while being written to.
-    Reset,
-    /// The operating system gave up waiting.
-    TimedOut,
-    /// There is no way there.
-    Unreachable,
-    /// No more files, ports or memory on this machine.
-    Exhausted,
-    /// Anything else.
-    Other,
-}
-
-impl fmt::Display for IoFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Refused => "connection refused",
-            Self::Reset => "connection reset",
-            Self::TimedOut => "connection timed out",
-            Self::Unreachable => "host unreachable",
-            Self::Exhausted => "out of files, ports or memory",
-            Self::Other => "input/output error",
-        })
-    }
 }
 
 /// What an embedder can ask of a node.

@@ -17,11 +17,11 @@ pub use action::Action;
 pub use cx::{Context, Cx};
 pub use event::{CallFailure, Event};
 pub use ids::{CommandId, ConnId, Direction, PeerKind};
-pub use input::{Command, CommandError, Input, IoFault};
+pub use input::{Command, CommandError, Input};
 pub use outbound::Outbound;
 pub use outbox::Outbox;
 pub use reason::{
-    ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, Reason, Refusal, ScoreReason, Side, Stage,
+    ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, IoFault, Reason, Refusal, ScoreReason, Side, Stage,
     StatusRefusal,
 };
 pub use stats::Stats;

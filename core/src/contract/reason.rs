@@ -3,7 +3,6 @@
 use core::fmt;
 
 use super::ids::ConnId;
-use super::input::IoFault;
 use crate::wire::DecodeError;
 use crate::wire::forkid::ForkMismatch;
 use crate::wire::p2p::DisconnectReason;
@@ -190,6 +189,36 @@ impl fmt::Display for Fault {
             Self::ForbiddenMessage => "message that the protocol no longer has",
             Self::UnsolicitedResponse => "unsolicited response",
             Self::Overrun => "more than may be open at once",
+        })
+    }
+}
+
+/// How a stream failed, as far as an operating system tells.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum IoFault {
+    /// Nobody listens there.
+    Refused,
+    /// The stream was reset, or broke off while being written to.
+    Reset,
+    /// The operating system gave up waiting.
+    TimedOut,
+    /// There is no way there.
+    Unreachable,
+    /// No more files, ports or memory on this machine.
+    Exhausted,
+    /// Anything else.
+    Other,
+}
+
+impl fmt::Display for IoFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Refused => "connection refused",
+            Self::Reset => "connection reset",
+            Self::TimedOut => "connection timed out",
+            Self::Unreachable => "host unreachable",
+            Self::Exhausted => "out of files, ports or memory",
+            Self::Other => "input/output error",
         })
     }
 }

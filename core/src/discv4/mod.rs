@@ -505,5 +505,3 @@ impl Discv4 {
 
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod tests_enr;

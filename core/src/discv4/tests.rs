@@ -2,6 +2,7 @@
 
 mod attacks;
 mod conformance;
+mod records;
 mod robustness;
 
 use alloc::collections::{BTreeMap, BTreeSet};

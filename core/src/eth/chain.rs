@@ -108,3 +108,6 @@ impl Chain {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

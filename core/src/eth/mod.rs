@@ -8,6 +8,3 @@ pub mod requests;
 pub use chain::Chain;
 pub use handshake::{EthHandshake, Policy};
 pub use requests::{Incoming, Requests};
-
-#[cfg(test)]
-mod tests_chain;

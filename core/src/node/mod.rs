@@ -4,34 +4,34 @@
 
 pub mod config;
 mod conn;
+mod connections;
 mod view;
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 pub use self::config::{Config, ConfigError};
-use self::conn::{Conn, Local, Progress};
+use self::conn::{Conn, Progress};
 pub use self::view::SessionView;
 use crate::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Context, Cx, Direction, DropReason, EndReason, Event, Input,
-    Reason, Refusal, Side,
+    Action, Command, CommandError, CommandId, ConnId, Context, Cx, DropReason, EndReason, Event, Input, Reason,
+    Refusal, Side,
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
 use crate::discv4::{self, Discv4, Received};
 use crate::eth::{Chain, Policy};
 use crate::limits::DIAL_SETTLE_INTERVAL;
 use crate::netfilter::canonical;
-use crate::peers::{Admission, Charge, Peers};
+use crate::peers::Peers;
 use crate::rlpx::LocalHello;
 use crate::rng::{Rng, Seed};
 use crate::time::{Deadlines, Duration, Instant, UnixTime};
 use crate::wire::discv4::Endpoint;
 use crate::wire::enode::Contact;
 use crate::wire::enr::{Record, RecordBuilder};
-use crate::wire::p2p::{Capability, DisconnectReason, Hello};
+use crate::wire::p2p::{DisconnectReason, Hello};
 
 /// Whose deadline it is. The order breaks ties.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -322,7 +322,9 @@ impl Node {
         }
         self.sync_discovery();
         if self.nodes_known() > known && self.look_at.is_none() {
-            self.look_at = Some(self.context.now() + DIAL_SETTLE_INTERVAL);
+            // Those who have just met would dial each other at once.
+            let wait = self.rngs.dial.duration(DIAL_SETTLE_INTERVAL, 2 * DIAL_SETTLE_INTERVAL);
+            self.look_at = Some(self.context.now() + wait);
             self.sync_dial();
         }
     }
@@ -346,169 +348,6 @@ impl Node {
                 Owner::Conn(conn) => self.touch(conn, |conn, cx, _| conn.handle_timeout(cx)),
             }
         }
-    }
-
-    // Connections
-
-    /// Gives one connection something to do, acts on what it came to, and keeps the books.
-    fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Conn, &mut Cx<'_>, &Local<'_>) -> Progress) {
-        let Self { conns, context, rngs, secret, contact, hello, chain, policy, .. } = self;
-        let Some(conn) = conns.get_mut(&id) else { return };
-        let local = Local { secret, key: &contact.key, hello, chain, policy: *policy };
-        let progress = work(conn, &mut context.cx(&mut rngs.conns), &local);
-        self.act(id, progress);
-        self.settle(id);
-    }
-
-    fn act(&mut self, id: ConnId, progress: Progress) {
-        let now = self.context.now();
-        match progress {
-            Progress::Pending => {}
-            Progress::End(by, why) => self.end(id, by, why),
-            Progress::Hello => self.greeted(id),
-            Progress::Established(status) => {
-                let Some(peer) = self.conns.get(&id).and_then(|conn| conn.peer) else { return };
-                self.peers.established(now, id);
-                self.context.out.emit(Event::Established { conn: id, id: peer, status });
-            }
-            Progress::Noted(reason) => {
-                let charge = self.peers.charge(now, id, reason);
-                self.carry_out(charge);
-            }
-        }
-    }
-
-    /// A connection's peer has said Hello, and thereby proven its key: is it wanted?
-    fn greeted(&mut self, id: ConnId) {
-        let now = self.context.now();
-        let Some(conn) = self.conns.get(&id) else { return };
-        let (Some(peer), Some(session)) = (conn.peer, conn.session()) else { return };
-        let Some(hello) = session.hello() else { return };
-        let tcp = match conn.direction {
-            Direction::Outbound => conn.addr.port(),
-            Direction::Inbound => u16::try_from(hello.port).unwrap_or(0),
-        };
-        let contact = Contact { id: peer, key: *session.key(), ip: conn.addr.ip(), udp: 0, tcp };
-        let shared = session.shared().to_vec();
-        let speaks_eth = shared.iter().any(|shared| shared.capability.is_eth());
-        let hello = Box::new(hello.clone());
-        self.context.out.emit(Event::Hello { conn: id, contact, direction: conn.direction, hello, shared });
-        match self.peers.identified(now, id, peer) {
-            Admission::Welcome => {}
-            Admission::Replaces(other) => self.part(other, EndReason::Refused(Refusal::AlreadyConnected)),
-            Admission::Evicts(other) => self.part(other, EndReason::Refused(Refusal::TooManyPeers)),
-            Admission::Refused(refusal) => return self.end(id, Side::Us, EndReason::Refused(refusal)),
-        }
-        if !speaks_eth {
-            self.peers.established(now, id);
-        }
-    }
-
-    /// Ends a connection other than the one that is being handled.
-    fn part(&mut self, id: ConnId, why: EndReason) {
-        self.end(id, Side::Us, why);
-        self.settle(id);
-    }
-
-    /// Decides a connection's end, once, and draws the consequences.
-    fn end(&mut self, id: ConnId, by: Side, why: EndReason) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        let Some(end) = conn.end(&mut self.context.cx(&mut self.rngs.conns), by, why) else { return };
-        *self.context.stats.ended.entry((conn.direction, end)).or_default() += 1;
-        let ended = self.peers.ended(self.context.now(), &mut self.rngs.dial, id, &end);
-        self.carry_out(ended.and_then(|ended| ended.charge));
-        self.sync_dial();
-    }
-
-    /// Tells of a score's change, and parts with whoever is banned by it.
-    fn carry_out(&mut self, charge: Option<Charge>) {
-        let Some(Charge { id, delta, score, reason, ban }) = charge else { return };
-        self.context.out.emit(Event::Scored { id, delta, score, reason });
-        let Some(duration) = ban else { return };
-        self.context.out.emit(Event::Banned { id, duration, reason });
-        let theirs: Vec<ConnId> = self.peers.conns(id).collect();
-        for conn in theirs {
-            self.part(conn, EndReason::Refused(Refusal::Banned));
-        }
-    }
-
-    /// After a connection was touched: its flush, and its deadline.
-    fn settle(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.flush(&mut self.context.cx(&mut self.rngs.conns));
-        self.deadlines.set(Owner::Conn(id), conn.poll_timeout().map(|(at, _)| at));
-    }
-
-    /// Lets the embedder talk on a connection.
-    fn talk(
-        &mut self,
-        id: ConnId,
-        work: impl FnOnce(&mut Conn, &mut Cx<'_>) -> Result<(), CommandError>,
-    ) -> Result<(), CommandError> {
-        let conn = self.conns.get_mut(&id).filter(|conn| !conn.is_ending()).ok_or(CommandError::UnknownConn)?;
-        let result = work(conn, &mut self.context.cx(&mut self.rngs.conns));
-        self.settle(id);
-        result
-    }
-
-    /// Tells the new block range to every session that speaks eth/69 or later.
-    fn announce(&mut self, payload: &[u8]) {
-        let sessions: Vec<(ConnId, u32)> =
-            self.conns.iter().filter_map(|(id, conn)| Some((*id, conn.status()?.version))).collect();
-        for (id, version) in sessions {
-            let message = crate::wire::eth::id::BLOCK_RANGE_UPDATE;
-            if version >= 69 {
-                // One that cannot take it now is told of the next range.
-                let _ = self.talk(id, |conn, cx| conn.send(cx, Capability::eth(version), message, &[payload]));
-            }
-        }
-    }
-
-    // Dialling
-
-    /// The name of the next connection.
-    fn next_conn(&self) -> ConnId {
-        ConnId(self.conns_made)
-    }
-
-    /// Opens the next connection, which has a slot already.
-    fn dial(&mut self, contact: Contact) {
-        let id = self.next_conn();
-        self.conns_made += 1;
-        self.context.stats.dials += 1;
-        let conn = Conn::dial(&mut self.context.cx(&mut self.rngs.conns), id, &contact);
-        self.conns.insert(id, conn);
-        self.settle(id);
-        self.sync_dial();
-    }
-
-    /// Dials whom the schedule names: static peers, and candidates that discovery has verified and whose forks fit.
-    fn dial_more(&mut self) {
-        let now = self.context.now();
-        self.look_at = None;
-        let rng = &mut self.rngs.dial;
-        let candidates: Vec<Contact> = match &self.discovery {
-            Some(discovery) => discovery
-                .candidates(rng, DIAL_CANDIDATES)
-                .into_iter()
-                .filter(|candidate| candidate.fork_id.is_none_or(|fork| self.chain.could_match(fork)))
-                .map(|candidate| candidate.contact)
-                .collect(),
-            None => Vec::new(),
-        };
-        for _ in 0..DIALS_PER_TURN {
-            let (conn, rng, filter) = (self.next_conn(), &mut self.rngs.dial, &self.context.filter);
-            let Some(contact) = self.peers.dial_next(now, rng, filter, conn, candidates.iter().copied()) else { break };
-            self.dial(contact);
-        }
-        self.sync_dial();
-    }
-
-    fn sync_dial(&mut self) {
-        let at = if self.shutting_down { None } else { self.peers.poll_timeout(self.discovery.is_some()) };
-        // Found nodes bring a look forward, where there is one at all.
-        let at = at.map(|at| self.look_at.map_or(at, |look| look.min(at)));
-        self.deadlines.set(Owner::Dial, at);
     }
 
     // Discovery
@@ -564,12 +403,6 @@ impl Node {
 
 /// What stands for our address while nobody has told it.
 const UNKNOWN_IP: core::net::IpAddr = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
-
-/// Candidates drawn from the table for one round of dialling.
-const DIAL_CANDIDATES: usize = 16;
-
-/// Dials begun in one turn; what is left is due again.
-const DIALS_PER_TURN: usize = 8;
 
 fn record_builder(contact: &Contact, fork_id: crate::wire::forkid::ForkId) -> RecordBuilder {
     let mut builder = RecordBuilder::default();

@@ -3,9 +3,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::handshake::Verdict;
 use super::*;
 use crate::contract::{Fault, StatusRefusal};
+use crate::eth::handshake::{EthHandshake, Policy, Verdict};
 use crate::limits;
 use crate::wire::DecodeError;
 use crate::wire::eth::{BlockRange, ChainState, Status, id};

@@ -3,7 +3,6 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::tests::{CRYPTO, Net, Stranger, addr, devnet, secs};
 use super::*;
 use crate::wire::DecodeError;
 use crate::wire::discv4::Kind;
@@ -33,7 +32,7 @@ fn newer_records_are_fetched_and_their_fork_ids_kept() {
     give_record(&mut net, 2, 8);
     net.run(secs(120));
     assert_eq!(entry(&net), Some((8, Some(FORK))));
-    let drawn = net.peers[1].machine.candidates(&mut crate::rng::Seed::new([0; 32]).fork("draw"), 10);
+    let drawn = net.peers[1].machine.candidates(&mut Seed::new([0; 32]).fork("draw"), 10);
     assert!(drawn.len() == 4 && drawn.iter().all(|candidate| candidate.fork_id == Some(FORK)));
 }
 
