@@ -124,6 +124,6 @@ fn two_nodes_find_each_other_and_part_in_peace() {
     assert_eq!(second.await_event("established")["node_id"], first.started["node_id"]);
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(second.interrupt(), Some(0));
-    let ended = first.await_event("ended");
-    assert_eq!(ended["reason"], "disconnect: client quitting", "{ended}");
+    // If both dialled at once, one of the two connections has ended before.
+    while first.await_event("ended")["reason"] != "disconnect: client quitting" {}
 }
