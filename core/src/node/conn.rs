@@ -62,8 +62,8 @@ enum State {
     Dialling(PublicKey),
     Handshake(Handshake),
     Session(Box<Open>),
-    /// The last words are being written; what still comes is thrown away.
-    Closing(End),
+    /// The last words are on their way; it closes when the peer has said its own, or closed, or time is up.
+    Closing(End, Box<Open>),
     /// `Close` and `Ended` are queued.
     Ended,
 }
@@ -113,14 +113,27 @@ impl Conn {
                 (Some(_), Eth::Handshake(_) | Eth::Refused) => Stage::Status,
                 (Some(_), Eth::None | Eth::Established(..)) => Stage::Established,
             },
-            State::Closing(end) => end.stage,
+            State::Closing(end, _) => end.stage,
             State::Ended => Stage::Established,
         }
     }
 
     /// Whether its end is decided.
     pub(super) fn is_ending(&self) -> bool {
-        matches!(self.state, State::Closing(_) | State::Ended)
+        matches!(self.state, State::Closing(..) | State::Ended)
+    }
+
+    /// The peer has a place: says our Status, if eth is shared.
+    pub(super) fn welcome(&mut self, cx: &mut Cx<'_>, local: &Local<'_>) {
+        let State::Session(open) = &mut self.state else { return };
+        let shared = open.session.shared().iter().map(|shared| shared.capability);
+        let Some(capability) = shared.into_iter().find(Capability::is_eth) else { return };
+        let (handshake, status) = EthHandshake::start(capability.version, local.policy, local.chain);
+        open.eth = Eth::Handshake(handshake);
+        self.deadlines.set(ConnTimer::Status, cx.now + limits::STATUS_TIMEOUT);
+        if let Some(status) = status {
+            open.send_status(cx, &mut self.out, &status);
+        }
     }
 
     /// The bytes for its socket.
@@ -136,7 +149,7 @@ impl Conn {
                 Eth::Established(_, requests) => !requests.is_full() && self.out.len() < limits::OUTBOUND_BYTES_MAX,
                 _ => true,
             },
-            State::Handshake(_) | State::Closing(_) => true,
+            State::Handshake(_) | State::Closing(..) => true,
             State::Ended => false,
         }
     }
@@ -197,7 +210,14 @@ impl Conn {
                 self.state = State::Session(open);
                 progress
             }
-            state @ (State::Dialling(_) | State::Closing(_) | State::Ended) => {
+            State::Closing(end, mut open) => {
+                // A session that is over has nothing to tell.
+                let _ = open.session.handle_bytes(cx, local.hello, bytes, &mut self.out);
+                self.state = State::Closing(end, open);
+                self.finish_if_said(cx);
+                Progress::Pending
+            }
+            state @ (State::Dialling(_) | State::Ended) => {
                 self.state = state;
                 *bytes = &[];
                 Progress::Pending
@@ -212,7 +232,11 @@ impl Conn {
         }
         self.out.consume(n);
         self.flushed &= !self.out.is_empty();
-        self.deadlines.set(ConnTimer::Write, self.flushed.then(|| cx.now + limits::WRITE_TIMEOUT));
+        if self.is_ending() {
+            self.finish_if_said(cx);
+        } else {
+            self.deadlines.set(ConnTimer::Write, self.flushed.then(|| cx.now + limits::WRITE_TIMEOUT));
+        }
     }
 
     pub(super) fn handle_eof(&mut self, cx: &mut Cx<'_>) -> Progress {
@@ -226,7 +250,7 @@ impl Conn {
     /// The other side is gone: of an end that was decided already, nothing is left but to finish.
     fn handle_gone(&mut self, cx: &mut Cx<'_>, by: Side, why: EndReason) -> Progress {
         match self.state {
-            State::Closing(end) => {
+            State::Closing(end, _) => {
                 self.finish(cx, end);
                 Progress::Pending
             }
@@ -248,7 +272,7 @@ impl Conn {
     /// Handles one deadline that has passed.
     pub(super) fn handle_timeout(&mut self, cx: &mut Cx<'_>) -> Progress {
         if let Some((_, timer)) = self.deadlines.pop_due(cx.now) {
-            if let (ConnTimer::Closing, State::Closing(end)) = (timer, &self.state) {
+            if let (ConnTimer::Closing, State::Closing(end, _)) = (timer, &self.state) {
                 let end = *end;
                 self.finish(cx, end);
                 return Progress::Pending;
@@ -287,13 +311,26 @@ impl Conn {
             }
         }
         self.deadlines = Deadlines::default();
-        if by == Side::Us && !self.out.is_empty() && !matches!(self.state, State::Dialling(_)) {
-            self.deadlines.set(ConnTimer::Closing, cx.now + limits::CLOSING_TIMEOUT);
-            self.state = State::Closing(end);
-        } else {
-            self.finish(cx, end);
+        match core::mem::replace(&mut self.state, State::Ended) {
+            State::Session(open) if by == Side::Us => {
+                self.deadlines.set(ConnTimer::Closing, cx.now + limits::CLOSING_TIMEOUT);
+                self.state = State::Closing(end, open);
+                self.finish_if_said(cx);
+            }
+            _ => self.finish(cx, end),
         }
         Some(end)
+    }
+
+    /// Closes once our last words are written and the peer's are heard.
+    fn finish_if_said(&mut self, cx: &mut Cx<'_>) {
+        if let State::Closing(end, open) = &self.state
+            && open.session.is_heard_out()
+            && self.out.is_empty()
+        {
+            let end = *end;
+            self.finish(cx, end);
+        }
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>, end: End) {
@@ -383,18 +420,7 @@ impl Open {
                 Step::Pending => return Progress::Pending,
                 Step::Fault(fault) => return Progress::End(Side::Us, EndReason::Fault(fault)),
                 Step::Disconnected(reason) => return Progress::End(Side::Them, EndReason::Disconnect(reason)),
-                Step::Hello => {
-                    let eth = self.session.shared().iter().map(|shared| shared.capability).find(Capability::is_eth);
-                    if let Some(capability) = eth {
-                        let (handshake, status) = EthHandshake::start(capability.version, local.policy, local.chain);
-                        self.eth = Eth::Handshake(handshake);
-                        deadlines.set(ConnTimer::Status, cx.now + limits::STATUS_TIMEOUT);
-                        if let Some(status) = status {
-                            self.send_status(cx, out, &status);
-                        }
-                    }
-                    return Progress::Hello;
-                }
+                Step::Hello => return Progress::Hello,
                 Step::Message { capability, id } if capability.is_eth() => {
                     match self.handle_eth(cx, local, conn, id, out, deadlines) {
                         Progress::Pending => {}

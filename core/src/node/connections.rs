@@ -68,7 +68,12 @@ impl Node {
             Admission::Evicts(other) => self.part(other, EndReason::Refused(Refusal::TooManyPeers)),
             Admission::Refused(refusal) => return self.end(id, Side::Us, EndReason::Refused(refusal)),
         }
-        if !speaks_eth {
+        if speaks_eth {
+            self.touch(id, |conn, cx, local| {
+                conn.welcome(cx, local);
+                Progress::Pending
+            });
+        } else {
             self.peers.established(now, id);
         }
     }

@@ -114,7 +114,9 @@ enum Phase {
         deadline: Instant,
     },
     Open(Open),
-    /// Last words have been said by one of the two; nothing is read or written any more.
+    /// We have said our last words, and listen for nothing but theirs.
+    Leaving,
+    /// Nothing is read or written any more.
     Over,
 }
 
@@ -166,7 +168,7 @@ impl Session {
     pub fn shared(&self) -> &[Shared] {
         match &self.phase {
             Phase::Open(open) => &open.shared,
-            Phase::Hello { .. } | Phase::Over => &[],
+            Phase::Hello { .. } | Phase::Leaving | Phase::Over => &[],
         }
     }
 
@@ -177,6 +179,11 @@ impl Session {
 
     /// Whether one of the two sides has ended the session.
     pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Leaving | Phase::Over)
+    }
+
+    /// Whether nothing that the peer may still say matters: it has said its own last words, or cannot be understood.
+    pub fn is_heard_out(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }
 
@@ -190,6 +197,10 @@ impl Session {
                         open.heard = cx.now;
                     }
                     open.body_bytes_max(self.snappy)
+                }
+                Phase::Leaving => {
+                    self.hear_out(cx, bytes);
+                    return Step::Pending;
                 }
                 Phase::Over => {
                     *bytes = &[];
@@ -233,7 +244,7 @@ impl Session {
         match &self.phase {
             Phase::Hello { deadline } => Some((*deadline, ConnTimer::Hello)),
             Phase::Open(open) => Some(open.idle_at().min((open.next_ping, ConnTimer::Ping))),
-            Phase::Over => None,
+            Phase::Leaving | Phase::Over => None,
         }
     }
 
@@ -252,7 +263,7 @@ impl Session {
                 }
                 ConnTimer::Idle
             }
-            Phase::Over => return None,
+            Phase::Leaving | Phase::Over => return None,
         };
         self.disconnect(cx, out, DisconnectReason::PingTimeout);
         Some(EndReason::Timeout(timer))
@@ -273,7 +284,7 @@ impl Session {
     ) -> Result<(), CommandError> {
         let open = match &self.phase {
             Phase::Hello { .. } => return Err(CommandError::NotEstablished),
-            Phase::Over => return Err(CommandError::UnknownConn),
+            Phase::Leaving | Phase::Over => return Err(CommandError::UnknownConn),
             Phase::Open(open) => open,
         };
         let shared = open.shared.iter().find(|shared| shared.capability == capability);
@@ -299,8 +310,22 @@ impl Session {
     pub fn disconnect(&mut self, cx: &mut Cx<'_>, out: &mut Outbound, reason: DisconnectReason) {
         if !self.is_over() {
             self.say(cx, out, p2p::id::DISCONNECT, &reason.encode());
-            self.phase = Phase::Over;
+            self.phase = Phase::Leaving;
         }
+    }
+
+    /// Passes over everything but a Disconnect: two that leave at once need not wait for each other.
+    fn hear_out(&mut self, cx: &mut Cx<'_>, bytes: &mut &[u8]) {
+        loop {
+            match self.frames.opener.handle_bytes(cx.crypto, bytes, limits::MESSAGE_BYTES_MAX) {
+                Ok(None) => return,
+                Ok(Some(body)) if p2p::split_message(body).is_ok_and(|(id, _)| id == p2p::id::DISCONNECT) => break,
+                Ok(Some(_)) => {}
+                Err(_) => break,
+            }
+        }
+        self.phase = Phase::Over;
+        *bytes = &[];
     }
 
     /// Queues a message of the base protocol. These do not count against the bound of [`Session::send`]: there is one
@@ -438,7 +463,7 @@ fn read(cx: &mut Cx<'_>, phase: &Phase, snappy: bool, body: &[u8]) -> Result<Hea
             cx.stats.messages_in.entry((capability, id)).or_default().add(payload_bytes);
             Ok(Heard::Message(capability, id))
         }
-        Phase::Over => Ok(Heard::Nothing),
+        Phase::Leaving | Phase::Over => Ok(Heard::Nothing),
     }
 }
 
