@@ -21,6 +21,9 @@ pub(crate) const TCP: Token = Token(2);
 /// Streams have the tokens from here on.
 pub(crate) const STREAMS: usize = 3;
 
+/// Tries to find one port that is free for both.
+const EQUAL_PORT_TRIES: usize = 8;
+
 /// Connections that the operating system may hold for us until they are accepted, as most servers have it.
 const BACKLOG: i32 = 1024;
 
@@ -108,11 +111,28 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds what `listen` asks for.
+    /// Binds what `listen` asks for. Where both ports are free to choose, they are equal if at all possible.
     ///
     /// # Errors
     /// If an address is taken, foreign or forbidden, or the process has no more files.
     pub fn bind(listen: &Listen) -> Result<Self, BindError> {
+        let (Some(udp), Some(tcp)) = (listen.udp, listen.tcp) else { return Self::bind_exactly(listen) };
+        if (udp.port(), tcp.port()) == (0, 0) {
+            for _ in 0..EQUAL_PORT_TRIES {
+                let chosen = Self::bind_exactly(&Listen { udp: None, tcp: Some(tcp) })?;
+                let Some(port) = chosen.tcp_addr().map(|addr| addr.port()) else { break };
+                drop(chosen);
+                let equal =
+                    Listen { udp: Some(SocketAddr::new(udp.ip(), port)), tcp: Some(SocketAddr::new(tcp.ip(), port)) };
+                if let Ok(sockets) = Self::bind_exactly(&equal) {
+                    return Ok(sockets);
+                }
+            }
+        }
+        Self::bind_exactly(listen)
+    }
+
+    fn bind_exactly(listen: &Listen) -> Result<Self, BindError> {
         let poll = Poll::new().map_err(BindError::Poll)?;
         let waker = mio::Waker::new(poll.registry(), WAKER).map_err(BindError::Poll)?;
         let mut sockets = Self { poll, waker: Waker(Arc::new(waker)), udp: None, tcp: None };
