@@ -198,6 +198,12 @@ impl Net {
         sessions.find(|s| s.id == Some(id) && s.status.is_some() && !s.is_ending).map(|s| s.conn)
     }
 
+    /// Forgets what was seen, and gives back memory that is the net's own.
+    pub fn forget(&mut self) {
+        self.members.iter_mut().for_each(|member| member.seen = Vec::new());
+        self.streams.iter_mut().for_each(|stream| stream.pipes.iter_mut().for_each(VecDeque::shrink_to_fit));
+    }
+
     /// Runs for a while.
     pub fn run_for(&mut self, duration: Duration) {
         let until = self.now + duration;

@@ -149,7 +149,7 @@ impl Node {
         self.conns_made += 1;
         self.context.stats.dials += 1;
         let conn = Conn::dial(&mut self.context.cx(&mut self.rngs.conns), id, &contact);
-        self.conns.insert(id, conn);
+        self.conns.insert(id, Box::new(conn));
         self.settle(id);
         self.sync_dial();
     }

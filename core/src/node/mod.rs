@@ -7,6 +7,7 @@ mod conn;
 mod connections;
 mod view;
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -61,7 +62,7 @@ pub struct Node {
     discovery: Option<Discv4>,
     peers: Peers,
     /// From dial or accept until `Ended` has been popped.
-    conns: BTreeMap<ConnId, Conn>,
+    conns: BTreeMap<ConnId, Box<Conn>>,
     /// What the parts' `poll_timeout` said when they were last touched.
     deadlines: Deadlines<Owner>,
     conns_made: u64,
@@ -189,7 +190,7 @@ impl Node {
         self.conns_made += 1;
         self.context.stats.accepts += 1;
         let accepted = Conn::accept(&mut self.context.cx(&mut self.rngs.conns), conn, from);
-        self.conns.insert(conn, accepted);
+        self.conns.insert(conn, Box::new(accepted));
         self.settle(conn);
         Some(conn)
     }
@@ -227,7 +228,7 @@ impl Node {
                 self.dial(contact);
             }
             Command::Disconnect { conn, reason } => {
-                if self.conns.get(&conn).is_none_or(Conn::is_ending) {
+                if self.conns.get(&conn).is_none_or(|conn| conn.is_ending()) {
                     return Err(CommandError::UnknownConn);
                 }
                 self.end(conn, Side::Us, EndReason::Disconnect(reason));
@@ -292,12 +293,12 @@ impl Node {
 
     /// The bytes that wait for a connection's socket. After writing a prefix of them, say so with `Input::Wrote`.
     pub fn outbound(&self, conn: ConnId) -> &[u8] {
-        self.conns.get(&conn).map_or(&[], Conn::outbound)
+        self.conns.get(&conn).map_or(&[], |conn| conn.outbound())
     }
 
     /// Whether a connection's bytes should be read now. To be asked again after every drain for what was paused.
     pub fn wants_read(&self, conn: ConnId) -> bool {
-        !self.context.out.is_full() && self.conns.get(&conn).is_some_and(Conn::wants_read)
+        !self.context.out.is_full() && self.conns.get(&conn).is_some_and(|conn| conn.wants_read())
     }
 
     fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
