@@ -355,6 +355,19 @@ pub struct End {
     pub why: EndReason,
 }
 
+impl End {
+    /// The same without the numbers that a peer may choose freely, so that there are few of them to count by.
+    pub const fn class(mut self) -> Self {
+        self.why = match self.why {
+            EndReason::Status(StatusRefusal::Version(_)) => EndReason::Status(StatusRefusal::Version(0)),
+            EndReason::Status(StatusRefusal::Network(_)) => EndReason::Status(StatusRefusal::Network(0)),
+            EndReason::Disconnect(DisconnectReason::Other(_)) => EndReason::Disconnect(DisconnectReason::Other(0)),
+            why => why,
+        };
+        self
+    }
+}
+
 /// Why a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum EndReason {

@@ -46,13 +46,34 @@ pub struct Stats {
     pub accepts: u64,
     /// Streams not accepted.
     pub accepts_refused: u64,
-    /// Connections ended, by direction and cause.
+    /// Connections ended, by direction and the cause's class.
     pub ended: BTreeMap<(Direction, End), u64>,
 }
 
 impl Stats {
+    /// Counts a connection's end.
+    pub fn end(&mut self, direction: Direction, end: &End) {
+        *self.ended.entry((direction, end.class())).or_default() += 1;
+    }
+
     /// Counts a datagram that was dropped.
     pub fn drop_datagram(&mut self, reason: DropReason) {
         *self.datagrams_dropped.entry(reason).or_default() += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::{EndReason, Side, Stage, StatusRefusal};
+
+    #[test]
+    fn a_peer_cannot_make_new_keys() {
+        let mut stats = Stats::default();
+        for network in 0..1000 {
+            let why = EndReason::Status(StatusRefusal::Network(network));
+            stats.end(Direction::Inbound, &End { by: Side::Us, stage: Stage::Status, why });
+        }
+        assert_eq!(stats.ended.into_values().collect::<alloc::vec::Vec<_>>(), [1000]);
     }
 }

@@ -88,7 +88,7 @@ impl Node {
     pub(super) fn end(&mut self, id: ConnId, by: Side, why: EndReason) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
         let Some(end) = conn.end(&mut self.context.cx(&mut self.rngs.conns), by, why) else { return };
-        *self.context.stats.ended.entry((conn.direction, end)).or_default() += 1;
+        self.context.stats.end(conn.direction, &end);
         let ended = self.peers.ended(self.context.now(), &mut self.rngs.dial, id, &end);
         self.carry_out(ended.and_then(|ended| ended.charge));
         self.sync_dial();
