@@ -198,11 +198,12 @@ fn a_mesh_forms_from_one_bootnode() {
         }
         net.add(config);
     }
-    assert!(net.run_until(60 * SECOND, |net| (0..12).all(|i| net.established(i) >= 3)), "{:?}", {
-        (0..12).map(|i| net.established(i)).collect::<Vec<_>>()
-    });
-    let tables: Vec<_> = net.members.iter().map(|m| m.node.discovery().unwrap().table().len()).collect();
-    assert!(tables.iter().all(|len| *len >= 9), "{tables:?}");
+    let state = |net: &Net| -> Vec<(usize, usize)> {
+        let known = |i: usize| net.members[i].node.discovery().unwrap().table().len();
+        (0..12).map(|i| (known(i), net.established(i))).collect()
+    };
+    let meshed = |net: &Net| state(net).iter().all(|(known, sessions)| *known == 11 && *sessions >= 3);
+    assert!(net.run_until(10 * SECOND, meshed), "known nodes and sessions of each: {:?}", state(&net));
 }
 
 #[test]
