@@ -140,7 +140,6 @@ impl Drop for Peer {
     }
 }
 
-
 /// Says that something is not tested.
 ///
 /// # Panics

@@ -6,7 +6,9 @@
 
 use std::time::{Duration, Instant};
 
-use peerless::contract::{CallFailure, Command, CommandId, ConnId, Direction, End, EndReason, Side, Stage, StatusRefusal};
+use peerless::contract::{
+    CallFailure, Command, CommandId, ConnId, Direction, End, EndReason, Side, Stage, StatusRefusal,
+};
 use peerless::crypto::{SecretKey, keccak256};
 use peerless::eth::Chain;
 use peerless::node::{Config, Node};
@@ -213,7 +215,8 @@ fn we_ask_them(kind: Kind) {
     let contact = bench.peer().contact();
     let pong = |bench: &mut Bench| {
         let command = bench.command(Command::Ping { contact });
-        bench.until_seen("a pong", |seen| matches!(seen, Seen::Pong(answered, _) if *answered == command).then_some(()));
+        bench
+            .until_seen("a pong", |seen| matches!(seen, Seen::Pong(answered, _) if *answered == command).then_some(()));
     };
     pong(&mut bench);
     bench.until_said("discv4", json!({"kind": "ping"}));
@@ -221,7 +224,9 @@ fn we_ask_them(kind: Kind) {
     // Both must have proven their endpoints before this is answered.
     let target = *contact.key.as_bytes();
     let command = bench.command(Command::FindNode { contact, target });
-    bench.until_seen("neighbours", |seen| matches!(seen, Seen::Nodes(answered, _) if *answered == command).then_some(()));
+    bench.until_seen("neighbours", |seen| {
+        matches!(seen, Seen::Nodes(answered, _) if *answered == command).then_some(())
+    });
     bench.until_said("discv4", json!({"kind": "findnode"}));
     bench.until_said("discv4", json!({"kind": "pong"}));
 
@@ -254,7 +259,8 @@ fn they_ask_us(kind: Kind) {
     bench.peer().command_about("bond", &ours);
     bench.until_said("discv4", json!({"kind": "pong"}));
     bench.until_said("discv4", json!({"kind": "ping"}));
-    bench.until_seen("a new node", |seen| matches!(seen, Seen::NodeAdded(added) if added.id == theirs.id).then_some(()));
+    bench
+        .until_seen("a new node", |seen| matches!(seen, Seen::NodeAdded(added) if added.id == theirs.id).then_some(()));
     if kind == Kind::Ethereumjs {
         // It asks for neighbours once for each bond, the first time before it has answered our ping.
         bench.peer().command_about("bond", &ours);
