@@ -1,6 +1,7 @@
-//! What the tests that cross crates share: a deterministic network in memory, and ready-made nodes.
+//! What the tests that cross crates share: a deterministic network in memory, ready-made nodes, peers of other make.
 
 #![allow(missing_docs)]
 
 pub mod memory;
 pub mod net;
+pub mod peers;

@@ -1,0 +1,277 @@
+//! Independent implementations as child processes, installed when they are needed: see `tests/peers/README.md`.
+//!
+//! `PEERLESS_INTEROP` decides which ones there are: `all`, `none`, or when unset those that install in seconds. What is
+//! not there is skipped with a word, but never on a continuous integration server (`CI=true`): there a skip is a failure.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use peerless::wire::enode::{Contact, Enode};
+use serde_json::{Value, json};
+
+/// For the installation of the JavaScript peer: 13 MB.
+const NPM_LIMIT: Duration = Duration::from_secs(300);
+/// For the build of the Rust peer: 2.5 minutes on two idle cores.
+const CARGO_LIMIT: Duration = Duration::from_secs(1800);
+/// Until a peer says that it is ready; several start at once.
+const START_LIMIT: Duration = Duration::from_secs(30);
+/// The JavaScript peer needs this version of Node.js.
+const NODE_MAJOR_MIN: u32 = 20;
+
+/// Which implementation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// `@ethereumjs/devp2p`, in JavaScript.
+    Ethereumjs,
+    /// `ethrex-p2p`, in Rust.
+    Ethrex,
+}
+
+/// An installed implementation.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub kind: Kind,
+    executable: PathBuf,
+    script: Option<PathBuf>,
+}
+
+impl Program {
+    /// The implementation, installed on the first call. `None` if it is to be skipped; that has been said then.
+    ///
+    /// # Panics
+    /// Instead of a skip, with `CI=true`.
+    pub fn find(kind: Kind) -> Option<Self> {
+        static FOUND: [OnceLock<Result<Program, String>>; 2] = [const { OnceLock::new() }; 2];
+        let (place, install): (usize, fn() -> Result<Self, String>) = match kind {
+            Kind::Ethereumjs => (0, ethereumjs),
+            Kind::Ethrex => (1, ethrex),
+        };
+        match FOUND[place].get_or_init(install) {
+            Ok(program) => Some(program.clone()),
+            Err(why) => {
+                skip(why);
+                None
+            }
+        }
+    }
+
+    /// Starts it with the shared genesis block and the secret key `key`, at free ports. `notify` is called whenever it
+    /// has said something.
+    ///
+    /// # Panics
+    /// If it cannot start.
+    pub fn start(&self, key: u8, options: &[&str], notify: impl Fn() + Send + 'static) -> Peer {
+        let mut command = Command::new(&self.executable);
+        command.args(&self.script).args(["--key", &const_hex::encode([key; 32])]);
+        command.arg("--genesis").arg(sources().join("genesis.json")).args(options);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("an installed program");
+        let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                let said = serde_json::from_str(&line).unwrap_or_else(|_| json!({"event": "garbage", "what": line}));
+                if sender.send(said).is_err() {
+                    return;
+                }
+                notify();
+            }
+        });
+        let mut peer = Peer { child, stdin, lines, ready: Value::Null, said: Vec::new() };
+        peer.ready = peer.lines.recv_timeout(START_LIMIT).expect("a peer that starts");
+        assert_eq!(peer.ready["event"], "ready", "{}", peer.ready);
+        peer
+    }
+}
+
+/// A running implementation. It is killed when dropped, and ends by itself when its lifetime is over.
+pub struct Peer {
+    child: Child,
+    stdin: ChildStdin,
+    lines: Receiver<Value>,
+    /// The event `ready`.
+    pub ready: Value,
+    /// All that it has said since, oldest first, up to the last [`Peer::listen`].
+    pub said: Vec<Value>,
+}
+
+impl Peer {
+    /// Where it is.
+    pub fn contact(&self) -> Contact {
+        let enode = self.ready["enode"].as_str().and_then(|text| text.parse::<Enode>().ok());
+        let contact = enode.and_then(|enode| enode.contact());
+        contact.unwrap_or_else(|| panic!("no enode URL: {}", self.ready))
+    }
+
+    /// Gives it a command.
+    pub fn command(&mut self, command: &Value) {
+        writeln!(self.stdin, "{command}").expect("a peer that listens");
+    }
+
+    /// A command about a node at an endpoint.
+    pub fn command_about(&mut self, command: &str, contact: &Contact) {
+        self.command(&json!({"cmd": command, "enode": contact.to_string()}));
+    }
+
+    /// Takes what it has said by now.
+    pub fn listen(&mut self) {
+        self.said.extend(self.lines.try_iter());
+    }
+
+    /// The first event of a name, from the `from`-th on, whose fields are as given; a field can be left out.
+    pub fn find(&self, from: usize, event: &str, fields: &Value) -> Option<&Value> {
+        let matches = |said: &&Value| {
+            let fields = fields.as_object().expect("an object of fields");
+            said["event"] == event && fields.iter().all(|(name, value)| said[name] == *value)
+        };
+        self.said.iter().skip(from).find(matches)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Says that something is not tested.
+///
+/// # Panics
+/// With `CI=true`.
+pub fn skip(why: &str) {
+    assert!(!is_ci(), "nothing may be skipped here, and yet: {why}");
+    println!("skipped: {why}");
+}
+
+fn is_ci() -> bool {
+    std::env::var("CI").is_ok_and(|ci| ci == "true")
+}
+
+fn is_wanted(kind: Kind) -> Result<(), String> {
+    match std::env::var("PEERLESS_INTEROP").as_deref() {
+        Ok("none") => Err("PEERLESS_INTEROP=none".into()),
+        Ok("all") => Ok(()),
+        _ if kind == Kind::Ethrex && !is_ci() => Err("it builds for minutes; PEERLESS_INTEROP=all tests it".into()),
+        _ => Ok(()),
+    }
+}
+
+fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+/// Where things are installed: inside the folder that Cargo builds into, wherever that is. Cargo marks it.
+fn installed() -> PathBuf {
+    let exe = std::env::current_exe().unwrap_or_default();
+    let marked = exe.ancestors().find(|folder| folder.join("CACHEDIR.TAG").is_file());
+    let target = marked.map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../target"), Path::to_path_buf);
+    target.join("interop")
+}
+
+fn ethereumjs() -> Result<Program, String> {
+    is_wanted(Kind::Ethereumjs)?;
+    let version = run(Command::new("node").arg("--version"), START_LIMIT)?;
+    let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_none_or(|major| major < NODE_MAJOR_MIN) {
+        return Err(format!("Node.js {NODE_MAJOR_MIN} or later is needed, not {}", version.trim()));
+    }
+    let home = installed().join("ethereumjs");
+    if !is_complete(&home) {
+        install_ethereumjs(&home)?;
+    }
+    Ok(Program { kind: Kind::Ethereumjs, executable: "node".into(), script: Some(home.join("peer.mjs")) })
+}
+
+const ETHEREUMJS_FILES: [&str; 4] = ["package.json", "package-lock.json", ".npmrc", "peer.mjs"];
+
+/// Whether an installation is there, whole, and of the files as they are. npm writes its hidden lock file last.
+fn is_complete(home: &Path) -> bool {
+    let same = |file: &&str| match (fs::read(sources().join("ethereumjs").join(file)), fs::read(home.join(file))) {
+        (Ok(source), Ok(copy)) => source == copy,
+        _ => false,
+    };
+    home.join("node_modules/.package-lock.json").is_file() && ETHEREUMJS_FILES.iter().all(|file| same(&file))
+}
+
+/// Installs beside `home` and puts it there in one step, so that of several processes that do this at once each finds
+/// either nothing or everything.
+fn install_ethereumjs(home: &Path) -> Result<(), String> {
+    let suffixed = |suffix: &str| home.with_file_name(format!("ethereumjs.{suffix}.{}", std::process::id()));
+    let (fresh, stale) = (suffixed("new"), suffixed("old"));
+    let told = |error: io::Error| format!("cannot install into {}: {error}", home.display());
+    fs::create_dir_all(&fresh).map_err(told)?;
+    for file in ETHEREUMJS_FILES {
+        fs::copy(sources().join("ethereumjs").join(file), fresh.join(file)).map_err(told)?;
+    }
+    let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"];
+    let npm = run(Command::new("npm").args(arguments).current_dir(&fresh), NPM_LIMIT);
+    if npm.is_ok() {
+        if !is_complete(home) && home.exists() {
+            // Whoever loses a race here finds what the winner has put there.
+            let _ = fs::rename(home, &stale);
+        }
+        let _ = fs::rename(&fresh, home);
+    }
+    let _ = (fs::remove_dir_all(&fresh), fs::remove_dir_all(&stale));
+    npm?;
+    if is_complete(home) { Ok(()) } else { Err(format!("{} is incomplete after its installation", home.display())) }
+}
+
+fn ethrex() -> Result<Program, String> {
+    is_wanted(Kind::Ethrex)?;
+    let home = installed().join("ethrex");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "--release", "--locked", "--quiet", "--manifest-path"]);
+    cargo.arg(sources().join("ethrex/Cargo.toml")).env("CARGO_TARGET_DIR", &home);
+    // Flags and targets that are meant for the tests would only build it anew, or elsewhere.
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WRAPPER"] {
+        cargo.env_remove(variable);
+    }
+    run(&mut cargo, CARGO_LIMIT)?;
+    let name = format!("peerless-test-peer-ethrex{}", std::env::consts::EXE_SUFFIX);
+    Ok(Program { kind: Kind::Ethrex, executable: home.join("release").join(name), script: None })
+}
+
+/// Runs a program to its end, and returns what it has printed.
+fn run(command: &mut Command, limit: Duration) -> Result<String, String> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut child = spawned.map_err(|error| format!("{name}: {error}"))?;
+    let (sender, outputs) = channel();
+    let reads: [Box<dyn Read + Send>; 2] =
+        [Box::new(child.stdout.take().expect("piped")), Box::new(child.stderr.take().expect("piped"))];
+    for (which, mut read) in reads.into_iter().enumerate() {
+        let sender = sender.clone();
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = read.read_to_end(&mut text);
+            sender.send((which, String::from_utf8_lossy(&text).into_owned()))
+        });
+    }
+    let end = Instant::now() + limit;
+    let mut texts = [String::new(), String::new()];
+    for _ in 0..texts.len() {
+        match outputs.recv_timeout(end.saturating_duration_since(Instant::now())) {
+            Ok((which, text)) => texts[which] = text,
+            Err(_) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return Err(format!("{name}: not done after {limit:?}"));
+            }
+        }
+    }
+    let [out, mut trouble] = texts;
+    let status = child.wait().map_err(|error| format!("{name}: {error}"))?;
+    if status.success() {
+        return Ok(out);
+    }
+    let cut = trouble.char_indices().rev().nth(1000).map_or(0, |(at, _)| at);
+    trouble.drain(..cut);
+    Err(format!("{name}: {status}: {trouble}"))
+}
