@@ -2,5 +2,7 @@
 
 #![allow(missing_docs)]
 
+pub mod alloc;
 pub mod net;
 pub mod peers;
+pub mod stranger;
