@@ -30,7 +30,9 @@ pub struct Stranger {
 
 impl Stranger {
     pub fn new(number: u8) -> Self {
-        let secret = SecretKey::from_bytes([0x77 ^ number; 32]).expect("in range");
+        let mut secret = [0x77; 32];
+        secret[31] = number;
+        let secret = SecretKey::from_bytes(secret).expect("in range");
         let crypto = Arc::new(Secp256k1::new());
         let key = crypto.public_key(&secret);
         let context = Context::new(Instant::ZERO, START, NetFilter::default(), crypto);

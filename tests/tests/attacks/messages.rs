@@ -22,6 +22,8 @@ fn established(seed: u64, version: u32) -> (Net, Stranger, Talk) {
 /// Asserts that the session has ended for `fault`, that the stranger was told, and that it was entered against it.
 fn ends_for(net: &mut Net, talk: &mut Talk, fault: Fault) {
     talk.listen(net);
+    // It says why, and does not wait for ever for that to be read.
+    net.run_for(limits::CLOSING_TIMEOUT);
     let (_, end) = net.end(0, talk.conn()).unwrap_or_else(|| panic!("no end for {fault}"));
     assert_eq!((end.by, end.why), (Side::Us, EndReason::Fault(fault)));
     assert_eq!(talk.last_words(), fault.disconnect_reason());
@@ -85,6 +87,7 @@ fn a_header_alone_reserves_nothing() {
     let frame = talk.seal(p2p::id::HELLO, &[0; limits::HELLO_BYTES_MAX + 1]);
     net.write_raw(talk.raw, &frame[..32]);
     talk.listen(&mut net);
+    net.run_for(limits::CLOSING_TIMEOUT);
     assert_eq!(net.end(0, talk.conn()).unwrap().1.why, EndReason::Fault(Fault::TooLarge));
 }
 
@@ -94,11 +97,9 @@ fn a_bomb_is_not_inflated() {
     let (mut net, _, mut talk) = established(4, 69);
     // Sixteen megabytes, says the prefix.
     let frame = talk.seal(ETH + id::TRANSACTIONS, &[0x80, 0x80, 0x80, 0x08, 0, 0, 0]);
-    let peak = peak_of(|| {
-        net.members[0].node.handle(net.now, peerless::contract::Input::Bytes { conn: talk.raw.conn, bytes: &frame });
-    });
+    net.write_raw(talk.raw, &frame);
+    let peak = peak_of(|| net.run_for(SECOND));
     assert!(peak < 64 << 10, "{peak} bytes");
-    net.run_for(SECOND);
     ends_for(&mut net, &mut talk, Fault::TooLarge);
 }
 

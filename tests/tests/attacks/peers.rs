@@ -31,9 +31,14 @@ fn all_dial_all_at_once() {
                 net.command(i, Command::AddPeer { contact, kind: PeerKind::Static }).unwrap();
             }
         }
-        // Three retries of a dial that fails, each after a pause that may double.
-        let pauses = limits::REDIAL_INTERVAL * (1 + 2 + 4) + limits::CONNECT_TIMEOUT * 4;
-        net.run_for(if net.dial_loss_percent == 0 { 5 * SECOND } else { pauses });
+        let met = |net: &Net| (0..NODES).all(|i| net.established(i) == NODES - 1);
+        let limit = if net.dial_loss_percent == 0 { 5 * SECOND } else { limits::REDIAL_INTERVAL_MAX };
+        assert!(
+            net.run_until(limit, met),
+            "seed {seed}: {:?}",
+            (0..NODES).map(|i| net.established(i)).collect::<Vec<_>>()
+        );
+        net.run_for(60 * SECOND);
         for i in 0..NODES {
             let peers: Vec<_> = net.members[i].node.sessions().filter(|s| !s.is_ending).map(|s| s.id).collect();
             assert_eq!(peers.iter().collect::<BTreeSet<_>>().len(), peers.len(), "seed {seed}: a peer twice");
@@ -71,6 +76,8 @@ fn a_ban_lasts_as_long_as_it_says() {
         let mut talk = stranger.dial(&mut net, 0, local(2)).expect("nobody knows who it is yet");
         talk.say_plain(&mut net, p2p::id::HELLO, &stranger.hello(69).encode());
         talk.listen(&mut net);
+        net.close_raw(talk.raw);
+        net.run_for(SECOND);
         let (_, end) = net.end(0, talk.conn()).unwrap();
         assert_eq!((end.by, end.why), (Side::Us, EndReason::Refused(Refusal::Banned)), "after {hours} hours");
         assert_eq!(talk.last_words(), Some(DisconnectReason::UselessPeer));
@@ -125,6 +132,8 @@ fn a_ledger_adds_up() {
         }
         talk.say(&mut net, ETH + 4, &[0xc2, 0x07, 0xc0]);
         talk.listen(&mut net);
+        net.close_raw(talk.raw);
+        net.run_for(SECOND);
         assert!(net.end(0, conn).is_some());
     }
     let ledger = net.members[0].node.peers().ledgers().get(&stranger.id).unwrap();
