@@ -5,3 +5,4 @@
 pub mod memory;
 pub mod net;
 pub mod peers;
+pub mod stranger;

@@ -83,6 +83,24 @@ pub struct Member {
 /// One end of a stream: which stream, and which of its two sides.
 type StreamEnd = (usize, usize);
 
+/// A stream to a node whose other end, side 0, is nobody's: whoever holds this says what comes out of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Raw {
+    stream: usize,
+    pub member: usize,
+    pub conn: ConnId,
+}
+
+/// A datagram as a node sent or received it.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    pub at: Instant,
+    pub member: usize,
+    pub remote: SocketAddr,
+    pub is_sent: bool,
+    pub bytes: Vec<u8>,
+}
+
 #[derive(Default)]
 struct Stream {
     /// Who holds each side.
@@ -90,6 +108,8 @@ struct Stream {
     /// Bytes on their way to each side.
     pipes: [VecDeque<u8>; 2],
     closed: [bool; 2],
+    /// Whether side 0 takes no more bytes: a closed window.
+    stalled: bool,
 }
 
 enum Delivery {
@@ -105,6 +125,10 @@ pub struct Net {
     pub members: Vec<Member>,
     /// Datagrams in a hundred that are lost.
     pub loss_percent: u64,
+    /// Dials in a hundred that come to nothing.
+    pub dial_loss_percent: u64,
+    /// Every datagram of every node, while somebody wants to know.
+    pub wire: Option<Vec<Wire>>,
     rng: Rng,
     crypto: Arc<dyn Crypto + Send + Sync>,
     queue: BTreeMap<(Instant, u64), Delivery>,
@@ -145,6 +169,8 @@ impl Net {
             now: Instant::from_micros(1_000_000),
             members: Vec::new(),
             loss_percent: 0,
+            dial_loss_percent: 0,
+            wire: None,
             rng: Seed::new(bytes).fork("net"),
             crypto,
             queue: BTreeMap::new(),
@@ -177,8 +203,64 @@ impl Net {
 
     /// Hands a node a datagram from anywhere.
     pub fn datagram(&mut self, i: usize, from: SocketAddr, bytes: &[u8]) {
+        self.note(i, from, false, bytes);
         self.members[i].node.handle(self.now, Input::Datagram { from, bytes });
         self.drain(i);
+    }
+
+    fn note(&mut self, member: usize, remote: SocketAddr, is_sent: bool, bytes: &[u8]) {
+        if let Some(wire) = &mut self.wire {
+            wire.push(Wire { at: self.now, member, remote, is_sent, bytes: bytes.to_vec() });
+        }
+    }
+
+    /// A stream from anywhere; `None` if the node does not accept it.
+    pub fn connect_raw(&mut self, to: usize, from: SocketAddr) -> Option<Raw> {
+        let conn = self.members[to].node.accept(self.now, from)?;
+        let stream = self.streams.len();
+        self.streams.push(Stream { ends: [None, Some((to, conn))], ..Stream::default() });
+        self.members[to].conns.insert(conn, (stream, 1));
+        self.drain(to);
+        Some(Raw { stream, member: to, conn })
+    }
+
+    /// Sends bytes into a raw stream.
+    pub fn write_raw(&mut self, raw: Raw, bytes: &[u8]) {
+        let was_empty = self.streams[raw.stream].pipes[1].is_empty();
+        self.streams[raw.stream].pipes[1].extend(bytes);
+        if was_empty && !bytes.is_empty() {
+            self.later(Delivery::Bytes { stream: raw.stream, side: 1 });
+        }
+    }
+
+    /// What has come out of a raw stream since the last time.
+    pub fn read_raw(&mut self, raw: Raw) -> Vec<u8> {
+        self.streams[raw.stream].pipes[0].drain(..).collect()
+    }
+
+    /// Whether the node has closed its end.
+    pub fn is_closed(&self, raw: Raw) -> bool {
+        self.streams[raw.stream].closed[1]
+    }
+
+    /// Closes a raw stream.
+    pub fn close_raw(&mut self, raw: Raw) {
+        self.streams[raw.stream].closed[0] = true;
+        self.later(Delivery::Bytes { stream: raw.stream, side: 1 });
+    }
+
+    /// Takes no more bytes out of a raw stream, or takes them again.
+    pub fn stall_raw(&mut self, raw: Raw, stalled: bool) {
+        self.streams[raw.stream].stalled = stalled;
+        self.later(Delivery::Write { member: raw.member, conn: raw.conn });
+    }
+
+    /// How a connection ended, and when.
+    pub fn end(&self, member: usize, of: ConnId) -> Option<(Instant, End)> {
+        self.members[member].seen.iter().find_map(|(at, seen)| match seen {
+            Seen::Ended { conn, end, .. } if *conn == of => Some((*at, *end)),
+            _ => None,
+        })
     }
 
     /// A digest of every action so far.
@@ -279,6 +361,9 @@ impl Net {
             }
             Delivery::Connect { stream, to, from } => {
                 let Some((dialler, conn)) = self.streams[stream].ends[0] else { return };
+                if self.dial_loss_percent > 0 && self.rng.below(100) < self.dial_loss_percent {
+                    return self.input(dialler, Input::Broken { conn, why: IoFault::TimedOut });
+                }
                 let accepted = self.by_addr(to).and_then(|i| Some((i, self.members[i].node.accept(self.now, from)?)));
                 match accepted {
                     Some((i, theirs)) => {
@@ -313,7 +398,7 @@ impl Net {
             Delivery::Write { member, conn } => {
                 let Some((stream, side)) = self.members[member].conns.get(&conn).copied() else { return };
                 let outbound = self.members[member].node.outbound(conn);
-                if outbound.is_empty() {
+                if outbound.is_empty() || self.streams[stream].stalled {
                     return;
                 }
                 let n = 1 + self.rng.below(outbound.len() as u64) as usize;
@@ -371,6 +456,9 @@ impl Net {
             }
             record.extend_from_slice(&self.digest);
             self.digest = keccak256(&record);
+            if let Some(Delivery::Datagram { to, bytes, .. }) = &queued {
+                self.note(i, *to, true, bytes);
+            }
             match queued {
                 Some(Delivery::Datagram { .. }) if self.rng.below(100) < self.loss_percent => {}
                 Some(delivery) => self.later(delivery),

@@ -1,0 +1,220 @@
+//! discv4: what strangers can make a node send, and to whom.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use peerless::contract::{DropReason, Input};
+use peerless::limits;
+use peerless::rng::{Rng, Seed};
+use peerless::wire::discv4::{Datagram, Endpoint, Kind, Packet};
+use peerless_tests::net::{Net, START, Wire, config};
+use peerless_tests::stranger::Stranger;
+
+use crate::{SECOND, global};
+
+/// Holds every address that has not proven itself to D1: no node sends it more than three times what came from there and
+/// one datagram. An address has proven itself when it answers a ping by its hash. Returns how many were held to it.
+fn assert_no_amplification(wire: &[Wire]) -> usize {
+    #[derive(Default)]
+    struct Account {
+        received: usize,
+        sent: usize,
+        pings: BTreeSet<[u8; 32]>,
+        is_proven: bool,
+    }
+    let mut accounts = BTreeMap::<(usize, SocketAddr), Account>::new();
+    for Wire { at, member, remote, is_sent, bytes } in wire {
+        let account = accounts.entry((*member, *remote)).or_default();
+        let datagram = Datagram::split(bytes).ok();
+        if *is_sent {
+            account.sent += bytes.len();
+            if datagram.is_some_and(|datagram| datagram.kind() == Ok(Kind::Ping)) {
+                account.pings.insert(*bytes.first_chunk().unwrap());
+            }
+        } else {
+            account.received += bytes.len();
+            if let Some(Ok(Packet::Pong { ping_hash, .. })) = datagram.map(|datagram| datagram.decode()) {
+                account.is_proven |= account.pings.contains(&ping_hash);
+            }
+        }
+        let bound = 3 * account.received + 1280;
+        assert!(
+            account.is_proven || account.sent <= bound,
+            "at {at} node {member} had sent {} bytes to {remote}, which had sent {}",
+            account.sent,
+            account.received
+        );
+    }
+    accounts.values().filter(|account| !account.is_proven).count()
+}
+
+/// Nodes at global addresses that have found each other, with every datagram noted.
+fn mesh(seed: u64, nodes: usize) -> Net {
+    let mut net = Net::new(seed);
+    net.wire = Some(Vec::new());
+    let mut boot = Vec::new();
+    for i in 0..nodes {
+        let mut config = config(i, 1);
+        config.filter = peerless::netfilter::NetFilter::default();
+        config.ip = Some(global(60_000 + i as u32).ip());
+        config.discovery.as_mut().unwrap().bootnodes = boot.clone();
+        let i = net.add(config);
+        if boot.is_empty() {
+            boot.push(net.contact(i));
+        }
+    }
+    net.run_for(60 * SECOND);
+    for member in &net.members {
+        assert!(member.node.discovery().unwrap().table().len() >= nodes / 2);
+    }
+    net
+}
+
+fn packet(kind: Kind, net: &Net, rng: &mut Rng) -> Packet {
+    let expiration = START.plus_secs(net.now.as_micros() / 1_000_000 + 20);
+    let endpoint = Endpoint { ip: Some([9, 9, 9, 9].into()), udp: 30303, tcp: 30303 };
+    match kind {
+        Kind::Ping => Packet::Ping { version: 4, from: endpoint, to: endpoint, expiration, enr_seq: Some(rng.u64()) },
+        Kind::Pong => Packet::Pong { to: endpoint, ping_hash: rng.bytes(), expiration, enr_seq: None },
+        Kind::FindNode => Packet::FindNode { target: rng.bytes(), expiration },
+        Kind::Neighbors => Packet::Neighbors { nodes: Vec::new(), expiration },
+        Kind::EnrRequest => Packet::EnrRequest { expiration },
+        Kind::EnrResponse => Packet::EnrResponse { request_hash: rng.bytes(), record: vec![0xc0] },
+    }
+}
+
+const KINDS: [Kind; 6] = [Kind::Ping, Kind::Pong, Kind::FindNode, Kind::Neighbors, Kind::EnrRequest, Kind::EnrResponse];
+
+fn seal(stranger: &Stranger, packet: &Packet) -> Vec<u8> {
+    let mut out = Vec::new();
+    packet.seal(stranger.crypto(), &stranger.secret, &mut out);
+    out
+}
+
+/// D1 to D5: whoever forges sources gets nothing worth forging them for, in any order of packets and with any key.
+#[test]
+fn nobody_is_amplified() {
+    let mut net = mesh(1, 12);
+    let mut rng = Seed::new([1; 32]).fork("forger");
+    let strangers: Vec<Stranger> = (0..4).map(Stranger::new).collect();
+    for _ in 0..3000 {
+        let victim = global(rng.below(200) as u32);
+        let stranger = &strangers[rng.below(4) as usize];
+        let kind = KINDS[rng.below(6) as usize];
+        let bytes = seal(stranger, &packet(kind, &net, &mut rng));
+        let to = rng.below(12) as usize;
+        net.datagram(to, victim, &bytes);
+        if rng.below(4) == 0 {
+            net.run_for(SECOND / 10);
+        }
+    }
+    // One address, a thousand times.
+    for _ in 0..1000 {
+        let stranger = &strangers[rng.below(4) as usize];
+        let kind = KINDS[rng.below(6) as usize];
+        let bytes = seal(stranger, &packet(kind, &net, &mut rng));
+        net.datagram(0, global(777), &bytes);
+        net.run_for(SECOND / 100);
+    }
+    net.run_for(60 * SECOND);
+    let wire = net.wire.take().unwrap();
+    assert!(assert_no_amplification(&wire) >= 500, "the forged ones are among them");
+    let neighbors_to_forged = wire.iter().filter(|wire| {
+        let kind = Datagram::split(&wire.bytes).ok().and_then(|datagram| datagram.kind().ok());
+        wire.is_sent
+            && matches!(kind, Some(Kind::Neighbors | Kind::EnrResponse))
+            && net.members.iter().all(|m| m.contact.udp_addr() != wire.remote)
+    });
+    assert_eq!(neighbors_to_forged.count(), 0, "questions without an endpoint proof are not answered");
+    let dropped = &net.members[0].node.stats().datagrams_dropped;
+    assert!(dropped.get(&DropReason::NoEndpointProof).is_some_and(|count| *count > 50), "{dropped:?}");
+}
+
+/// D10: nodes that only liars know are pinged rarely, however often they are named.
+#[test]
+fn a_victim_that_liars_name_is_left_alone() {
+    let mut net = mesh(2, 6);
+    let mut rng = Seed::new([2; 32]).fork("liar");
+    let victim = global(5);
+    let begun = net.wire.as_ref().unwrap().len();
+    for _ in 0..600 {
+        let key = Stranger::new(rng.below(200) as u8).key;
+        let contact = peerless::wire::enode::Contact::new(key, victim.ip(), victim.port(), 30303);
+        for i in 0..6 {
+            net.command(i, peerless::contract::Command::AddNode { contact }).unwrap();
+        }
+        net.run_for(SECOND / 2);
+    }
+    let wire = net.wire.take().unwrap();
+    for i in 0..6 {
+        let to_victim = wire[begun..].iter().filter(|wire| wire.is_sent && wire.member == i && wire.remote == victim);
+        let count = to_victim.count();
+        // Five minutes.
+        assert!((1..=limits::UNPROVEN_PINGS_BURST as usize + 5).contains(&count), "{count} from node {i}");
+    }
+    assert_no_amplification(&wire);
+}
+
+/// D13: what was overheard is worth nothing a while later: it changes no table, and gets no answer.
+#[test]
+fn replayed_datagrams_are_dropped() {
+    let mut net = mesh(3, 4);
+    let overheard: Vec<(SocketAddr, Vec<u8>)> = {
+        let begun = net.wire.as_ref().unwrap().len();
+        let contact = net.contact(0);
+        for i in 1..4 {
+            for _ in 0..2 {
+                net.command(i, peerless::contract::Command::Ping { contact }).unwrap();
+                net.command(i, peerless::contract::Command::RequestRecord { contact }).unwrap();
+                net.command(i, peerless::contract::Command::FindNode { contact, target: [i as u8; 64] }).unwrap();
+                net.run_for(SECOND / 2);
+            }
+        }
+        let wire = &net.wire.as_ref().unwrap()[begun..];
+        wire.iter().filter(|wire| !wire.is_sent && wire.member == 0).map(|w| (w.remote, w.bytes.clone())).collect()
+    };
+    let kinds: BTreeSet<_> =
+        overheard.iter().map(|(_, bytes)| Datagram::split(bytes).unwrap().kind().unwrap()).collect();
+    assert!(kinds.contains(&Kind::Ping) && kinds.contains(&Kind::FindNode) && kinds.contains(&Kind::EnrRequest));
+
+    let replay = |net: &mut Net, after: Duration, from: Option<SocketAddr>| {
+        net.run_for(after);
+        let answers = |net: &Net| net.members[0].node.stats().datagrams_out.count;
+        let before = (answers(net), net.members[0].node.discovery().unwrap().table().len());
+        for (source, bytes) in &overheard {
+            net.datagram(0, from.unwrap_or(*source), bytes);
+        }
+        assert_eq!(before.1, net.members[0].node.discovery().unwrap().table().len());
+        answers(net) - before.0
+    };
+    // Past the grace for equal packets within a second or two, and before their expiration.
+    assert_eq!(replay(&mut net, limits::REPLAY_GRACE + SECOND, None), 0);
+    assert_eq!(replay(&mut net, 10 * SECOND, None), 0);
+    let dropped = |net: &Net, why| net.members[0].node.stats().datagrams_dropped.get(&why).copied().unwrap_or(0);
+    assert!(dropped(&net, DropReason::Replayed) > 0);
+    let expired = dropped(&net, DropReason::Expired);
+    assert_eq!(replay(&mut net, 10 * SECOND, None), 0);
+    assert!(dropped(&net, DropReason::Expired) > expired);
+    assert_eq!(replay(&mut net, SECOND, Some(global(3))), 0, "nor from elsewhere");
+    let tomorrow = START.plus_secs(24 * 3600);
+    net.members[0].node.handle(net.now, Input::WallClock { unix: tomorrow });
+    assert_eq!(replay(&mut net, SECOND, None), 0);
+    assert_no_amplification(net.wire.as_deref().unwrap());
+}
+
+/// D13: expirations at the ends of what integers hold.
+#[test]
+fn impossible_expirations_are_refused() {
+    let mut net = mesh(4, 2);
+    let stranger = Stranger::new(1);
+    let now = START.as_secs() + net.now.as_micros() / 1_000_000;
+    let endpoint = Endpoint { ip: Some([9, 9, 9, 9].into()), udp: 1, tcp: 1 };
+    for (n, expiration) in [0, 1, now - 2, now + 2 * 24 * 3600, 1 << 62, 1 << 63, u64::MAX].into_iter().enumerate() {
+        let expiration = peerless::time::UnixTime::from_secs(expiration);
+        let ping = Packet::Ping { version: 4, from: endpoint, to: endpoint, expiration, enr_seq: None };
+        let before = net.members[0].node.stats().datagrams_out.count;
+        net.datagram(0, global(100 + n as u32), &seal(&stranger, &ping));
+        assert_eq!(net.members[0].node.stats().datagrams_out.count, before, "{expiration:?}");
+    }
+}

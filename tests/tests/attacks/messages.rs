@@ -1,0 +1,275 @@
+//! In a session, with a proven key: floods, bombs, lies and what the protocol forbids.
+
+use peerless::contract::{Command, EndReason, Fault, ScoreReason, Side};
+use peerless::limits;
+use peerless::wire::eth::{self, id};
+use peerless::wire::p2p::{self, DisconnectReason};
+use peerless_tests::memory::peak_of;
+use peerless_tests::net::{Net, Seen, chain};
+use peerless_tests::stranger::{Stranger, Talk};
+
+use crate::{SECOND, local, scored, victim};
+
+const ETH: u64 = p2p::id::CAPABILITIES;
+
+fn established(seed: u64, version: u32) -> (Net, Stranger, Talk) {
+    let mut net = victim(seed);
+    let mut stranger = Stranger::new(1);
+    let talk = stranger.establish(&mut net, 0, local(1), version).unwrap();
+    (net, stranger, talk)
+}
+
+/// Asserts that the session has ended for `fault`, that the stranger was told, and that it was entered against it.
+fn ends_for(net: &mut Net, talk: &mut Talk, fault: Fault) {
+    talk.listen(net);
+    // It says why, and does not wait for ever for that to be read.
+    net.run_for(limits::CLOSING_TIMEOUT);
+    let (_, end) = net.end(0, talk.conn()).unwrap_or_else(|| panic!("no end for {fault}"));
+    assert_eq!((end.by, end.why), (Side::Us, EndReason::Fault(fault)));
+    assert_eq!(talk.last_words(), fault.disconnect_reason());
+    assert!(net.is_closed(talk.raw));
+    assert!(scored(net, 0).iter().any(|(delta, why)| *delta < 0 && *why == ScoreReason::Fault(fault)));
+}
+
+/// F10: pings that nobody reads the answers of leave one pong in the queue, and are too many soon.
+#[test]
+fn a_ping_flood_queues_one_pong_and_ends() {
+    let (mut net, _, mut talk) = established(1, 69);
+    net.stall_raw(talk.raw, true);
+    net.run_for(SECOND);
+    let burst: Vec<u8> = (0..limits::PING_BURST).flat_map(|_| talk.seal(p2p::id::PING, &[1, 0, 0xc0])).collect();
+    net.write_raw(talk.raw, &burst);
+    net.run_for(SECOND / 2);
+    let queued = net.members[0].node.outbound(talk.conn()).len();
+    assert!((1..=64).contains(&queued), "{queued} bytes: one pong");
+    net.stall_raw(talk.raw, false);
+    talk.listen(&mut net);
+    assert_eq!(talk.count(p2p::id::PONG), 1);
+
+    let flood: Vec<u8> = (0..10_000).flat_map(|_| talk.seal(p2p::id::PING, &[1, 0, 0xc0])).collect();
+    net.write_raw(talk.raw, &flood);
+    ends_for(&mut net, &mut talk, Fault::PingFlood);
+    assert!(talk.count(p2p::id::PONG) <= 1 + limits::PING_BURST as usize);
+    assert!(net.members[0].seen.iter().any(|(_, seen)| matches!(seen, Seen::Banned(..))), "no client does this");
+}
+
+/// F10: what honest clients do is answered.
+#[test]
+fn honest_pings_are_answered() {
+    let (mut net, _, mut talk) = established(2, 69);
+    for _ in 0..60 {
+        talk.say(&mut net, p2p::id::PING, &p2p::EMPTY_PAYLOAD);
+        talk.listen(&mut net);
+    }
+    assert_eq!(talk.count(p2p::id::PONG), 60);
+}
+
+/// F1: memory follows what has come, not what a header claims; a claim beyond the limits is refused at the header.
+#[test]
+fn a_header_alone_reserves_nothing() {
+    let (mut net, _, mut talk) = established(3, 69);
+    let frame = talk.seal(ETH + id::TRANSACTIONS, &vec![0; limits::ETH_MESSAGE_BYTES_MAX]);
+    let conn = talk.conn();
+    let peak = peak_of(|| {
+        for byte in &frame[..64] {
+            net.members[0].node.handle(net.now, peerless::contract::Input::Bytes { conn, bytes: &[*byte] });
+        }
+    });
+    assert!(peak <= 2 * 64 + limits::FRAME_BUFFER_SLACK_BYTES, "{peak} bytes for 64");
+
+    let mut talk = Stranger::new(2).establish(&mut net, 0, local(2), 69).unwrap();
+    let frame = talk.seal(ETH + id::TRANSACTIONS, &vec![0; limits::MESSAGE_BYTES_MAX - 8]);
+    net.write_raw(talk.raw, &frame[..32]);
+    ends_for(&mut net, &mut talk, Fault::TooLarge);
+
+    // Before Hello, two kilobytes are the limit.
+    let mut talk = Stranger::new(3).dial(&mut net, 0, local(3)).unwrap();
+    let frame = talk.seal(p2p::id::HELLO, &[0; limits::HELLO_BYTES_MAX + 1]);
+    net.write_raw(talk.raw, &frame[..32]);
+    talk.listen(&mut net);
+    net.run_for(limits::CLOSING_TIMEOUT);
+    assert_eq!(net.end(0, talk.conn()).unwrap().1.why, EndReason::Fault(Fault::TooLarge));
+}
+
+/// F3: a few bytes that claim to inflate to much are refused before they do.
+#[test]
+fn a_bomb_is_not_inflated() {
+    let (mut net, _, mut talk) = established(4, 69);
+    // Sixteen megabytes, says the prefix.
+    let frame = talk.seal(ETH + id::TRANSACTIONS, &[0x80, 0x80, 0x80, 0x08, 0, 0, 0]);
+    net.write_raw(talk.raw, &frame);
+    let peak = peak_of(|| net.run_for(SECOND));
+    assert!(peak < 64 << 10, "{peak} bytes");
+    ends_for(&mut net, &mut talk, Fault::TooLarge);
+}
+
+/// F7: a Disconnect ends the session whatever it holds, and what is made of it is short.
+#[test]
+fn disconnects_of_any_kind_are_ends() {
+    let payloads: [&[u8]; 9] = [
+        &[],
+        &[0xc0],
+        &[0xc1, 0x04],
+        &[0x04],
+        &[0xc2, 0xc1, 0x04],
+        &[0xb9, 0x07, 0x00],
+        &[0xff; 2000],
+        &[0xf8, 0xff, 0x88, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        b"\x85\x1b[2Jx",
+    ];
+    let mut net = victim(5);
+    let mut number = 0;
+    for payload in payloads {
+        for (greets, compresses) in [(false, false), (true, false), (true, true)] {
+            number += 1;
+            let mut stranger = Stranger::new(number);
+            let mut talk = if greets {
+                stranger.establish(&mut net, 0, local(number.into()), 69).unwrap()
+            } else {
+                stranger.dial(&mut net, 0, local(number.into())).unwrap()
+            };
+            if compresses {
+                talk.say(&mut net, p2p::id::DISCONNECT, payload);
+            } else {
+                talk.say_plain(&mut net, p2p::id::DISCONNECT, payload);
+            }
+            talk.listen(&mut net);
+            let (_, end) = net.end(0, talk.conn()).unwrap_or_else(|| panic!("{payload:02x?}"));
+            assert!(matches!((end.by, end.why), (Side::Them, EndReason::Disconnect(_))), "{payload:02x?}: {end}");
+            let line = end.to_string();
+            assert!(line.len() < 120 && line.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{line:?}");
+        }
+    }
+    assert!(scored(&net, 0).is_empty(), "whoever leaves is not blamed");
+}
+
+/// F8: names are for logs and terminals.
+#[test]
+fn hostile_names_are_made_harmless() {
+    let names = [
+        "\u{1b}[2J\u{1b}[1;1Hall is well".to_string(),
+        "Geth/v1\nERROR database is corrupt".into(),
+        "\r\u{8}\u{7f}\0\u{85}".into(),
+        "safe\u{202e}exe.txt\u{2028}\u{feff}".into(),
+        "x".repeat(1500),
+        "\u{1b}".repeat(1500),
+    ];
+    for (number, name) in names.into_iter().enumerate() {
+        let mut net = victim(6);
+        let mut stranger = Stranger::new(number as u8);
+        let mut hello = stranger.hello(69);
+        hello.client = name.clone();
+        let mut talk = stranger.dial(&mut net, 0, local(1)).unwrap();
+        talk.say_plain(&mut net, p2p::id::HELLO, &hello.encode());
+        talk.listen(&mut net);
+        let told = net.members[0].seen.iter().find_map(|(_, seen)| match seen {
+            Seen::Hello(.., hello) => Some(hello.client.clone()),
+            _ => None,
+        });
+        let told = told.unwrap_or_else(|| panic!("{name:?} is no reason to refuse"));
+        assert!(told.len() <= limits::CLIENT_NAME_CHARS_MAX, "{}", told.len());
+        assert!(told.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{told:?}");
+    }
+}
+
+/// H3: an answer to nothing ends the session with the reason of the sub-protocol, and is entered in the ledger.
+#[test]
+fn unsolicited_responses_are_faults() {
+    for (message, version) in [(id::BLOCK_HEADERS, 68), (id::BLOCK_BODIES, 69), (id::POOLED_TRANSACTIONS, 69)] {
+        let (mut net, _, mut talk) = established(7, version);
+        talk.say(&mut net, ETH + message, &[0xc2, 0x07, 0xc0]);
+        ends_for(&mut net, &mut talk, Fault::UnsolicitedResponse);
+        assert_eq!(talk.last_words(), Some(DisconnectReason::SubprotocolError));
+    }
+    // An answer of another kind, with another id, or once more.
+    for (message, request_id, again) in
+        [(id::BLOCK_BODIES, None, false), (id::BLOCK_HEADERS, Some(u64::MAX), false), (id::BLOCK_HEADERS, None, true)]
+    {
+        let (mut net, _, mut talk) = established(8, 69);
+        let conn = talk.conn();
+        let body = [0xc4, 0x80, 0x01, 0x80, 0x80];
+        net.command(0, Command::Request { conn, id: id::GET_BLOCK_HEADERS, body: &body }).unwrap();
+        talk.listen(&mut net);
+        let (_, asked) = talk.heard.iter().find(|(id, _)| *id == ETH + id::GET_BLOCK_HEADERS).unwrap();
+        let asked = inflated(asked);
+        let request_id = request_id.unwrap_or(eth::request_id(&asked).unwrap().0);
+        let answer = [eth::envelope(request_id, 1).as_slice(), &[0xc0]].concat();
+        for _ in 0..=usize::from(again) {
+            talk.say(&mut net, ETH + message, &answer);
+        }
+        ends_for(&mut net, &mut talk, Fault::UnsolicitedResponse);
+        let answers = net.members[0].seen.iter().filter(|(_, seen)| matches!(seen, Seen::Response { .. })).count();
+        assert_eq!(answers, usize::from(again), "each is told once");
+    }
+}
+
+fn inflated(compressed: &[u8]) -> Vec<u8> {
+    let mut payload = vec![0; peerless::wire::snappy::inflated_len(compressed, 1 << 20).unwrap()];
+    peerless::wire::snappy::inflate(compressed, &mut payload).unwrap();
+    payload
+}
+
+/// H10: one Status, and first.
+#[test]
+fn a_second_status_is_a_fault() {
+    let (mut net, _, mut talk) = established(9, 69);
+    talk.say(&mut net, ETH + id::STATUS, &chain(1).status(69).encode());
+    ends_for(&mut net, &mut talk, Fault::StatusTwice);
+    assert_eq!(talk.last_words(), Some(DisconnectReason::SubprotocolError));
+
+    let mut stranger = Stranger::new(2);
+    let mut talk = stranger.dial(&mut net, 0, local(2)).unwrap();
+    talk.say_plain(&mut net, p2p::id::HELLO, &stranger.hello(69).encode());
+    talk.say(&mut net, ETH + id::TRANSACTIONS, &[0xc0]);
+    ends_for(&mut net, &mut talk, Fault::StatusExpected);
+}
+
+/// H14: announcements of blocks are of the past from eth/69 on; so is what eth/67 removed.
+#[test]
+fn forbidden_messages_ban() {
+    for (version, message, is_forbidden) in [
+        (69, id::NEW_BLOCK, true),
+        (69, id::NEW_BLOCK_HASHES, true),
+        (68, id::NEW_BLOCK, false),
+        (68, id::NEW_BLOCK_HASHES, false),
+        (68, id::GET_NODE_DATA, true),
+        (69, id::NODE_DATA, true),
+    ] {
+        let (mut net, stranger, mut talk) = established(10, version);
+        talk.say(&mut net, ETH + message, &[0xc2, 0xc0, 0x80]);
+        if is_forbidden {
+            ends_for(&mut net, &mut talk, Fault::ForbiddenMessage);
+            assert!(net.members[0].node.peers().is_banned(net.now, &stranger.id));
+        } else {
+            talk.listen(&mut net);
+            assert_eq!(net.end(0, talk.conn()), None);
+            let told = |seen: &Seen| matches!(seen, Seen::Message { id, .. } if *id == message);
+            assert!(net.members[0].seen.iter().any(|(_, seen)| told(seen)));
+        }
+    }
+}
+
+/// F12: a peer that takes nothing is let go when its time is over, and has not made us queue without bound.
+#[test]
+fn a_peer_that_never_reads_is_let_go() {
+    let (mut net, _, talk) = established(11, 69);
+    net.stall_raw(talk.raw, true);
+    net.run_for(SECOND);
+    let (conn, capability) = (talk.conn(), p2p::Capability::eth(69));
+    let begun = net.now;
+    let payload = vec![0x55; 100_000];
+    let mut rng = peerless::rng::Seed::new([1; 32]).fork("noise");
+    let mut noise = payload.clone();
+    rng.fill(&mut noise);
+    let sent = (0..1000)
+        .take_while(|_| {
+            net.command(0, Command::Send { conn, capability, id: id::TRANSACTIONS, payload: &noise }).is_ok()
+        })
+        .count();
+    assert!(sent < 30, "{sent} messages of 100 kB were queued");
+    assert!(net.members[0].node.outbound(conn).len() <= limits::OUTBOUND_BYTES_MAX + payload.len() + 1000);
+    net.run_for(limits::WRITE_TIMEOUT + limits::CLOSING_TIMEOUT + SECOND);
+    let (at, end) = net.end(0, conn).unwrap();
+    assert!(at <= begun + limits::WRITE_TIMEOUT + limits::CLOSING_TIMEOUT, "{at} {end}");
+    assert_eq!(end.why, EndReason::Timeout(peerless::contract::ConnTimer::Write));
+}
