@@ -1,5 +1,6 @@
-//! What the tests that cross crates share: a deterministic network in memory, and ready-made nodes.
+//! What the tests that cross crates share: a deterministic network in memory, ready-made nodes, and what is fuzzed.
 
 #![allow(missing_docs)]
 
+pub mod fuzz;
 pub mod net;
