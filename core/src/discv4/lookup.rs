@@ -9,6 +9,9 @@ use crate::crypto::{NodeId, PublicKey, keccak256};
 use crate::limits;
 use crate::wire::enode::Contact;
 
+// There is always somebody to forget who was only heard of.
+const _: () = assert!(limits::LOOKUP_QUERIES_MAX as usize <= limits::LOOKUP_NODES_MAX);
+
 /// What is known of a node in the course of a lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -91,11 +94,12 @@ impl Lookup {
             return;
         }
         let place = self.nodes.binary_search_by(|(known, _)| self.hash.cmp_distance(&known.id, &node.id));
-        if let Err(place) = place
-            && place < limits::LOOKUP_NODES_MAX
-        {
-            self.nodes.insert(place, (node, State::Heard));
-            self.nodes.truncate(limits::LOOKUP_NODES_MAX);
+        let Err(place) = place else { return };
+        self.nodes.insert(place, (node, State::Heard));
+        if self.nodes.len() > limits::LOOKUP_NODES_MAX {
+            // Whoever was asked stays, however near others claim to be: it is in flight, or a result, or not to be asked again.
+            let farthest = self.nodes.iter().rposition(|(_, state)| *state == State::Heard);
+            farthest.map(|farthest| self.nodes.remove(farthest));
         }
     }
 
@@ -181,6 +185,28 @@ mod tests {
         }
         assert!(lookup.is_over() && lookup.queries() <= limits::LOOKUP_QUERIES_MAX);
         assert!(lookup.nodes.len() <= limits::LOOKUP_NODES_MAX);
+    }
+
+    /// A node that is being asked was once forgotten when enough nearer ones were heard of: a fourth was asked at once, and
+    /// the lookup was over before its answer.
+    #[test]
+    fn hearsay_does_not_displace_whoever_was_asked() {
+        let near = |n: u8| {
+            let mut contact = contacts(1)[0];
+            contact.key = PublicKey::from_xy_checked([n; 64]);
+            contact.id = NodeId(keccak256(&[7; 64]));
+            contact.id.0[31] ^= n;
+            contact
+        };
+        let mut lookup = Lookup::new(NodeId([0; 32]), [7; 64], contacts(3));
+        let asked: Vec<_> = core::iter::from_fn(|| lookup.next().inspect(|node| lookup.asked(&node.key))).collect();
+        lookup.answered(&asked[0].key, &(1..=100).map(near).collect::<Vec<_>>());
+        assert_eq!(lookup.nodes.len(), limits::LOOKUP_NODES_MAX);
+        let next = lookup.next().unwrap();
+        lookup.asked(&next.key);
+        assert!(lookup.next().is_none() && !lookup.is_over(), "three are being asked");
+        lookup.answered(&asked[1].key, &[]);
+        assert!(lookup.results().contains(&asked[1]));
     }
 
     #[test]

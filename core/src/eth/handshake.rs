@@ -69,6 +69,10 @@ impl EthHandshake {
             Err(error) => return Verdict::Fault(Fault::Message(error)),
         };
         match self.policy {
+            // Ours repeats theirs, so that it must be one that this session can carry.
+            Policy::Mirror if theirs.version != self.version => {
+                Verdict::Refused { why: StatusRefusal::Version(theirs.version), theirs }
+            }
             Policy::Announce => match chain.judge(self.version, &theirs) {
                 Ok(()) => Verdict::Accepted { theirs, reply: None },
                 Err(why) => Verdict::Refused { theirs, why },

@@ -118,6 +118,18 @@ fn a_mirror_is_accepted_by_any_network() {
     assert_eq!(verdict, Verdict::Accepted { theirs: reply, reply: None });
 }
 
+/// A session that carries eth/69 once counted as one of whatever version a mirrored Status claimed.
+#[test]
+fn a_mirror_refuses_a_version_that_was_not_negotiated() {
+    let ours = chain("mainnet");
+    for claimed in [0, 68, 70, 75, u32::MAX] {
+        let (mirror, _) = EthHandshake::start(69, Policy::Mirror, &ours);
+        let theirs = Status { version: claimed, ..ours.status(69) };
+        let verdict = mirror.handle_message(&ours, id::STATUS, &theirs.encode());
+        assert_eq!(verdict, Verdict::Refused { theirs: Box::new(theirs), why: StatusRefusal::Version(claimed) });
+    }
+}
+
 #[test]
 fn ranges_are_announced_now_and_then() {
     let mut chain = chain("mainnet");

@@ -1,0 +1,81 @@
+//! One lookup in a network of the input's making: honest, silent and inventive nodes.
+
+use peerless::crypto::{NodeId, PublicKey, keccak256};
+use peerless::discv4::lookup::Lookup;
+use peerless::limits;
+use peerless::rng::Seed;
+use peerless::wire::enode::Contact;
+
+use super::{Choices, Memory, Reached, Target};
+
+/// It ends, asks few at once and nobody twice, and its results are the nearest that answered.
+pub const LOOKUP: Target = Target {
+    name: "lookup",
+    body: lookup,
+    memory: Memory::machine(1),
+    landmarks: &["asked", "answered", "failed", "invented", "over", "full"],
+    generated: (1_000, 300),
+};
+
+fn lookup(data: &[u8], reached: &mut Reached) {
+    let mut choices = Choices::new(data);
+    let mut rng = Seed::new([choices.byte(); 32]).fork("lookup");
+    let mut contact = |near: bool| {
+        let mut contact = Contact::new(PublicKey::from_xy_checked(rng.bytes()), [9, 9, 9, 9].into(), 30303, 30303);
+        if near {
+            // As near to the target as any node can be.
+            contact.id.0[..24].copy_from_slice(&keccak256(&[7; 64])[..24]);
+        }
+        contact
+    };
+    let network: Vec<Contact> = (0..choices.below(60)).map(|_| contact(false)).collect();
+    let own = network.first().map_or(NodeId([0; 32]), |contact| contact.id);
+    let seeds = choices.below(network.len() + 1);
+    let mut lookup = Lookup::new(own, [7; 64], network[..seeds].iter().copied());
+    let hash = NodeId(keccak256(lookup.target()));
+    let (mut asked, mut in_flight, mut answered): (Vec<PublicKey>, Vec<Contact>, Vec<Contact>) = Default::default();
+    loop {
+        while let Some(next) = lookup.next() {
+            reached.note("asked");
+            assert!(!asked.contains(&next.key) && next.id != own, "nobody twice, and never ourselves");
+            asked.push(next.key);
+            lookup.asked(&next.key);
+            in_flight.push(next);
+            assert!(in_flight.len() <= limits::LOOKUP_PARALLEL);
+        }
+        assert_eq!(lookup.queries() as usize, asked.len());
+        assert!(lookup.queries() <= limits::LOOKUP_QUERIES_MAX);
+        if lookup.queries() == limits::LOOKUP_QUERIES_MAX {
+            reached.note("full");
+        }
+        assert_eq!(lookup.is_over(), in_flight.is_empty());
+        if in_flight.is_empty() {
+            break;
+        }
+        let node = in_flight.swap_remove(choices.below(in_flight.len()));
+        match choices.below(4) {
+            0 => {
+                reached.note("failed");
+                lookup.failed(&node.key);
+            }
+            1 => {
+                reached.note("invented");
+                let invented: Vec<Contact> = (0..choices.below(17)).map(|_| contact(true)).collect();
+                lookup.answered(&node.key, &invented);
+                answered.push(node);
+            }
+            _ => {
+                reached.note("answered");
+                let known: Vec<Contact> =
+                    (0..choices.below(17)).filter_map(|_| network.get(choices.below(60))).copied().collect();
+                lookup.answered(&node.key, &known);
+                answered.push(node);
+            }
+        }
+        let results = lookup.results();
+        assert!(results.len() <= limits::BUCKET_SIZE);
+        assert!(results.windows(2).all(|pair| hash.cmp_distance(&pair[0].id, &pair[1].id).is_lt()), "nearest first");
+        assert!(results.iter().all(|result| answered.contains(result)), "only who answered");
+    }
+    reached.note("over");
+}

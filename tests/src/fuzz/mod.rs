@@ -1,0 +1,143 @@
+//! What is fuzzed, as ordinary functions over bytes: `cargo test` runs them over the committed corpus and generated inputs
+//! on stable, `cargo +nightly fuzz run NAME` lets libFuzzer look for more.
+//!
+//! A body panics when something is wrong, and notes in [`Reached`] how deep it came: a target names its landmarks, and the
+//! corpus has to reach every one of them. Bodies of machines read operations from the bytes ([`Choices`]) and speak with
+//! valid MACs and signatures unless they choose not to: a fuzzer that never passes a MAC tests nothing.
+
+pub mod choices;
+pub mod crypto;
+pub mod deadlines;
+pub mod discv4;
+pub mod eth;
+pub mod frames;
+pub mod handshake;
+pub mod identity;
+pub mod lookup;
+pub mod memory;
+pub mod messages;
+pub mod node;
+pub mod outbox;
+pub mod pair;
+pub mod peers;
+pub mod records;
+pub mod remote;
+pub mod session;
+pub mod texts;
+pub mod wire;
+
+use std::collections::BTreeMap;
+
+pub use choices::Choices;
+pub use crypto::Cheap;
+
+/// One thing to fuzz.
+pub struct Target {
+    /// Its name, also that of its folder in `fuzz/corpus`.
+    pub name: &'static str,
+    /// What it does with an input; panics if something is wrong.
+    pub body: fn(&[u8], &mut Reached),
+    /// Bytes that it may hold at once, besides some for each byte of its input.
+    pub memory: Memory,
+    /// What the committed corpus has to reach.
+    pub landmarks: &'static [&'static str],
+    /// Generated inputs of a test run: how many, and of how many bytes at most.
+    pub generated: (u32, usize),
+}
+
+/// How much an input may make a body hold at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Memory {
+    /// Whatever the input.
+    pub fixed: usize,
+    /// For each byte of it.
+    pub per_byte: usize,
+}
+
+impl Memory {
+    /// Of a decoder: small change, and a fixed multiple of what it reads.
+    pub const DECODER: Self = Self { fixed: 8 << 10, per_byte: 64 };
+
+    /// Of a machine or several, whatever happens to them.
+    pub const fn machine(mebibytes: usize) -> Self {
+        Self { fixed: mebibytes << 20, per_byte: 64 }
+    }
+}
+
+/// How often each landmark was passed.
+#[derive(Clone, Debug, Default)]
+pub struct Reached(BTreeMap<&'static str, u64>);
+
+impl Reached {
+    /// A landmark was passed.
+    pub fn note(&mut self, landmark: &'static str) {
+        *self.0.entry(landmark).or_default() += 1;
+    }
+
+    /// How often it was passed.
+    pub fn count(&self, landmark: &str) -> u64 {
+        self.0.get(landmark).copied().unwrap_or(0)
+    }
+
+    /// All that were passed.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(landmark, count)| (*landmark, *count))
+    }
+
+    /// Adds what another input reached.
+    pub fn add(&mut self, other: &Self) {
+        for (landmark, count) in other.iter() {
+            *self.0.entry(landmark).or_default() += count;
+        }
+    }
+}
+
+impl Target {
+    /// Runs the body over one input, holds it to its memory, and tells how deep it came.
+    ///
+    /// # Panics
+    /// If something is wrong.
+    pub fn check(&self, data: &[u8]) -> Reached {
+        let mut reached = Reached::default();
+        let peak = memory::peak_of(|| (self.body)(data, &mut reached));
+        let allowed = self.memory.fixed + self.memory.per_byte * data.len();
+        assert!(peak <= allowed, "{}: {peak} bytes held for an input of {}, {allowed} allowed", self.name, data.len());
+        reached
+    }
+}
+
+/// All of them.
+pub const TARGETS: [&Target; 32] = [
+    &wire::RLP,
+    &wire::DISCV4_PACKET,
+    &wire::AUTH,
+    &wire::ACK,
+    &wire::FRAME_HEADER,
+    &wire::SNAPPY,
+    &messages::MESSAGE_ID,
+    &messages::HELLO,
+    &messages::DISCONNECT,
+    &messages::CAPABILITIES,
+    &messages::STATUS,
+    &messages::BLOCK_RANGE,
+    &messages::ENVELOPE,
+    &records::RECORD,
+    &records::RECORD_BUILDER,
+    &records::FORK_ID,
+    &texts::RECORD_TEXT,
+    &texts::ENODE,
+    &texts::NETRESTRICT,
+    &identity::ECIES,
+    &frames::FRAMES,
+    &handshake::HANDSHAKE,
+    &session::SESSION,
+    &eth::ETH,
+    &discv4::DISCV4,
+    &lookup::LOOKUP,
+    &peers::PEERS,
+    &node::NODE,
+    &pair::PAIR,
+    &outbox::OUTBOX,
+    &outbox::OUTBOUND,
+    &deadlines::DEADLINES,
+];
