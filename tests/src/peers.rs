@@ -196,7 +196,7 @@ fn is_complete(home: &Path) -> bool {
         (Ok(source), Ok(copy)) => source == copy,
         _ => false,
     };
-    home.join("node_modules/.package-lock.json").is_file() && ETHEREUMJS_FILES.iter().all(|file| same(&file))
+    home.join("node_modules/.package-lock.json").is_file() && ETHEREUMJS_FILES.iter().all(same)
 }
 
 /// Installs beside `home` and puts it there in one step, so that of several processes that do this at once each finds

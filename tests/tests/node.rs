@@ -77,7 +77,7 @@ fn messages_of_any_size_arrive_whole() {
     let mut net = pair(3);
     let (conn, _) = connected(&mut net);
     for len in [0usize, 1, 15, 16, 17, 1000, 70_000, 1_500_000] {
-        let payload: Vec<u8> = (0..len).map(|i| (i * i >> 3) as u8).collect();
+        let payload: Vec<u8> = (0..len).map(|i| ((i * i) >> 3) as u8).collect();
         let id = eth::id::TRANSACTIONS;
         net.command(0, Command::Send { conn, capability: Capability::eth(69), id, payload: &payload }).unwrap();
         assert!(net.run_until(600 * SECOND, |net| {
