@@ -1,5 +1,5 @@
-//! Published attacks against whole nodes, in memory and virtual time. Names as `C7` are those of the catalogue in
-//! `docs/attacks.md`; what a single machine withstands is tested beside that machine.
+//! Published attacks against whole nodes, in memory and virtual time. Names such as C7 are those by which the code refers
+//! to them ("attack C7"); what a single machine withstands is tested beside that machine.
 
 mod datagrams;
 mod handshakes;
