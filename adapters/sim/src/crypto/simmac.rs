@@ -10,7 +10,7 @@
 
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{
-    Crypto, Digest, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature,
+    Crypto, Digest, NodeId, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature,
 };
 
 use super::table::Registry;
@@ -23,8 +23,8 @@ pub struct SimMac {
     hash: Mix,
     /// Public keys by secret.
     by_secret: Registry<32, PublicKey>,
-    /// Public keys by x coordinate.
-    by_x: Registry<32, PublicKey>,
+    /// Public keys and their ids by x coordinate.
+    by_x: Registry<32, (PublicKey, NodeId)>,
 }
 
 impl SimMac {
@@ -69,7 +69,7 @@ impl Crypto for SimMac {
         }
         let key = self.real.public_key(secret);
         self.by_secret.insert(*secret.expose(), key);
-        self.by_x.insert(*x(&key), key);
+        self.by_x.insert(*x(&key), (key, key.node_id()));
         key
     }
 
@@ -107,13 +107,13 @@ impl Crypto for SimMac {
 
     fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
         let known = xy.first_chunk().and_then(|x| self.by_x.find(x));
-        known.filter(|key| key.as_bytes() == xy).copied().or_else(|| self.real.public_key_from_xy(xy))
+        known.filter(|(key, _)| key.as_bytes() == xy).map(|(key, _)| *key).or_else(|| self.real.public_key_from_xy(xy))
     }
 
     fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
         let known = compressed.last_chunk().and_then(|x| self.by_x.find(x));
-        let known = known.filter(|key| compressed[0] == 2 + u8::from(is_odd(key)));
-        known.copied().or_else(|| self.real.public_key_from_compressed(compressed))
+        let known = known.filter(|(key, _)| compressed[0] == 2 + u8::from(is_odd(key)));
+        known.map(|(key, _)| *key).or_else(|| self.real.public_key_from_compressed(compressed))
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {
@@ -124,6 +124,15 @@ impl Crypto for SimMac {
 
     fn datagram_hash(&self, bytes: &[u8]) -> Digest {
         self.hash.bytes(bytes).finish_32()
+    }
+
+    fn signed_hash(&self, bytes: &[u8]) -> Digest {
+        self.hash.bytes(bytes).finish_32()
+    }
+
+    fn node_id(&self, key: &PublicKey) -> NodeId {
+        let known = self.by_x.find(x(key)).filter(|(known, _)| known == key);
+        known.map_or_else(|| key.node_id(), |(_, id)| *id)
     }
 
     fn mac_update(&self, mac: &mut Keccak, bytes: &[u8]) {
