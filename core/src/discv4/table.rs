@@ -136,25 +136,30 @@ impl Table {
         if contact.id == self.own {
             return None;
         }
-        let admitted = self.admits(&contact);
+        let bucket = self.bucket(&contact.id);
+        let place = bucket.position(&contact.id);
+        // Subnets are counted only where it matters: mostly, somebody well known has been heard from again.
+        if let Some(entry) = place.and_then(|place| bucket.entries.get(place))
+            && entry.contact.udp_addr() == contact.udp_addr()
+        {
+            if entry.contact.tcp == 0 {
+                self.note_tcp(&contact.id, contact.udp_addr(), contact.tcp);
+            }
+            return None;
+        }
+        let admitted = (place.is_some() || !bucket.is_full()) && self.admits(&contact);
         let bucket = self.bucket_mut(&contact.id);
-        let change = match bucket.position(&contact.id) {
+        let change = match place {
             Some(place) => {
-                let entry = &mut bucket.entries[place];
-                if entry.contact.udp_addr() == contact.udp_addr() {
-                    if entry.contact.tcp == 0 {
-                        entry.contact.tcp = contact.tcp;
-                    }
-                    return None;
-                }
                 if !admitted {
                     return None;
                 }
                 // What the old endpoint earned says nothing of the new one (attack D18).
+                let entry = &mut bucket.entries[place];
                 *entry = Entry { record_seq: entry.record_seq, fork_id: entry.fork_id, ..Entry::new(contact, 1) };
                 None
             }
-            None if bucket.is_full() || !admitted => {
+            None if !admitted => {
                 bucket.add_replacement(contact);
                 return None;
             }
