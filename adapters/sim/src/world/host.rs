@@ -95,6 +95,8 @@ pub(crate) struct Host<M, W> {
     pub packets: u64,
     /// When a wake is scheduled, if none before it is.
     pub armed: Option<Instant>,
+    /// What the machine's `poll_timeout` said when it was last touched.
+    pub due: Option<Instant>,
     pub stream: Stream,
     pub ends: BTreeMap<EndId, End>,
     pub by_conn: BTreeMap<ConnId, EndId>,
@@ -191,7 +193,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         }
         self.ends.clear();
         self.paused.clear();
-        self.armed = None;
+        (self.armed, self.due) = (None, None);
         self.power = if how == Crash::Process { Power::Idle } else { Power::Off };
         if how != Crash::Sleep {
             self.by_conn.clear();
@@ -220,13 +222,15 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
             return;
         }
         self.armed = None;
-        let (Some(machine), Power::On) = (&self.machine, self.power) else { return };
-        if machine.poll_timeout().is_none_or(|due| due > turn.now) {
+        if self.power != Power::On {
+            return;
+        }
+        if self.due.is_none_or(|due| due > turn.now) {
             self.arm(turn);
             return;
         }
         self.input(turn, Input::Timeout);
-        if let Some(due) = self.machine.as_ref().and_then(M::poll_timeout)
+        if let Some(due) = self.due
             && due <= turn.now
         {
             self.violated(turn.now, format!("after a timeout at {} the next is due at {due}", turn.now));
@@ -245,6 +249,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
     /// After the machine has done anything: drains it, wakes it when it wants, reads on where it paused.
     pub(crate) fn settle<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
         self.drain(turn);
+        self.due = self.machine.as_ref().and_then(M::poll_timeout);
         self.arm(turn);
         if let Some(machine) = &self.machine
             && let Err(what) = self.watch.stepped(turn.now, self.id, machine)
@@ -289,8 +294,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
 
     /// Schedules a wake for the machine's deadline, unless one that is no later is scheduled.
     pub(crate) fn arm<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
-        let Some(due) = self.machine.as_ref().and_then(M::poll_timeout) else { return };
-        let due = due.max(turn.now);
+        let Some(due) = self.due.map(|due| due.max(turn.now)) else { return };
         if self.armed.is_none_or(|armed| due < armed) {
             self.armed = Some(due);
             self.schedule(turn, due, self.id.0, Delivery::Wake);

@@ -473,6 +473,7 @@ impl<M, W> Host<M, W> {
             seq: 0,
             packets: 0,
             armed: None,
+            due: None,
             stream: Stream::new(seed, u64::from(id.0), 0x686f_7374),
             ends: Default::default(),
             by_conn: Default::default(),
