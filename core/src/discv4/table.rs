@@ -103,15 +103,20 @@ impl Table {
 
     /// The nearest live nodes to `target` that satisfy `wanted`, nearest first.
     pub fn nearest(&self, target: &NodeId, count: usize, wanted: impl Fn(&Contact) -> bool) -> Vec<Contact> {
-        let live = self.entries().filter(|entry| entry.liveness > 0).map(Entry::contact);
-        let mut nodes: Vec<&Contact> = live.filter(|contact| wanted(contact)).collect();
-        let by_distance = |a: &&Contact, b: &&Contact| target.cmp_distance(&a.id, &b.id);
-        if nodes.len() > count {
-            nodes.select_nth_unstable_by(count, by_distance);
-            nodes.truncate(count);
+        // The target's own bucket is nearer to it than all nearer to us, and those are nearer than each of the others.
+        let own = self.index(target);
+        let further = (own + 1..self.buckets.len()).map(|i| i..i + 1);
+        let mut nodes: Vec<&Contact> = Vec::new();
+        for group in [own..own + 1, 0..own].into_iter().chain(further) {
+            let start = nodes.len();
+            let live = self.buckets[group].iter().flat_map(|bucket| &bucket.entries).filter(|entry| entry.liveness > 0);
+            nodes.extend(live.map(Entry::contact).filter(|contact| wanted(contact)));
+            nodes[start..].sort_unstable_by(|a, b| target.cmp_distance(&a.id, &b.id));
+            if nodes.len() >= count {
+                break;
+            }
         }
-        nodes.sort_unstable_by(by_distance);
-        nodes.into_iter().copied().collect()
+        nodes.into_iter().take(count).copied().collect()
     }
 
     /// Live nodes that can be dialled, one random node from each bucket in random order, then a second one, and so on: how
@@ -136,25 +141,30 @@ impl Table {
         if contact.id == self.own {
             return None;
         }
-        let admitted = self.admits(&contact);
+        let bucket = self.bucket(&contact.id);
+        let place = bucket.position(&contact.id);
+        // Subnets are counted only where it matters: mostly, somebody well known has been heard from again.
+        if let Some(entry) = place.and_then(|place| bucket.entries.get(place))
+            && entry.contact.udp_addr() == contact.udp_addr()
+        {
+            if entry.contact.tcp == 0 {
+                self.note_tcp(&contact.id, contact.udp_addr(), contact.tcp);
+            }
+            return None;
+        }
+        let admitted = (place.is_some() || !bucket.is_full()) && self.admits(&contact);
         let bucket = self.bucket_mut(&contact.id);
-        let change = match bucket.position(&contact.id) {
+        let change = match place {
             Some(place) => {
-                let entry = &mut bucket.entries[place];
-                if entry.contact.udp_addr() == contact.udp_addr() {
-                    if entry.contact.tcp == 0 {
-                        entry.contact.tcp = contact.tcp;
-                    }
-                    return None;
-                }
                 if !admitted {
                     return None;
                 }
                 // What the old endpoint earned says nothing of the new one (attack D18).
+                let entry = &mut bucket.entries[place];
                 *entry = Entry { record_seq: entry.record_seq, fork_id: entry.fork_id, ..Entry::new(contact, 1) };
                 None
             }
-            None if bucket.is_full() || !admitted => {
+            None if !admitted => {
                 bucket.add_replacement(contact);
                 return None;
             }

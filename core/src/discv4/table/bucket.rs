@@ -102,5 +102,5 @@ pub(super) fn count_subnet<'a>(contacts: impl Iterator<Item = &'a Contact>, cont
         return 0;
     }
     let subnet = Subnet::of(contact.ip);
-    contacts.filter(|other| other.id != contact.id && Subnet::of(other.ip) == subnet).count()
+    contacts.filter(|other| Subnet::of(other.ip) == subnet && other.id != contact.id).count()
 }

@@ -1,0 +1,95 @@
+//! Memories of the simulation's primitives: of fixed size, shared by threads, and never able to change an outcome, because
+//! whatever is not in one is computed.
+
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use crate::mix::Mix;
+
+/// Places looked at for one key.
+const PROBES: usize = 8;
+
+/// Remembers what it is told first, as long as there is room. Reading takes no lock.
+pub(crate) struct Registry<const K: usize, V> {
+    slots: Box<[OnceLock<([u8; K], V)>]>,
+}
+
+impl<const K: usize, V> Registry<K, V> {
+    /// Room for `capacity` keys and some, which should be hashes or coordinates: they are not hashed again.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { slots: (0..(2 * capacity).next_power_of_two().max(64)).map(|_| OnceLock::new()).collect() }
+    }
+
+    pub(crate) fn find(&self, key: &[u8; K]) -> Option<&V> {
+        for slot in self.places(key) {
+            match slot.get() {
+                Some((known, value)) if known == key => return Some(value),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+        None
+    }
+
+    /// Forgotten if there is no room.
+    pub(crate) fn insert(&self, key: [u8; K], value: V) {
+        let mut entry = (key, value);
+        for slot in self.places(&key) {
+            match slot.set(entry) {
+                Ok(()) => return,
+                Err(back) => entry = back,
+            }
+            if slot.get().is_some_and(|(known, _)| *known == key) {
+                return;
+            }
+        }
+    }
+
+    fn places(&self, key: &[u8; K]) -> impl Iterator<Item = &OnceLock<([u8; K], V)>> {
+        let start = key.last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes)) as usize;
+        let mask = self.slots.len() - 1;
+        (0..PROBES).map(move |i| &self.slots[(start.wrapping_add(i)) & mask])
+    }
+}
+
+/// Remembers the latest results; a new one takes the place of whatever has the same hash.
+pub(crate) struct Cache<const K: usize, V> {
+    slots: Box<[Mutex<Option<([u8; K], V)>>]>,
+}
+
+impl<const K: usize, V: Copy> Cache<K, V> {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self { slots: (0..capacity.next_power_of_two()).map(|_| Mutex::new(None)).collect() }
+    }
+
+    pub(crate) fn find(&self, key: &[u8; K]) -> Option<V> {
+        let slot = self.slot(key).lock().unwrap_or_else(PoisonError::into_inner);
+        slot.filter(|(known, _)| known == key).map(|(_, value)| value)
+    }
+
+    pub(crate) fn insert(&self, key: [u8; K], value: V) {
+        *self.slot(&key).lock().unwrap_or_else(PoisonError::into_inner) = Some((key, value));
+    }
+
+    fn slot(&self, key: &[u8; K]) -> &Mutex<Option<([u8; K], V)>> {
+        &self.slots[Mix::new(0).bytes(key).finish() as usize & (self.slots.len() - 1)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_is_what_was_told() {
+        let registry = Registry::<8, u64>::new(10);
+        (0..1000u64).for_each(|i| registry.insert(i.to_le_bytes(), i * 3));
+        let found = (0..1000u64).filter_map(|i| Some((i, *registry.find(&i.to_le_bytes())?))).collect::<Vec<_>>();
+        assert!(found.len() >= 64 && found.iter().all(|(i, value)| *value == i * 3));
+
+        let cache = Cache::<8, u64>::new(64);
+        (0..1000u64).for_each(|i| cache.insert(i.to_le_bytes(), i * 3));
+        let found = (0..1000u64).filter_map(|i| Some((i, cache.find(&i.to_le_bytes())?))).collect::<Vec<_>>();
+        assert!((30..=64).contains(&found.len()) && found.iter().all(|(i, value)| *value == i * 3));
+        assert_eq!(cache.find(&999u64.to_le_bytes()), Some(2997));
+    }
+}

@@ -1,0 +1,186 @@
+//! Links: how long a packet from one host takes to another, and whether it arrives, once, twice or never.
+//!
+//! A pair's latency is half its regions' round-trip time, stretched by a factor of the pair's own in
+//! [`Quality::spread_percent`] below or above; each packet adds jitter and the time its bits take. Every draw is a hash of
+//! the seed, the sender and the number of the sender's packet, so that nothing is kept.
+
+use peerless::time::Duration;
+
+use super::region::{Region, Regions};
+use crate::mix::{Mix, Stream};
+
+/// How good all links are; faults make some of them worse for a time. Probabilities in millionths.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Quality {
+    /// Datagrams lost. Streams lose nothing: what would be lost comes one retransmission later.
+    pub loss: u32,
+    /// Datagrams that arrive twice.
+    pub duplication: u32,
+    /// Datagrams that are held back by up to twice the pair's latency, so that later ones overtake them.
+    pub reordering: u32,
+    /// Jitter of each packet, in percent of the pair's latency, at most; uniform.
+    pub jitter_percent: u32,
+    /// How much a pair's latency differs from its regions' at most, in percent; below 100.
+    pub spread_percent: u32,
+}
+
+impl Default for Quality {
+    /// Nothing is lost: one packet in ten differs noticeably in time.
+    fn default() -> Self {
+        Self { loss: 0, duplication: 0, reordering: 0, jitter_percent: 10, spread_percent: 25 }
+    }
+}
+
+impl Quality {
+    /// As a home connection is at times: 1 % lost, 0.1 % doubled, 1 % reordered, a fifth of jitter.
+    pub fn lossy() -> Self {
+        Self { loss: 10_000, duplication: 1_000, reordering: 10_000, jitter_percent: 20, spread_percent: 25 }
+    }
+}
+
+/// What becomes of one packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Fate {
+    /// When each copy arrives, from the sending on; none if it is lost.
+    pub copies: [Option<Duration>; 2],
+}
+
+/// See the module.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Links {
+    /// Regions.
+    pub regions: Regions,
+    /// Links' quality.
+    pub quality: Quality,
+}
+
+/// One end of a link: a host and where it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Site {
+    /// Which host.
+    pub host: u32,
+    /// Where.
+    pub region: Region,
+}
+
+impl Links {
+    /// The shortest that a packet between two regions can take.
+    pub fn floor(&self, a: Region, b: Region) -> Duration {
+        let spread = u64::from(self.quality.spread_percent.min(99));
+        Duration::from_micros((self.half_rtt(a, b) * (100 - spread) / 100).max(1))
+    }
+
+    /// What a packet between two hosts takes without jitter and size; the same in both directions.
+    pub fn latency(&self, seed: u64, a: Site, b: Site) -> Duration {
+        let (low, high) = (a.host.min(b.host), a.host.max(b.host));
+        let spread = u64::from(self.quality.spread_percent.min(99));
+        let percent = 100 - spread
+            + Stream::new(seed, (u64::from(low) << 32) | u64::from(high), 0x6c69_6e6b).below(2 * spread + 1);
+        Duration::from_micros((self.half_rtt(a.region, b.region) * percent / 100).max(1))
+    }
+
+    /// The time that `bytes` take through the narrower of the sender's and the receiver's access.
+    pub fn transmission(&self, from: Region, to: Region, bytes: usize) -> Duration {
+        let up = self.regions.up_mbits.get(usize::from(from.0)).copied().unwrap_or(1);
+        let down = self.regions.down_mbits.get(usize::from(to.0)).copied().unwrap_or(1);
+        Duration::from_micros(bytes as u64 * 8 / up.min(down).max(1))
+    }
+
+    /// What becomes of a datagram. `extra` is what faults add.
+    pub fn datagram(&self, seed: u64, from: Site, to: Site, packet: u64, bytes: usize, extra: Extra) -> Fate {
+        let mut draws = draws(seed, from.host, packet);
+        let quality = &self.quality;
+        if draws.happens(quality.loss.saturating_add(extra.loss)) {
+            return Fate { copies: [None, None] };
+        }
+        let latency = self.latency(seed, from, to) + extra.delay;
+        let rest = latency + self.transmission(from.region, to.region, bytes);
+        let jitter = latency.as_micros() as u64 * u64::from(quality.jitter_percent) / 100;
+        let mut first = rest + Duration::from_micros(draws.below(jitter + 1));
+        if draws.happens(quality.reordering.saturating_add(extra.reordering)) {
+            first += Duration::from_micros(draws.below(2 * latency.as_micros() as u64));
+        }
+        let is_doubled = draws.happens(quality.duplication.saturating_add(extra.duplication));
+        let second = is_doubled.then(|| rest + Duration::from_micros(draws.below(latency.as_micros() as u64 + 1)));
+        Fate { copies: [Some(first), second] }
+    }
+
+    /// What a stream's packet takes; the caller keeps the order. A loss costs a retransmission.
+    pub fn segment(&self, seed: u64, from: Site, to: Site, packet: u64, bytes: usize, extra: Extra) -> Duration {
+        let mut draws = draws(seed, from.host, packet);
+        let latency = self.latency(seed, from, to) + extra.delay;
+        let jitter = latency.as_micros() as u64 * u64::from(self.quality.jitter_percent) / 100;
+        let mut time = latency + self.transmission(from.region, to.region, bytes);
+        time += Duration::from_micros(draws.below(jitter + 1));
+        if draws.happens(self.quality.loss.saturating_add(extra.loss)) {
+            time += RETRANSMISSION_MIN.max(2 * latency);
+        }
+        time
+    }
+
+    fn half_rtt(&self, a: Region, b: Region) -> u64 {
+        let row = self.regions.rtt_micros.get(usize::from(a.0));
+        row.and_then(|row| row.get(usize::from(b.0))).copied().unwrap_or(2) / 2
+    }
+}
+
+/// The shortest time after which a stream sends again what was not acknowledged, as in common kernels.
+const RETRANSMISSION_MIN: Duration = Duration::from_millis(200);
+
+/// What faults add to a link for a time. Probabilities in millionths.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Extra {
+    /// Nothing passes.
+    pub is_cut: bool,
+    /// Datagrams lost.
+    pub loss: u32,
+    /// Datagrams doubled.
+    pub duplication: u32,
+    /// Datagrams held back.
+    pub reordering: u32,
+    /// Latency.
+    pub delay: Duration,
+}
+
+fn draws(seed: u64, sender: u32, packet: u64) -> Stream {
+    Stream::new(Mix::new(seed).word(u64::from(sender)).finish(), packet, 0x6472_6177)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Site = Site { host: 1, region: Region::NA };
+    const B: Site = Site { host: 2, region: Region::EU };
+
+    #[test]
+    fn latency_is_the_pairs_own_and_symmetric() {
+        let links = Links::default();
+        let there = links.latency(7, A, B);
+        assert_eq!(there, links.latency(7, B, A));
+        let mut seen = std::collections::BTreeSet::new();
+        for host in 2..100 {
+            let latency = links.latency(7, A, Site { host, region: Region::EU });
+            assert!(latency >= links.floor(Region::NA, Region::EU), "{latency:?}");
+            assert!((46_500..=77_500).contains(&latency.as_micros()), "{latency:?}");
+            seen.insert(latency);
+        }
+        assert!(seen.len() > 30);
+    }
+
+    #[test]
+    fn packets_are_lost_doubled_and_late_as_often_as_said() {
+        let quality = Quality { loss: 100_000, duplication: 50_000, reordering: 200_000, ..Quality::default() };
+        let links = Links { quality, ..Links::default() };
+        let fates: Vec<Fate> =
+            (0..10_000).map(|packet| links.datagram(7, A, B, packet, 100, Extra::default())).collect();
+        let lost = fates.iter().filter(|fate| fate.copies[0].is_none()).count();
+        let doubled = fates.iter().filter(|fate| fate.copies[1].is_some()).count();
+        let usual = links.latency(7, A, B) * 11 / 10 + links.transmission(A.region, B.region, 100);
+        let late = fates.iter().filter(|fate| fate.copies[0].is_some_and(|time| time > usual)).count();
+        assert!(lost.abs_diff(1000) < 120 && doubled.abs_diff(450) < 80, "{lost} {doubled}");
+        assert!(late.abs_diff(1750) < 180, "{late}");
+        let floor = links.floor(A.region, B.region);
+        assert!(fates.iter().flat_map(|fate| fate.copies).flatten().all(|time| time >= floor));
+    }
+}

@@ -1,0 +1,76 @@
+//! What worlds are mostly made of: the tests' own chain, keys by number, and configurations that fit a host.
+
+use peerless::contract::Event;
+use peerless::crypto::{SecretKey, keccak256};
+use peerless::eth::Chain;
+use peerless::node::{Config, Node};
+use peerless::time::UnixTime;
+use peerless::wire::enode::Contact;
+use peerless::wire::forkid::{ForkSchedule, Head, Network};
+
+use crate::HostId;
+use crate::network::Nat;
+use crate::network::address::PORT;
+use crate::world::Birth;
+
+/// A chain of a network's own, with one fork far ahead.
+pub fn chain(network_id: u64) -> Chain {
+    let schedule = ForkSchedule::new(keccak256(&network_id.to_be_bytes()), 0, &[], &[4_000_000_000]);
+    let network = Network { name: format!("sim-{network_id}"), network_id, schedule };
+    let head = Head { number: 100, time: UnixTime::from_secs(1_750_000_000).as_secs(), hash: [9; 32] };
+    Chain::new(network, head, 0, [0; 32])
+}
+
+/// The key of a host, the same in every run.
+pub fn secret(host: HostId) -> SecretKey {
+    let mut bytes = keccak256(&[&b"peerless-sim"[..], &host.0.to_be_bytes()].concat());
+    // Below the group's order, and not zero.
+    bytes[0] = 1;
+    SecretKey::from_bytes(bytes).expect("in range")
+}
+
+/// A host as others know it.
+pub fn contact(birth: &Birth<'_>, host: HostId, ip: std::net::Ipv4Addr) -> Contact {
+    Contact::new(birth.crypto.public_key(&secret(host)), ip.into(), PORT, PORT)
+}
+
+/// A configuration for a host: its key, its address unless it is behind a NAT, everything else by default.
+pub fn config(birth: &Birth<'_>, chain: Chain) -> Config {
+    let mut config = Config::new(secret(birth.host), chain);
+    config.ip = (birth.nat == Nat::None).then(|| birth.addr.ip.into());
+    (config.udp, config.tcp) = (birth.addr.port, birth.addr.port);
+    config.record_seq = 1 + u64::from(birth.incarnation);
+    config
+}
+
+/// Builds a node of a configuration, with the birth's seed, time and primitives.
+///
+/// # Panics
+/// If the configuration cannot work.
+pub fn node(birth: &Birth<'_>, config: Config) -> Node {
+    Node::with_crypto(config, birth.seed, birth.now, birth.unix, birth.crypto.clone()).expect("a valid configuration")
+}
+
+/// Makes nodes that discover each other and keep no sessions; the first `bootnodes` hosts are everybody's bootnodes.
+pub fn discovery_only(bootnodes: u32) -> impl Fn(&Birth<'_>) -> Node + Send + Sync + 'static {
+    let chain = chain(1337);
+    move |birth| {
+        let mut config = config(birth, chain.clone());
+        config.peers.max_peers = 0;
+        config.peers.dial_ratio = 0;
+        set_bootnodes(birth, &mut config, bootnodes);
+        node(birth, config)
+    }
+}
+
+/// Makes the first `count` hosts the node's bootnodes.
+pub fn set_bootnodes(birth: &Birth<'_>, config: &mut Config, count: u32) {
+    let Some(discovery) = &mut config.discovery else { return };
+    let others = (0..count).map(HostId).filter(|host| *host != birth.host);
+    discovery.bootnodes = others.map(|host| contact(birth, host, birth.addresses.ip(host))).collect();
+}
+
+/// Whether an event tells that a session was established.
+pub fn is_established(event: &Event<'_>) -> bool {
+    matches!(event, Event::Established { .. })
+}

@@ -1,0 +1,377 @@
+//! One host: a machine and the socket layer under it. It handles what is delivered, and what it does goes out through a
+//! [`Sink`]; it touches nothing of any other host, so that hosts can be driven in parallel.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use peerless::contract::{Action, ConnId, Event, Input};
+use peerless::time::{Duration, Instant, UnixTime};
+
+use super::machine::{Birth, Machine, Watch};
+use super::shared::Shared;
+use super::trace::Trace;
+use super::{Churn, Totals, Violation};
+use crate::HostId;
+use crate::engine::Key;
+use crate::mix::Stream;
+use crate::network::Addr;
+use crate::network::address::PORT;
+use crate::network::link::Site;
+use crate::network::nat::NatBox;
+use crate::network::stream::{End, EndId, Remote, Segment};
+
+/// Something that will be delivered to a host.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub to: u32,
+    pub what: Delivery,
+}
+
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// A datagram, to an external port.
+    Datagram { from: Addr, port: u16, bytes: Box<[u8]> },
+    /// A stream's segment, for one of the host's ends.
+    Segment { from: Remote, end: EndId, segment: Segment },
+    /// The machine's deadline may have come.
+    Wake,
+    /// An end may write.
+    Write(EndId),
+    /// An end may read on.
+    Read(EndId),
+    /// A credit that a cut held up.
+    Credit(EndId),
+    /// The machine starts, unless it runs.
+    Start,
+    /// The machine ends, if it is still this incarnation.
+    Stop { incarnation: u32, how: Crash },
+}
+
+/// How a machine ends.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Crash {
+    /// The process is killed: its streams are reset, dials to it are refused. Its memory is lost.
+    Process,
+    /// The power fails: nobody is told, and nobody is answered. Its memory is lost.
+    Power,
+    /// The host sleeps, as laptops do: as with [`Crash::Power`], but the machine goes on where it was. Its streams are
+    /// broken by then.
+    Sleep,
+}
+
+/// Where what a host does goes to.
+pub(crate) trait Sink {
+    fn push(&mut self, key: Key, parcel: Parcel);
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Power {
+    /// The machine runs.
+    On,
+    /// The host runs, the machine does not.
+    Idle,
+    /// Nothing runs.
+    Off,
+}
+
+/// See the module.
+pub(crate) struct Host<M, W> {
+    pub id: HostId,
+    pub site: Site,
+    pub nat: NatBox,
+    pub machine: Option<M>,
+    pub power: Power,
+    pub incarnation: u32,
+    pub clock_skew_secs: i64,
+    pub starts_in: Option<Duration>,
+    pub churn: Option<Churn>,
+    pub watch: W,
+    pub trace: Trace,
+    pub totals: Totals,
+    pub violation: Option<Violation>,
+    /// Things caused so far.
+    pub seq: u32,
+    /// Packets sent so far.
+    pub packets: u64,
+    /// When a wake is scheduled, if none before it is.
+    pub armed: Option<Instant>,
+    /// What the machine's `poll_timeout` said when it was last touched.
+    pub due: Option<Instant>,
+    pub stream: Stream,
+    pub ends: BTreeMap<EndId, End>,
+    pub by_conn: BTreeMap<ConnId, EndId>,
+    pub ends_made: EndId,
+    /// Ends with something to read that the machine does not want now.
+    pub paused: Vec<EndId>,
+}
+
+/// What a host is lent while it handles something.
+pub(crate) struct Turn<'a, M, S> {
+    pub now: Instant,
+    pub shared: &'a Shared<M>,
+    pub sink: &'a mut S,
+}
+
+impl<M: Machine, W: Watch<M>> Host<M, W> {
+    /// Handles what has come.
+    pub(crate) fn deliver<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, what: Delivery) {
+        match what {
+            Delivery::Datagram { from, port, bytes } => self.datagram(turn, from, port, &bytes),
+            Delivery::Wake => self.wake(turn),
+            Delivery::Segment { from, end, segment } => self.segment(turn, from, end, segment),
+            Delivery::Write(end) => self.write(turn, end),
+            Delivery::Read(end) => {
+                if let Some(end) = self.ends.get_mut(&end) {
+                    end.is_reading = false;
+                }
+                self.read(turn, end);
+            }
+            Delivery::Credit(end) => self.credit(turn, end),
+            Delivery::Start => self.start(turn),
+            Delivery::Stop { incarnation, how } => {
+                if incarnation == self.incarnation && self.power == Power::On {
+                    self.stop(turn, how);
+                }
+            }
+        }
+    }
+
+    /// What the host's wall clock shows.
+    pub(crate) fn unix(&self, now: Instant, start: UnixTime) -> UnixTime {
+        let shown = start.as_secs() + now.as_micros() / 1_000_000;
+        UnixTime::from_secs(shown.saturating_add_signed(self.clock_skew_secs))
+    }
+
+    pub(crate) fn start<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
+        if self.power == Power::On {
+            return;
+        }
+        self.power = Power::On;
+        self.incarnation += 1;
+        self.totals.starts += 1;
+        let unix = self.unix(turn.now, turn.shared.start);
+        if self.machine.is_some() {
+            // It slept: its sockets are gone, and its clock has jumped.
+            let conns: Vec<ConnId> = std::mem::take(&mut self.by_conn).into_keys().collect();
+            self.input(turn, Input::WallClock { unix });
+            for conn in conns {
+                self.input(turn, Input::Broken { conn, why: peerless::contract::IoFault::Reset });
+            }
+            self.input(turn, Input::Timeout);
+        } else {
+            let mut seed = Stream::new(turn.shared.seed, u64::from(self.id.0), u64::from(self.incarnation));
+            let birth = Birth {
+                host: self.id,
+                incarnation: self.incarnation - 1,
+                addr: Addr { ip: turn.shared.addresses.ip(self.id), port: PORT },
+                nat: self.nat.kind(),
+                region: self.site.region,
+                now: turn.now,
+                unix,
+                seed: seed.bytes_32(),
+                addresses: turn.shared.addresses,
+                crypto: &turn.shared.crypto,
+            };
+            let machine = (turn.shared.maker)(&birth);
+            self.watch.changed(turn.now, self.id, Some(&machine));
+            self.machine = Some(machine);
+            self.settle(turn);
+        }
+        if let Some(churn) = self.churn {
+            let length = self.stream.log_normal(churn.session_median, churn.session_sigma_millis);
+            let stop = Delivery::Stop { incarnation: self.incarnation, how: churn.crash };
+            self.later(turn, length.max(Duration::from_millis(1)), stop);
+        }
+    }
+
+    pub(crate) fn stop<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, how: Crash) {
+        self.totals.stops += 1;
+        if how == Crash::Process {
+            for end in std::mem::take(&mut self.ends).into_values() {
+                self.send_segment(turn, end.remote, 0, end.last_arrival, Segment::Reset);
+            }
+        }
+        self.ends.clear();
+        self.paused.clear();
+        (self.armed, self.due) = (None, None);
+        self.power = if how == Crash::Process { Power::Idle } else { Power::Off };
+        if how != Crash::Sleep {
+            self.by_conn.clear();
+            self.machine = None;
+            self.watch.changed(turn.now, self.id, None);
+        }
+        if let Some(churn) = self.churn {
+            let pause = self.stream.log_normal(churn.pause_median, churn.pause_sigma_millis);
+            self.later(turn, pause.max(Duration::from_millis(1)), Delivery::Start);
+        }
+    }
+
+    fn datagram<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, from: Addr, port: u16, bytes: &[u8]) {
+        if self.power != Power::On {
+            self.totals.datagrams_unheard += 1;
+        } else if !self.nat.admits(turn.now, from, port) {
+            self.totals.datagrams_filtered += 1;
+        } else {
+            self.totals.datagrams_delivered += 1;
+            self.input(turn, Input::Datagram { from: from.into(), bytes });
+        }
+    }
+
+    fn wake<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
+        if self.armed != Some(turn.now) {
+            return;
+        }
+        self.armed = None;
+        if self.power != Power::On {
+            return;
+        }
+        if self.due.is_none_or(|due| due > turn.now) {
+            self.arm(turn);
+            return;
+        }
+        self.input(turn, Input::Timeout);
+        if let Some(due) = self.due
+            && due <= turn.now
+        {
+            self.violated(turn.now, format!("after a timeout at {} the next is due at {due}", turn.now));
+        }
+    }
+
+    /// Hands the machine an input, and carries out what it does.
+    pub(crate) fn input<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, input: Input<'_>) {
+        let Some(machine) = &mut self.machine else { return };
+        self.trace.input(turn.now, &input);
+        self.watch.input(turn.now, &input);
+        machine.handle(turn.now, input);
+        self.settle(turn);
+    }
+
+    /// After the machine has done anything: drains it, wakes it when it wants, reads on where it paused.
+    pub(crate) fn settle<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
+        self.drain(turn);
+        self.due = self.machine.as_ref().and_then(M::poll_timeout);
+        self.arm(turn);
+        if let Some(machine) = &self.machine
+            && let Err(what) = self.watch.stepped(turn.now, self.id, machine)
+        {
+            self.violated(turn.now, what);
+        }
+        if !self.paused.is_empty() {
+            self.resume(turn);
+        }
+    }
+
+    fn drain<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
+        loop {
+            let Some(machine) = &mut self.machine else { return };
+            let Some(action) = machine.poll_action() else { break };
+            self.trace.action(&action);
+            self.watch.action(turn.now, &action);
+            let todo = match action {
+                Action::Send { to, bytes } => {
+                    let sent = Outgoing { site: self.site, now: turn.now };
+                    sent.datagram(turn, &mut self.nat, &mut self.totals, &mut self.packets, &mut self.seq, to, bytes);
+                    continue;
+                }
+                Action::Dial { conn, to } => Todo::Dial(conn, to),
+                Action::Flush { conn } => Todo::Flush(conn),
+                Action::Close { conn } => Todo::Close(conn),
+                Action::Emit(event) => {
+                    if let Event::Ended { .. } = event {
+                        self.totals.ended += 1;
+                    }
+                    continue;
+                }
+            };
+            match todo {
+                Todo::Dial(conn, to) => self.dial(turn, conn, to),
+                Todo::Flush(conn) => self.flush(turn, conn),
+                Todo::Close(conn) => self.close(turn, conn),
+            }
+        }
+        self.watch.drained(turn.now);
+    }
+
+    /// Schedules a wake for the machine's deadline, unless one that is no later is scheduled.
+    pub(crate) fn arm<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
+        let Some(due) = self.due.map(|due| due.max(turn.now)) else { return };
+        if self.armed.is_none_or(|armed| due < armed) {
+            self.armed = Some(due);
+            self.schedule(turn, due, self.id.0, Delivery::Wake);
+        }
+    }
+
+    /// Sends a datagram as the host, whatever its machine.
+    pub(crate) fn send_datagram<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, to: SocketAddr, bytes: &[u8]) {
+        let sent = Outgoing { site: self.site, now: turn.now };
+        sent.datagram(turn, &mut self.nat, &mut self.totals, &mut self.packets, &mut self.seq, to, bytes);
+    }
+
+    pub(crate) fn violated(&mut self, now: Instant, what: String) {
+        self.violation.get_or_insert(Violation { at: now, host: self.id, what });
+    }
+
+    pub(crate) fn later<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, pause: Duration, what: Delivery) {
+        let at = turn.now + pause;
+        self.schedule(turn, at, self.id.0, what);
+    }
+
+    pub(crate) fn schedule<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, at: Instant, to: u32, what: Delivery) {
+        schedule(turn.sink, &mut self.seq, self.id.0, at, Parcel { to, what });
+    }
+}
+
+enum Todo {
+    Dial(ConnId, SocketAddr),
+    Flush(ConnId),
+    Close(ConnId),
+}
+
+fn schedule<S: Sink>(sink: &mut S, seq: &mut u32, sender: u32, at: Instant, parcel: Parcel) {
+    let key = Key { at, sender, seq: *seq };
+    *seq = seq.checked_add(1).expect("a host causes fewer than 2^32 things");
+    sink.push(key, parcel);
+}
+
+/// A datagram on its way out; apart from the host, whose machine lends the bytes.
+struct Outgoing {
+    site: Site,
+    now: Instant,
+}
+
+impl Outgoing {
+    #[allow(clippy::too_many_arguments)]
+    fn datagram<M, S: Sink>(
+        &self,
+        turn: &mut Turn<'_, M, S>,
+        nat: &mut NatBox,
+        totals: &mut Totals,
+        packets: &mut u64,
+        seq: &mut u32,
+        to: SocketAddr,
+        bytes: &[u8],
+    ) {
+        totals.datagrams_sent += 1;
+        totals.datagram_bytes_sent += bytes.len() as u64;
+        *packets += 1;
+        let shared = turn.shared;
+        let Some((to, host)) = Addr::of(to).and_then(|to| Some((to, shared.host_at(to.ip)?))) else {
+            totals.datagrams_lost += 1;
+            return;
+        };
+        let from = Addr { ip: shared.addresses.ip(HostId(self.site.host)), port: nat.outgoing(self.now, to) };
+        let there = shared.site(host);
+        let extra = shared.extra(self.now, self.site, there);
+        if extra.is_cut {
+            totals.datagrams_lost += 1;
+            return;
+        }
+        let fate = shared.links.datagram(shared.seed, self.site, there, *packets, bytes.len(), extra);
+        totals.datagrams_lost += u64::from(fate.copies[0].is_none());
+        totals.datagrams_doubled += u64::from(fate.copies[1].is_some());
+        for time in fate.copies.into_iter().flatten() {
+            let what = Delivery::Datagram { from, port: to.port, bytes: bytes.into() };
+            schedule(turn.sink, seq, self.site.host, self.now + time, Parcel { to: host.0, what });
+        }
+    }
+}

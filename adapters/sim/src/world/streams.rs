@@ -1,0 +1,267 @@
+//! A host's ends of streams: dialling, writing, reading and closing, with everything that TCP may do to a machine.
+
+use std::net::SocketAddr;
+
+use peerless::contract::{ConnId, Input, IoFault};
+use peerless::time::{Duration, Instant};
+
+use super::host::{Delivery, Host, Power, Sink, Turn};
+use super::machine::{Machine, Watch};
+use crate::HostId;
+use crate::network::Addr;
+use crate::network::stream::{End, EndId, Remote, SEGMENT_BYTES_MAX, Segment, Stage, WINDOW_BYTES};
+
+/// How long a socket takes at most to say that it can be written to, or that more has come.
+const SOCKET_DELAY_MAX: Duration = Duration::from_micros(200);
+/// How often a stream that is cut off is tried again.
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
+/// Stands for the end of whoever has none.
+const NO_END: EndId = EndId::MAX;
+
+impl<M: Machine, W: Watch<M>> Host<M, W> {
+    pub(super) fn dial<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, conn: ConnId, to: SocketAddr) {
+        self.totals.dials += 1;
+        let to = Addr::of(to).and_then(|to| Some((to, turn.shared.host_at(to.ip)?)));
+        let remote = Remote { host: to.map_or(self.id.0, |(_, host)| host.0), end: NO_END };
+        let end = self.add_end(End::new(conn, Stage::Dialling, remote));
+        // Where nobody lives, nobody answers.
+        let Some((to, _)) = to else { return };
+        let from = Addr { ip: turn.shared.addresses.ip(self.id), port: 32_768 + (end % 28_000) as u16 };
+        self.nat.outgoing(turn.now, to);
+        self.send_segment(turn, remote, end, Instant::ZERO, Segment::Syn { from, port: to.port });
+    }
+
+    pub(super) fn flush<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, conn: ConnId) {
+        let Some(end) = self.by_conn.get(&conn).copied() else { return };
+        self.want_write(turn, end);
+    }
+
+    /// The machine is done with a stream, both ways. What arrives from now on is answered by a reset.
+    pub(super) fn close<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, conn: ConnId) {
+        let Some(id) = self.by_conn.remove(&conn) else { return };
+        let Some(end) = self.ends.remove(&id) else { return };
+        if end.stage == Stage::Open {
+            // As systems do: whoever throws away what was not read resets the stream.
+            let last = if end.inbox.is_empty() { Segment::Fin } else { Segment::Reset };
+            self.send_segment(turn, end.remote, id, end.last_arrival, last);
+        }
+    }
+
+    pub(super) fn segment<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, from: Remote, id: EndId, segment: Segment) {
+        if self.power == Power::Off {
+            return;
+        }
+        if let Segment::Syn { from: addr, port } = segment {
+            self.accept(turn, from, addr, port);
+            return;
+        }
+        let Some(end) = self.ends.get_mut(&id) else {
+            // Nobody is there any more.
+            if matches!(segment, Segment::Data(_) | Segment::SynAck { .. }) {
+                let end = if let Segment::SynAck { end } = segment { end } else { from.end };
+                self.send_segment(turn, Remote { end, ..from }, id, Instant::ZERO, Segment::Reset);
+            }
+            return;
+        };
+        match segment {
+            Segment::Syn { .. } => {}
+            Segment::SynAck { end: theirs } => {
+                if end.stage == Stage::Dialling {
+                    end.stage = Stage::Open;
+                    end.remote.end = theirs;
+                    let conn = end.conn;
+                    self.totals.streams += 1;
+                    self.input(turn, Input::Connected { conn });
+                }
+            }
+            Segment::Refused => self.broke(turn, id, IoFault::Refused),
+            Segment::Reset => self.broke(turn, id, IoFault::Reset),
+            Segment::Data(bytes) => {
+                end.inbox.extend(bytes);
+                self.read(turn, id);
+            }
+            Segment::Fin => {
+                end.is_finished = true;
+                self.read(turn, id);
+            }
+            Segment::Credit(count) => {
+                end.outstanding = end.outstanding.saturating_sub(count as usize);
+                self.want_write(turn, id);
+            }
+        }
+    }
+
+    fn accept<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, remote: Remote, from: Addr, port: u16) {
+        if !self.nat.admits_stream(turn.now, port) {
+            return;
+        }
+        let (Some(machine), Power::On) = (&mut self.machine, self.power) else {
+            self.send_segment(turn, remote, NO_END, Instant::ZERO, Segment::Refused);
+            return;
+        };
+        self.trace.input(turn.now, &Input::Incoming { from: from.into() });
+        self.watch.input(turn.now, &Input::Incoming { from: from.into() });
+        let accepted = machine.accept(turn.now, from.into());
+        let Some(conn) = accepted else {
+            // The system has accepted it before the machine was asked: it opens, and closes at once.
+            let end = self.ends_made;
+            self.ends_made += 1;
+            let last = self.send_segment(turn, remote, end, Instant::ZERO, Segment::SynAck { end });
+            self.send_segment(turn, remote, end, last, Segment::Fin);
+            self.settle(turn);
+            return;
+        };
+        let end = self.add_end(End::new(conn, Stage::Open, remote));
+        let last = self.send_segment(turn, remote, end, Instant::ZERO, Segment::SynAck { end });
+        if let Some(end) = self.ends.get_mut(&end) {
+            end.last_arrival = last;
+        }
+        self.settle(turn);
+    }
+
+    /// A stream is over, and the machine has not said so.
+    fn broke<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: EndId, why: IoFault) {
+        let Some(end) = self.ends.remove(&id) else { return };
+        self.by_conn.remove(&end.conn);
+        self.totals.resets += 1;
+        self.input(turn, Input::Broken { conn: end.conn, why });
+    }
+
+    fn want_write<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: EndId) {
+        let pause = self.stream.duration(Duration::from_micros(1), SOCKET_DELAY_MAX);
+        let Some(end) = self.ends.get_mut(&id) else { return };
+        if !end.is_writing && end.stage == Stage::Open {
+            end.is_writing = true;
+            self.later(turn, pause, Delivery::Write(id));
+        }
+    }
+
+    /// Takes some of what the machine has to write.
+    pub(super) fn write<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: EndId) {
+        let (Some(end), Some(machine)) = (self.ends.get_mut(&id), &self.machine) else { return };
+        end.is_writing = false;
+        let (conn, remote, after) = (end.conn, end.remote, end.last_arrival);
+        let outbound = machine.outbound(conn);
+        let room = outbound.len().min(WINDOW_BYTES - end.outstanding.min(WINDOW_BYTES)).min(SEGMENT_BYTES_MAX);
+        if room == 0 {
+            return;
+        }
+        if turn.shared.extra(turn.now, self.site, turn.shared.site(HostId(remote.host))).is_cut {
+            end.is_writing = true;
+            self.later(turn, RETRY_INTERVAL, Delivery::Write(id));
+            return;
+        }
+        // Mostly all of it, as sockets do; sometimes any part.
+        let n = if self.stream.below(4) == 0 { 1 + self.stream.below(room as u64) as usize } else { room };
+        let bytes: Box<[u8]> = outbound[..n].into();
+        end.outstanding += n;
+        self.totals.stream_bytes += n as u64;
+        let arrival = self.send_segment(turn, remote, id, after, Segment::Data(bytes));
+        if let Some(end) = self.ends.get_mut(&id) {
+            end.last_arrival = arrival;
+        }
+        self.input(turn, Input::Wrote { conn, n });
+        self.want_write(turn, id);
+    }
+
+    /// Hands the machine what has come, in chunks of any size, as far as it wants.
+    pub(super) fn read<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: EndId) {
+        loop {
+            let (Some(end), Some(machine)) = (self.ends.get_mut(&id), &self.machine) else { return };
+            let conn = end.conn;
+            if !end.is_readable() || end.is_reading {
+                return;
+            }
+            if !machine.wants_read(conn) {
+                if !self.paused.contains(&id) {
+                    self.paused.push(id);
+                }
+                return;
+            }
+            if end.inbox.is_empty() {
+                end.told_finished = true;
+                self.input(turn, Input::Eof { conn });
+                return;
+            }
+            let waiting = end.inbox.len();
+            let n = match self.stream.below(8) {
+                0 => 1 + self.stream.below(waiting.min(16) as u64) as usize,
+                1 | 2 => 1 + self.stream.below(waiting as u64) as usize,
+                _ => waiting,
+            };
+            let chunk: Vec<u8> = end.inbox.drain(..n).collect();
+            if end.inbox.is_empty() {
+                end.inbox.shrink_to(0);
+            }
+            end.uncredited += n;
+            self.input(turn, Input::Bytes { conn, bytes: &chunk });
+            self.credit(turn, id);
+            let pause = self.stream.duration(Duration::from_micros(1), SOCKET_DELAY_MAX);
+            if self.stream.below(4) == 0
+                && let Some(end) = self.ends.get_mut(&id)
+                && end.is_readable()
+            {
+                end.is_reading = true;
+                self.later(turn, pause, Delivery::Read(id));
+                return;
+            }
+        }
+    }
+
+    /// Tells the other end what was read, a good part of a window at a time.
+    pub(super) fn credit<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: EndId) {
+        let Some(end) = self.ends.get_mut(&id) else { return };
+        if end.uncredited < WINDOW_BYTES / 4 {
+            return;
+        }
+        let (remote, after, count) = (end.remote, end.last_arrival, end.uncredited);
+        if turn.shared.extra(turn.now, self.site, turn.shared.site(HostId(remote.host))).is_cut {
+            self.later(turn, RETRY_INTERVAL, Delivery::Credit(id));
+            return;
+        }
+        end.uncredited = 0;
+        self.send_segment(turn, remote, id, after, Segment::Credit(count as u32));
+    }
+
+    /// Asks again for whatever the machine did not want to read.
+    pub(super) fn resume<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
+        let Some(machine) = &self.machine else { return };
+        let wanted = |id: &EndId| self.ends.get(id).is_none_or(|end| machine.wants_read(end.conn));
+        let Some(place) = self.paused.iter().position(wanted) else { return };
+        let id = self.paused.remove(place);
+        // A read ends in the machine's next drain, from where the rest is resumed.
+        self.read(turn, id);
+    }
+
+    /// Sends to a stream's other end, behind what was sent before; tells when it arrives. In a cut it is lost.
+    pub(super) fn send_segment<S: Sink>(
+        &mut self,
+        turn: &mut Turn<'_, M, S>,
+        to: Remote,
+        end: EndId,
+        after: Instant,
+        segment: Segment,
+    ) -> Instant {
+        let there = turn.shared.site(HostId(to.host));
+        let extra = turn.shared.extra(turn.now, self.site, there);
+        if extra.is_cut || to.end == NO_END && !matches!(segment, Segment::Syn { .. }) {
+            return after;
+        }
+        self.packets += 1;
+        let bytes = if let Segment::Data(bytes) = &segment { bytes.len() } else { 0 };
+        let shared = turn.shared;
+        let time = shared.links.segment(shared.seed, self.site, there, self.packets, bytes + 40, extra);
+        let at = (turn.now + time).max(after + Duration::from_micros(1));
+        let from = Remote { host: self.id.0, end };
+        self.schedule(turn, at, to.host, Delivery::Segment { from, end: to.end, segment });
+        at
+    }
+
+    fn add_end(&mut self, end: End) -> EndId {
+        let id = self.ends_made;
+        self.ends_made += 1;
+        self.by_conn.insert(end.conn, id);
+        self.ends.insert(id, end);
+        id
+    }
+}

@@ -1,0 +1,54 @@
+//! Small worlds: nodes find each other, and nothing but the seed decides how.
+
+use std::time::Duration;
+
+use peerless::node::Node;
+use peerless_sim::crypto::Mode;
+use peerless_sim::{HostSpec, Links, Quality, Settings, World, scenery};
+
+fn world(settings: Settings, hosts: u32) -> World<Node> {
+    let mut world = World::new(settings, scenery::discovery_only(2));
+    for host in 0..hosts {
+        let starts_in = Some(Duration::from_millis(u64::from(host) * 37));
+        world.add_host(HostSpec { starts_in, ..HostSpec::default() });
+    }
+    world
+}
+
+#[test]
+fn fifty_nodes_know_each_other() {
+    let mut world = world(Settings { seed: 1, crypto: Mode::SimMac, ..Settings::default() }, 50);
+    world.run_for(Duration::from_secs(120)).unwrap();
+    for (host, node) in world.machines() {
+        let known = node.discovery().unwrap().table().len();
+        assert!(known >= 40, "host {} knows {known}", host.0);
+    }
+    assert_eq!(world.totals().starts, 50);
+}
+
+/// Trace hash and schedule hash.
+fn run(seed: u64, crypto: Mode, threads: usize, quality: Quality) -> (u64, u64, u64) {
+    let links = Links { quality, ..Links::default() };
+    let mut world = world(Settings { seed, crypto, threads, links, ..Settings::default() }, 30);
+    assert_eq!(world.threads(), threads);
+    world.run_for(Duration::from_secs(60)).unwrap();
+    (world.trace_hash(), world.schedule_hash(), world.events())
+}
+
+#[test]
+fn the_seed_decides_everything() {
+    let first = run(7, Mode::SimMac, 1, Quality::lossy());
+    assert_eq!(run(7, Mode::SimMac, 1, Quality::lossy()), first);
+    assert_eq!(run(7, Mode::SimMac, 2, Quality::lossy()), first, "on two threads");
+    let other = run(8, Mode::SimMac, 1, Quality::lossy());
+    assert!(other.0 != first.0 && other.1 != first.1);
+}
+
+#[test]
+fn primitives_change_no_schedule() {
+    let real = run(7, Mode::Real, 2, Quality::lossy());
+    assert_eq!(run(7, Mode::Memo, 2, Quality::lossy()), real, "memo: byte for byte");
+    let simmac = run(7, Mode::SimMac, 2, Quality::lossy());
+    assert_eq!((simmac.1, simmac.2), (real.1, real.2), "simmac: at the same times");
+    assert_ne!(simmac.0, real.0);
+}
