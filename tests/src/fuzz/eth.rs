@@ -44,6 +44,8 @@ struct Model {
     /// Ours: request id, message id of the answer, command, when.
     ours: Vec<(u64, u64, CommandId, Instant)>,
     late: Vec<(u64, u64)>,
+    /// Answered already, in time or late.
+    past: Vec<(u64, u64)>,
     /// Theirs: request id, message id.
     theirs: Vec<(u64, u64)>,
 }
@@ -61,7 +63,8 @@ fn eth_body(data: &[u8], reached: &mut Reached) {
     let mut context = context();
     let mut rng = Seed::new([2; 32]).fork("requests");
     let mut requests = Requests::new(version);
-    let mut model = Model { now: Instant::ZERO, ours: Vec::new(), late: Vec::new(), theirs: Vec::new() };
+    let mut model =
+        Model { now: Instant::ZERO, ours: Vec::new(), late: Vec::new(), past: Vec::new(), theirs: Vec::new() };
     let mut commands = 0;
     while !choices.is_empty() {
         match choices.below(10) {
@@ -213,6 +216,7 @@ fn respond(requests: &mut Requests, model: &mut Model, choices: &mut Choices<'_>
     match choices.byte() {
         0xf8.. => request_id = choices.number(),
         0xf0.. => answer = eth::id::POOLED_TRANSACTIONS,
+        0xd0.. => (request_id, answer) = model.past.last().copied().unwrap_or((request_id, answer)),
         _ => {}
     }
     let malformed = choices.once_in(16);
@@ -230,11 +234,12 @@ fn respond(requests: &mut Requests, model: &mut Model, choices: &mut Choices<'_>
         (Some(open), _) => {
             reached.note("answered");
             let (_, _, command, at) = model.ours.remove(open);
+            model.past.push((request_id, answer));
             assert_eq!(incoming, Incoming::Response { command, body: range, rtt: model.now.since(at) });
         }
         (None, Some(late)) => {
             reached.note("late");
-            model.late.remove(late);
+            model.past.push(model.late.remove(late));
             assert_eq!(incoming, Incoming::Late);
         }
         (None, None) => {

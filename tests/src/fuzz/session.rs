@@ -19,7 +19,7 @@ use super::{Cheap, Choices, Memory, Reached, Target, frames};
 pub const SESSION: Target = Target {
     name: "session",
     body: session,
-    memory: Memory::machine(4),
+    memory: Memory::machine(16),
     landmarks: &[
         "established",
         "plain",
