@@ -4,4 +4,4 @@ pub use libfuzzer_sys::fuzz_target;
 pub use peerless_tests::fuzz;
 
 #[global_allocator]
-static COUNTING: fuzz::memory::Counting = fuzz::memory::Counting;
+static COUNTING: peerless_tests::memory::Counting = peerless_tests::memory::Counting;

@@ -8,8 +8,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 
 use peerless::rng::Seed;
-use peerless_tests::fuzz::memory::{Counting, peak_of};
 use peerless_tests::fuzz::{Reached, TARGETS, Target};
+use peerless_tests::memory::{Counting, peak_of};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;

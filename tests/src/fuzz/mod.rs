@@ -14,7 +14,6 @@ pub mod frames;
 pub mod handshake;
 pub mod identity;
 pub mod lookup;
-pub mod memory;
 pub mod messages;
 pub mod node;
 pub mod outbox;
@@ -99,7 +98,7 @@ impl Target {
     /// If something is wrong.
     pub fn check(&self, data: &[u8]) -> Reached {
         let mut reached = Reached::default();
-        let peak = memory::peak_of(|| (self.body)(data, &mut reached));
+        let peak = crate::memory::peak_of(|| (self.body)(data, &mut reached));
         let allowed = self.memory.fixed + self.memory.per_byte * data.len();
         assert!(peak <= allowed, "{}: {peak} bytes held for an input of {}, {allowed} allowed", self.name, data.len());
         reached
