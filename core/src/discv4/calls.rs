@@ -4,6 +4,7 @@
 //! call to the same endpoint that has one. At most one ping, one FindNode and one EnrRequest to an endpoint is on the wire,
 //! because nothing in the answers to two would tell them apart. It neither sends nor judges.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -129,7 +130,8 @@ pub enum Admission {
 /// See the module.
 #[derive(Default, Debug)]
 pub struct Calls {
-    calls: BTreeMap<CallId, Call>,
+    /// Boxed, for they come and go at the two ends of a map that would move them about.
+    calls: BTreeMap<CallId, Box<Call>>,
     deadlines: Deadlines<CallId>,
     opened: u64,
 }
@@ -157,12 +159,12 @@ impl Calls {
 
     /// An open call.
     pub fn get(&self, id: CallId) -> Option<&Call> {
-        self.calls.get(&id)
+        self.calls.get(&id).map(|call| &**call)
     }
 
     /// An open call.
     pub fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
-        self.calls.get_mut(&id)
+        self.calls.get_mut(&id).map(|call| &mut **call)
     }
 
     /// Opens a call that waits for others, until it is moved on; `None` if too many are open.
@@ -184,7 +186,7 @@ impl Calls {
             pinged_us: false,
             replies: 0,
         };
-        self.calls.insert(id, call);
+        self.calls.insert(id, Box::new(call));
         Some(id)
     }
 
@@ -200,13 +202,13 @@ impl Calls {
     #[must_use]
     pub fn end(&mut self, id: CallId) -> Option<Call> {
         self.deadlines.set(id, None);
-        self.calls.remove(&id)
+        self.calls.remove(&id).map(|call| *call)
     }
 
     /// Ends all calls, in the order of their opening.
     pub fn end_all(&mut self) -> impl Iterator<Item = Call> + use<> {
         self.deadlines = Deadlines::default();
-        core::mem::take(&mut self.calls).into_values()
+        core::mem::take(&mut self.calls).into_values().map(|call| *call)
     }
 
     /// The earliest deadline.
@@ -229,7 +231,7 @@ impl Calls {
     /// Whether a call for such a purpose asks for this kind of answer from an endpoint, or will.
     pub fn asks(&self, contact: &Contact, answer: Kind, purpose: impl Fn(&Purpose) -> bool) -> bool {
         let asks = |call: &Call| call.question.answer() == answer && call.is_to(contact) && purpose(&call.purpose);
-        self.calls.values().any(asks)
+        self.calls.values().any(|call| asks(call))
     }
 
     /// The calls in a stage to an endpoint, in the order of their opening.
