@@ -77,6 +77,11 @@ impl Discv4 {
     fn put(&mut self, cx: &mut Cx<'_>, id: CallId) {
         let Some(call) = self.calls.get(id) else { return };
         let (contact, question) = (call.contact, call.question);
+        if question != Question::Ping && !self.bonds.is_proven(&contact.id, contact.udp_addr(), cx.now) {
+            // It has waited for so long that the proof has lapsed, as on a machine that slept for a day.
+            self.settle(cx, id, Outcome::Timeout);
+            return;
+        }
         if self.calls.asked(&contact, question.answer()).is_some() {
             self.calls.set_stage(id, Stage::Queued, None);
             return;

@@ -36,7 +36,9 @@ fn hello(data: &[u8], reached: &mut Reached) {
     let Ok(hello) = Hello::decode(data) else { return reached.note("refused") };
     reached.note("decoded");
     assert!(hello.client.chars().count() <= CLIENT_NAME_CHARS_MAX);
-    let is_harmless = |piece: char| !piece.is_control() && !('\u{200b}'..='\u{202e}').contains(&piece);
+    let turns_text =
+        |piece| matches!(piece, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_harmless = |piece: char| !piece.is_control() && !turns_text(piece);
     assert!(hello.client.chars().all(is_harmless), "{:?}", hello.client);
     assert!(hello.capabilities.len() <= CAPABILITIES_MAX);
     if hello.client.contains('\\') {

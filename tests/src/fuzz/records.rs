@@ -48,15 +48,15 @@ fn sign(data: &[u8]) -> Option<Vec<u8>> {
     while let Ok(item) = items.raw() {
         content.extend_from_slice(item);
         if item == b"\x89secp256k1" && items.raw().is_ok() {
-            content.extend_from_slice(&peerless_string(&Cheap.public_key(&secret(1)).compressed()));
+            content.extend_from_slice(&string(&Cheap.public_key(&secret(1)).compressed()));
         }
     }
     let digest = peerless::crypto::keccak256(&list(&content));
     let signature = Cheap.sign(&secret(1), &digest).without_recovery_id();
-    Some(list(&[peerless_string(&signature.0), content].concat()))
+    Some(list(&[string(&signature.0), content].concat()))
 }
 
-fn peerless_string(bytes: &[u8]) -> Vec<u8> {
+fn string(bytes: &[u8]) -> Vec<u8> {
     let mut stream = RlpStream::new();
     stream.append(&bytes);
     stream.out().to_vec()
@@ -125,7 +125,7 @@ fn record_builder(data: &[u8], reached: &mut Reached) {
             }
             _ => {
                 let name = [b"x", choices.bytes(10)].concat();
-                builder.entry(&name, peerless_string(choices.bytes(60)));
+                builder.entry(&name, string(choices.bytes(60)));
                 own.insert(name);
             }
         }

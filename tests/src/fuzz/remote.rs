@@ -110,14 +110,14 @@ impl Remote {
         let mut body = Vec::new();
         p2p::append_message_id(id, &mut body);
         if self.snappy && id != p2p::id::HELLO {
-            self.context_snappy(payload, &mut body);
+            self.compress(payload, &mut body);
         } else {
             body.extend_from_slice(payload);
         }
         self.say_body(&body);
     }
 
-    fn context_snappy(&mut self, payload: &[u8], body: &mut Vec<u8>) {
+    fn compress(&mut self, payload: &[u8], body: &mut Vec<u8>) {
         self.context.cx(&mut self.rng).snappy.append(&[payload], body);
     }
 

@@ -145,6 +145,27 @@ fn after_the_end_nothing_happens() {
     assert!(net.peers[0].ledger.iter().all(|(to, (_, bytes, _))| sent.get(to).is_none_or(|before| before.1 == *bytes)));
 }
 
+/// A question in line behind another was once put when its turn came, however long that took.
+#[test]
+fn a_question_does_not_outlive_the_proof_that_permits_it() {
+    let (mut net, stranger) = (Net::with_victim(), Stranger::new(7, "90.1.1.1:30303"));
+    net.bond(&stranger);
+    for command in [CommandId(1), CommandId(2)] {
+        net.with(0, |machine, cx| machine.find_node(cx, command, stranger.contact(), [3; 64])).unwrap();
+    }
+    let asked = net.take(stranger.addr);
+    assert_eq!(asked.iter().filter(|(packet, _)| packet.kind() == Kind::FindNode).count(), 1);
+    net.now = net.now + limits::BOND_LIFETIME;
+    net.with(0, Discv4::handle_timeout);
+    net.run(secs(5));
+    assert!(
+        net.take(stranger.addr).iter().all(|(packet, _)| packet.kind() == Kind::Ping),
+        "not before it proves it again"
+    );
+    let failed = |event: &&Event<'_>| matches!(event, Event::CallFailed { why: CallFailure::Timeout, .. });
+    assert_eq!(net.peers[0].events.iter().filter(failed).count(), 2);
+}
+
 #[test]
 fn spurious_timeouts_do_nothing() {
     let mut net = devnet(4);
