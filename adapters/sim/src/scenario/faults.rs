@@ -150,7 +150,7 @@ fn one(stream: &mut Stream, kind: Kind, hosts: u32, since: Instant, until: Insta
             network(some(stream, hosts), some(stream, hosts), true, Effect::Delay(delay))
         }
         Kind::Cut | Kind::OneWayCut => {
-            let these = some(stream, hosts);
+            let these = part(stream, hosts);
             let others = Hosts::Not(Box::new(these.clone()));
             network(these, others, kind == Kind::Cut, Effect::Cut)
         }
@@ -166,10 +166,13 @@ fn one(stream: &mut Stream, kind: Kind, hosts: u32, since: Instant, until: Insta
 }
 
 fn some(stream: &mut Stream, hosts: u32) -> Hosts {
-    match stream.below(4) {
-        0 => Hosts::All,
-        1 => Hosts::In(Region(stream.below(6) as u8)),
-        2 => Hosts::Share { of: 2 + stream.below(8) as u32, salt: stream.u64() },
+    if stream.below(4) == 0 { Hosts::All } else { part(stream, hosts) }
+}
+
+fn part(stream: &mut Stream, hosts: u32) -> Hosts {
+    match stream.below(3) {
+        0 => Hosts::In(Region(stream.below(6) as u8)),
+        1 => Hosts::Share { of: 2 + stream.below(8) as u32, salt: stream.u64() },
         _ => {
             let first = stream.below(u64::from(hosts)) as u32;
             Hosts::Range(first, first + 1 + stream.below(u64::from(hosts - first)) as u32)

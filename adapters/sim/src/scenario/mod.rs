@@ -122,6 +122,8 @@ pub struct Plan {
     pub faults: Faults,
     /// Threads that drive it.
     pub threads: usize,
+    /// Whether it ends as soon as all demands hold, rather than when the time is over.
+    pub ends_settled: bool,
 }
 
 /// What a host is.
@@ -165,7 +167,7 @@ type Cast = dyn Fn(&Plan, HostId, &mut Stream) -> Role + Send + Sync;
 type Work = dyn Fn(&mut Run) + Send + Sync;
 type Check = dyn Fn(&Run) -> Result<(), String> + Send + Sync;
 
-/// Something that the scenario does itself, when so many percent of the time are over.
+/// Something that the scenario does itself, when so many percent of the first phase are over.
 struct Act {
     percent: u32,
     work: Box<Work>,
@@ -284,7 +286,7 @@ impl Scenario {
         self
     }
 
-    /// Does something when `percent` of the time are over; everything heals at 60.
+    /// Does something when `percent` of the first phase are over, at the end of which everything heals.
     #[must_use]
     pub fn at(mut self, percent: u32, work: impl Fn(&mut Run) + Send + Sync + 'static) -> Self {
         self.acts.push(Act { percent, work: Box::new(work) });
@@ -322,13 +324,21 @@ impl Scenario {
 
     /// The plan of a seed, with everything else as the scenario would have it.
     pub fn plan(&self, seed: u64) -> Plan {
-        Plan { nodes: self.nodes, time: self.time, seed, crypto: self.crypto, faults: self.faults.clone(), threads: 1 }
+        Plan {
+            nodes: self.nodes,
+            time: self.time,
+            seed,
+            crypto: self.crypto,
+            faults: self.faults.clone(),
+            threads: 1,
+            ends_settled: false,
+        }
     }
 
-    /// The same in the size for campaigns, with all faults.
+    /// The same in the size for campaigns, with all faults, and over as soon as it has settled.
     pub fn small_plan(&self, seed: u64) -> Plan {
         let (nodes, time) = self.small;
-        Plan { nodes, time, faults: Faults::All, ..self.plan(seed) }
+        Plan { nodes, time, faults: Faults::All, ends_settled: true, ..self.plan(seed) }
     }
 
     /// What it demands, in words.
@@ -336,9 +346,9 @@ impl Scenario {
         self.always.iter().chain(&self.demands).map(|demand| demand.what)
     }
 
-    /// The shortest time in which it can be run: as much again as it may take to settle.
+    /// The shortest time in which it can be run: half as much for faults as for settling.
     pub fn time_min(&self) -> Duration {
-        self.settles_in * 5 / 2
+        self.settles_in * 3 / 2
     }
 
     /// The command that repeats a run.

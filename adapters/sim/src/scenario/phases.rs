@@ -15,8 +15,8 @@ use crate::world::{Totals, Violation};
 const SAMPLES: u32 = 60;
 /// Checks of the demands while they are waited for.
 const CHECKS: u32 = 40;
-/// Faults begin when so many percent of the time are over.
-const FAULTS_FROM: u32 = 10;
+/// Faults begin when so many percent of the first phase are over.
+const FAULTS_FROM: u32 = 15;
 /// Everything heals when so many percent of the time are over, or earlier if settling takes longer.
 const HEALS_AT: u32 = 60;
 
@@ -87,8 +87,9 @@ impl Scenario {
 
     /// The faults that a plan's run has.
     pub fn troubles(&self, plan: &Plan) -> Vec<Trouble> {
-        let since = Instant::ZERO + plan.time * FAULTS_FROM / 100;
-        let all = faults::draw(plan.seed, &self.kinds, plan.nodes, since, self.heals_at(plan));
+        let until = self.heals_at(plan);
+        let since = Instant::ZERO + until.since(Instant::ZERO) * FAULTS_FROM / 100;
+        let all = faults::draw(plan.seed, &self.kinds, plan.nodes, since, until);
         match &plan.faults {
             Faults::None => Vec::new(),
             Faults::All => all,
@@ -96,7 +97,8 @@ impl Scenario {
         }
     }
 
-    fn heals_at(&self, plan: &Plan) -> Instant {
+    /// When the first phase of a plan's run is over.
+    pub(super) fn heals_at(&self, plan: &Plan) -> Instant {
         Instant::ZERO + (plan.time * HEALS_AT / 100).min(plan.time.saturating_sub(self.settles_in))
     }
 
@@ -111,7 +113,8 @@ impl Scenario {
         let time = run.plan.time;
         let mut moments = vec![(heal_at, Moment::Heal)];
         let acts = self.acts.iter().enumerate();
-        moments.extend(acts.map(|(i, act)| (Instant::ZERO + time * act.percent / 100, Moment::Act(i))));
+        let first_phase = heal_at.since(Instant::ZERO);
+        moments.extend(acts.map(|(i, act)| (Instant::ZERO + first_phase * act.percent / 100, Moment::Act(i))));
         for (i, trouble) in troubles.iter().enumerate() {
             match &trouble.what {
                 What::Network(fault) => run.world.conditions_mut().add(fault.clone()),
@@ -139,7 +142,12 @@ impl Scenario {
                 }
                 Moment::Check if notes.settled.is_some() => {}
                 Moment::Check => match check(run, "demand", &self.demands) {
-                    Ok(()) => notes.settled = Some(at),
+                    Ok(()) => {
+                        notes.settled = Some(at);
+                        if run.plan.ends_settled {
+                            return Ok(());
+                        }
+                    }
                     Err(failure) if at >= heal_at + self.settles_in => return Err(failure),
                     Err(_) => {}
                 },

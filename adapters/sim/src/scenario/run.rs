@@ -19,7 +19,7 @@ use crate::{HostId, Links, scenery};
 
 /// Hosts for which account is kept of every address that they talk to; of the others, bounds and counters are checked.
 const ACCOUNTS_MAX: u32 = 500;
-/// Nodes start within this, or a tenth of the whole time.
+/// Nodes start within this, or a twentieth of the whole time.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
 
 /// See the module.
@@ -33,6 +33,8 @@ pub struct Run {
     by_host: Vec<NodeId>,
     stream: Stream,
     searching: Vec<(HostId, [u8; 64])>,
+    /// When everything heals.
+    pub heals_at: Instant,
     /// When everything healed, if it has.
     pub healed: Option<Instant>,
 }
@@ -72,7 +74,7 @@ impl Run {
         };
         let maker = maker(scenario, plan, &roles);
         let mut world = World::new(settings, maker);
-        let spread = STARTS_WITHIN.min(plan.time / 10);
+        let spread = STARTS_WITHIN.min(plan.time / 20);
         for (number, role) in (0..).zip(&roles) {
             let keeps_accounts = role.malice.is_none() && number < ACCOUNTS_MAX;
             world.add_host(HostSpec {
@@ -87,7 +89,13 @@ impl Run {
         let id = |host: HostId| world.crypto().public_key(&scenery::secret(host)).node_id();
         let by_host: Vec<NodeId> = world.hosts().map(id).collect();
         let ids = by_host.iter().copied().zip((0..).map(HostId)).collect();
-        Self { plan: plan.clone(), world, roles, ids, by_host, stream, searching: Vec::new(), healed: None }
+        let heals_at = scenario.heals_at(plan);
+        Self { plan: plan.clone(), world, roles, ids, by_host, stream, searching: Vec::new(), heals_at, healed: None }
+    }
+
+    /// When so many percent of the first phase are over.
+    pub fn part(&self, percent: u32) -> Instant {
+        Instant::ZERO + self.heals_at.since(Instant::ZERO) * percent / 100
     }
 
     /// What a host is.

@@ -1,6 +1,6 @@
 //! The scenarios that there are.
 
-use peerless::time::{Duration, Instant};
+use peerless::time::Duration;
 
 use super::{Faults, HOME, Malice, Plan, Role, Run, Scenario, demand};
 use crate::network::{Effect, Fault, Hosts, Nat, Quality};
@@ -10,6 +10,10 @@ use crate::{HostId, mix::Stream};
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
+
+/// A node that failed three times, or had no room once, may be left alone for up to 280 s (eight times the pause between
+/// two dials); then it is dialled within a look's interval.
+const SETTLES_IN: Duration = secs(300);
 
 /// All of them.
 pub fn stock() -> Vec<Scenario> {
@@ -24,9 +28,9 @@ pub fn find(name: &str) -> Option<Scenario> {
 fn discovery() -> Scenario {
     Scenario::new("discovery", "nodes find each other, and whatever is looked up")
         .size(1000, secs(600))
-        .small(20, secs(300))
+        .small(20, secs(450))
         .peers(0)
-        .settles_in(secs(120))
+        .settles_in(SETTLES_IN)
         .faults(Faults::None)
         .demand("tables hold three quarters of what they can", demand::tables(75))
         .always("no honest node bans another", demand::no_honest_faults())
@@ -35,24 +39,24 @@ fn discovery() -> Scenario {
 fn mesh() -> Scenario {
     Scenario::new("mesh", "sessions form, are kept alive, and form again after faults")
         .size(200, secs(600))
-        .small(14, secs(300))
-        .settles_in(secs(120))
+        .small(14, secs(450))
+        .settles_in(SETTLES_IN)
         .demand("every node has two sessions", demand::sessions(2))
         .demand("nodes have nine tenths of the sessions that there can be", demand::mean_sessions(90))
         .always("nobody breaks the protocol", demand::no_faults())
         .always("no honest node bans another", demand::no_honest_faults())
 }
 
-/// Between the lower and the upper half of the hosts nothing passes, from 15 to 45 % of the time.
+/// Between the lower and the upper half of the hosts nothing passes, from 25 to 75 % of the first phase.
 fn partition() -> Scenario {
     let is_low = |run: &Run, host: HostId| host.0 < run.plan.nodes / 2;
     Scenario::new("partition", "two halves lose each other for a while, and must grow together again")
         .size(200, secs(600))
-        .small(16, secs(300))
-        .settles_in(secs(120))
-        .at(15, |run| {
+        .small(16, secs(450))
+        .settles_in(SETTLES_IN)
+        .at(25, |run| {
             let low = Hosts::Range(0, run.plan.nodes / 2);
-            let until = Instant::ZERO + run.plan.time * 45 / 100;
+            let until = run.part(75);
             let since = run.world.now();
             run.world.conditions_mut().add(Fault {
                 since,
@@ -64,8 +68,8 @@ fn partition() -> Scenario {
             });
         })
         .always("after a minute of it nobody is in session across", move |run| {
-            let (now, time) = (run.world.now(), run.plan.time);
-            if now < Instant::ZERO + time * 15 / 100 + secs(60) || now > Instant::ZERO + time * 45 / 100 {
+            let now = run.world.now();
+            if now < run.part(25) + secs(60) || now > run.part(75) {
                 return Ok(());
             }
             for (host, node) in run.honest() {
@@ -94,8 +98,8 @@ fn partition() -> Scenario {
 fn churn() -> Scenario {
     Scenario::new("churn", "machines come and go, with log-normal lives")
         .size(200, secs(900))
-        .small(16, secs(300))
-        .settles_in(secs(120))
+        .small(16, secs(450))
+        .settles_in(SETTLES_IN)
         .cast(|plan, _, stream| {
             let crash = if stream.below(2) == 0 { Crash::Process } else { Crash::Power };
             let churn = Churn {
@@ -116,8 +120,8 @@ fn nat() -> Scenario {
     let is_open = |run: &Run, host: HostId| matches!(run.role(host).nat, Nat::None | Nat::FullCone);
     Scenario::new("nat", "three of four nodes are behind a NAT, of three kinds")
         .size(200, secs(600))
-        .small(16, secs(300))
-        .settles_in(secs(120))
+        .small(16, secs(450))
+        .settles_in(SETTLES_IN)
         .cast(|_, host, _| Role {
             nat: [Nat::None, Nat::FullCone, Nat::Restricted, Nat::Symmetric][(host.0 % 4) as usize],
             ..Role::default()
@@ -137,24 +141,25 @@ fn mean_of(run: &Run, which: impl Fn(HostId) -> bool) -> f64 {
     counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64
 }
 
-/// Host 0 is everybody's static peer. It dies at 20 % of the time, and comes back at 40.
+/// Host 0 is everybody's static peer. It dies when 30 % of the first phase are over, and comes back at 70.
 fn storm() -> Scenario {
     const HUB: HostId = HostId(0);
     Scenario::new("storm", "a hub that everybody keeps dies, and all come back at once")
         .size(200, secs(600))
-        .small(16, secs(300))
-        .settles_in(secs(120))
+        .small(16, secs(450))
+        .settles_in(SETTLES_IN)
         .cast(|plan, host, _| match host {
             HUB => Role { peers: Some(2 * plan.nodes), dial_ratio: Some(0), ..Role::default() },
             _ => Role { keeps: vec![HUB], ..Role::default() },
         })
-        .at(20, |run| run.world.crash(HUB, if run.plan.seed & 1 == 0 { Crash::Process } else { Crash::Power }))
-        .at(40, |run| run.world.start(HUB))
-        .demand("everybody is in session with the hub again", |run| {
-            let Some((_, hub)) = run.honest().next() else { return Err("it does not run".into()) };
-            let has = run.peers(hub).count();
-            let all = run.world.len() - 1;
-            if has >= all { Ok(()) } else { Err(format!("{has} of {all} are")) }
+        .at(30, |run| run.world.crash(HUB, if run.plan.seed & 1 == 0 { Crash::Process } else { Crash::Power }))
+        .at(70, |run| run.world.start(HUB))
+        .demand("everybody who has room is in session with the hub again", |run| {
+            let lost = run.honest().find(|(host, node)| {
+                let is_full = run.peers(node).count() >= node.peers().slots().config().max_peers;
+                *host != HUB && !is_full && run.peers(node).all(|peer| peer != HUB)
+            });
+            lost.map_or(Ok(()), |(host, _)| Err(format!("host {} is not", host.0)))
         })
         .figure("sessions of the hub", |run| run.honest().next().map_or(0.0, |(_, hub)| run.peers(hub).count() as f64))
 }
@@ -163,8 +168,8 @@ fn storm() -> Scenario {
 fn hostile() -> Scenario {
     Scenario::new("hostile", "three of ten nodes send garbage, stale, unsolicited or oversize messages")
         .size(500, secs(600))
-        .small(18, secs(300))
-        .settles_in(secs(120))
+        .small(18, secs(450))
+        .settles_in(SETTLES_IN)
         .quality(Quality::lossy())
         .cast(|_, host, stream: &mut Stream| {
             let malice = (host.0 % 10 >= 7).then(|| Malice::ALL[stream.below(4) as usize]);
@@ -189,8 +194,8 @@ fn honest_sessions(min: usize) -> impl Fn(&Run) -> Result<(), String> + Send + S
 fn foreign() -> Scenario {
     Scenario::new("foreign", "three of four nodes are of another network")
         .size(200, secs(600))
-        .small(20, secs(300))
-        .settles_in(secs(120))
+        .small(20, secs(450))
+        .settles_in(SETTLES_IN)
         .cast(|_: &Plan, host, _| Role {
             network: if host.0.is_multiple_of(4) { HOME } else { HOME + 1 },
             ..Role::default()
