@@ -154,7 +154,8 @@ fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
 fn bar(output: &Output, length: u64) -> ProgressBar {
     let target = if output.is_live() { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(length), target);
-    let style = ProgressStyle::with_template("{elapsed_precise} [{bar:40.cyan/blue}] {pos} of {len} s, {eta} left {msg}");
+    let style =
+        ProgressStyle::with_template("{elapsed_precise} [{bar:40.cyan/blue}] {pos} of {len} s, {eta} left {msg}");
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
 }
 

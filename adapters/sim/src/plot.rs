@@ -146,7 +146,8 @@ fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, t
     for i in 0..=4 {
         let t = end * f64::from(i) / 4.0;
         let (x, y) = at(t, 0.0);
-        let label = if end >= 7200.0 { format!("{} h", number(t / 3600.0)) } else { format!("{} min", number(t / 60.0)) };
+        let label =
+            if end >= 7200.0 { format!("{} h", number(t / 3600.0)) } else { format!("{} min", number(t / 60.0)) };
         writeln!(
             out,
             "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"{FAINT}\" font-size=\"11\">{label}</text>",
@@ -165,7 +166,10 @@ fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, t
     }
     let mut legend = left + width;
     for (line, colour) in panel.lines.iter().zip(COLOURS).rev() {
-        write!(out, "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-linejoin=\"round\" points=\"")?;
+        write!(
+            out,
+            "<polyline fill=\"none\" stroke=\"{colour}\" stroke-width=\"2\" stroke-linejoin=\"round\" points=\""
+        )?;
         for (t, y) in &line.points {
             let (x, y) = at(*t, *y);
             write!(out, "{x:.1},{y:.1} ")?;

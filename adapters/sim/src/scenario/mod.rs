@@ -185,7 +185,7 @@ pub struct Scenario {
     pub name: &'static str,
     /// What it is about, in a line.
     pub about: &'static str,
-    /// After healing, within this all demands hold.
+    /// After healing, within this all demands hold; within seven tenths of the whole time, if that is less.
     pub settles_in: Duration,
     nodes: u32,
     time: Duration,
@@ -244,7 +244,7 @@ impl Scenario {
         self
     }
 
-    /// Within which time after healing the demands must hold.
+    /// Within which time after healing the demands must hold; never more than seven tenths of the whole time.
     #[must_use]
     pub fn settles_in(mut self, time: Duration) -> Self {
         self.settles_in = time;
@@ -346,9 +346,9 @@ impl Scenario {
         self.always.iter().chain(&self.demands).map(|demand| demand.what)
     }
 
-    /// The shortest time in which it can be run: half as much for faults as for settling.
+    /// The shortest time in which it can be run: three minutes are the least in which sessions form, break and form again.
     pub fn time_min(&self) -> Duration {
-        self.settles_in * 3 / 2
+        Duration::from_secs(180).min(self.settles_in * 2)
     }
 
     /// The command that repeats a run.

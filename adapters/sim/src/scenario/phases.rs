@@ -17,8 +17,10 @@ const SAMPLES: u32 = 60;
 const CHECKS: u32 = 40;
 /// Faults begin when so many percent of the first phase are over.
 const FAULTS_FROM: u32 = 15;
-/// Everything heals when so many percent of the time are over, or earlier if settling takes longer.
-const HEALS_AT: u32 = 60;
+/// Everything heals when so many percent of the time are over...
+const HEALS_AT_MAX: u32 = 60;
+/// ... or earlier, if settling takes longer, but not before so many.
+const HEALS_AT_MIN: u32 = 30;
 
 /// Something to do between two runs of the world; at one time in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -99,7 +101,8 @@ impl Scenario {
 
     /// When the first phase of a plan's run is over.
     pub(super) fn heals_at(&self, plan: &Plan) -> Instant {
-        Instant::ZERO + (plan.time * HEALS_AT / 100).min(plan.time.saturating_sub(self.settles_in))
+        let [min, max] = [HEALS_AT_MIN, HEALS_AT_MAX].map(|percent| plan.time * percent / 100);
+        Instant::ZERO + plan.time.saturating_sub(self.settles_in).clamp(min, max)
     }
 
     fn drive(
@@ -111,6 +114,7 @@ impl Scenario {
         progress: &mut impl FnMut(Instant),
     ) -> Result<(), Failure> {
         let time = run.plan.time;
+        let settles_in = self.settles_in.min((Instant::ZERO + time).since(heal_at));
         let mut moments = vec![(heal_at, Moment::Heal)];
         let acts = self.acts.iter().enumerate();
         let first_phase = heal_at.since(Instant::ZERO);
@@ -124,7 +128,7 @@ impl Scenario {
             }
         }
         moments.extend((1..=SAMPLES).map(|i| (Instant::ZERO + time * i / SAMPLES, Moment::Sample)));
-        moments.extend((1..=CHECKS).map(|i| (heal_at + self.settles_in * i / CHECKS, Moment::Check)));
+        moments.extend((1..=CHECKS).map(|i| (heal_at + settles_in * i / CHECKS, Moment::Check)));
         moments.sort();
         for (at, moment) in moments {
             run.world
@@ -148,7 +152,7 @@ impl Scenario {
                             return Ok(());
                         }
                     }
-                    Err(failure) if at >= heal_at + self.settles_in => return Err(failure),
+                    Err(failure) if at >= heal_at + settles_in => return Err(failure),
                     Err(_) => {}
                 },
             }

@@ -11,9 +11,9 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// A node that failed three times, or had no room once, may be left alone for up to 280 s (eight times the pause between
-/// two dials); then it is dialled within a look's interval.
-const SETTLES_IN: Duration = secs(300);
+/// Whom a node could not reach four times in a row it leaves alone for up to 560 s (16 times the shortest pause between two
+/// dials). In a small network, whose others have all the peers that they look for, nobody else ends its solitude.
+const SETTLES_IN: Duration = secs(560);
 
 /// All of them.
 pub fn stock() -> Vec<Scenario> {
@@ -28,7 +28,7 @@ pub fn find(name: &str) -> Option<Scenario> {
 fn discovery() -> Scenario {
     Scenario::new("discovery", "nodes find each other, and whatever is looked up")
         .size(1000, secs(600))
-        .small(20, secs(450))
+        .small(20, secs(800))
         .peers(0)
         .settles_in(SETTLES_IN)
         .faults(Faults::None)
@@ -39,7 +39,7 @@ fn discovery() -> Scenario {
 fn mesh() -> Scenario {
     Scenario::new("mesh", "sessions form, are kept alive, and form again after faults")
         .size(200, secs(600))
-        .small(14, secs(450))
+        .small(14, secs(800))
         .settles_in(SETTLES_IN)
         .demand("every node has two sessions", demand::sessions(2))
         .demand("nodes have nine tenths of the sessions that there can be", demand::mean_sessions(90))
@@ -52,7 +52,7 @@ fn partition() -> Scenario {
     let is_low = |run: &Run, host: HostId| host.0 < run.plan.nodes / 2;
     Scenario::new("partition", "two halves lose each other for a while, and must grow together again")
         .size(200, secs(600))
-        .small(16, secs(450))
+        .small(16, secs(800))
         .settles_in(SETTLES_IN)
         .at(25, |run| {
             let low = Hosts::Range(0, run.plan.nodes / 2);
@@ -98,7 +98,7 @@ fn partition() -> Scenario {
 fn churn() -> Scenario {
     Scenario::new("churn", "machines come and go, with log-normal lives")
         .size(200, secs(900))
-        .small(16, secs(450))
+        .small(16, secs(800))
         .settles_in(SETTLES_IN)
         .cast(|plan, _, stream| {
             let crash = if stream.below(2) == 0 { Crash::Process } else { Crash::Power };
@@ -120,7 +120,7 @@ fn nat() -> Scenario {
     let is_open = |run: &Run, host: HostId| matches!(run.role(host).nat, Nat::None | Nat::FullCone);
     Scenario::new("nat", "three of four nodes are behind a NAT, of three kinds")
         .size(200, secs(600))
-        .small(16, secs(450))
+        .small(16, secs(800))
         .settles_in(SETTLES_IN)
         .cast(|_, host, _| Role {
             nat: [Nat::None, Nat::FullCone, Nat::Restricted, Nat::Symmetric][(host.0 % 4) as usize],
@@ -146,7 +146,7 @@ fn storm() -> Scenario {
     const HUB: HostId = HostId(0);
     Scenario::new("storm", "a hub that everybody keeps dies, and all come back at once")
         .size(200, secs(600))
-        .small(16, secs(450))
+        .small(16, secs(800))
         .settles_in(SETTLES_IN)
         .cast(|plan, host, _| match host {
             HUB => Role { peers: Some(2 * plan.nodes), dial_ratio: Some(0), ..Role::default() },
@@ -168,7 +168,7 @@ fn storm() -> Scenario {
 fn hostile() -> Scenario {
     Scenario::new("hostile", "three of ten nodes send garbage, stale, unsolicited or oversize messages")
         .size(500, secs(600))
-        .small(18, secs(450))
+        .small(18, secs(800))
         .settles_in(SETTLES_IN)
         .quality(Quality::lossy())
         .cast(|_, host, stream: &mut Stream| {
@@ -194,7 +194,7 @@ fn honest_sessions(min: usize) -> impl Fn(&Run) -> Result<(), String> + Send + S
 fn foreign() -> Scenario {
     Scenario::new("foreign", "three of four nodes are of another network")
         .size(200, secs(600))
-        .small(20, secs(450))
+        .small(20, secs(800))
         .settles_in(SETTLES_IN)
         .cast(|_: &Plan, host, _| Role {
             network: if host.0.is_multiple_of(4) { HOME } else { HOME + 1 },
