@@ -14,6 +14,7 @@ mod networks;
 mod node;
 mod output;
 mod ping;
+mod sim;
 mod target;
 
 use std::process::ExitCode;
@@ -75,6 +76,8 @@ enum Command {
     Ping(ping::Arguments),
     /// Ask a peer who it is: its Hello and its Status, or why it refuses
     Identify(identify::Arguments),
+    /// Run a network of real nodes in virtual time: one scenario, or a campaign of many seeds
+    Sim(sim::Arguments),
     /// Node keys
     #[command(subcommand)]
     Key(key::Command),
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Node(arguments) => node::run(&output, &globals.netrestrict, &arguments),
         Command::Ping(arguments) => ping::run(&output, &globals.netrestrict, &arguments),
         Command::Identify(arguments) => identify::run(&output, &globals.netrestrict, &arguments),
+        Command::Sim(arguments) => sim::run(&output, &arguments),
         Command::Key(command) => key::run(&output, &command),
         Command::Enr(command) => enr::run(&output, &command),
     };

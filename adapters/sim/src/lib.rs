@@ -9,6 +9,8 @@ pub mod crypto;
 pub mod engine;
 pub mod mix;
 pub mod network;
+pub mod plot;
+pub mod scenario;
 pub mod scenery;
 pub mod world;
 

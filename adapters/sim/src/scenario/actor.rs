@@ -1,0 +1,80 @@
+//! What runs on a scenario's hosts: a node, or a liar around one.
+
+use std::net::SocketAddr;
+
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input};
+use peerless::node::Node;
+use peerless::time::Instant;
+
+use super::liar::Liar;
+use crate::world::Machine;
+
+/// See the module.
+#[allow(clippy::large_enum_variant)]
+pub enum Actor {
+    /// A node as it is shipped.
+    Honest(Node),
+    /// Somebody else.
+    Hostile(Box<Liar>),
+}
+
+impl Actor {
+    /// The node, whoever has it.
+    pub fn node(&self) -> &Node {
+        match self {
+            Self::Honest(node) => node,
+            Self::Hostile(liar) => liar.node(),
+        }
+    }
+}
+
+impl Machine for Actor {
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match self {
+            Self::Honest(node) => node.handle(now, input),
+            Self::Hostile(liar) => liar.handle(now, input),
+        }
+    }
+
+    fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
+        match self {
+            Self::Honest(node) => node.accept(now, from),
+            Self::Hostile(liar) => liar.accept(now, from),
+        }
+    }
+
+    fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
+        match self {
+            Self::Honest(node) => node.command(now, command),
+            Self::Hostile(liar) => liar.command(now, command),
+        }
+    }
+
+    fn poll_action(&mut self) -> Option<Action<'_>> {
+        match self {
+            Self::Honest(node) => node.poll_action(),
+            Self::Hostile(liar) => liar.poll_action(),
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        match self {
+            Self::Honest(node) => Machine::poll_timeout(node),
+            Self::Hostile(liar) => liar.poll_timeout(),
+        }
+    }
+
+    fn outbound(&self, conn: ConnId) -> &[u8] {
+        match self {
+            Self::Honest(node) => node.outbound(conn),
+            Self::Hostile(liar) => liar.outbound(conn),
+        }
+    }
+
+    fn wants_read(&self, conn: ConnId) -> bool {
+        match self {
+            Self::Honest(node) => node.wants_read(conn),
+            Self::Hostile(liar) => liar.wants_read(conn),
+        }
+    }
+}

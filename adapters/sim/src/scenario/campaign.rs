@@ -1,0 +1,89 @@
+//! Campaigns: many seeds at once, and for one that fails the shortest list of faults that still makes it fail.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::{Faults, Plan, Report, Scenario};
+
+/// Runs of a minimisation, at most.
+const MINIMISE_RUNS_MAX: u32 = 40;
+
+/// A run that failed, and its shortest form.
+#[derive(Clone, Debug)]
+pub struct Finding {
+    /// The run as it was.
+    pub report: Report,
+    /// The run with as few faults as it takes.
+    pub minimal: Report,
+    /// Runs that it took to find that.
+    pub runs: u32,
+}
+
+/// Runs the seeds from `first` on with `threads` threads, each with its scenario in turn, as long as `go_on` says so of
+/// the number of the next run. `plan` makes the plan of a scenario and a seed; `tell` hears of each run, and of findings.
+pub fn run(
+    scenarios: &[Scenario],
+    first: u64,
+    threads: usize,
+    plan: impl Fn(&Scenario, u64) -> Plan + Sync,
+    go_on: impl Fn(u64) -> bool + Sync,
+    tell: impl FnMut(&Report, Option<&Finding>) + Send,
+) {
+    if scenarios.is_empty() {
+        return;
+    }
+    let next = AtomicU64::new(0);
+    let tell = Mutex::new(tell);
+    std::thread::scope(|scope| {
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if !go_on(number) {
+                        break;
+                    }
+                    let scenario = &scenarios[(number % scenarios.len() as u64) as usize];
+                    let plan = plan(scenario, first + number / scenarios.len() as u64);
+                    let Ok(report) = scenario.run(&plan) else { continue };
+                    let finding = (!report.passed()).then(|| minimise(scenario, &plan, &report));
+                    let mut tell = tell.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                    tell(&report, finding.as_ref());
+                }
+            });
+        }
+    });
+}
+
+/// Leaves out faults, halves first and then one by one, as long as the run fails in the same way.
+pub fn minimise(scenario: &Scenario, plan: &Plan, report: &Report) -> Finding {
+    let mut kept: Vec<u32> = scenario.troubles(plan).iter().map(|trouble| trouble.number).collect();
+    let mut finding = Finding { report: report.clone(), minimal: report.clone(), runs: 0 };
+    let mut part = kept.len();
+    while part > 0 && finding.runs < MINIMISE_RUNS_MAX {
+        let mut begin = 0;
+        let mut shrank = false;
+        while begin < kept.len() && finding.runs < MINIMISE_RUNS_MAX {
+            let end = (begin + part).min(kept.len());
+            let rest: Vec<u32> = kept[..begin].iter().chain(&kept[end..]).copied().collect();
+            let plan = Plan { faults: Faults::Only(rest.clone()), ..plan.clone() };
+            finding.runs += 1;
+            match scenario.run(&plan) {
+                Ok(shorter) if fails_alike(&shorter, report) => {
+                    (kept, finding.minimal) = (rest, shorter);
+                    shrank = true;
+                }
+                _ => begin = end,
+            }
+        }
+        if part == 1 && !shrank {
+            break;
+        }
+        part = if part == 1 { 1 } else { part / 2 };
+    }
+    finding
+}
+
+fn fails_alike(a: &Report, b: &Report) -> bool {
+    let kind = |report: &Report| report.failure.as_ref().map(|failure| failure.kind.clone());
+    kind(a).is_some() && kind(a) == kind(b)
+}

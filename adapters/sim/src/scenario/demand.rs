@@ -1,0 +1,91 @@
+//! What scenarios commonly demand, each as a check.
+
+use peerless::contract::{EndReason, Side};
+
+use super::Run;
+
+/// Every honest node is in session with at least so many others, or with all there are if they are fewer.
+pub fn sessions(min: usize) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+    sessions_with(min, |_, _, _| true)
+}
+
+/// Every honest node is in session with at least so many of those others that count.
+pub fn sessions_with(
+    min: usize,
+    counts: impl Fn(&Run, crate::HostId, crate::HostId) -> bool + Send + Sync,
+) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+    move |run| {
+        for (host, node) in run.honest() {
+            let has = run.peers(node).filter(|peer| counts(run, host, *peer)).count();
+            if has < min {
+                return Err(format!("host {} is in session with {has}", host.0));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// On average, honest nodes are in session with at least so many percent of whom they can be: each dials a share of the
+/// peers that it wants and no more, so that twice that share is all there is to have.
+pub fn mean_sessions(percent: u32) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+    move |run| {
+        let possible = run.mean(|_, node| {
+            let config = node.peers().slots().config();
+            (2 * config.max_dialled()).min(config.max_peers).min(run.world.len() - 1)
+        });
+        let has = run.mean(|_, node| run.peers(node).count());
+        let min = possible * f64::from(percent) / 100.0;
+        if has >= min { Ok(()) } else { Err(format!("{has:.2} sessions a node of {possible:.1} possible")) }
+    }
+}
+
+/// Tables hold so many percent of what they can on average, and every honest node's at least half of that.
+pub fn tables(percent: u32) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+    move |run| {
+        let min = Run::table_ceiling(run.plan.nodes) * f64::from(percent) / 100.0;
+        let mean = run.mean(|_, node| run.known(node).count());
+        if mean < min {
+            return Err(format!("tables hold {mean:.1}, not {min:.1}"));
+        }
+        for (host, node) in run.honest() {
+            let has = run.known(node).count();
+            if (has as f64) < min / 2.0 {
+                return Err(format!("the table of host {} holds {has}", host.0));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No honest node has ended a connection with an honest one for a fault of the other, and none has banned one.
+pub fn no_honest_faults() -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+    move |run| {
+        for (host, node) in run.honest() {
+            for (banned, ban) in node.peers().bans().iter(run.world.now()) {
+                if let peerless::peers::Banned::Id(id) = banned
+                    && let Some(other) = run.host_of(id)
+                    && run.is_honest(other)
+                    && run.role(other).network == run.role(host).network
+                {
+                    return Err(format!("host {} banned the honest host {}: {}", host.0, other.0, ban.reason));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// No connection of an honest node has ended for a fault: for worlds in which everybody is honest.
+pub fn no_faults() -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+    move |run| {
+        for host in run.world.hosts() {
+            let ended = &run.world.watch(host).ended;
+            if let Some((end, _)) =
+                ended.iter().find(|(end, _)| end.by == Side::Us && matches!(end.why, EndReason::Fault(_)))
+            {
+                return Err(format!("host {}: a connection {end}", host.0));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,242 @@
+//! What must hold of every honest node, whatever the others do: checked while a world runs, on each host by itself.
+//!
+//! After every step: each connection has one slot and one end to come, and no limit of places is passed. When connections
+//! came or went, and every [`FULL_CHECK_STEPS`] steps: the bounds of the table and of everything that is remembered, and
+//! that sessions are counted as what they are. With every datagram that leaves: who has not proven its address gets pings
+//! and pongs only, and not more bytes than [`AMPLIFICATION`] times what came from there. That deadlines advance is
+//! checked by the world itself.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use peerless::contract::{Action, End, Event, Input, Stage, Tap};
+use peerless::limits;
+use peerless::node::Node;
+use peerless::time::Instant;
+use peerless::wire::discv4::{Datagram, Kind, Packet};
+
+use super::actor::Actor;
+use super::probe::Probe;
+use crate::HostId;
+use crate::world::Watch;
+
+/// Steps between two full checks of a host where no connection comes or goes.
+pub const FULL_CHECK_STEPS: u32 = 64;
+/// Bytes to an address that has proven nothing, per byte from there: a pong and a ping for the shortest ping.
+pub const AMPLIFICATION: u64 = 3;
+/// What may go to such an address beyond that at first (attack D1).
+pub const UNASKED_BYTES: u64 = 1280;
+/// The largest ping: one more may go there in each [`limits::UNPROVEN_PING_INTERVAL`].
+const PING_BYTES_MAX: u64 = 180;
+
+/// What passed between a node and an address that has proven nothing yet.
+#[derive(Clone, Debug)]
+struct Account {
+    since: Instant,
+    bytes_in: u64,
+    bytes_out: u64,
+    /// The hashes of the last pings to there.
+    pings: [[u8; 32]; 4],
+    pings_sent: usize,
+}
+
+/// An address: proven, or what it had so far.
+#[derive(Clone, Debug)]
+enum Standing {
+    Proven,
+    Unproven(Box<Account>),
+}
+
+impl Standing {
+    fn new(since: Instant) -> Self {
+        Self::Unproven(Box::new(Account { since, bytes_in: 0, bytes_out: 0, pings: [[0; 32]; 4], pings_sent: 0 }))
+    }
+}
+
+/// Watches one host. See the module.
+#[derive(Debug, Default)]
+pub struct Guard {
+    /// Whether addresses are kept account of: memory that worlds of many thousand nodes do not have.
+    keeps_accounts: bool,
+    standings: BTreeMap<IpAddr, Standing>,
+    /// When an address was last dialled.
+    dialled: BTreeMap<IpAddr, Instant>,
+    /// Connections told to be over, of the present machine.
+    ended_now: u64,
+    /// Connections told to be over, of all machines, by what they ended with.
+    pub(super) ended: BTreeMap<End, u64>,
+    /// Sessions established, of all machines.
+    pub(super) established: u64,
+    /// Dials, of all machines.
+    pub(super) dials: u64,
+    /// The lookup that is being measured.
+    pub(super) probe: Option<Probe>,
+    steps: u32,
+    is_due: bool,
+    violation: Option<String>,
+}
+
+impl Guard {
+    /// A guard that keeps account of addresses or does not.
+    pub fn new(keeps_accounts: bool) -> Self {
+        Self { keeps_accounts, ..Self::default() }
+    }
+
+    fn sends(&mut self, now: Instant, to: SocketAddr, bytes: &[u8]) {
+        let kind = bytes.get(97).copied().unwrap_or(0);
+        if let Some(probe) = &mut self.probe {
+            probe.sends(to, bytes);
+        }
+        if !self.keeps_accounts {
+            return;
+        }
+        let standing = self.standings.entry(to.ip()).or_insert_with(|| Standing::new(now));
+        let Standing::Unproven(account) = standing else { return };
+        account.bytes_out += bytes.len() as u64;
+        if kind == Kind::Ping as u8 {
+            account.pings[account.pings_sent % 4] = *bytes.first_chunk().unwrap_or(&[0; 32]);
+            account.pings_sent += 1;
+        } else if kind != Kind::Pong as u8 {
+            let name = Kind::try_from(kind).map_or_else(|_| kind.to_string(), |kind| format!("{kind:?}"));
+            self.violation.get_or_insert(format!("a {name} to {to}, which has proven nothing"));
+            return;
+        }
+        let intervals = now.since(account.since).as_secs() / limits::UNPROVEN_PING_INTERVAL.as_secs();
+        let unasked = UNASKED_BYTES + intervals * PING_BYTES_MAX;
+        if account.bytes_out > unasked + AMPLIFICATION * account.bytes_in {
+            let (sent, had) = (account.bytes_out, account.bytes_in);
+            self.violation.get_or_insert(format!("{sent} bytes to {to}, which has proven nothing and sent {had}"));
+        }
+    }
+
+    fn receives(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        if let Some(probe) = &mut self.probe {
+            probe.receives(from, bytes);
+        }
+        if !self.keeps_accounts {
+            return;
+        }
+        let standing = self.standings.entry(from.ip()).or_insert_with(|| Standing::new(now));
+        let Standing::Unproven(account) = standing else { return };
+        account.bytes_in += bytes.len() as u64;
+        if bytes.get(97) == Some(&(Kind::Pong as u8))
+            && let Ok(datagram) = Datagram::split(bytes)
+            && let Ok(Packet::Pong { ping_hash, .. }) = datagram.decode()
+            && account.pings[..account.pings_sent.min(4)].contains(&ping_hash)
+        {
+            *standing = Standing::Proven;
+        }
+    }
+}
+
+impl Tap for Guard {
+    fn input(&mut self, now: Instant, input: &Input<'_>) {
+        match input {
+            Input::Datagram { from, bytes } => self.receives(now, *from, bytes),
+            Input::Incoming { .. } | Input::Broken { .. } | Input::Eof { .. } => self.is_due = true,
+            _ => {}
+        }
+    }
+
+    fn action(&mut self, now: Instant, action: &Action<'_>) {
+        match action {
+            Action::Send { to, bytes } => self.sends(now, *to, bytes),
+            Action::Dial { to, .. } => {
+                self.dials += 1;
+                if let Some(last) = self.dialled.insert(to.ip(), now)
+                    && now.since(last) < limits::REDIAL_INTERVAL
+                {
+                    self.violation.get_or_insert(format!("{to} is dialled at {last} and again at {now}"));
+                }
+                self.is_due = true;
+            }
+            Action::Emit(Event::Ended { end, .. }) => {
+                self.ended_now += 1;
+                *self.ended.entry(*end).or_default() += 1;
+                self.is_due = true;
+            }
+            Action::Emit(Event::Established { .. }) => {
+                self.established += 1;
+                self.is_due = true;
+            }
+            Action::Emit(Event::Nodes { nodes, queries, .. }) => {
+                if let Some(probe) = &mut self.probe {
+                    probe.ends(nodes, *queries);
+                }
+            }
+            Action::Emit(Event::CallFailed { .. }) => self.probe = None,
+            _ => {}
+        }
+    }
+}
+
+impl Watch<Actor> for Guard {
+    fn stepped(&mut self, _now: Instant, _host: HostId, machine: &Actor) -> Result<(), String> {
+        let Actor::Honest(node) = machine else { return Ok(()) };
+        if let Some(what) = self.violation.take() {
+            return Err(what);
+        }
+        self.steps += 1;
+        if self.is_due || self.steps >= FULL_CHECK_STEPS {
+            (self.is_due, self.steps) = (false, 0);
+            check_connections(node, self.ended_now)?;
+            check_bounds(node)?;
+        }
+        Ok(())
+    }
+
+    fn changed(&mut self, _now: Instant, _host: HostId, machine: Option<&Actor>) {
+        if machine.is_none() {
+            // What it knew of others is gone with it.
+            self.standings.clear();
+            self.dialled.clear();
+            (self.ended_now, self.probe) = (0, None);
+        }
+    }
+}
+
+fn demand(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+/// Connections, their slots and their ends: three ways to count the same.
+fn check_connections(node: &Node, ended: u64) -> Result<(), String> {
+    let (peers, stats) = (node.peers(), node.stats());
+    let (slots, sessions) = (peers.slots().iter().count(), node.sessions().count());
+    demand(slots == sessions, || format!("{slots} slots for {sessions} connections"))?;
+    let open = (stats.dials + stats.accepts).checked_sub(ended);
+    demand(open == Some(sessions as u64), || {
+        let (dials, accepts) = (stats.dials, stats.accepts);
+        format!("{dials} dials and {accepts} accepts, {ended} ends, but {sessions} connections")
+    })?;
+    let counts = peers.counts();
+    let live = node.sessions().filter(|session| session.stage == Stage::Established && !session.is_ending).count();
+    demand(counts.established == live, || format!("{} places in session, {live} sessions", counts.established))?;
+    let config = peers.slots().config();
+    let within = counts.inbound <= config.max_inbound()
+        && counts.inbound + counts.outbound <= config.max_peers
+        && counts.pending_inbound <= config.max_pending + config.max_inbound()
+        && counts.pending_outbound <= config.max_pending + config.max_peers;
+    demand(within, || format!("{counts:?} within {config:?}"))
+}
+
+/// The bounds of `limits.rs`, as far as they can be seen.
+fn check_bounds(node: &Node) -> Result<(), String> {
+    let peers = node.peers();
+    demand(peers.ledgers().len() <= limits::LEDGERS_MAX, || format!("{} ledgers", peers.ledgers().len()))?;
+    demand(peers.bans().len() <= limits::BANS_MAX, || format!("{} bans", peers.bans().len()))?;
+    for session in node.sessions() {
+        let (conn, bytes) = (session.conn, session.outbound_bytes);
+        let bytes_max = limits::OUTBOUND_BYTES_MAX + limits::MESSAGE_BYTES_MAX;
+        demand(bytes <= bytes_max, || format!("{bytes} bytes wait for the socket of {conn}"))?;
+    }
+    let Some(discovery) = node.discovery() else { return Ok(()) };
+    demand(discovery.calls().len() <= limits::CALLS_MAX, || format!("{} calls", discovery.calls().len()))?;
+    for bucket in discovery.table().buckets() {
+        let (entries, waiting) = (bucket.entries().len(), bucket.replacements().len());
+        demand(entries <= limits::BUCKET_SIZE && waiting <= limits::REPLACEMENTS, || {
+            format!("a bucket of {entries} entries and {waiting} replacements")
+        })?;
+    }
+    Ok(())
+}

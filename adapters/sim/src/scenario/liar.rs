@@ -1,0 +1,311 @@
+//! A hostile host: a real node, so that it gets into tables and sessions, and around it somebody who now and then says
+//! what no node should.
+//!
+//! Everything that it sends of its own is signed with its true key where a signature belongs: a fuzzer that never passes a
+//! MAC tests nothing.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input, Stage};
+use peerless::crypto::{Crypto, SecretKey};
+use peerless::node::Node;
+use peerless::time::{Duration, Instant, UnixTime};
+use peerless::wire::discv4::{Endpoint, Neighbor, Packet};
+use peerless::wire::eth;
+use peerless::wire::p2p::Capability;
+
+use crate::mix::Stream;
+
+/// What a liar does wrong.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Malice {
+    /// Random bytes: in datagrams, in place of a handshake, as messages.
+    Garbage,
+    /// What was right once: datagrams sent again long after, a second Status.
+    Stale,
+    /// Answers that nobody asked for, with nodes that there are not.
+    Unsolicited,
+    /// More than is allowed: datagrams, a handshake's size, a message.
+    Oversize,
+}
+
+impl Malice {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Garbage, Self::Stale, Self::Unsolicited, Self::Oversize];
+}
+
+/// Between two misdeeds.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
+/// Addresses that it knows, and datagrams that it keeps.
+const MEMORY: usize = 64;
+/// From here on connections are the liar's own; the node counts from zero.
+const OWN_CONNS: u64 = 1 << 40;
+/// A message of eth that nobody accepts; it compresses well.
+const OVERSIZE_BYTES: usize = peerless::limits::ETH_MESSAGE_BYTES_MAX + 1;
+
+/// See the module.
+pub struct Liar {
+    node: Node,
+    malice: Malice,
+    secret: SecretKey,
+    crypto: Arc<dyn Crypto + Send + Sync>,
+    stream: Stream,
+    /// What the wall clock showed at monotonic zero, about.
+    unix_at_zero: u64,
+    due: Instant,
+    known: Vec<SocketAddr>,
+    recorded: Vec<Vec<u8>>,
+    /// Its own datagrams and dials that wait for the driver.
+    todo: VecDeque<Todo>,
+    /// The last one, while it is lent.
+    lent: Option<Todo>,
+    /// Its own streams, with what they have yet to write.
+    streams: BTreeMap<ConnId, Vec<u8>>,
+    conns_made: u64,
+    oversize_left: u32,
+}
+
+enum Todo {
+    Send(SocketAddr, Vec<u8>),
+    Dial(ConnId, SocketAddr),
+    Flush(ConnId),
+    Close(ConnId),
+}
+
+impl Liar {
+    /// A liar around `node`, which has this secret.
+    pub fn new(
+        node: Node,
+        malice: Malice,
+        secret: SecretKey,
+        crypto: Arc<dyn Crypto + Send + Sync>,
+        mut stream: Stream,
+        (now, unix): (Instant, UnixTime),
+    ) -> Self {
+        let due = now + stream.duration(PAUSE.0, PAUSE.1);
+        Self {
+            node,
+            malice,
+            secret,
+            crypto,
+            stream,
+            unix_at_zero: unix.as_secs().saturating_sub(now.as_micros() / 1_000_000),
+            due,
+            known: Vec::new(),
+            recorded: Vec::new(),
+            todo: VecDeque::new(),
+            lent: None,
+            streams: BTreeMap::new(),
+            conns_made: 0,
+            oversize_left: 2,
+        }
+    }
+
+    /// The node in it.
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    pub(super) fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Connected { conn } | Input::Wrote { conn, .. } | Input::Bytes { conn, .. }
+                if conn.0 >= OWN_CONNS =>
+            {
+                self.handle_own(conn, &input);
+            }
+            Input::Eof { conn } | Input::Broken { conn, .. } if conn.0 >= OWN_CONNS => {
+                if self.streams.remove(&conn).is_some() && matches!(input, Input::Eof { .. }) {
+                    self.todo.push_back(Todo::Close(conn));
+                }
+            }
+            Input::Timeout => {
+                if self.due <= now {
+                    self.due = now + self.stream.duration(PAUSE.0, PAUSE.1);
+                    self.misbehave(now);
+                }
+                self.node.handle(now, input);
+            }
+            _ => {
+                if let Input::Datagram { from, bytes } = input {
+                    let place = self.stream.below(MEMORY as u64) as usize;
+                    keep(&mut self.known, place, from);
+                    keep(&mut self.recorded, place, bytes.to_vec());
+                }
+                self.node.handle(now, input);
+            }
+        }
+    }
+
+    pub(super) fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
+        self.node.accept(now, from)
+    }
+
+    pub(super) fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
+        self.node.command(now, command)
+    }
+
+    pub(super) fn poll_action(&mut self) -> Option<Action<'_>> {
+        self.lent = self.todo.pop_front();
+        match &self.lent {
+            Some(Todo::Send(to, bytes)) => Some(Action::Send { to: *to, bytes }),
+            Some(Todo::Dial(conn, to)) => Some(Action::Dial { conn: *conn, to: *to }),
+            Some(Todo::Flush(conn)) => Some(Action::Flush { conn: *conn }),
+            Some(Todo::Close(conn)) => Some(Action::Close { conn: *conn }),
+            None => self.node.poll_action(),
+        }
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        let node = self.node.poll_timeout().map(|(at, _)| at);
+        Some(node.map_or(self.due, |at| at.min(self.due)))
+    }
+
+    pub(super) fn outbound(&self, conn: ConnId) -> &[u8] {
+        self.streams.get(&conn).map_or_else(|| self.node.outbound(conn), Vec::as_slice)
+    }
+
+    pub(super) fn wants_read(&self, conn: ConnId) -> bool {
+        conn.0 >= OWN_CONNS || self.node.wants_read(conn)
+    }
+
+    /// Its own streams: they say one thing as soon as they are open.
+    fn handle_own(&mut self, conn: ConnId, input: &Input<'_>) {
+        let Some(bytes) = self.streams.get_mut(&conn) else { return };
+        match input {
+            Input::Connected { .. } => {
+                match self.malice {
+                    // A handshake that claims the largest size that two bytes can say.
+                    Malice::Oversize => {
+                        bytes.extend([0xff, 0xff]);
+                        bytes.extend((0..8192).map(|_| self.stream.u64() as u8));
+                    }
+                    // The right size, and nothing right in it.
+                    _ => {
+                        bytes.extend([1, 0x60]);
+                        bytes.extend((0..0x160 + self.stream.below(200)).map(|_| self.stream.u64() as u8));
+                    }
+                }
+                self.todo.push_back(Todo::Flush(conn));
+            }
+            Input::Wrote { n, .. } => {
+                bytes.drain(..(*n).min(bytes.len()));
+            }
+            _ => {}
+        }
+    }
+
+    fn misbehave(&mut self, now: Instant) {
+        if !self.known.is_empty() {
+            let to = self.known[self.stream.below(self.known.len() as u64) as usize];
+            let bytes = self.datagram(now, to);
+            self.todo.push_back(Todo::Send(to, bytes));
+            if self.stream.below(8) == 0 && self.streams.len() < 4 {
+                let conn = ConnId(OWN_CONNS + self.conns_made);
+                self.conns_made += 1;
+                self.streams.insert(conn, Vec::new());
+                self.todo.push_back(Todo::Dial(conn, to));
+            }
+        }
+        if self.stream.below(8) == 0 {
+            self.talk(now);
+        }
+    }
+
+    fn datagram(&mut self, now: Instant, to: SocketAddr) -> Vec<u8> {
+        let soon = UnixTime::from_secs(self.unix_at_zero + now.as_micros() / 1_000_000 + 20);
+        let mut bytes = Vec::new();
+        match self.malice {
+            Malice::Garbage => {
+                // Half of it is noise; half was a packet, with a bit turned and its hash made to fit.
+                let recorded = self.recorded[self.stream.below(self.recorded.len() as u64) as usize].clone();
+                if self.stream.below(2) == 0 || recorded.len() < 99 {
+                    bytes.extend((0..self.stream.below(1281)).map(|_| self.stream.u64() as u8));
+                } else {
+                    bytes = recorded;
+                    let bit = 32 * 8 + self.stream.below((bytes.len() as u64 - 32) * 8) as usize;
+                    bytes[bit / 8] ^= 1 << (bit % 8);
+                    let hash = self.crypto.datagram_hash(&bytes[32..]);
+                    bytes[..32].copy_from_slice(&hash);
+                }
+            }
+            Malice::Stale => {
+                bytes = self.recorded[self.stream.below(self.recorded.len() as u64) as usize].clone();
+            }
+            Malice::Unsolicited => {
+                let packet = match self.stream.below(3) {
+                    0 => Packet::Pong {
+                        to: Endpoint::from(to),
+                        ping_hash: self.stream.bytes_32(),
+                        expiration: soon,
+                        enr_seq: Some(self.stream.u64()),
+                    },
+                    1 => {
+                        let nodes = (0..12).map(|_| self.invented()).collect();
+                        Packet::Neighbors { nodes, expiration: soon }
+                    }
+                    _ => Packet::EnrResponse {
+                        request_hash: self.stream.bytes_32(),
+                        record: self.node.record().as_bytes().to_vec(),
+                    },
+                };
+                packet.seal(&*self.crypto, &self.secret, &mut bytes);
+            }
+            Malice::Oversize => {
+                let nodes = (0..16 + self.stream.below(300)).map(|_| self.invented()).collect();
+                Packet::Neighbors { nodes, expiration: soon }.seal(&*self.crypto, &self.secret, &mut bytes);
+                bytes.truncate(65_000);
+            }
+        }
+        bytes
+    }
+
+    /// A node that there is not.
+    fn invented(&mut self) -> Neighbor {
+        let mut key = [0; 64];
+        key[..32].copy_from_slice(&self.stream.bytes_32());
+        key[32..].copy_from_slice(&self.stream.bytes_32());
+        let ip = std::net::Ipv4Addr::from((self.stream.u64() as u32) | 0x0100_0000);
+        Neighbor { ip: ip.into(), udp: 30303, tcp: 30303, key }
+    }
+
+    /// Says something wrong to a peer in session.
+    fn talk(&mut self, now: Instant) {
+        let peers = self.node.sessions().filter(|session| session.stage == Stage::Established && !session.is_ending);
+        let peers: Vec<(ConnId, Capability)> = peers
+            .filter_map(|session| {
+                Some((session.conn, session.shared.iter().find(|shared| shared.capability.is_eth())?.capability))
+            })
+            .collect();
+        if peers.is_empty() {
+            return;
+        }
+        let (conn, capability) = peers[self.stream.below(peers.len() as u64) as usize];
+        let (id, payload) = match self.malice {
+            Malice::Garbage => {
+                let id = [eth::id::GET_BLOCK_HEADERS, eth::id::BLOCK_HEADERS, eth::id::NEW_BLOCK_HASHES];
+                let noise = (0..self.stream.below(400)).map(|_| self.stream.u64() as u8).collect();
+                (id[self.stream.below(3) as usize], noise)
+            }
+            // An empty list in place of a Status: it comes a second time, whatever is in it.
+            Malice::Stale => (eth::id::STATUS, vec![0xc0]),
+            // [request id, []]
+            Malice::Unsolicited => (eth::id::BLOCK_HEADERS, vec![0xc2, 0x07, 0xc0]),
+            Malice::Oversize if self.oversize_left > 0 => {
+                self.oversize_left -= 1;
+                (eth::id::TRANSACTIONS, vec![0; OVERSIZE_BYTES])
+            }
+            Malice::Oversize => return,
+        };
+        // What its own node refuses to send is not sent.
+        _ = self.node.command(now, Command::Send { conn, capability, id, payload: &payload });
+    }
+}
+
+fn keep<T>(items: &mut Vec<T>, place: usize, item: T) {
+    match items.get_mut(place) {
+        Some(old) => *old = item,
+        None => items.push(item),
+    }
+}

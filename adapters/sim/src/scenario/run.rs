@@ -1,0 +1,231 @@
+//! A scenario's world while it runs, as its acts, demands and figures see it.
+
+use std::collections::BTreeMap;
+
+use peerless::contract::{Command, Stage};
+use peerless::crypto::{NodeId, keccak256};
+use peerless::limits;
+use peerless::node::Node;
+use peerless::time::{Duration, Instant};
+
+use super::actor::Actor;
+use super::guard::Guard;
+use super::liar::Liar;
+use super::probe::{Found, Probe};
+use super::{Plan, Role, Scenario};
+use crate::mix::Stream;
+use crate::world::{Birth, HostSpec, Settings, World};
+use crate::{HostId, Links, scenery};
+
+/// Hosts for which account is kept of every address that they talk to; of the others, bounds and counters are checked.
+const ACCOUNTS_MAX: u32 = 500;
+/// Nodes start within this, or a twentieth of the whole time.
+const STARTS_WITHIN: Duration = Duration::from_secs(60);
+
+/// See the module.
+pub struct Run {
+    /// What is run.
+    pub plan: Plan,
+    /// The world.
+    pub world: World<Actor, Guard>,
+    roles: Vec<Role>,
+    ids: BTreeMap<NodeId, HostId>,
+    by_host: Vec<NodeId>,
+    stream: Stream,
+    searching: Vec<(HostId, [u8; 64])>,
+    /// When everything heals.
+    pub heals_at: Instant,
+    /// When everything healed, if it has.
+    pub healed: Option<Instant>,
+}
+
+/// A lookup and how good its result was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Lookup {
+    pub queries: u32,
+    pub hops: u32,
+    /// How many of the nearest nodes that ran were found.
+    pub found: u32,
+    /// How many there were to find: 16, or all.
+    pub nearest: u32,
+}
+
+impl Run {
+    pub(super) fn new(scenario: &Scenario, plan: &Plan) -> Self {
+        let mut stream = Stream::new(plan.seed, 0, 0x6361_7374);
+        let roles: Vec<Role> = (0..plan.nodes)
+            .map(|number| {
+                let role = (scenario.cast)(plan, HostId(number), &mut stream);
+                if number < scenario.bootnodes {
+                    Role { malice: None, nat: Default::default(), churn: None, ..role }
+                } else {
+                    role
+                }
+            })
+            .collect();
+        let links = Links { quality: scenario.quality, ..Links::default() };
+        let settings = Settings {
+            seed: plan.seed,
+            crypto: plan.crypto,
+            hosts_expected: plan.nodes as usize,
+            threads: plan.threads,
+            links,
+            ..Settings::default()
+        };
+        let maker = maker(scenario, plan, &roles);
+        let mut world = World::new(settings, maker);
+        let spread = STARTS_WITHIN.min(plan.time / 20);
+        for (number, role) in (0..).zip(&roles) {
+            let keeps_accounts = role.malice.is_none() && number < ACCOUNTS_MAX;
+            world.add_host(HostSpec {
+                region: role.region,
+                nat: role.nat,
+                starts_in: Some(stream.duration(Duration::ZERO, spread)),
+                churn: role.churn,
+                watch: Guard::new(keeps_accounts),
+                ..HostSpec::default()
+            });
+        }
+        let id = |host: HostId| world.crypto().public_key(&scenery::secret(host)).node_id();
+        let by_host: Vec<NodeId> = world.hosts().map(id).collect();
+        let ids = by_host.iter().copied().zip((0..).map(HostId)).collect();
+        let heals_at = scenario.heals_at(plan);
+        Self { plan: plan.clone(), world, roles, ids, by_host, stream, searching: Vec::new(), heals_at, healed: None }
+    }
+
+    /// When so many percent of the first phase are over.
+    pub fn part(&self, percent: u32) -> Instant {
+        Instant::ZERO + self.heals_at.since(Instant::ZERO) * percent / 100
+    }
+
+    /// What a host is.
+    pub fn role(&self, host: HostId) -> &Role {
+        &self.roles[host.0 as usize]
+    }
+
+    /// Whether a host's node is as it is shipped.
+    pub fn is_honest(&self, host: HostId) -> bool {
+        self.role(host).malice.is_none()
+    }
+
+    /// The honest nodes that run.
+    pub fn honest(&self) -> impl Iterator<Item = (HostId, &Node)> {
+        self.world.machines().filter(|(host, _)| self.is_honest(*host)).map(|(host, actor)| (host, actor.node()))
+    }
+
+    /// The host with this node id.
+    pub fn host_of(&self, id: &NodeId) -> Option<HostId> {
+        self.ids.get(id).copied()
+    }
+
+    /// A host's node id.
+    pub fn id(&self, host: HostId) -> NodeId {
+        self.by_host[host.0 as usize]
+    }
+
+    /// Whom a node is in session with.
+    pub fn peers<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = HostId> + 'a {
+        let established = node.sessions().filter(|session| session.stage == Stage::Established && !session.is_ending);
+        established.filter_map(|session| self.host_of(&session.id?))
+    }
+
+    /// Who stands in a node's table.
+    pub fn known<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = HostId> + 'a {
+        let entries = node.discovery().into_iter().flat_map(|discovery| discovery.table().entries());
+        entries.filter_map(|entry| self.host_of(&entry.contact().id))
+    }
+
+    /// The mean over the honest nodes that run.
+    pub fn mean(&self, of: impl Fn(HostId, &Node) -> usize) -> f64 {
+        let (sum, count) =
+            self.honest().fold((0, 0), |(sum, count), (host, node)| (sum + of(host, node), count + 1usize));
+        sum as f64 / count.max(1) as f64
+    }
+
+    /// The most that a table can hold on average in a network of so many.
+    pub fn table_ceiling(nodes: u32) -> f64 {
+        let others = f64::from(nodes.saturating_sub(1));
+        let bucket = |distance: usize| {
+            let nodes = others / f64::from(1u32 << (distance + 1).min(31) as u32);
+            nodes.min(limits::BUCKET_SIZE as f64)
+        };
+        (0..limits::BUCKETS).map(bucket).sum()
+    }
+
+    /// Starts measured lookups of random targets by some of the honest nodes.
+    pub(super) fn begin_lookups(&mut self, count: u32) {
+        for _ in 0..count {
+            let host = HostId(self.stream.below(u64::from(self.plan.nodes)) as u32);
+            let mut target = [0; 64];
+            target[..32].copy_from_slice(&self.stream.bytes_32());
+            let busy = self.searching.iter().any(|(searching, _)| *searching == host);
+            if busy || !self.is_honest(host) || self.world.machine(host).is_none() {
+                continue;
+            }
+            self.world.watch_mut(host).probe = Some(Probe::new(target));
+            match self.world.command(host, Command::Lookup { target }) {
+                Some(Ok(_)) => self.searching.push((host, target)),
+                _ => self.world.watch_mut(host).probe = None,
+            }
+        }
+    }
+
+    /// The measured lookups that are over.
+    pub(super) fn finished_lookups(&mut self) -> Vec<Lookup> {
+        let mut finished = Vec::new();
+        for (host, target) in std::mem::take(&mut self.searching) {
+            match &self.world.watch(host).probe {
+                // Its node died.
+                None => {}
+                Some(Probe { found: None, .. }) => self.searching.push((host, target)),
+                Some(Probe { found: Some(found), .. }) => finished.push(self.judge(host, &target, found)),
+            }
+        }
+        finished
+    }
+
+    fn judge(&self, host: HostId, target: &[u8; 64], found: &Found) -> Lookup {
+        let target = NodeId(keccak256(target));
+        let others = self.world.machines().map(|(other, _)| other).filter(|other| *other != host);
+        let mut nearest: Vec<NodeId> = others.map(|other| self.id(other)).collect();
+        let count = limits::BUCKET_SIZE.min(nearest.len());
+        if count < nearest.len() {
+            nearest.select_nth_unstable_by(count, |a, b| target.cmp_distance(a, b));
+            nearest.truncate(count);
+        }
+        let hits = found.nodes.iter().filter(|node| nearest.contains(node)).count();
+        Lookup { queries: found.queries, hops: found.hops, found: hits as u32, nearest: count as u32 }
+    }
+}
+
+/// Makes the machines of a scenario's hosts.
+fn maker(scenario: &Scenario, plan: &Plan, roles: &[Role]) -> impl Fn(&Birth<'_>) -> Actor + Send + Sync + 'static {
+    let roles = roles.to_vec();
+    let (peers, bootnodes, seed) = (scenario.peers, scenario.bootnodes, plan.seed);
+    let networks: std::collections::BTreeSet<u64> = roles.iter().map(|role| role.network).collect();
+    let chains: BTreeMap<u64, _> = networks.into_iter().map(|network| (network, scenery::chain(network))).collect();
+    move |birth| {
+        let role = &roles[birth.host.0 as usize];
+        let mut config = scenery::config(birth, chains[&role.network].clone());
+        config.peers.max_peers = role.peers.unwrap_or(peers) as usize;
+        if let Some(ratio) = role.dial_ratio {
+            config.peers.dial_ratio = ratio as usize;
+        }
+        scenery::set_bootnodes(birth, &mut config, bootnodes);
+        let mut node = scenery::node(birth, config);
+        for host in &role.keeps {
+            let contact = scenery::contact(birth, *host, birth.addresses.ip(*host));
+            let kind = peerless::contract::PeerKind::Static;
+            node.command(birth.now, Command::AddPeer { contact, kind }).expect("few peers are kept");
+        }
+        match role.malice {
+            None => Actor::Honest(node),
+            Some(malice) => {
+                let stream = Stream::new(seed, u64::from(birth.host.0), u64::from(birth.incarnation) + 0x6c69_6172);
+                let secret = scenery::secret(birth.host);
+                let time = (birth.now, birth.unix);
+                Actor::Hostile(Box::new(Liar::new(node, malice, secret, birth.crypto.clone(), stream, time)))
+            }
+        }
+    }
+}
