@@ -13,6 +13,13 @@ fn resident_kib() -> u64 {
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
 
+/// Processor time of all threads in seconds, where the system tells: a busy machine says little by its clock.
+fn processor_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 fn main() {
     let mut args = std::env::args().skip(1);
     let mut number = |default: u64| args.next().and_then(|arg| arg.parse().ok()).unwrap_or(default);
@@ -30,26 +37,28 @@ fn main() {
     }
     let parts = 12;
     for part in 1..=parts {
-        let began = Instant::now();
+        let (began, processor) = (Instant::now(), processor_seconds());
         let events = world.events();
         world
             .run_until(peerless::time::Instant::from_micros(seconds * 1_000_000 * part / parts))
             .expect("no violation");
-        let wall = began.elapsed().as_secs_f64();
+        let (wall, processor) = (began.elapsed().as_secs_f64(), processor_seconds() - processor);
         let known: usize = world.machines().map(|(_, node)| node.discovery().map_or(0, |d| d.table().len())).sum();
         println!(
-            "{} wall {wall:.2} s, {:.0} times real time, {:.2} M events/s, table {:.1}, {} KiB a node",
+            "{} wall {wall:.2} s, processor {processor:.2} s, {:.0} times real time, {} events, {:.2} us each, table {:.1}, {} KiB a node",
             world.now(),
             (seconds as f64 / f64::from(parts as u32)) / wall,
-            (world.events() - events) as f64 / wall / 1e6,
+            world.events() - events,
+            processor * 1e6 / (world.events() - events) as f64,
             known as f64 / nodes as f64,
             (resident_kib() - before) / nodes,
         );
     }
     let wall = started.elapsed().as_secs_f64();
     println!(
-        "{nodes} nodes, {seconds} s, {threads} threads, {crypto}: wall {wall:.1} s, {:.1} times real time, {} events, \
+        "{nodes} nodes, {seconds} s, {threads} threads, {crypto}: wall {wall:.1} s, processor {:.1} s, {:.1} times real time, {} events, \
          trace {:016x}, schedule {:016x}\n{:?}",
+        processor_seconds(),
         seconds as f64 / wall,
         world.events(),
         world.trace_hash(),
