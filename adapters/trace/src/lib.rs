@@ -11,7 +11,10 @@
 //! - [`format`] is the file format: blocks, records, and their codec.
 
 pub mod capture;
+pub mod diff;
 pub mod format;
+pub mod inspect;
+pub mod keylog;
 pub mod reassembly;
 pub mod record;
 pub mod replay;

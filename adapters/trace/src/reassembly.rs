@@ -50,6 +50,11 @@ impl Stream {
         self.position
     }
 
+    /// The number of the byte that the stream goes on with; `None` before the first segment.
+    pub fn next_sequence(&self) -> Option<u32> {
+        self.next
+    }
+
     /// Bytes that came more than once.
     pub fn repeated(&self) -> u64 {
         self.repeated
