@@ -4,3 +4,5 @@
 
 pub mod memory;
 pub mod net;
+pub mod pcap;
+pub mod talk;

@@ -5,8 +5,7 @@
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
-use crate::capture::Reader;
-use crate::inspect::{Filter, Finding, Inspector, Keys};
+use crate::inspect::{Finding, Findings};
 
 /// Findings before the parting that are kept.
 pub const BEFORE_MAX: usize = 8;
@@ -31,50 +30,6 @@ pub struct Parting {
     pub left: Option<Finding>,
     /// How the second goes on; `None` if it has ended.
     pub right: Option<Finding>,
-}
-
-/// The findings of one capture, in order.
-pub struct Findings<R> {
-    reader: Reader<R>,
-    inspector: Inspector,
-    filters: Vec<Filter>,
-    is_over: bool,
-}
-
-impl<R: Read> Findings<R> {
-    /// The findings of `capture` that pass all `filters`.
-    pub fn new(capture: R, keys: Keys, filters: Vec<Filter>) -> Self {
-        Self { reader: Reader::new(capture), inspector: Inspector::new(keys), filters, is_over: false }
-    }
-
-    /// The inspector, to ask for its totals.
-    pub fn inspector(&self) -> &Inspector {
-        &self.inspector
-    }
-
-    /// The next finding; `None` at the end.
-    ///
-    /// # Errors
-    /// If the capture cannot be read.
-    pub fn next_finding(&mut self) -> io::Result<Option<Finding>> {
-        loop {
-            while let Some(finding) = self.inspector.poll_finding() {
-                if self.filters.iter().all(|filter| filter.passes(&finding)) {
-                    return Ok(Some(finding));
-                }
-            }
-            if self.is_over {
-                return Ok(None);
-            }
-            match self.reader.next_item()? {
-                Some(item) => self.inspector.handle_item(&item),
-                None => {
-                    self.is_over = true;
-                    self.inspector.finish();
-                }
-            }
-        }
-    }
 }
 
 /// Compares two captures.

@@ -12,9 +12,9 @@ use crate::capture::packet::Segment;
 use crate::reassembly::{Piece, Stream};
 
 /// Connections at once: ten times the peers of any node.
-pub const FLOWS_MAX: usize = 4096;
+pub(super) const FLOWS_MAX: usize = 4096;
 /// Memory of all connections together: streams out of order and frames that are not whole.
-pub const MEMORY_BYTES_MAX: usize = 256 << 20;
+pub(super) const MEMORY_BYTES_MAX: usize = 256 << 20;
 /// Of too many, this part is dropped at once, so that a flood of connections costs little each.
 const DROPPED_PART: usize = 8;
 

@@ -199,6 +199,50 @@ fn read_datagram(keys: &Keys, payload: &[u8], is_cut: bool) -> (Option<NodeId>, 
     }
 }
 
+/// The findings of one capture, in order.
+pub struct Findings<R> {
+    reader: Reader<R>,
+    inspector: Inspector,
+    filters: Vec<Filter>,
+    is_over: bool,
+}
+
+impl<R: Read> Findings<R> {
+    /// The findings of `capture` that pass all `filters`.
+    pub fn new(capture: R, keys: Keys, filters: Vec<Filter>) -> Self {
+        Self { reader: Reader::new(capture), inspector: Inspector::new(keys), filters, is_over: false }
+    }
+
+    /// The inspector, to ask for its totals.
+    pub fn inspector(&self) -> &Inspector {
+        &self.inspector
+    }
+
+    /// The next finding; `None` at the end.
+    ///
+    /// # Errors
+    /// If the capture cannot be read.
+    pub fn next_finding(&mut self) -> io::Result<Option<Finding>> {
+        loop {
+            while let Some(finding) = self.inspector.poll_finding() {
+                if self.filters.iter().all(|filter| filter.passes(&finding)) {
+                    return Ok(Some(finding));
+                }
+            }
+            if self.is_over {
+                return Ok(None);
+            }
+            match self.reader.next_item()? {
+                Some(item) => self.inspector.handle_item(&item),
+                None => {
+                    self.is_over = true;
+                    self.inspector.finish();
+                }
+            }
+        }
+    }
+}
+
 /// Adds the key log lines that a capture carries to `log`: for a first pass over a file whose secrets may stand behind what
 /// they open.
 ///
@@ -220,5 +264,3 @@ pub(crate) fn ends(finding: &Finding) -> impl Iterator<Item = (SocketAddr, Optio
     ends.into_iter().flatten()
 }
 
-#[cfg(test)]
-mod tests;
