@@ -145,9 +145,9 @@ pub enum Form {
 impl Form {
     /// All there are.
     pub fn all() -> impl Iterator<Item = Self> {
-        [(false, false), (false, true), (true, false), (true, true)].into_iter().flat_map(|(big_endian, nanoseconds)| {
-            [Self::Pcap { big_endian, nanoseconds }, Self::Ng { big_endian, nanoseconds }]
-        })
+        [(false, false), (false, true), (true, false), (true, true)].into_iter().flat_map(
+            |(big_endian, nanoseconds)| [Self::Pcap { big_endian, nanoseconds }, Self::Ng { big_endian, nanoseconds }],
+        )
     }
 
     fn is_big_endian(self) -> bool {

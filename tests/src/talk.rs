@@ -113,10 +113,14 @@ impl Talk {
             nodes[i].command(now, Command::Request { conn: ours, id: 3, body: &body }).expect("open");
         }
         if let Some((request_id, id)) = request {
-            nodes[i].command(now, Command::Respond { conn: ours, request_id, id, body: &[0xc2, 0xc0, 0xc0] }).expect("open");
+            nodes[i]
+                .command(now, Command::Respond { conn: ours, request_id, id, body: &[0xc2, 0xc0, 0xc0] })
+                .expect("open");
         }
         if answered {
-            nodes[i].command(now, Command::Disconnect { conn: ours, reason: DisconnectReason::Requested }).expect("open");
+            nodes[i]
+                .command(now, Command::Disconnect { conn: ours, reason: DisconnectReason::Requested })
+                .expect("open");
         }
         if closed {
             nodes[other].handle(now, Input::Eof { conn: theirs });

@@ -123,7 +123,9 @@ fn a_line_tells_who_said_what() {
 #[test]
 fn nothing_opens_without_secrets_and_a_static_key_opens_its_handshake_packet() {
     let file = Packets::of(&talk().said, 1448).file(ETHERNET, NG);
-    for (nodes, auth, ack) in [(&[][..], false, false), (&[1][..], true, false), (&[0][..], false, true), (&[0, 1], true, true)] {
+    for (nodes, auth, ack) in
+        [(&[][..], false, false), (&[1][..], true, false), (&[0][..], false, true), (&[0, 1], true, true)]
+    {
         let findings = inspect(&file, keys(talk(), false, nodes));
         let objects: Vec<_> = findings.iter().map(json::object).collect();
         let opened = |name: &str| {
@@ -133,8 +135,11 @@ fn nothing_opens_without_secrets_and_a_static_key_opens_its_handshake_packet() {
         assert_eq!((opened("Auth"), opened("Ack")), (auth, ack), "{nodes:?}");
         assert_eq!(said(&findings, "p2p Hello"), 0);
         assert_eq!(said(&findings, "rlpx Sealed"), 2, "each direction is told");
-        let sealed: u64 =
-            objects.iter().filter(|object| object["message"] == "Sealed").map(|object| object["total"].as_u64().unwrap()).sum();
+        let sealed: u64 = objects
+            .iter()
+            .filter(|object| object["message"] == "Sealed")
+            .map(|object| object["total"].as_u64().unwrap())
+            .sum();
         let handshake: u64 = ["Auth", "Ack"]
             .iter()
             .map(|name| objects.iter().find(|object| object["message"] == *name).unwrap()["total"].as_u64().unwrap())
@@ -231,7 +236,8 @@ fn fragments_are_put_together() {
         let packets = Packets::of(&talk.said, 1448);
         let expected = names(&inspect(&packets.file(101, NG), keys(&talk, true, &[])));
         let mut fragmented = packets.clone();
-        fragmented.packets = packets.packets.iter().enumerate().flat_map(|(i, packet)| fragments(packet, i as u16)).collect();
+        fragmented.packets =
+            packets.packets.iter().enumerate().flat_map(|(i, packet)| fragments(packet, i as u16)).collect();
         assert!(fragmented.packets.len() > packets.packets.len() + 10);
         let findings = inspect(&fragmented.file(101, NG), keys(&talk, true, &[]));
         assert_eq!(names(&findings), expected, "{ips:?}");
@@ -301,7 +307,9 @@ fn a_cut_capture_is_read_to_its_last_whole_packet() {
         let common = lines.iter().zip(&whole).take_while(|(a, b)| a == b).count();
         // Beyond what both have: that the capture is broken, and what waited for more.
         for line in &lines[common..] {
-            let is_end = ["broken: ", "unknown: ", " sealed", "tcp open when", "not captured"].iter().any(|end| line.contains(end));
+            let is_end = ["broken: ", "unknown: ", " sealed", "tcp open when", "not captured"]
+                .iter()
+                .any(|end| line.contains(end));
             assert!(is_end, "{end}: {line}");
         }
     }
@@ -336,8 +344,14 @@ fn what_is_not_ours_is_shown_as_such() {
             "#1 192.0.2.1:5000 > 192.0.2.2:80  tcp begins",
             "#1 192.0.2.1:5000 > 192.0.2.2:80  tcp unknown: not RLPx: 18 bytes 474554202f20485454502f312e310d0a0d0a",
             "#1 192.0.2.1:5000 > 192.0.2.2:80  tcp closed, after 37 bytes",
-            &format!("192.0.2.1:5000 > 192.0.2.2:80  udp unknown: neither discv4 nor discv5 to a known node: 40 bytes {}..", "09".repeat(32)),
-            &format!("192.0.2.1:5000 > 192.0.2.2:80  udp unknown: neither discv4 nor discv5 to a known node: 400 bytes {}..", "09".repeat(32)),
+            &format!(
+                "192.0.2.1:5000 > 192.0.2.2:80  udp unknown: neither discv4 nor discv5 to a known node: 40 bytes {}..",
+                "09".repeat(32)
+            ),
+            &format!(
+                "192.0.2.1:5000 > 192.0.2.2:80  udp unknown: neither discv4 nor discv5 to a known node: 400 bytes {}..",
+                "09".repeat(32)
+            ),
         ]
     );
 }
@@ -527,7 +541,11 @@ fn recorded_sessions_are_read() {
     let discv4: Vec<Vec<u8>> = packets_in(&vectors);
     assert!(!discv4.is_empty());
     for bytes in &discv4 {
-        all.push(Said::Datagram { from: addr(&"boot".into(), 30303), to: addr(&"node1".into(), 30303), bytes: bytes.clone() });
+        all.push(Said::Datagram {
+            from: addr(&"boot".into(), 30303),
+            to: addr(&"node1".into(), 30303),
+            bytes: bytes.clone(),
+        });
     }
     let statics: Vec<SecretKey> = recorded["static_keys"]
         .as_object()
@@ -569,7 +587,9 @@ fn packets_in(value: &serde_json::Value) -> Vec<Vec<u8>> {
         serde_json::Value::Array(array) => array.iter().flat_map(packets_in).collect(),
         serde_json::Value::String(text) => const_hex::decode(text)
             .ok()
-            .filter(|bytes| (98..=1280).contains(&bytes.len()) && peerless::crypto::keccak256(&bytes[32..])[..] == bytes[..32])
+            .filter(|bytes| {
+                (98..=1280).contains(&bytes.len()) && peerless::crypto::keccak256(&bytes[32..])[..] == bytes[..32]
+            })
             .into_iter()
             .collect(),
         _ => Vec::new(),

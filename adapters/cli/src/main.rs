@@ -8,13 +8,16 @@ mod driving;
 mod enr;
 mod genesis;
 mod identify;
+mod inspect;
 mod key;
+mod keylog;
 mod logging;
 mod networks;
 mod node;
 mod output;
 mod ping;
 mod target;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -75,6 +78,11 @@ enum Command {
     Ping(ping::Arguments),
     /// Ask a peer who it is: its Hello and its Status, or why it refuses
     Identify(identify::Arguments),
+    /// Show what nodes say in a capture or trace
+    Inspect(inspect::Arguments),
+    /// Traces and captures as a whole
+    #[command(subcommand)]
+    Trace(trace::Command),
     /// Node keys
     #[command(subcommand)]
     Key(key::Command),
@@ -93,6 +101,8 @@ fn main() -> ExitCode {
         Command::Node(arguments) => node::run(&output, &globals.netrestrict, &arguments),
         Command::Ping(arguments) => ping::run(&output, &globals.netrestrict, &arguments),
         Command::Identify(arguments) => identify::run(&output, &globals.netrestrict, &arguments),
+        Command::Inspect(arguments) => inspect::run(&output, &arguments),
+        Command::Trace(command) => trace::run(&output, &command),
         Command::Key(command) => key::run(&output, &command),
         Command::Enr(command) => enr::run(&output, &command),
     };
@@ -131,7 +141,11 @@ mod tests {
         fn check(command: &clap::Command) {
             for argument in command.get_arguments().filter(|argument| !argument.is_positional()) {
                 let name = argument.get_long().unwrap_or_default();
-                let expected = format!("PEERLESS_{}", name.to_uppercase().replace(['.', '-'], "_"));
+                let expected = match name {
+                    // A name for all clients, as SSLKEYLOGFILE is for TLS.
+                    "keylog" => "RLPX_KEYLOGFILE".to_owned(),
+                    name => format!("PEERLESS_{}", name.to_uppercase().replace(['.', '-'], "_")),
+                };
                 assert!(
                     matches!(name, "help" | "version") || argument.get_env() == Some(expected.as_ref()),
                     "--{name} of {}",

@@ -23,7 +23,7 @@ use crate::key::Identity;
 use crate::networks::{self, ForkReport};
 use crate::output::Output;
 use crate::target::{Target, resolve_all};
-use crate::{Outcome, driving};
+use crate::{Outcome, driving, keylog};
 
 /// How long a turn may sleep before the program looks whether it is to end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -64,6 +64,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "PEERLESS_MAXPEERS", default_value_t = 50, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16))]
     maxpeers: u16,
+    #[command(flatten)]
+    keylog: keylog::Arguments,
 }
 
 /// How others reach the node.
@@ -112,6 +114,8 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
         config.ip = Some(ip);
     }
     config.peers.max_peers = arguments.maxpeers.into();
+    let keys = arguments.keylog.open()?;
+    keys.configure(&mut config);
     if !arguments.nodiscover {
         let named = resolve_all(&arguments.bootnodes)?;
         let bootnodes = if named.is_empty() { choice.bootnodes.clone() } else { named };
@@ -133,6 +137,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
             if let Event::Request { conn, request_id, id, .. } = event {
                 questions.push((conn, request_id, id));
             }
+            keys.note(&event);
             note(output, &event);
         })?;
         answer(&mut driver, &questions);

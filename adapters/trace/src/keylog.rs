@@ -85,8 +85,8 @@ impl KeyLogWriter {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn append(&mut self, secrets: &SessionSecrets) -> io::Result<()> {
-        self.file.write_all(line(secrets).as_bytes())
+    pub fn append(&self, secrets: &SessionSecrets) -> io::Result<()> {
+        (&self.file).write_all(line(secrets).as_bytes())
     }
 }
 
@@ -165,8 +165,7 @@ impl KeyLog {
 
     /// The secrets of the session whose auth packet has this hash, as `role` has them.
     pub fn session(&self, auth_hash: &Digest, role: Role) -> Option<SessionSecrets> {
-        let Entry { initiator_nonce, recipient_nonce, aes, mac } =
-            self.entries.get(&session_id(auth_hash))?.clone();
+        let Entry { initiator_nonce, recipient_nonce, aes, mac } = self.entries.get(&session_id(auth_hash))?.clone();
         Some(SessionSecrets { role, auth_hash: *auth_hash, initiator_nonce, recipient_nonce, aes, mac })
     }
 }

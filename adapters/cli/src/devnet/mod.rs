@@ -27,7 +27,7 @@ use self::liar::Identity;
 use self::table::Screen;
 use crate::networks::Choice;
 use crate::output::Output;
-use crate::{Outcome, driving, key};
+use crate::{Outcome, driving, key, keylog};
 
 /// Network id of the foreign node.
 const FOREIGN_NETWORK: u64 = 1338;
@@ -52,6 +52,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "PEERLESS_HOSTILE", default_value_t = 1, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(0..=50))]
     hostile: u16,
+    #[command(flatten)]
+    keylog: keylog::Arguments,
 }
 
 /// Runs `devnet`.
@@ -62,11 +64,12 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     }
     let interrupt = driving::Interrupt::listen()?;
     let filter: NetFilter = LOOPBACK.parse()?;
+    let keys = arguments.keylog.open()?;
     let (home, abroad) = (Choice::development(), Choice::private("foreign network", FOREIGN_NETWORK));
     let honest = (0..arguments.nodes)
-        .map(|_| Prepared::new(key::generate()?, &home, &filter))
+        .map(|_| Prepared::new(key::generate()?, &home, &filter, &keys))
         .collect::<Result<Vec<Prepared>>>()?;
-    let foreign = Prepared::new(key::generate()?, &abroad, &filter)?;
+    let foreign = Prepared::new(key::generate()?, &abroad, &filter, &keys)?;
     let hostile = (0..arguments.hostile).map(|_| Ok(Identity::new(key::generate()?))).collect::<Result<Vec<_>>>()?;
 
     let contacts: Vec<Contact> = honest.iter().map(|node| node.contact).collect();

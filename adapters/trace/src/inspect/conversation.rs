@@ -63,7 +63,7 @@ struct Open {
 
 /// One direction.
 enum Line {
-    Open(Opener),
+    Open(Box<Opener>),
     /// Nothing more can be opened: so many bytes since.
     Lost(u64),
 }
@@ -236,7 +236,7 @@ impl Conversation {
         // What one side sends, the other opens.
         let line = |reader| {
             let secrets = keys.secrets(reader, auth_hash, auth, ack)?;
-            Some(Line::Open(Frames::new(&keys.crypto, secrets).opener))
+            Some(Line::Open(Box::new(Frames::new(&keys.crypto, secrets).opener)))
         };
         let lines = line(Role::Recipient).zip(line(Role::Initiator));
         let early = std::mem::take(early);
@@ -289,7 +289,8 @@ impl Open {
                     Err(why) => unknown(why, body),
                 };
                 if let What::Message(Message { content: Content::Hello(hello), capability: None, .. }) = &what {
-                    ids[side] = PublicKey::from_xy(&keys.crypto, &hello.key).ok().map(|key| key.node_id()).or(ids[side]);
+                    ids[side] =
+                        PublicKey::from_xy(&keys.crypto, &hello.key).ok().map(|key| key.node_id()).or(ids[side]);
                     self.hellos[side] = Some(hello.clone());
                     self.agree();
                 }
@@ -370,7 +371,9 @@ fn take_packet(packet: &mut Vec<u8>, bytes: &mut &[u8]) -> Taken {
             [_, _, _, ..] => return Taken::None,
             _ => PREFIX_BYTES + 1,
         };
-        if wanted > PREFIX_BYTES + HANDSHAKE_BYTES_MAX || packet.len() > PREFIX_BYTES && wanted < PREFIX_BYTES + ecies::OVERHEAD_BYTES {
+        if wanted > PREFIX_BYTES + HANDSHAKE_BYTES_MAX
+            || packet.len() > PREFIX_BYTES && wanted < PREFIX_BYTES + ecies::OVERHEAD_BYTES
+        {
             return Taken::None;
         }
         if packet.len() > PREFIX_BYTES && packet.len() == wanted {

@@ -60,7 +60,8 @@ impl FromStr for Filter {
             Ok(match name.trim() {
                 "node" => {
                     let digits = value.strip_prefix("0x").unwrap_or(value).to_ascii_lowercase();
-                    if digits.is_empty() || digits.len() > 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+                    if digits.is_empty() || digits.len() > 64 || !digits.bytes().all(|digit| digit.is_ascii_hexdigit())
+                    {
                         return Err(wrong());
                     }
                     Term::Node(digits)

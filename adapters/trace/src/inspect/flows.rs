@@ -134,10 +134,11 @@ impl Flows {
         out: &mut Vec<(Place, What)>,
     ) {
         let key = (segment.from.min(segment.to), segment.from.max(segment.to));
-        let is_other = segment.syn && self.flows.get(&key).is_some_and(|flow| {
-            let side = usize::from(segment.from != flow.addrs[0]);
-            flow.streams[side].is_other(segment.sequence)
-        });
+        let is_other = segment.syn
+            && self.flows.get(&key).is_some_and(|flow| {
+                let side = usize::from(segment.from != flow.addrs[0]);
+                flow.streams[side].is_other(segment.sequence)
+            });
         if is_other {
             self.end(keys, &key, How::Replaced, out);
         }

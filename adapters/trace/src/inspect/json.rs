@@ -82,9 +82,7 @@ fn particular(what: &What) -> Value {
 }
 
 fn discovery(packet: &discv4::Packet) -> Value {
-    let endpoint = |endpoint: &discv4::Endpoint| {
-        json!({"ip": endpoint.ip.map(|ip| ip.to_string()), "udp": endpoint.udp, "tcp": endpoint.tcp})
-    };
+    let endpoint = |endpoint: &discv4::Endpoint| json!({"ip": endpoint.ip.map(|ip| ip.to_string()), "udp": endpoint.udp, "tcp": endpoint.tcp});
     match packet {
         discv4::Packet::Ping { version, from, to, expiration, enr_seq } => json!({"version": version,
             "sender": endpoint(from), "receiver": endpoint(to), "expiration": expiration.as_secs(), "enr_seq": enr_seq}),

@@ -84,11 +84,7 @@ impl Inspector {
 
     /// What was seen so far.
     pub fn totals(&self) -> Totals {
-        Totals {
-            connections: self.flows.begun(),
-            fragmented_lost: self.dissector.fragmented_lost(),
-            ..self.totals
-        }
+        Totals { connections: self.flows.begun(), fragmented_lost: self.dissector.fragmented_lost(), ..self.totals }
     }
 
     /// Takes the next item of a capture. Poll all findings before the next.
@@ -129,11 +125,8 @@ impl Inspector {
     fn handle_packet(&mut self, packet: &Packet<'_>) {
         self.totals.packets += 1;
         let (number, at) = (packet.number, packet.at);
-        let broken = |why| What::Broken {
-            why,
-            bytes: conversation::shown(packet.bytes),
-            total: packet.bytes.len() as u64,
-        };
+        let broken =
+            |why| What::Broken { why, bytes: conversation::shown(packet.bytes), total: packet.bytes.len() as u64 };
         match self.dissector.dissect(packet) {
             Content::Datagram { from, to, payload, is_cut } => {
                 self.totals.datagrams += 1;
@@ -192,9 +185,7 @@ fn read_datagram(keys: &Keys, payload: &[u8], is_cut: bool) -> (Option<NodeId>, 
         };
     }
     match keys.unmask(payload) {
-        Some(keys::Discv5 { to, flag, nonce }) => {
-            (None, Some(to), What::Discv5 { flag, nonce, bytes: payload.len() })
-        }
+        Some(keys::Discv5 { to, flag, nonce }) => (None, Some(to), What::Discv5 { flag, nonce, bytes: payload.len() }),
         None => (None, None, unknown("neither discv4 nor discv5 to a known node")),
     }
 }
@@ -263,4 +254,3 @@ pub(crate) fn ends(finding: &Finding) -> impl Iterator<Item = (SocketAddr, Optio
     let ends = finding.place.map(|place| [(place.from, place.from_id), (place.to, place.to_id)]);
     ends.into_iter().flatten()
 }
-

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::contract::cx::Context;
-use crate::crypto::{Secp256k1, keccak256};
 use crate::crypto::testing::{Counting, array, field, hex, rlpx_handshake, rows, secret, text};
+use crate::crypto::{Secp256k1, keccak256};
 use crate::netfilter::NetFilter;
 use crate::rng::{Rng, Seed};
 use crate::time::{Instant, UnixTime};
