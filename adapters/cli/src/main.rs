@@ -14,7 +14,9 @@ mod networks;
 mod node;
 mod output;
 mod ping;
+mod replay;
 mod target;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -75,6 +77,8 @@ enum Command {
     Ping(ping::Arguments),
     /// Ask a peer who it is: its Hello and its Status, or why it refuses
     Identify(identify::Arguments),
+    /// Run a recorded node again: it must do what it did
+    Replay(replay::Arguments),
     /// Node keys
     #[command(subcommand)]
     Key(key::Command),
@@ -93,6 +97,7 @@ fn main() -> ExitCode {
         Command::Node(arguments) => node::run(&output, &globals.netrestrict, &arguments),
         Command::Ping(arguments) => ping::run(&output, &globals.netrestrict, &arguments),
         Command::Identify(arguments) => identify::run(&output, &globals.netrestrict, &arguments),
+        Command::Replay(arguments) => replay::run(&output, &arguments),
         Command::Key(command) => key::run(&output, &command),
         Command::Enr(command) => enr::run(&output, &command),
     };

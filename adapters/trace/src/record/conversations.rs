@@ -23,6 +23,9 @@ const EPHEMERAL_PORTS: u64 = 16384;
 /// An acknowledgement of its own is shown when so much is outstanding.
 const UNACKNOWLEDGED_MAX: u32 = 1 << 20;
 
+/// Between the first numbers of one stream and the next: a pair of ports that is used again is seen to be so.
+const FIRST_NUMBER_STEP: u32 = 64_000_007;
+
 /// One direction of a stream.
 #[derive(Clone, Copy, Debug)]
 struct Half {
@@ -30,11 +33,14 @@ struct Half {
     next: u32,
     /// What the other side has acknowledged.
     acknowledged: u32,
+    has_begun: bool,
     is_over: bool,
 }
 
 impl Half {
-    const NEW: Self = Self { next: 0, acknowledged: 0, is_over: false };
+    const fn new(first: u32) -> Self {
+        Self { next: first, acknowledged: first, has_begun: false, is_over: false }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +61,14 @@ pub(super) struct Conversations {
     streams: BTreeMap<ConnId, Stream>,
     /// The one that the node is being asked about.
     incoming: Option<Stream>,
+    opened: u32,
 }
 
 impl Conversations {
     /// `ports` stand for addresses that are not known: UDP's and TCP's.
     pub(super) fn new(udp: Option<SocketAddr>, tcp: Option<SocketAddr>, udp_port: u16, tcp_port: u16) -> Self {
         let ports = (udp_port, tcp_port);
-        Self { udp, tcp, ports, streams: BTreeMap::new(), incoming: None }
+        Self { udp, tcp, ports, streams: BTreeMap::new(), incoming: None, opened: 0 }
     }
 
     /// Our address for datagrams, as somebody at `remote` sees it.
@@ -69,11 +76,17 @@ impl Conversations {
         local(self.udp, self.ports.0, remote)
     }
 
+    fn stream(&mut self, local: SocketAddr, remote: SocketAddr, is_open: bool) -> Stream {
+        self.opened = self.opened.wrapping_add(1);
+        let first = Half::new(self.opened.wrapping_mul(FIRST_NUMBER_STEP));
+        Stream { local, remote, ours: first, theirs: first, is_open }
+    }
+
     /// The node has a stream dialled.
     pub(super) fn dial(&mut self, conn: ConnId, to: SocketAddr, stamp: u64, blocks: &mut Blocks) {
         let port = FIRST_EPHEMERAL_PORT + (conn.0 % EPHEMERAL_PORTS) as u16;
         let local = SocketAddr::new(local(self.tcp, self.ports.1, to.ip()).ip(), port);
-        let mut stream = Stream { local, remote: to, ours: Half::NEW, theirs: Half::NEW, is_open: false };
+        let mut stream = self.stream(local, to, false);
         stream.show(Way::Out, Flags { syn: true, ..Flags::default() }, &[], stamp, blocks);
         self.streams.insert(conn, stream);
     }
@@ -90,7 +103,7 @@ impl Conversations {
     /// Somebody has connected; what the node says to it comes next.
     pub(super) fn incoming(&mut self, from: SocketAddr, stamp: u64, blocks: &mut Blocks) {
         let local = local(self.tcp, self.ports.1, from.ip());
-        let mut stream = Stream { local, remote: from, ours: Half::NEW, theirs: Half::NEW, is_open: true };
+        let mut stream = self.stream(local, from, true);
         let syn = Flags { syn: true, ..Flags::default() };
         stream.show(Way::In, syn, &[], stamp, blocks);
         stream.show(Way::Out, syn, &[], stamp, blocks);
@@ -200,10 +213,11 @@ impl Stream {
         };
         let Flags { syn, fin, rst } = flags;
         // Only the SYN that opens a stream has nothing to acknowledge.
-        let has_ack = !syn || other.next > 0;
+        let has_ack = !syn || other.has_begun;
         let segment = Segment { seq: half.next, ack: if has_ack { other.next } else { 0 }, syn, fin, rst, has_ack };
         blocks.packet(way, stamp, |out| format::tcp(from, to, segment, payload, out));
         half.next = half.next.wrapping_add(payload.len() as u32 + u32::from(syn) + u32::from(fin));
+        half.has_begun |= syn;
         half.is_over |= fin || rst;
         if has_ack {
             other.acknowledged = other.next;

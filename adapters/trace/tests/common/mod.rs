@@ -280,7 +280,8 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     let garbage = world.hosts[0].accept(now, stranger).expect("a place for a stranger");
     world.drain(0);
     world.hosts[0].handle(now, Input::Bytes { conn: garbage, bytes: &[0x16; 300] });
-    assert_eq!(world.hosts[0].accept(now, stranger), None, "so soon again");
+    let again = "8.8.4.4:10".parse().unwrap();
+    assert_eq!(world.hosts[0].accept(now, again), None, "so soon again");
     world.hosts[0].handle(now, Input::Eof { conn: ConnId(999) });
     world.run(300);
     let (now, conn) = (world.now, world.hosts[1].established[0]);
