@@ -56,7 +56,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     let keys = arguments.keylog.open()?;
     keys.configure(&mut config);
     let sockets = driving::bind(&mut config, &Listen { udp: None, tcp: None })?;
-    let mut driver = driving::start(config, sockets)?;
+    let mut driver = driving::start(config, sockets, None)?;
     let mut found = Found { start: Instant::now(), stages: Vec::new(), hello: None, status: None, end: None };
     driver.command(Command::Dial { contact }).context("cannot dial")?;
     let deadline = found.start + *arguments.timeout;

@@ -4,6 +4,7 @@
 //! stdout holds JSON objects, one a line, and nothing else. Exit code 0 is success, 1 failure, 2 misuse.
 
 mod devnet;
+mod diff;
 mod driving;
 mod enr;
 mod genesis;
@@ -16,6 +17,7 @@ mod networks;
 mod node;
 mod output;
 mod ping;
+mod replay;
 mod target;
 mod trace;
 
@@ -82,7 +84,9 @@ enum Command {
     Inspect(inspect::Arguments),
     /// Traces and captures as a whole
     #[command(subcommand)]
-    Trace(trace::Command),
+    Trace(diff::Command),
+    /// Run a recorded node again: it must do what it did
+    Replay(replay::Arguments),
     /// Node keys
     #[command(subcommand)]
     Key(key::Command),
@@ -102,7 +106,8 @@ fn main() -> ExitCode {
         Command::Ping(arguments) => ping::run(&output, &globals.netrestrict, &arguments),
         Command::Identify(arguments) => identify::run(&output, &globals.netrestrict, &arguments),
         Command::Inspect(arguments) => inspect::run(&output, &arguments),
-        Command::Trace(command) => trace::run(&output, &command),
+        Command::Trace(command) => diff::run(&output, &command),
+        Command::Replay(arguments) => replay::run(&output, &arguments),
         Command::Key(command) => key::run(&output, &command),
         Command::Enr(command) => enr::run(&output, &command),
     };

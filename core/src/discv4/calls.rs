@@ -155,6 +155,11 @@ impl Calls {
         self.calls.values().filter(|call| purpose(&call.purpose)).count()
     }
 
+    /// The open calls, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.calls.values()
+    }
+
     /// An open call.
     pub fn get(&self, id: CallId) -> Option<&Call> {
         self.calls.get(&id)

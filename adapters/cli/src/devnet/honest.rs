@@ -20,6 +20,7 @@ use peerless_mio::{Driver, Listen, Sockets};
 use crate::driving;
 use crate::keylog::KeyLogging;
 use crate::networks::Choice;
+use crate::trace::Recording;
 
 /// Between two snapshots.
 pub(super) const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(250);
@@ -112,6 +113,7 @@ impl Prepared {
         node: usize,
         bootnode: Option<Contact>,
         statics: Vec<Contact>,
+        recording: Option<Recording>,
         news: Sender<News>,
         stop: Arc<AtomicBool>,
     ) -> JoinHandle<()> {
@@ -119,7 +121,7 @@ impl Prepared {
         let bootnodes = bootnode.into_iter().collect();
         config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
         std::thread::spawn(move || {
-            let result = driving::start(config, sockets).and_then(|mut driver| {
+            let result = driving::start(config, sockets, recording.as_ref()).and_then(|mut driver| {
                 for contact in statics {
                     driver.command(Command::AddPeer { contact, kind: PeerKind::Static })?;
                 }

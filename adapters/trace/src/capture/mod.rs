@@ -53,7 +53,7 @@ pub enum Item<'a> {
     Custom {
         /// The maker's Private Enterprise Number.
         pen: u32,
-        /// What follows the number: data and, perhaps, options.
+        /// The whole block, its own header included.
         bytes: &'a [u8],
     },
     /// A Decryption Secrets Block.

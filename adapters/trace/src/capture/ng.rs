@@ -111,7 +111,7 @@ impl Sections {
                     wire_bytes: packet.origlen,
                 }))
             }
-            Block::Custom(custom) => Ok(Item::Custom { pen: custom.pen, bytes: custom.data }),
+            Block::Custom(custom) => Ok(Item::Custom { pen: custom.pen, bytes: block }),
             Block::DecryptionSecrets(_) => {
                 let (kind, length) = (self.u32(block, 8), self.u32(block, 12) as usize);
                 Ok(Item::Secrets { kind, bytes: self.packet_bytes(block, 16, length)? })

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 
-use peerless::crypto::NodeId;
+use peerless::crypto::{NodeId, Secp256k1};
 use peerless::wire::DecodeError;
 use peerless::wire::discv4::Datagram;
 
@@ -29,6 +29,7 @@ use self::flows::Flows;
 pub use self::keys::Keys;
 use crate::capture::packet::{Content, Dissector};
 use crate::capture::{Item, Packet, Reader, SECRETS_TYPE_RLPX, Stamp};
+use crate::format::session_line;
 use crate::keylog::KeyLog;
 
 /// What a capture held, in numbers.
@@ -96,9 +97,13 @@ impl Inspector {
                 // Reading from memory does not fail.
                 let _ = self.keys.log_mut().read(*bytes);
             }
-            Item::Custom { .. } | Item::Secrets { .. } | Item::Other { known: true, .. } => {
+            Item::Custom { bytes, .. } => {
                 self.totals.other_blocks += 1;
+                if let Some(line) = session_line(bytes, &self.keys.crypto) {
+                    self.keys.log_mut().read_line(line.as_bytes());
+                }
             }
+            Item::Secrets { .. } | Item::Other { known: true, .. } => self.totals.other_blocks += 1,
             Item::Other { known: false, bytes, .. } => {
                 self.totals.other_blocks += 1;
                 self.find(0, None, None, conversation::unknown("a block of unknown type", bytes));
@@ -234,16 +239,23 @@ impl<R: Read> Findings<R> {
     }
 }
 
-/// Adds the key log lines that a capture carries to `log`: for a first pass over a file whose secrets may stand behind what
+/// Adds the key log lines that a capture carries, in secrets blocks or as a trace of ours, to `log`: for a first pass over a file whose secrets may stand behind what
 /// they open.
 ///
 /// # Errors
 /// If the capture cannot be read.
 pub fn collect_secrets(capture: impl Read, log: &mut KeyLog) -> io::Result<()> {
+    let crypto = Secp256k1::new();
     let mut reader = Reader::new(capture);
     while let Some(item) = reader.next_item()? {
-        if let Item::Secrets { kind: SECRETS_TYPE_RLPX, bytes } = item {
-            log.read(bytes)?;
+        match item {
+            Item::Secrets { kind: SECRETS_TYPE_RLPX, bytes } => log.read(bytes)?,
+            Item::Custom { bytes, .. } => {
+                if let Some(line) = session_line(bytes, &crypto) {
+                    log.read_line(line.as_bytes());
+                }
+            }
+            _ => {}
         }
     }
     Ok(())
