@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     identity: Identity,
     #[command(flatten)]
-    keylog: keylog::Arguments,
+    keylog: keylog::KeyLogArguments,
 }
 
 /// Runs `identify`.

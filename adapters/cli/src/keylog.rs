@@ -13,13 +13,13 @@ use peerless_trace::keylog::KeyLogWriter;
 
 /// Whether to log keys, and where.
 #[derive(Args, Clone, Debug)]
-pub(crate) struct Arguments {
+pub(crate) struct KeyLogArguments {
     /// Append the secrets of each RLPx session to FILE: whoever has them can read those sessions
     #[arg(long, env = "RLPX_KEYLOGFILE", value_name = "FILE")]
     keylog: Option<PathBuf>,
 }
 
-impl Arguments {
+impl KeyLogArguments {
     /// Opens the log, if there is to be one, and warns of it.
     pub(crate) fn open(&self) -> Result<KeyLogging> {
         let Some(path) = &self.keylog else { return Ok(KeyLogging(None)) };

@@ -66,7 +66,7 @@ pub(crate) struct Arguments {
     #[arg(value_parser = clap::value_parser!(u16))]
     maxpeers: u16,
     #[command(flatten)]
-    keylog: keylog::Arguments,
+    keylog: keylog::KeyLogArguments,
     /// Record everything that happens to the node into this file, which must not exist; Wireshark opens it
     #[arg(long, env = "PEERLESS_TRACE", value_name = "FILE")]
     trace: Option<PathBuf>,

@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     #[arg(value_parser = clap::value_parser!(u16).range(0..=50))]
     hostile: u16,
     #[command(flatten)]
-    keylog: keylog::Arguments,
+    keylog: keylog::KeyLogArguments,
     /// Record every full node into a file of its own in this folder; Wireshark opens them
     #[arg(long, env = "PEERLESS_TRACE", value_name = "DIR")]
     trace: Option<PathBuf>,
