@@ -181,6 +181,11 @@ impl NetFilter {
         Self { allowed }
     }
 
+    /// The ranges that are permitted; none if everything is.
+    pub fn ranges(&self) -> &[Cidr] {
+        &self.allowed
+    }
+
     /// Whether we may send to, dial, accept or keep this address.
     pub fn permits(&self, ip: IpAddr) -> bool {
         self.allowed.is_empty() || self.allowed.iter().any(|range| range.contains(ip))

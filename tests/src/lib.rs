@@ -6,5 +6,7 @@
 pub mod fuzz;
 pub mod memory;
 pub mod net;
+pub mod pcap;
 pub mod peers;
 pub mod stranger;
+pub mod talk;

@@ -12,8 +12,9 @@ use peerless::node::{Config, Node};
 use peerless_mio::{Driver, Listen, Sockets};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::key;
 use crate::networks::Choice;
+use crate::trace::Recording;
+use crate::{key, trace};
 
 /// A node's configuration on the chosen network; neither listening nor discovering yet.
 pub(crate) fn config(secret: SecretKey, choice: &Choice, filter: &NetFilter) -> Result<Config> {
@@ -39,10 +40,22 @@ pub(crate) fn bind(config: &mut Config, listen: &Listen) -> Result<Sockets> {
     Ok(sockets)
 }
 
-/// A driver for a node of its own seed.
-pub(crate) fn start(config: Config, sockets: Sockets) -> Result<Driver> {
+/// A driver for a node of its own seed, which is recorded from its first input on if that is wanted.
+pub(crate) fn start(mut config: Config, sockets: Sockets, recording: Option<&Recording>) -> Result<Driver> {
     let seed = key::entropy()?;
-    Driver::new(sockets, |now, unix| Node::new(config, seed, now, unix)).context("the node cannot start")
+    // What may hold the node's key may hold what that key would not open: its sessions.
+    config.export_secrets |= recording.is_some_and(Recording::holds_secrets);
+    let places = trace::Sockets { udp: sockets.udp_addr(), tcp: sockets.tcp_addr() };
+    let mut recorder = None;
+    let mut driver = Driver::new(sockets, |now, unix| {
+        let node = Node::new(config.clone(), seed, now, unix).context("the node cannot start")?;
+        recorder = recording.map(|recording| recording.begin(&config, &seed, (now, unix), places)).transpose()?;
+        anyhow::Ok(node)
+    })?;
+    if let Some(recorder) = recorder {
+        driver.set_tap(Box::new(recorder));
+    }
+    Ok(driver)
 }
 
 /// Any port of the address family of `peer`, to talk to it from.

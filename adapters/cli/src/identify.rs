@@ -19,7 +19,7 @@ use crate::key::Identity;
 use crate::networks::{Choice, ForkReport, name_of};
 use crate::output::{Output, millis};
 use crate::target::Target;
-use crate::{Outcome, driving};
+use crate::{Outcome, driving, keylog};
 
 /// For the goodbye, after all is known.
 const GOODBYE: Duration = Duration::from_secs(1);
@@ -37,6 +37,8 @@ pub(crate) struct Arguments {
     timeout: humantime::Duration,
     #[command(flatten)]
     identity: Identity,
+    #[command(flatten)]
+    keylog: keylog::KeyLogArguments,
 }
 
 /// Runs `identify`.
@@ -51,14 +53,19 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
     config.status = Policy::Mirror;
     config.capabilities = (66..=72).map(Capability::eth).collect();
+    let keys = arguments.keylog.open()?;
+    keys.configure(&mut config);
     let sockets = driving::bind(&mut config, &Listen { udp: None, tcp: None })?;
-    let mut driver = driving::start(config, sockets)?;
+    let mut driver = driving::start(config, sockets, None)?;
     let mut found = Found { start: Instant::now(), stages: Vec::new(), hello: None, status: None, end: None };
     driver.command(Command::Dial { contact }).context("cannot dial")?;
     let deadline = found.start + *arguments.timeout;
     while !found.is_complete() && Instant::now() < deadline {
         let wait = deadline.saturating_duration_since(Instant::now()).min(LOOK_INTERVAL);
-        driver.turn(Some(wait), |event| found.note(event))?;
+        driver.turn(Some(wait), |event| {
+            keys.note(&event);
+            found.note(event);
+        })?;
         found.look(&driver);
     }
     if let Some(conn) = found.open_conn(&driver) {

@@ -135,7 +135,7 @@ pub(crate) fn entropy() -> Result<[u8; 32]> {
 }
 
 /// Reads a key file.
-fn load(path: &Path) -> Result<SecretKey> {
+pub(crate) fn load(path: &Path) -> Result<SecretKey> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the key file {}", path.display()))?;
     parse_file(&text).with_context(|| format!("{} is not a key file", path.display()))
 }

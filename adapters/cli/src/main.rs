@@ -4,18 +4,23 @@
 //! stdout holds JSON objects, one a line, and nothing else. Exit code 0 is success, 1 failure, 2 misuse.
 
 mod devnet;
+mod diff;
 mod driving;
 mod enr;
 mod genesis;
 mod identify;
+mod inspect;
 mod key;
+mod keylog;
 mod logging;
 mod networks;
 mod node;
 mod output;
 mod ping;
+mod replay;
 mod sim;
 mod target;
+mod trace;
 
 use std::process::ExitCode;
 
@@ -78,6 +83,13 @@ enum Command {
     Identify(identify::Arguments),
     /// Run a network of real nodes in virtual time: one scenario, or a campaign of many seeds
     Sim(sim::Arguments),
+    /// Show what nodes say in a capture or trace
+    Inspect(inspect::Arguments),
+    /// Traces and captures as a whole
+    #[command(subcommand)]
+    Trace(diff::Command),
+    /// Run a recorded node again: it must do what it did
+    Replay(replay::Arguments),
     /// Node keys
     #[command(subcommand)]
     Key(key::Command),
@@ -97,6 +109,9 @@ fn main() -> ExitCode {
         Command::Ping(arguments) => ping::run(&output, &globals.netrestrict, &arguments),
         Command::Identify(arguments) => identify::run(&output, &globals.netrestrict, &arguments),
         Command::Sim(arguments) => sim::run(&output, &arguments),
+        Command::Inspect(arguments) => inspect::run(&output, &arguments),
+        Command::Trace(command) => diff::run(&output, &command),
+        Command::Replay(arguments) => replay::run(&output, &arguments),
         Command::Key(command) => key::run(&output, &command),
         Command::Enr(command) => enr::run(&output, &command),
     };
@@ -135,7 +150,11 @@ mod tests {
         fn check(command: &clap::Command) {
             for argument in command.get_arguments().filter(|argument| !argument.is_positional()) {
                 let name = argument.get_long().unwrap_or_default();
-                let expected = format!("PEERLESS_{}", name.to_uppercase().replace(['.', '-'], "_"));
+                let expected = match name {
+                    // A name for all clients, as SSLKEYLOGFILE is for TLS.
+                    "keylog" => "RLPX_KEYLOGFILE".to_owned(),
+                    name => format!("PEERLESS_{}", name.to_uppercase().replace(['.', '-'], "_")),
+                };
                 assert!(
                     matches!(name, "help" | "version") || argument.get_env() == Some(expected.as_ref()),
                     "--{name} of {}",

@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::key::Identity;
 use crate::networks::{self, ForkReport};
 use crate::output::Output;
 use crate::target::{Target, resolve_all};
-use crate::{Outcome, driving};
+use crate::{Outcome, driving, keylog, trace};
 
 /// How long a turn may sleep before the program looks whether it is to end.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
@@ -64,6 +65,13 @@ pub(crate) struct Arguments {
     #[arg(long, env = "PEERLESS_MAXPEERS", default_value_t = 50, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16))]
     maxpeers: u16,
+    #[command(flatten)]
+    keylog: keylog::KeyLogArguments,
+    /// Record everything that happens to the node into this file, which must not exist; Wireshark opens it
+    #[arg(long, env = "PEERLESS_TRACE", value_name = "FILE")]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    recording: trace::RecordingArguments,
 }
 
 /// How others reach the node.
@@ -112,13 +120,19 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
         config.ip = Some(ip);
     }
     config.peers.max_peers = arguments.maxpeers.into();
+    let keys = arguments.keylog.open()?;
+    keys.configure(&mut config);
     if !arguments.nodiscover {
         let named = resolve_all(&arguments.bootnodes)?;
         let bootnodes = if named.is_empty() { choice.bootnodes.clone() } else { named };
         config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
     }
     let sockets = driving::bind(&mut config, &arguments.listen())?;
-    let mut driver = driving::start(config, sockets)?;
+    let recording = arguments.trace.clone().map(|file| arguments.recording.to(file));
+    let mut driver = driving::start(config, sockets, recording.as_ref())?;
+    if let Some(file) = &arguments.trace {
+        arguments.recording.warn(file);
+    }
     for contact in resolve_all(&arguments.static_peers)? {
         let command = Command::AddPeer { contact, kind: PeerKind::Static };
         driver.command(command).with_context(|| format!("cannot keep {contact} as a static peer"))?;
@@ -133,6 +147,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
             if let Event::Request { conn, request_id, id, .. } = event {
                 questions.push((conn, request_id, id));
             }
+            keys.note(&event);
             note(output, &event);
         })?;
         answer(&mut driver, &questions);

@@ -50,7 +50,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
     config.discovery = Some(discv4::Config::default());
     let sockets = driving::bind(&mut config, &Listen { udp: Some(driving::any_port(contact.ip)), tcp: None })?;
-    let mut driver = driving::start(config, sockets)?;
+    let mut driver = driving::start(config, sockets, None)?;
     let interrupt = driving::Interrupt::listen()?;
 
     output.say(format_args!("PING {} at {} (discv4)", short(&contact), contact.udp_addr()));

@@ -26,18 +26,30 @@ impl Port {
     }
 
     pub(crate) fn handle(&mut self, now: Instant, input: Input<'_>) {
+        if let (Some(tap), Input::Wrote { conn, n }) = (&mut self.tap, &input) {
+            let bytes = self.node.outbound(*conn);
+            tap.wrote(now, *conn, &bytes[..bytes.len().min(*n)]);
+        }
         self.tell(now, &input);
         self.node.handle(now, input);
     }
 
     pub(crate) fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
         self.tell(now, &Input::Incoming { from });
-        self.node.accept(now, from)
+        let conn = self.node.accept(now, from);
+        if let Some(tap) = &mut self.tap {
+            tap.accepted(now, conn);
+        }
+        conn
     }
 
     pub(crate) fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
         self.tell(now, &Input::Command(command));
-        self.node.command(now, command)
+        let answer = self.node.command(now, command);
+        if let Some(tap) = &mut self.tap {
+            tap.commanded(now, answer);
+        }
+        answer
     }
 
     pub(crate) fn poll_action(&mut self, now: Instant) -> Option<Action<'_>> {

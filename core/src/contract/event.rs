@@ -8,6 +8,7 @@ use core::net::SocketAddr;
 use super::ids::{CommandId, ConnId, Direction};
 use super::reason::{End, ScoreReason};
 use crate::crypto::NodeId;
+use crate::crypto::secrets::SessionSecrets;
 use crate::time::Duration;
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
@@ -69,6 +70,13 @@ pub enum Event<'a> {
         from: SocketAddr,
         /// Its content.
         bytes: &'a [u8],
+    },
+    /// A handshake is done, and these are its session's secrets. Told only if `Config::export_secrets` asks for it.
+    Secrets {
+        /// The connection.
+        conn: ConnId,
+        /// What opens the session, and nothing else.
+        secrets: Box<SessionSecrets>,
     },
     /// A peer has proven its key and said Hello, and shares capabilities with us.
     Hello {

@@ -1,5 +1,9 @@
 //! The RLPx key schedule (`rlpx.md`, "Initial Handshake"): from an agreement, two nonces and two packets to a session's
 //! secrets. It knows nothing of who sent what, and keeps nothing of what it was given.
+//!
+//! [`SessionSecrets`] is the schedule's middle: what a key log holds, and all that a reader of the wire needs.
+
+use core::fmt;
 
 use zeroize::Zeroizing;
 
@@ -32,19 +36,76 @@ pub struct Secrets {
     pub ingress: Keccak,
 }
 
+/// A side of a session.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Role {
+    /// It dialled, and sent auth.
+    Initiator,
+    /// It accepted, and sent ack.
+    Recipient,
+}
+
+/// What opens one session, both ways, to whoever has its bytes from the first on: for key logs. It tells nothing of
+/// either side's static or ephemeral key, nor of any other session. Zeroised when dropped; never shown.
+#[derive(Clone)]
+pub struct SessionSecrets {
+    /// Whose view it is; the rest is the same for both.
+    pub role: Role,
+    /// Keccak-256 of auth as it was on the wire, size prefix included: the session's name, which an observer can compute.
+    pub auth_hash: Digest,
+    /// The initiator's nonce.
+    pub initiator_nonce: Zeroizing<[u8; 32]>,
+    /// The recipient's nonce.
+    pub recipient_nonce: Zeroizing<[u8; 32]>,
+    /// AES-256 key of both directions.
+    pub aes: Zeroizing<[u8; 32]>,
+    /// AES-256 key that the seeds of the MACs go through, of both directions.
+    pub mac: Zeroizing<[u8; 32]>,
+}
+
+/// Shows which session it is, and no secret.
+impl fmt::Debug for SessionSecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionSecrets").field("role", &self.role).finish_non_exhaustive()
+    }
+}
+
+impl SessionSecrets {
+    /// What `exchange` comes to, as `role` has it.
+    pub fn new(role: Role, exchange: &Exchange<'_>) -> Self {
+        let (aes, mac) = keys(exchange);
+        Self {
+            role,
+            auth_hash: keccak256(exchange.auth),
+            initiator_nonce: Zeroizing::new(*exchange.initiator_nonce),
+            recipient_nonce: Zeroizing::new(*exchange.recipient_nonce),
+            aes,
+            mac,
+        }
+    }
+
+    /// The secrets that the session begins with, as [`SessionSecrets::role`] has them; `auth` and `ack` as they were on
+    /// the wire, size prefixes included.
+    pub fn secrets(&self, crypto: &dyn Crypto, auth: &[u8], ack: &[u8]) -> Secrets {
+        let of_initiator = mac_state(crypto, &self.mac, &self.recipient_nonce, auth);
+        let of_recipient = mac_state(crypto, &self.mac, &self.initiator_nonce, ack);
+        let (egress, ingress) = match self.role {
+            Role::Initiator => (of_initiator, of_recipient),
+            Role::Recipient => (of_recipient, of_initiator),
+        };
+        Secrets { aes: self.aes.clone(), mac: self.mac.clone(), egress, ingress }
+    }
+}
+
 impl Secrets {
     /// The initiator's view.
     pub fn of_initiator(crypto: &dyn Crypto, exchange: &Exchange<'_>) -> Self {
-        let (aes, mac) = keys(exchange);
-        let egress = mac_state(crypto, &mac, exchange.recipient_nonce, exchange.auth);
-        let ingress = mac_state(crypto, &mac, exchange.initiator_nonce, exchange.ack);
-        Self { aes, mac, egress, ingress }
+        SessionSecrets::new(Role::Initiator, exchange).secrets(crypto, exchange.auth, exchange.ack)
     }
 
     /// The recipient's view: the same with the directions exchanged.
     pub fn of_recipient(crypto: &dyn Crypto, exchange: &Exchange<'_>) -> Self {
-        let Self { aes, mac, egress, ingress } = Self::of_initiator(crypto, exchange);
-        Self { aes, mac, egress: ingress, ingress: egress }
+        SessionSecrets::new(Role::Recipient, exchange).secrets(crypto, exchange.auth, exchange.ack)
     }
 }
 

@@ -157,6 +157,11 @@ impl Calls {
         self.calls.values().filter(|call| purpose(&call.purpose)).count()
     }
 
+    /// The open calls, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.calls.values().map(|call| &**call)
+    }
+
     /// An open call.
     pub fn get(&self, id: CallId) -> Option<&Call> {
         self.calls.get(&id).map(|call| &**call)

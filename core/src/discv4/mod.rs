@@ -302,6 +302,11 @@ impl Discv4 {
         &self.local
     }
 
+    /// The endpoint proofs.
+    pub fn bonds(&self) -> &Bonds {
+        &self.bonds
+    }
+
     /// Questions in flight.
     pub fn calls(&self) -> &Calls {
         &self.calls

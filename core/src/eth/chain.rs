@@ -40,6 +40,16 @@ impl Chain {
         &self.head
     }
 
+    /// What Statuses up to eth/68 tell, 256 bits, big-endian.
+    pub fn total_difficulty(&self) -> &[u8; 32] {
+        &self.total_difficulty
+    }
+
+    /// The last block that peers have been told of.
+    pub fn announced(&self) -> u64 {
+        self.announced
+    }
+
     /// Our fork id at the head.
     pub fn fork_id(&self) -> ForkId {
         self.network.schedule.fork_id(&self.head)

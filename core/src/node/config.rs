@@ -43,6 +43,8 @@ pub struct Config {
     pub filter: NetFilter,
     /// Sequence number of our first record; must grow from run to run. Milliseconds since 1970 do, as in geth.
     pub record_seq: u64,
+    /// Whether each session's secrets are told by `Event::Secrets`: for a key log, never by default.
+    pub export_secrets: bool,
 }
 
 impl Config {
@@ -62,6 +64,7 @@ impl Config {
             peers: PeersConfig::default(),
             filter: NetFilter::default(),
             record_seq: 1,
+            export_secrets: false,
         }
     }
 }

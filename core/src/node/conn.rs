@@ -27,6 +27,7 @@ pub(super) struct Local<'a> {
     pub chain: &'a Chain,
     pub key: &'a PublicKey,
     pub policy: Policy,
+    pub export_secrets: bool,
 }
 
 /// What a connection has come to, and its parent must act upon.
@@ -197,6 +198,10 @@ impl Conn {
                 }
                 rlpx::Progress::Done(agreed) => {
                     self.deadlines.set(ConnTimer::Handshake, None);
+                    if local.export_secrets {
+                        let secrets = Box::new(agreed.secrets.clone());
+                        cx.out.emit(Event::Secrets { conn: self.id, secrets });
+                    }
                     let session = Session::new(cx, *agreed, local.hello, &mut self.out);
                     self.state = State::Session(Box::new(Open { session, eth: Eth::None }));
                     self.handle_bytes(cx, local, bytes)

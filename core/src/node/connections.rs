@@ -21,9 +21,10 @@ const DIALS_PER_TURN: usize = 8;
 impl Node {
     /// Gives one connection something to do, acts on what it came to, and keeps the books.
     pub(super) fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Conn, &mut Cx<'_>, &Local<'_>) -> Progress) {
-        let Self { conns, context, rngs, secret, contact, hello, chain, policy, .. } = self;
+        let Self { conns, context, rngs, secret, contact, hello, chain, policy, export_secrets, .. } = self;
         let Some(conn) = conns.get_mut(&id) else { return };
-        let local = Local { secret, key: &contact.key, hello, chain, policy: *policy };
+        let (policy, export_secrets) = (*policy, *export_secrets);
+        let local = Local { secret, key: &contact.key, hello, chain, policy, export_secrets };
         let progress = work(conn, &mut context.cx(&mut rngs.conns), &local);
         self.act(id, progress);
         self.settle(id);

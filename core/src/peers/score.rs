@@ -244,6 +244,11 @@ impl Ledgers {
         self.0.get(id)
     }
 
+    /// All of them, by id.
+    pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Ledger)> {
+        self.0.iter()
+    }
+
     /// How many peers have one.
     pub fn len(&self) -> usize {
         self.0.len()

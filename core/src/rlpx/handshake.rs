@@ -13,7 +13,7 @@ use super::frames::Frames;
 use crate::contract::cx::Cx;
 use crate::contract::outbound::Outbound;
 use crate::contract::reason::Fault;
-use crate::crypto::secrets::{Exchange, Secrets};
+use crate::crypto::secrets::{Exchange, Role, SessionSecrets};
 use crate::crypto::{Crypto, Digest, PublicKey, SecretKey, SharedSecret, ecies};
 use crate::limits;
 use crate::rng::Rng;
@@ -47,6 +47,16 @@ pub struct Agreed {
     pub key: PublicKey,
     /// The session's frames, in both directions.
     pub frames: Frames,
+    /// What opens those frames, for a key log if the embedder wants one; [`Session::new`](super::Session::new) drops it.
+    pub secrets: SessionSecrets,
+}
+
+impl Agreed {
+    fn new(crypto: &dyn Crypto, key: PublicKey, role: Role, exchange: &Exchange<'_>) -> Self {
+        let secrets = SessionSecrets::new(role, exchange);
+        let frames = Frames::new(crypto, secrets.secrets(crypto, exchange.auth, exchange.ack));
+        Self { key, frames, secrets }
+    }
 }
 
 impl Handshake {
@@ -135,17 +145,14 @@ impl Initiator {
     fn finish(self, crypto: &dyn Crypto, secret: &SecretKey) -> Option<Agreed> {
         let ack = Ack::decode(&self.ack.open(crypto, secret)?).ok()?;
         let remote_ephemeral = PublicKey::from_xy(crypto, &ack.ephemeral_key).ok()?;
-        let secrets = Secrets::of_initiator(
-            crypto,
-            &Exchange {
-                agreement: &crypto.ecdh(&self.ephemeral, &remote_ephemeral),
-                initiator_nonce: &self.nonce,
-                recipient_nonce: &ack.nonce,
-                auth: &self.auth,
-                ack: &self.ack.bytes,
-            },
-        );
-        Some(Agreed { key: self.remote, frames: Frames::new(crypto, secrets) })
+        let exchange = Exchange {
+            agreement: &crypto.ecdh(&self.ephemeral, &remote_ephemeral),
+            initiator_nonce: &self.nonce,
+            recipient_nonce: &ack.nonce,
+            auth: &self.auth,
+            ack: &self.ack.bytes,
+        };
+        Some(Agreed::new(crypto, self.remote, Role::Initiator, &exchange))
     }
 }
 
@@ -187,17 +194,14 @@ impl Accepted {
     }
 
     fn agree(self, crypto: &dyn Crypto, ephemeral: &SecretKey, nonce: &[u8; 32], ack: &[u8]) -> Agreed {
-        let secrets = Secrets::of_recipient(
-            crypto,
-            &Exchange {
-                agreement: &crypto.ecdh(ephemeral, &self.remote_ephemeral),
-                initiator_nonce: &self.nonce,
-                recipient_nonce: nonce,
-                auth: &self.auth,
-                ack,
-            },
-        );
-        Agreed { key: self.remote, frames: Frames::new(crypto, secrets) }
+        let exchange = Exchange {
+            agreement: &crypto.ecdh(ephemeral, &self.remote_ephemeral),
+            initiator_nonce: &self.nonce,
+            recipient_nonce: nonce,
+            auth: &self.auth,
+            ack,
+        };
+        Agreed::new(crypto, self.remote, Role::Recipient, &exchange)
     }
 }
 

@@ -147,7 +147,7 @@ enum Heard {
 impl Session {
     /// A session with the frames of a completed handshake. Says Hello.
     pub fn new(cx: &mut Cx<'_>, agreed: Agreed, local: &LocalHello, out: &mut Outbound) -> Self {
-        let Agreed { key, frames } = agreed;
+        let Agreed { key, frames, .. } = agreed;
         let phase = Phase::Hello { deadline: cx.now + limits::HELLO_TIMEOUT };
         let mut session = Self { key, frames, phase, hello: None, snappy: false };
         session.say(cx, out, p2p::id::HELLO, &local.payload);

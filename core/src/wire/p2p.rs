@@ -188,6 +188,11 @@ impl Shared {
 }
 
 impl CapabilityTable {
+    /// A table that knows nothing.
+    pub const fn empty() -> Self {
+        Self { lengths: Vec::new() }
+    }
+
     /// Adds a capability or replaces its length.
     ///
     /// 65,535 ids are more than any protocol has, and few enough to count messages by id; offsets cannot overflow.
@@ -196,6 +201,11 @@ impl CapabilityTable {
             Some((_, known)) => *known = length,
             None => self.lengths.push((capability, length)),
         }
+    }
+
+    /// The known capabilities with their numbers of message ids, in the order of registration.
+    pub fn iter(&self) -> impl Iterator<Item = (Capability, u16)> + '_ {
+        self.lengths.iter().copied()
     }
 
     /// The number of message ids of a capability, if it is known.

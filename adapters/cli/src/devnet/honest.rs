@@ -18,7 +18,9 @@ use peerless::wire::enode::Contact;
 use peerless_mio::{Driver, Listen, Sockets};
 
 use crate::driving;
+use crate::keylog::KeyLogging;
 use crate::networks::Choice;
+use crate::trace::Recording;
 
 /// Between two snapshots.
 pub(super) const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(250);
@@ -88,19 +90,21 @@ impl Snapshot {
 pub(super) struct Prepared {
     config: Config,
     sockets: Sockets,
+    keys: KeyLogging,
     /// Where it will be.
     pub(super) contact: Contact,
 }
 
 impl Prepared {
     /// Binds loopback sockets for a node of this key on this network.
-    pub(super) fn new(secret: SecretKey, choice: &Choice, filter: &NetFilter) -> Result<Self> {
+    pub(super) fn new(secret: SecretKey, choice: &Choice, filter: &NetFilter, keys: &KeyLogging) -> Result<Self> {
         let mut config = driving::config(secret, choice, filter)?;
+        keys.configure(&mut config);
         let sockets = driving::bind(&mut config, &Listen::at(([127, 0, 0, 1], 0).into()))?;
         let key = peerless::crypto::Crypto::public_key(&peerless::crypto::Secp256k1::new(), &config.secret);
         let ip = config.ip.context("a bound socket has an address")?;
         let contact = Contact::new(key, ip, config.udp, config.tcp);
-        Ok(Self { config, sockets, contact })
+        Ok(Self { config, sockets, keys: keys.clone(), contact })
     }
 
     /// Runs the node until `stop`, telling `news` as its `node`th. It knows `bootnode` and keeps dialling `statics`.
@@ -109,18 +113,19 @@ impl Prepared {
         node: usize,
         bootnode: Option<Contact>,
         statics: Vec<Contact>,
+        recording: Option<Recording>,
         news: Sender<News>,
         stop: Arc<AtomicBool>,
     ) -> JoinHandle<()> {
-        let Self { mut config, sockets, .. } = self;
+        let Self { mut config, sockets, keys, .. } = self;
         let bootnodes = bootnode.into_iter().collect();
         config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
         std::thread::spawn(move || {
-            let result = driving::start(config, sockets).and_then(|mut driver| {
+            let result = driving::start(config, sockets, recording.as_ref()).and_then(|mut driver| {
                 for contact in statics {
                     driver.command(Command::AddPeer { contact, kind: PeerKind::Static })?;
                 }
-                drive(&mut driver, node, &news, &stop)
+                drive(&mut driver, &keys, node, &news, &stop)
             });
             if let Err(error) = result {
                 // Without a board nobody is left to tell.
@@ -130,7 +135,7 @@ impl Prepared {
     }
 }
 
-fn drive(driver: &mut Driver, node: usize, news: &Sender<News>, stop: &AtomicBool) -> Result<()> {
+fn drive(driver: &mut Driver, keys: &KeyLogging, node: usize, news: &Sender<News>, stop: &AtomicBool) -> Result<()> {
     let mut next = Instant::now();
     while !stop.load(Ordering::Relaxed) {
         if Instant::now() >= next {
@@ -145,6 +150,7 @@ fn drive(driver: &mut Driver, node: usize, news: &Sender<News>, stop: &AtomicBoo
             if let Event::Request { conn, request_id, id, .. } = &event {
                 questions.push((*conn, *request_id, *id));
             }
+            keys.note(&event);
             if let Some(what) = translate(event) {
                 // The board may have gone; the flag will say so.
                 let _ = news.send(News { node, what });

@@ -9,6 +9,7 @@ mod hostile;
 mod liar;
 mod table;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -27,7 +28,8 @@ use self::liar::Identity;
 use self::table::Screen;
 use crate::networks::Choice;
 use crate::output::Output;
-use crate::{Outcome, driving, key};
+use crate::trace::{self, Recording};
+use crate::{Outcome, driving, key, keylog};
 
 /// Network id of the foreign node.
 const FOREIGN_NETWORK: u64 = 1338;
@@ -52,6 +54,20 @@ pub(crate) struct Arguments {
     #[arg(long, env = "PEERLESS_HOSTILE", default_value_t = 1, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(0..=50))]
     hostile: u16,
+    #[command(flatten)]
+    keylog: keylog::KeyLogArguments,
+    /// Record every full node into a file of its own in this folder; Wireshark opens them
+    #[arg(long, env = "PEERLESS_TRACE", value_name = "DIR")]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    recording: trace::RecordingArguments,
+}
+
+impl Arguments {
+    /// Where a node's trace goes, by the node's name.
+    fn recording(&self, name: &str) -> Option<Recording> {
+        self.trace.as_ref().map(|folder| self.recording.to(folder.join(format!("{name}.pcapng"))))
+    }
 }
 
 /// Runs `devnet`.
@@ -61,12 +77,17 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
         bail!("--duration must be {} seconds or more", 3 * TRUCE.as_secs());
     }
     let interrupt = driving::Interrupt::listen()?;
+    if let Some(folder) = &arguments.trace {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        arguments.recording.warn(folder);
+    }
     let filter: NetFilter = LOOPBACK.parse()?;
+    let keys = arguments.keylog.open()?;
     let (home, abroad) = (Choice::development(), Choice::private("foreign network", FOREIGN_NETWORK));
     let honest = (0..arguments.nodes)
-        .map(|_| Prepared::new(key::generate()?, &home, &filter))
+        .map(|_| Prepared::new(key::generate()?, &home, &filter, &keys))
         .collect::<Result<Vec<Prepared>>>()?;
-    let foreign = Prepared::new(key::generate()?, &abroad, &filter)?;
+    let foreign = Prepared::new(key::generate()?, &abroad, &filter, &keys)?;
     let hostile = (0..arguments.hostile).map(|_| Ok(Identity::new(key::generate()?))).collect::<Result<Vec<_>>>()?;
 
     let contacts: Vec<Contact> = honest.iter().map(|node| node.contact).collect();
@@ -86,10 +107,12 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let mut threads: Vec<JoinHandle<()>> = Vec::new();
     for (i, node) in honest.into_iter().enumerate() {
         let bootnode = (i > 0).then_some(bootnode);
-        threads.push(node.run(i, bootnode, Vec::new(), sender.clone(), stop.clone()));
+        let recording = arguments.recording(&format!("node-{i}"));
+        threads.push(node.run(i, bootnode, Vec::new(), recording, sender.clone(), stop.clone()));
     }
     // It wants in, and says so to the bootnode again and again.
-    threads.push(foreign.run(contacts.len(), Some(bootnode), vec![bootnode], sender, stop.clone()));
+    let recording = arguments.recording("foreign");
+    threads.push(foreign.run(contacts.len(), Some(bootnode), vec![bootnode], recording, sender, stop.clone()));
     for (i, identity) in hostile.into_iter().enumerate() {
         let rng = Seed::new(key::entropy()?).fork("hostile");
         let (victims, truce) = (contacts.clone(), truce.clone());

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::contract::cx::Context;
-use crate::crypto::Secp256k1;
 use crate::crypto::testing::{Counting, array, field, hex, rlpx_handshake, rows, secret, text};
+use crate::crypto::{Secp256k1, keccak256};
 use crate::netfilter::NetFilter;
 use crate::rng::{Rng, Seed};
 use crate::time::{Instant, UnixTime};
@@ -202,6 +202,24 @@ fn two_sides_agree_with_the_fewest_operations() {
     let (mut a_agreed, mut b_agreed) = (done(a_done), done(b_done));
     assert_eq!((a_agreed.key, b_agreed.key), (b.key, a.key));
     assert!(understand_each_other(&Secp256k1::new(), &mut a_agreed.frames, &mut b_agreed.frames));
+}
+
+/// Whoever has the two packets and one side's exported secrets has both sides' frames.
+#[test]
+fn what_is_exported_opens_the_session() {
+    let (mut a, mut b) = (Side::new("a", real()), Side::new("b", real()));
+    let initiator = a.initiate(b.key);
+    let auth = a.sent();
+    let b_agreed = done(b.handle(Handshake::receive(), &mut &auth[..]));
+    let ack = b.sent();
+    let mut a_agreed = done(a.handle(initiator, &mut &ack[..]));
+    let crypto = Secp256k1::new();
+    assert_eq!((a_agreed.secrets.role, b_agreed.secrets.role), (Role::Initiator, Role::Recipient));
+    assert_eq!(a_agreed.secrets.auth_hash, keccak256(&auth));
+    assert_eq!(b_agreed.secrets.auth_hash, keccak256(&auth));
+    let mut observer = Frames::new(&crypto, b_agreed.secrets.secrets(&crypto, &auth, &ack));
+    assert!(understand_each_other(&crypto, &mut a_agreed.frames, &mut observer));
+    assert_eq!(std::format!("{:?}", a_agreed.secrets), "SessionSecrets { role: Initiator, .. }");
 }
 
 /// Sizes vary, and are never below the 307 and 210 bytes that some peer waits for.

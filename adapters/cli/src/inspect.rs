@@ -1,0 +1,142 @@
+//! The command `inspect`: what nodes say in a capture, ours or anybody's, one line each.
+//!
+//! Reads a file twice, so that secrets in it may stand behind what they open; stdin once.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, stdin};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use peerless_trace::inspect::export::Exporter;
+use peerless_trace::inspect::{Filter, Finding, Findings, Keys, Totals, collect_secrets, json};
+use peerless_trace::keylog::KeyLog;
+use serde::{Serialize, Serializer};
+
+use crate::output::Output;
+use crate::{Outcome, key};
+
+/// What to read, and how.
+#[derive(Args)]
+#[command(after_help = "\
+A key log opens whole sessions. A node's static key alone opens what the other side sealed to it: auth if the node was \
+dialled, ack if it dialled. The frames that follow are sealed with a secret that no static key tells.\n\n\
+Filters: node=ID, addr=IP[:PORT], port=N, proto=discv4|discv5|rlpx|p2p|eth|snap|tcp|udp|capture, message=NAME, conn=N. \
+Values separated by commas are alternatives; of several filters all must pass.")]
+pub(crate) struct Arguments {
+    /// The capture: pcap or pcapng; - is stdin
+    #[arg(env = "PEERLESS_FILE", value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    opening: Opening,
+    /// Show only what passes
+    #[arg(long, env = "PEERLESS_FILTER", value_name = "NAME=VALUE[,VALUE...]")]
+    filter: Vec<Filter>,
+    /// Write the messages, decrypted and decompressed, to a capture of their own
+    #[arg(long, env = "PEERLESS_DECRYPTED", value_name = "OUT.pcapng")]
+    decrypted: Option<PathBuf>,
+}
+
+/// What opens sessions.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Opening {
+    /// Key log with the secrets of sessions
+    #[arg(long, env = "RLPX_KEYLOGFILE", value_name = "FILE")]
+    keylog: Vec<PathBuf>,
+    /// Key file of a node whose handshake packets to open
+    #[arg(long, env = "PEERLESS_NODEKEY", value_name = "FILE")]
+    nodekey: Vec<PathBuf>,
+}
+
+impl Opening {
+    /// The keys, with those in `capture` if it is a file.
+    pub(crate) fn keys(&self, capture: &Path) -> Result<Keys> {
+        let mut log = KeyLog::default();
+        for path in &self.keylog {
+            let read = File::open(path).and_then(|file| log.read(BufReader::new(file)));
+            read.with_context(|| format!("cannot read the key log {}", path.display()))?;
+        }
+        if log.broken() > 0 {
+            tracing::warn!(lines = log.broken(), "lines of the key log cannot be read");
+        }
+        if !is_stdin(capture) {
+            collect_secrets(open(capture)?, &mut log).with_context(|| format!("cannot read {}", capture.display()))?;
+        }
+        Ok(Keys::new(log, self.nodekey.iter().map(|path| key::load(path)).collect::<Result<_>>()?))
+    }
+}
+
+/// Opens a capture.
+pub(crate) fn open(path: &Path) -> Result<Box<dyn Read>> {
+    if is_stdin(path) {
+        return Ok(Box::new(stdin()));
+    }
+    Ok(Box::new(File::open(path).with_context(|| format!("cannot open {}", path.display()))?))
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path.as_os_str() == "-"
+}
+
+/// Runs `inspect`.
+pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
+    let Arguments { file, opening, filter, decrypted } = arguments;
+    let mut findings = Findings::new(open(file)?, opening.keys(file)?, filter.clone());
+    let mut exporter = match decrypted {
+        Some(path) => {
+            let created = create(path).and_then(|out| Exporter::new(BufWriter::new(out)));
+            Some((path, created.with_context(|| format!("cannot write {}", path.display()))?))
+        }
+        None => None,
+    };
+    while let Some(finding) = findings.next_finding().with_context(|| format!("cannot read {}", file.display()))? {
+        if let Some((path, exporter)) = &mut exporter {
+            exporter.add(&finding).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        output.report(&Line(finding));
+    }
+    if let Some((path, exporter)) = exporter {
+        exporter.finish().with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    output.report(&Summary(findings.inspector().totals()));
+    Ok(Outcome::Success)
+}
+
+/// What was sealed is for its owner alone when it is not.
+fn create(path: &Path) -> std::io::Result<File> {
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// A finding as a report.
+pub(crate) struct Line(pub(crate) Finding);
+
+impl Serialize for Line {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        json::object(&self.0).serialize(serializer)
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+struct Summary(Totals);
+
+impl Serialize for Summary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        json::totals(&self.0).serialize(serializer)
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -1,0 +1,51 @@
+//! The flag `--keylog`, shared by the commands that run nodes: each session's secrets, appended to a file.
+//!
+//! Off by default, and said aloud when it is on. The format is in `docs/keylog.md`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use peerless::contract::Event;
+use peerless::node::Config;
+use peerless_trace::keylog::KeyLogWriter;
+
+/// Whether to log keys, and where.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct KeyLogArguments {
+    /// Append the secrets of each RLPx session to FILE: whoever has them can read those sessions
+    #[arg(long, env = "RLPX_KEYLOGFILE", value_name = "FILE")]
+    keylog: Option<PathBuf>,
+}
+
+impl KeyLogArguments {
+    /// Opens the log, if there is to be one, and warns of it.
+    pub(crate) fn open(&self) -> Result<KeyLogging> {
+        let Some(path) = &self.keylog else { return Ok(KeyLogging(None)) };
+        let writer =
+            KeyLogWriter::open(path).with_context(|| format!("cannot write the key log {}", path.display()))?;
+        tracing::warn!(file = %path.display(), "the secrets of every session are logged");
+        Ok(KeyLogging(Some(Arc::new(writer))))
+    }
+}
+
+/// A key log, or none. Clones write to the same file.
+#[derive(Clone, Debug)]
+pub(crate) struct KeyLogging(Option<Arc<KeyLogWriter>>);
+
+impl KeyLogging {
+    /// Has the node tell its secrets, if they are logged.
+    pub(crate) fn configure(&self, config: &mut Config) {
+        config.export_secrets = self.0.is_some();
+    }
+
+    /// Logs the secrets of a session, if that is what happened.
+    pub(crate) fn note(&self, event: &Event<'_>) {
+        if let (Some(writer), Event::Secrets { conn, secrets }) = (&self.0, event)
+            && let Err(error) = writer.append(secrets)
+        {
+            tracing::error!(%conn, %error, "the secrets of a session could not be logged");
+        }
+    }
+}

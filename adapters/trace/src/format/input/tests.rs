@@ -1,0 +1,82 @@
+use peerless::crypto::{Crypto, Secp256k1, SecretKey};
+use proptest::prelude::*;
+
+use super::*;
+
+fn contact() -> Contact {
+    let key = Secp256k1::new().public_key(&SecretKey::from_bytes([5; 32]).unwrap());
+    Contact::new(key, "2001:db8::1".parse().unwrap(), 1, 65535)
+}
+
+/// One of every kind.
+fn all() -> Vec<OwnedInput> {
+    let (conn, contact, target) = (ConnId(1 << 60), contact(), Box::new([7; 64]));
+    let from = "10.1.2.3:4".parse().unwrap();
+    let head = Head { number: 1, time: 2, hash: [3; 32] };
+    let commands = [
+        OwnedCommand::AddPeer { contact, kind: PeerKind::Trusted },
+        OwnedCommand::RemovePeer { id: contact.id },
+        OwnedCommand::Dial { contact },
+        OwnedCommand::Disconnect { conn, reason: DisconnectReason::Unreadable },
+        OwnedCommand::Disconnect { conn, reason: DisconnectReason::Other(0x77) },
+        OwnedCommand::AddNode { contact },
+        OwnedCommand::Ping { contact },
+        OwnedCommand::RequestRecord { contact },
+        OwnedCommand::FindNode { contact, target: target.clone() },
+        OwnedCommand::Lookup { target },
+        OwnedCommand::Send { conn, capability: Capability::eth(69), id: 2, payload: vec![1; 300] },
+        OwnedCommand::Request { conn, id: 3, body: vec![] },
+        OwnedCommand::Respond { conn, request_id: u64::MAX, id: 4, body: vec![0xc0] },
+        OwnedCommand::SetHead { head, earliest: 1 },
+        OwnedCommand::Shutdown,
+    ];
+    let inputs = [
+        OwnedInput::Datagram { from, bytes: vec![9; 100] },
+        OwnedInput::Incoming { from },
+        OwnedInput::Connected { conn },
+        OwnedInput::Bytes { conn, bytes: vec![8; 200] },
+        OwnedInput::Wrote { conn, n: 12345 },
+        OwnedInput::Eof { conn },
+        OwnedInput::Broken { conn, why: IoFault::Exhausted },
+        OwnedInput::WallClock { unix: UnixTime::from_secs(1_750_000_000) },
+        OwnedInput::Timeout,
+    ];
+    inputs.into_iter().chain(commands.map(OwnedInput::Command)).collect()
+}
+
+#[test]
+fn every_input_comes_back() {
+    let crypto = Secp256k1::new();
+    for input in all() {
+        let mut bytes = Vec::new();
+        encode(&input.as_input(), Payload::Here, &mut bytes);
+        let mut decoder = Decoder::new(&bytes, &crypto);
+        assert_eq!(decode(&mut decoder, &mut Vec::new()).as_ref(), Ok(&input));
+        decoder.end().unwrap();
+        for end in 0..bytes.len() {
+            let cut = decode(&mut Decoder::new(&bytes[..end], &crypto), &mut Vec::new());
+            assert!(cut.is_err(), "{input}, cut at {end}");
+        }
+    }
+}
+
+#[test]
+fn payloads_in_packets_must_be_there() {
+    let crypto = Secp256k1::new();
+    let input = OwnedInput::Bytes { conn: ConnId(1), bytes: vec![8; 200] };
+    let mut bytes = Vec::new();
+    encode(&input.as_input(), Payload::InPackets, &mut bytes);
+    assert!(bytes.len() < 10);
+    for (packets, is_right) in [(vec![8; 200], true), (vec![8; 199], false), (Vec::new(), false)] {
+        let decoded = decode(&mut Decoder::new(&bytes, &crypto), &mut packets.clone());
+        assert_eq!(decoded.as_ref() == Ok(&input), is_right);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_bytes_are_refused_or_read(tag in 0u8..12, command in 0u8..16, rest: Vec<u8>) {
+        let bytes = [&[tag, command], &rest[..]].concat();
+        let _ = decode(&mut Decoder::new(&bytes, &Secp256k1::new()), &mut Vec::new());
+    }
+}

@@ -1,0 +1,260 @@
+//! The file format, version 1: what the records of a trace are, and how they are written.
+//!
+//! `docs/trace.md` describes it for readers without this code. [`block`](self) framing, packets and codecs are private;
+//! a [`Reader`] gives back what was recorded.
+
+mod behaviour;
+mod block;
+mod codec;
+mod config;
+mod input;
+mod packet;
+mod reader;
+
+use std::net::SocketAddr;
+
+use peerless::contract::{ConnId, Input};
+use peerless::crypto::{Crypto, SecretKey};
+use peerless::node::Config;
+use peerless::time::{Instant, UnixTime};
+use zeroize::Zeroizing;
+
+pub(crate) use self::behaviour::Behaviour;
+pub use self::behaviour::Checkpoint;
+pub use self::block::Way;
+pub(crate) use self::block::{Blocks, record_of};
+pub use self::codec::Malformed;
+use self::codec::{Decoder, Encode};
+pub(crate) use self::input::Payload;
+pub use self::input::{OwnedCommand, OwnedInput};
+pub(crate) use self::packet::{DATAGRAM_BYTES_MAX, SEGMENT_BYTES_MAX, Segment, tcp, udp};
+pub use self::reader::{Broken, Reader, part_path};
+
+/// The version that is written. Every one up to it can be read.
+pub const VERSION: u16 = 1;
+
+/// The primitives of [`peerless::crypto::Secp256k1`], as a header names them.
+pub const SECP256K1: &str = "secp256k1";
+
+/// A block's largest length: a message of the largest size in a command, and far more.
+pub(crate) const BLOCK_BYTES_MAX: usize = 64 << 20;
+/// The bytes between two records, at most.
+pub(crate) const SEGMENT_MAX: usize = 2 * BLOCK_BYTES_MAX;
+
+/// The first record of every part of a trace.
+#[derive(Clone)]
+pub struct Header {
+    /// What wrote it, for people.
+    pub software: String,
+    /// Which primitives the node had: [`SECP256K1`], or a simulator's own.
+    pub primitives: String,
+    /// 0 for the first part, and so on.
+    pub part: u32,
+    /// The digest at the end of the part before; 0 in the first.
+    pub previous: u64,
+    /// Number of inputs in the parts before.
+    pub first_input: u64,
+    /// The node's first `now`.
+    pub start: Instant,
+    /// The wall time then.
+    pub unix: UnixTime,
+    /// The node's public key, `x | y`.
+    pub key: [u8; 64],
+    /// Where the node received datagrams, as the packets show it.
+    pub udp: Option<SocketAddr>,
+    /// Where the node accepted streams, as the packets show it.
+    pub tcp: Option<SocketAddr>,
+    /// The node's secret key and seed; `None` in a trace that can only be inspected.
+    pub secrets: Option<(SecretKey, Zeroizing<[u8; 32]>)>,
+    /// The rest of the configuration, encoded.
+    pub(crate) config: Vec<u8>,
+}
+
+impl Header {
+    /// The node's configuration.
+    ///
+    /// # Errors
+    /// If there is no secret key, or the encoding is malformed.
+    pub fn config(&self, crypto: &dyn Crypto) -> Result<Config, Malformed> {
+        let (secret, _) = self.secrets.as_ref().ok_or(Malformed("header: without the secret key"))?;
+        let mut decoder = Decoder::new(&self.config, crypto);
+        let config = config::decode(&mut decoder, secret.clone())?;
+        decoder.end()?;
+        Ok(config)
+    }
+
+    /// The encoding of a configuration, for a header.
+    pub(crate) fn encode_config(config: &Config) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        config::encode(config, &mut bytes);
+        bytes
+    }
+
+    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+        let Self { software, primitives, part, previous, first_input, start, unix, key, udp, tcp, secrets, config } =
+            self;
+        out.byte(HEADER);
+        out.u16(VERSION);
+        out.text(software);
+        out.text(primitives);
+        out.count((*part).into());
+        out.u64(*previous);
+        out.count(*first_input);
+        out.instant(*start);
+        out.count(unix.as_secs());
+        out.fixed(key);
+        out.option(*udp, Encode::addr);
+        out.option(*tcp, Encode::addr);
+        out.option(secrets.as_ref(), |out, (secret, seed)| {
+            out.fixed(secret.expose());
+            out.fixed(&**seed);
+        });
+        out.bytes(config);
+    }
+
+    fn decode(decoder: &mut Decoder<'_>) -> Result<Self, Malformed> {
+        let version = decoder.u16()?;
+        if !(1..=VERSION).contains(&version) {
+            return Err(Malformed("header: a later version of the format"));
+        }
+        Ok(Self {
+            software: decoder.text()?.to_owned(),
+            primitives: decoder.text()?.to_owned(),
+            part: u32::try_from(decoder.count()?).map_err(|_| Malformed("header: number of the part"))?,
+            previous: decoder.u64()?,
+            first_input: decoder.count()?,
+            start: decoder.instant()?,
+            unix: UnixTime::from_secs(decoder.count()?),
+            key: decoder.fixed()?,
+            udp: decoder.option(Decoder::addr)?,
+            tcp: decoder.option(Decoder::addr)?,
+            secrets: decoder.option(|decoder| {
+                let secret = SecretKey::from_bytes(decoder.fixed()?).map_err(|_| Malformed("header: secret key"))?;
+                Ok((secret, Zeroizing::new(decoder.fixed()?)))
+            })?,
+            config: decoder.bytes()?.to_vec(),
+        })
+    }
+}
+
+/// An input as it was recorded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Recorded {
+    /// Its number, from 0.
+    pub index: u64,
+    /// When the driver handed it in.
+    pub now: Instant,
+    /// What the node did between the input before and this one.
+    pub before: Checkpoint,
+    /// What it was.
+    pub input: OwnedInput,
+}
+
+/// A record.
+#[derive(Clone)]
+pub enum Record {
+    /// Opens a part.
+    Header(Box<Header>),
+    /// An input.
+    Input(Box<Recorded>),
+    /// Seals packets, and says nothing.
+    Seal,
+    /// What decrypts a session, in the words of the key log.
+    Secrets {
+        /// Whose.
+        conn: ConnId,
+        /// A line of the key log.
+        line: String,
+    },
+    /// The trace goes on in another part.
+    Continued,
+    /// The trace is over.
+    End {
+        /// How many inputs there were.
+        inputs: u64,
+        /// What the node did after the last.
+        after: Checkpoint,
+    },
+}
+
+const HEADER: u8 = 0;
+const INPUT: u8 = 1;
+const SEAL: u8 = 2;
+const SECRETS: u8 = 3;
+const CONTINUED: u8 = 4;
+const END: u8 = 5;
+
+fn encode_checkpoint(checkpoint: &Checkpoint, out: &mut Vec<u8>) {
+    out.count(checkpoint.popped << 1 | u64::from(checkpoint.is_drained));
+    out.u64(checkpoint.digest);
+}
+
+fn decode_checkpoint(decoder: &mut Decoder<'_>) -> Result<Checkpoint, Malformed> {
+    let popped = decoder.count()?;
+    Ok(Checkpoint { popped: popped >> 1, is_drained: popped & 1 == 1, digest: decoder.u64()? })
+}
+
+pub(crate) fn encode_input(
+    index: u64,
+    now: Instant,
+    before: &Checkpoint,
+    input: &Input<'_>,
+    payload: Payload,
+    out: &mut Vec<u8>,
+) {
+    out.byte(INPUT);
+    out.count(index);
+    out.instant(now);
+    encode_checkpoint(before, out);
+    input::encode(input, payload, out);
+}
+
+pub(crate) fn encode_seal(out: &mut Vec<u8>) {
+    out.byte(SEAL);
+}
+
+pub(crate) fn encode_secrets(conn: ConnId, line: &str, out: &mut Vec<u8>) {
+    out.byte(SECRETS);
+    out.count(conn.0);
+    out.text(line);
+}
+
+pub(crate) fn encode_continued(out: &mut Vec<u8>) {
+    out.byte(CONTINUED);
+}
+
+pub(crate) fn encode_end(inputs: u64, after: &Checkpoint, out: &mut Vec<u8>) {
+    out.byte(END);
+    out.count(inputs);
+    encode_checkpoint(after, out);
+}
+
+/// The line of the key log in a custom block, if it is one of ours with a session's secrets.
+pub(crate) fn session_line(block: &[u8], crypto: &dyn Crypto) -> Option<Zeroizing<String>> {
+    let record = record_of(block).filter(|record| record.first() == Some(&SECRETS))?;
+    match decode_record(record, crypto, &mut Vec::new()) {
+        Ok(Record::Secrets { line, .. }) => Some(Zeroizing::new(line)),
+        _ => None,
+    }
+}
+
+/// Reads a record; `packets` is what the received packets since the last one carried.
+fn decode_record(bytes: &[u8], crypto: &dyn Crypto, packets: &mut Vec<u8>) -> Result<Record, Malformed> {
+    let mut decoder = Decoder::new(bytes, crypto);
+    let record = match decoder.byte()? {
+        HEADER => Record::Header(Box::new(Header::decode(&mut decoder)?)),
+        INPUT => Record::Input(Box::new(Recorded {
+            index: decoder.count()?,
+            now: decoder.instant()?,
+            before: decode_checkpoint(&mut decoder)?,
+            input: input::decode(&mut decoder, packets)?,
+        })),
+        SEAL => Record::Seal,
+        SECRETS => Record::Secrets { conn: ConnId(decoder.count()?), line: decoder.text()?.to_owned() },
+        CONTINUED => Record::Continued,
+        END => Record::End { inputs: decoder.count()?, after: decode_checkpoint(&mut decoder)? },
+        _ => return Err(Malformed("record: unknown kind")),
+    };
+    decoder.end()?;
+    Ok(record)
+}

@@ -1,0 +1,305 @@
+//! Reads a trace: one part after the other, whole blocks, each record only after its digest.
+//!
+//! Keeps the bytes since the last record and nothing else. Whatever is wrong is told with the number of the input that it
+//! concerns: the first one that cannot be trusted.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use pcap_parser::pcapng::parse_enhancedpacketblock_le;
+use peerless::crypto::{Crypto, Secp256k1};
+
+use super::block::{PACKET, SECTION_HEADER, verify};
+use super::{BLOCK_BYTES_MAX, Header, Malformed, Record, SEGMENT_MAX, decode_record, packet, record_of};
+
+/// Why a trace cannot be read on.
+#[derive(Debug)]
+pub enum Broken {
+    /// A file cannot be read.
+    Io(io::Error),
+    /// It is no trace at all.
+    Foreign,
+    /// Bytes are not as they were written: of the header, or of what led to this input or is it.
+    Changed {
+        /// The first input that cannot be trusted; `None` for the header.
+        input: Option<u64>,
+        /// The part that is read.
+        part: u32,
+        /// Where in that part the last good record ends.
+        offset: u64,
+    },
+    /// The digest is right, and the record makes no sense.
+    Malformed {
+        /// The first input that cannot be read.
+        input: Option<u64>,
+        /// What is wrong.
+        why: Malformed,
+    },
+    /// The next part is missing, or is not the next one.
+    Part {
+        /// Which.
+        part: u32,
+    },
+    /// The trace ends without an end mark: it is being written, or its writer was stopped.
+    Cut {
+        /// Inputs that could be read.
+        inputs: u64,
+    },
+}
+
+impl Broken {
+    /// The first input that cannot be trusted or read, if it is known.
+    pub fn input(&self) -> Option<u64> {
+        match self {
+            Self::Changed { input, .. } | Self::Malformed { input, .. } => *input,
+            Self::Cut { inputs } => Some(*inputs),
+            Self::Io(_) | Self::Foreign | Self::Part { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "cannot be read: {error}"),
+            Self::Foreign => f.write_str("is not a trace of Peerless"),
+            Self::Changed { input: Some(input), part, offset } => {
+                write!(f, "was changed at input #{input} (part {part}, after byte {offset})")
+            }
+            Self::Changed { input: None, offset, .. } => write!(f, "was changed in its header (after byte {offset})"),
+            Self::Malformed { input: Some(input), why } => write!(f, "makes no sense at input #{input}: {why}"),
+            Self::Malformed { input: None, why } => write!(f, "makes no sense at its header: {why}"),
+            Self::Part { part } => write!(f, "goes on in part {part}, which is missing or another trace's"),
+            Self::Cut { inputs } => write!(f, "is cut off after {inputs} inputs"),
+        }
+    }
+}
+
+impl std::error::Error for Broken {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io(error) => Some(error),
+            Self::Malformed { why, .. } => Some(why),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// The file of a part: the first has the trace's name, the others a number before the extension.
+pub fn part_path(first: &Path, part: u32) -> PathBuf {
+    if part == 0 {
+        return first.to_owned();
+    }
+    let extension = first.extension().map(|extension| extension.to_string_lossy().into_owned());
+    first.with_extension(match extension {
+        Some(extension) => format!("{part}.{extension}"),
+        None => part.to_string(),
+    })
+}
+
+/// The option of a packet block that tells its direction.
+const FLAGS: u16 = 2;
+
+/// Where the next part comes from, if there is one.
+type Parts = Box<dyn FnMut(u32) -> io::Result<Option<Box<dyn Read>>>>;
+
+/// See the module.
+pub struct Reader {
+    source: Box<dyn Read>,
+    parts: Parts,
+    crypto: Arc<dyn Crypto + Send + Sync>,
+    /// Bytes since the last record.
+    segment: Vec<u8>,
+    /// What the received packets among them carried.
+    packets: Vec<u8>,
+    digest: u64,
+    part: u32,
+    /// Where in this part `segment` begins.
+    offset: u64,
+    inputs: u64,
+    header_read: bool,
+    is_over: bool,
+}
+
+impl Reader {
+    /// Opens a file, and the parts that follow it as they are needed.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let source = Box::new(BufReader::new(File::open(path)?));
+        let first = path.to_owned();
+        let next = move |part| match File::open(part_path(&first, part)) {
+            Ok(file) => Ok(Some(Box::new(BufReader::new(file)) as Box<dyn Read>)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        };
+        Ok(Self::with_parts(source, Box::new(next)))
+    }
+
+    /// Reads a trace of one part.
+    pub fn new(source: impl Read + 'static) -> Self {
+        Self::with_parts(Box::new(source), Box::new(|_| Ok(None)))
+    }
+
+    fn with_parts(source: Box<dyn Read>, parts: Parts) -> Self {
+        Self {
+            source,
+            parts,
+            crypto: Arc::new(Secp256k1::new()),
+            segment: Vec::new(),
+            packets: Vec::new(),
+            digest: 0,
+            part: 0,
+            offset: 0,
+            inputs: 0,
+            header_read: false,
+            is_over: false,
+        }
+    }
+
+    /// Checks keys with other primitives than secp256k1's.
+    pub fn set_crypto(&mut self, crypto: Arc<dyn Crypto + Send + Sync>) {
+        self.crypto = crypto;
+    }
+
+    /// How many inputs were read.
+    pub fn inputs(&self) -> u64 {
+        self.inputs
+    }
+
+    /// The next record. Headers of later parts and seals are passed over; after `End` there is none.
+    ///
+    /// # Errors
+    /// If the trace is changed, cut off, or none. There is nothing more to read then.
+    pub fn next(&mut self) -> Result<Option<Record>, Broken> {
+        while !self.is_over {
+            let record = self.record().inspect_err(|_| self.is_over = true)?;
+            match &record {
+                Record::Seal => continue,
+                Record::Continued => {
+                    self.next_part().inspect_err(|_| self.is_over = true)?;
+                    continue;
+                }
+                Record::Input(_) => self.inputs += 1,
+                Record::End { inputs, .. } => {
+                    self.is_over = true;
+                    if *inputs != self.inputs || self.source.read(&mut [0])? != 0 {
+                        return Err(self.changed());
+                    }
+                }
+                Record::Header(_) | Record::Secrets { .. } => {}
+            }
+            return Ok(Some(record));
+        }
+        Ok(None)
+    }
+
+    fn changed(&self) -> Broken {
+        Broken::Changed { input: self.header_read.then_some(self.inputs), part: self.part, offset: self.offset }
+    }
+
+    fn malformed(&self, why: &'static str) -> Broken {
+        Broken::Malformed { input: self.header_read.then_some(self.inputs), why: Malformed(why) }
+    }
+
+    /// Goes to the next part, whose header must say that it is the next.
+    fn next_part(&mut self) -> Result<(), Broken> {
+        let (previous, part) = (self.digest, self.part + 1);
+        self.source = (self.parts)(part)?.ok_or(Broken::Part { part })?;
+        (self.part, self.offset, self.digest) = (part, 0, 0);
+        match self.record()? {
+            Record::Header(header) if self.follows(&header, previous) => Ok(()),
+            _ => Err(Broken::Part { part }),
+        }
+    }
+
+    fn follows(&self, header: &Header, previous: u64) -> bool {
+        header.part == self.part && header.previous == previous && header.first_input == self.inputs
+    }
+
+    /// Reads up to the next record.
+    fn record(&mut self) -> Result<Record, Broken> {
+        self.offset += self.segment.len() as u64;
+        self.segment.clear();
+        self.packets.clear();
+        let at_start = self.offset == 0;
+        loop {
+            let start = self.segment.len();
+            self.block(at_start && start == 0)?;
+            let block = &self.segment[start..];
+            if block[..4] == PACKET.to_le_bytes() {
+                let received = received(block).map_err(|()| self.changed())?;
+                self.packets.extend_from_slice(received);
+            } else if let Some(record) = record_of(block) {
+                self.digest = verify(self.digest, &self.segment).ok_or_else(|| self.changed())?;
+                let record = decode_record(record, &*self.crypto, &mut self.packets)
+                    .map_err(|why| Broken::Malformed { input: self.header_read.then_some(self.inputs), why })?;
+                return self.in_order(record);
+            }
+            if self.segment.len() > SEGMENT_MAX {
+                return Err(self.changed());
+            }
+        }
+    }
+
+    /// A header comes first and only there, and inputs come one by one.
+    fn in_order(&mut self, record: Record) -> Result<Record, Broken> {
+        match &record {
+            Record::Header(header) if self.offset == 0 => {
+                if !self.header_read && (header.part, header.previous, header.first_input) != (0, 0, 0) {
+                    return Err(self.malformed("beginning: this is not the first part"));
+                }
+                self.header_read = true;
+            }
+            Record::Header(_) => return Err(self.malformed("record: a second header")),
+            _ if self.offset == 0 => return Err(self.malformed("beginning: no header")),
+            Record::Input(input) if input.index != self.inputs => return Err(self.malformed("input: out of order")),
+            _ => {}
+        }
+        Ok(record)
+    }
+
+    /// Appends the next whole block to the segment.
+    fn block(&mut self, is_first: bool) -> Result<(), Broken> {
+        let start = self.segment.len();
+        self.fill(8)?;
+        let head = &self.segment[start..];
+        let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]) as usize;
+        if is_first && head[..4] != SECTION_HEADER.to_le_bytes() {
+            return Err(Broken::Foreign);
+        }
+        if !(12..=BLOCK_BYTES_MAX).contains(&length) || !length.is_multiple_of(4) {
+            return Err(self.changed());
+        }
+        self.fill(length - 8)?;
+        let block = &self.segment[start..];
+        if block[length - 4..] == block[4..8] { Ok(()) } else { Err(self.changed()) }
+    }
+
+    /// Appends `n` bytes to the segment; its memory grows with what is there.
+    fn fill(&mut self, n: usize) -> Result<(), Broken> {
+        let read = (&mut self.source).take(n as u64).read_to_end(&mut self.segment)?;
+        if read == n { Ok(()) } else { Err(Broken::Cut { inputs: self.inputs }) }
+    }
+}
+
+/// What a packet block carries to the node; nothing for one that the node sent.
+fn received(block: &[u8]) -> Result<&[u8], ()> {
+    let (_, block) = parse_enhancedpacketblock_le(block).map_err(|_| ())?;
+    let flags = block.options.iter().find(|option| option.code.0 == FLAGS).and_then(|option| option.value.first());
+    if flags.is_none_or(|flags| flags & 3 != 1) {
+        return Ok(&[]);
+    }
+    let length = block.caplen as usize;
+    packet::payload(block.data.get(..length).ok_or(())?).ok_or(())
+}

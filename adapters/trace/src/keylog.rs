@@ -1,0 +1,248 @@
+//! Key logs: one line a session, with what opens that session and nothing more. The format is in `docs/keylog.md`.
+//!
+//! [`KeyLogWriter`] appends lines to a file that only its owner can read; [`KeyLog`] holds what was read from such files.
+//! Neither ever sees a static key.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, Read, Write};
+use std::path::Path;
+
+use peerless::crypto::Digest;
+use peerless::crypto::secrets::{Role, SessionSecrets};
+use zeroize::Zeroizing;
+
+/// What opens a line of the first version.
+const LABEL: &str = "RLPX1";
+/// A session's name: the first bytes of Keccak-256 of its auth packet.
+pub const SESSION_ID_BYTES: usize = 16;
+/// A line, with room for what later versions may add; longer ones are no lines of a key log.
+const LINE_BYTES_MAX: u64 = 4096;
+/// Bytes of a line as it is written.
+const LINE_BYTES: usize = LABEL.len() + 1 + 2 * SESSION_ID_BYTES + 4 * 65 + 1;
+
+/// A session's name: who has captured its auth packet can compute it.
+pub type SessionId = [u8; SESSION_ID_BYTES];
+
+/// The name of the session whose auth packet has this hash.
+pub fn session_id(auth_hash: &Digest) -> SessionId {
+    let mut id = [0; SESSION_ID_BYTES];
+    id.copy_from_slice(&auth_hash[..SESSION_ID_BYTES]);
+    id
+}
+
+/// A session's line, with its end.
+pub fn line(secrets: &SessionSecrets) -> Zeroizing<String> {
+    // Its room is taken at once, so that no copy is left behind by growing.
+    let mut line = Zeroizing::new(String::with_capacity(LINE_BYTES));
+    line.push_str(LABEL);
+    let id = session_id(&secrets.auth_hash);
+    let fields = [&id[..], &*secrets.initiator_nonce, &*secrets.recipient_nonce, &*secrets.aes, &*secrets.mac];
+    for field in fields {
+        line.push(' ');
+        for byte in field {
+            for digit in [byte >> 4, byte & 15] {
+                line.push(char::from_digit(digit.into(), 16).unwrap_or_default());
+            }
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Appends sessions to a file.
+#[derive(Debug)]
+pub struct KeyLogWriter {
+    file: File,
+}
+
+impl KeyLogWriter {
+    /// Opens `path` to append to; makes it, for its owner alone, if it does not exist.
+    ///
+    /// # Errors
+    /// If it cannot be opened, or exists and others than its owner may read or write it.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let mut options = OpenOptions::new();
+        options.append(true).create(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
+        #[cfg(unix)]
+        {
+            let metadata = file.metadata()?;
+            let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
+            // A device or a pipe is somebody's own arrangement.
+            if metadata.is_file() && mode & 0o077 != 0 {
+                let why = format!("others than its owner may use it (mode {:03o}, should be 600)", mode & 0o777);
+                return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+            }
+        }
+        Ok(Self { file })
+    }
+
+    /// Appends a session, in one write, so that several writers do not mix their lines.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn append(&self, secrets: &SessionSecrets) -> io::Result<()> {
+        (&self.file).write_all(line(secrets).as_bytes())
+    }
+}
+
+/// What a line says of a session.
+#[derive(Clone)]
+struct Entry {
+    initiator_nonce: Zeroizing<[u8; 32]>,
+    recipient_nonce: Zeroizing<[u8; 32]>,
+    aes: Zeroizing<[u8; 32]>,
+    mac: Zeroizing<[u8; 32]>,
+}
+
+/// Sessions that were read from key logs.
+#[derive(Clone, Default)]
+pub struct KeyLog {
+    entries: BTreeMap<SessionId, Entry>,
+    /// Lines that want to be a session's and are not.
+    broken: u64,
+}
+
+/// Shows how many there are, and no secret.
+impl fmt::Debug for KeyLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyLog").field("sessions", &self.entries.len()).field("broken", &self.broken).finish()
+    }
+}
+
+impl KeyLog {
+    /// Number of sessions.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Lines that begin as a session's and cannot be read.
+    pub fn broken(&self) -> u64 {
+        self.broken
+    }
+
+    /// Adds what a key log holds. Comments and lines of other formats are passed over.
+    ///
+    /// # Errors
+    /// If it cannot be read.
+    pub fn read(&mut self, mut input: impl BufRead) -> io::Result<()> {
+        let mut line = Zeroizing::new(Vec::new());
+        loop {
+            line.clear();
+            if input.by_ref().take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+                return Ok(());
+            }
+            self.read_line(&line);
+        }
+    }
+
+    /// Adds what one line says.
+    pub fn read_line(&mut self, line: &[u8]) {
+        let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
+        if words.next() != Some(LABEL.as_bytes()) {
+            return;
+        }
+        match parse(words) {
+            Some((id, entry)) => _ = self.entries.insert(id, entry),
+            None => self.broken += 1,
+        }
+    }
+
+    /// Adds a session.
+    pub fn insert(&mut self, secrets: &SessionSecrets) {
+        let SessionSecrets { initiator_nonce, recipient_nonce, aes, mac, .. } = secrets.clone();
+        self.entries.insert(session_id(&secrets.auth_hash), Entry { initiator_nonce, recipient_nonce, aes, mac });
+    }
+
+    /// The secrets of the session whose auth packet has this hash, as `role` has them.
+    pub fn session(&self, auth_hash: &Digest, role: Role) -> Option<SessionSecrets> {
+        let Entry { initiator_nonce, recipient_nonce, aes, mac } = self.entries.get(&session_id(auth_hash))?.clone();
+        Some(SessionSecrets { role, auth_hash: *auth_hash, initiator_nonce, recipient_nonce, aes, mac })
+    }
+}
+
+/// The words behind the label. What later versions add behind them is theirs.
+fn parse<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Option<(SessionId, Entry)> {
+    let id = hex(words.next()?)?;
+    let mut secret = || Some(Zeroizing::new(hex::<32>(words.next()?)?));
+    Some((id, Entry { initiator_nonce: secret()?, recipient_nonce: secret()?, aes: secret()?, mac: secret()? }))
+}
+
+fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    // The decoder would take a prefix.
+    (digits.len() == 2 * N && digits.iter().all(u8::is_ascii_hexdigit))
+        .then(|| const_hex::decode_to_array(digits).ok())
+        .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets() -> SessionSecrets {
+        let fill = |byte| Zeroizing::new([byte; 32]);
+        SessionSecrets {
+            role: Role::Recipient,
+            auth_hash: [0xab; 32],
+            initiator_nonce: fill(1),
+            recipient_nonce: fill(2),
+            aes: fill(3),
+            mac: fill(0xf4),
+        }
+    }
+
+    #[test]
+    fn lines_are_read_as_they_are_written() {
+        let line = line(&secrets());
+        assert_eq!(line.len(), LINE_BYTES);
+        assert_eq!(line.capacity(), LINE_BYTES, "no copy was left behind");
+        assert!(line.starts_with("RLPX1 abababababababababababababababab 0101"), "{}", *line);
+        let mut log = KeyLog::default();
+        let text = format!("# a comment\n\nCLIENT_RANDOM 00 11\n{}\r\nRLPX2 00\nRLPX1 00\n", line.trim_end());
+        log.read(text.as_bytes()).unwrap();
+        assert_eq!((log.len(), log.broken()), (1, 1));
+        let read = log.session(&[0xab; 32], Role::Initiator).unwrap();
+        assert_eq!(*super::line(&read), *line);
+        assert!(log.session(&[0xac; 32], Role::Initiator).is_none());
+        assert_eq!(format!("{log:?}"), "KeyLog { sessions: 1, broken: 1 }");
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_panic() {
+        let line = line(&secrets());
+        for end in 0..line.len() - 1 {
+            let mut log = KeyLog::default();
+            log.read(&line.as_bytes()[..end]).unwrap();
+            assert!(log.is_empty(), "{end}");
+        }
+        let mut log = KeyLog::default();
+        log.read(&[b"RLPX1 ".repeat(10_000), vec![0xff; 10_000]].concat()[..]).unwrap();
+        assert!(log.is_empty());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_is_for_its_owner_alone_and_only_grows() {
+        use std::os::unix::fs::PermissionsExt;
+
+        let path = std::env::temp_dir().join(format!("peerless-keylog-{}", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        for _ in 0..2 {
+            KeyLogWriter::open(&path).unwrap().append(&secrets()).unwrap();
+        }
+        let metadata = std::fs::metadata(&path).unwrap();
+        assert_eq!((metadata.permissions().mode() & 0o777, metadata.len()), (0o600, 2 * LINE_BYTES as u64));
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(KeyLogWriter::open(&path).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        std::fs::remove_file(&path).unwrap();
+    }
+}
