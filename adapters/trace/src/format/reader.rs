@@ -217,6 +217,7 @@ impl Reader {
         let (previous, part) = (self.digest, self.part + 1);
         self.source = (self.parts)(part)?.ok_or(Broken::Part { part })?;
         (self.part, self.offset, self.digest) = (part, 0, 0);
+        self.segment.clear();
         match self.record()? {
             Record::Header(header) if self.follows(&header, previous) => Ok(()),
             _ => Err(Broken::Part { part }),
