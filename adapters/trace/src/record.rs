@@ -182,9 +182,8 @@ impl Recorder {
                 return Payload::InPackets;
             }
             Input::Bytes { conn, bytes } if !bytes.is_empty() => {
-                if conversations.received(conn, bytes, stamp, blocks) {
-                    return Payload::InPackets;
-                }
+                let is_shown = conversations.received(conn, bytes, stamp, blocks);
+                return if is_shown { Payload::InPackets } else { Payload::Here };
             }
             Input::Incoming { from } => conversations.incoming(canonical(from), stamp, blocks),
             Input::Connected { conn } => conversations.connected(conn, stamp, blocks),

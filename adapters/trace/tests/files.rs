@@ -89,7 +89,7 @@ fn old_traces_replay() {
     }
     for name in read.iter().chain(&replayed) {
         let mut reader = Reader::open(&data.join(name)).unwrap();
-        while reader.next().unwrap_or_else(|broken| panic!("{name} {broken}")).is_some() {}
+        while reader.read().unwrap_or_else(|broken| panic!("{name} {broken}")).is_some() {}
     }
     for entry in std::fs::read_dir(data).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();

@@ -80,7 +80,7 @@ fn a_cut_trace_is_readable_to_its_last_whole_record() {
             let mut reader = Reader::new(Cursor::new(trace[..cut].to_vec()));
             let mut inputs = 0;
             let broken = loop {
-                match reader.next() {
+                match reader.read() {
                     Ok(Some(Record::Input(_))) => inputs += 1,
                     Ok(Some(_)) => {}
                     Ok(None) => panic!("no end mark was missed, cut at {cut}"),
@@ -110,7 +110,7 @@ fn a_redacted_trace_has_no_secrets() {
         assert!(matches!(replay(trace), Err(Failure::Redacted)));
         let mut reader = Reader::new(Cursor::new(trace.clone()));
         let mut inputs = 0;
-        while let Some(record) = reader.next().unwrap() {
+        while let Some(record) = reader.read().unwrap() {
             inputs += u64::from(matches!(record, Record::Input(_)));
         }
         assert!(inputs > 25);

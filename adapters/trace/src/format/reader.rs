@@ -181,7 +181,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the trace is changed, cut off, or none. There is nothing more to read then.
-    pub fn next(&mut self) -> Result<Option<Record>, Broken> {
+    pub fn read(&mut self) -> Result<Option<Record>, Broken> {
         while !self.is_over {
             let record = self.record().inspect_err(|_| self.is_over = true)?;
             match &record {
