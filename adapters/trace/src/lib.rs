@@ -6,7 +6,7 @@
 //! - [`record::Recorder`] is a [`Tap`](peerless::contract::Tap) that writes a trace.
 //! - [`replay::Replay`] builds the node of a trace again, hands it every input, and compares what it does.
 //! - [`state::State`] is what a node believes at one moment; [`state::Condition`] a question about that.
-//! - [`format`] is the file format: blocks, records, and their codec.
+//! - [`mod@format`] is the file format: blocks, records, and their codec.
 
 pub mod format;
 pub mod record;

@@ -1,6 +1,6 @@
 //! The recorder: a tap that writes a trace as it happens.
 //!
-//! It holds back at most a second or [`BUFFER_BYTES`], and what belongs to the input that has not come yet. A recorder that
+//! It holds back at most a second or 64 KiB, and what belongs to the input that has not come yet. A recorder that
 //! cannot write any more says so once and stays silent: the node goes on.
 
 mod conversations;
