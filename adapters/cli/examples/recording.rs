@@ -50,8 +50,8 @@ fn driver(number: u8, is_recorded: bool) -> Driver {
     let mut recorder = None;
     let mut driver = Driver::new(sockets, |now, unix| {
         if is_recorded {
-            let crypto = Secp256k1::new();
-            let subject = Subject::new(&config, &[number; 32], now, unix, &crypto);
+            let (seed, crypto) = ([number; 32], Secp256k1::new());
+            let subject = Subject::new(&config, &seed, now, unix, &crypto);
             let path = std::env::temp_dir().join(format!("peerless-cost-{}.pcapng", std::process::id()));
             let _ = std::fs::remove_file(&path);
             let failed = Box::new(|error| panic!("{error}"));
