@@ -8,9 +8,12 @@ use crate::mix::Mix;
 /// Places looked at for one key.
 const PROBES: usize = 8;
 
+/// A key and what is remembered of it.
+type Pair<const K: usize, V> = ([u8; K], V);
+
 /// Remembers what it is told first, as long as there is room. Reading takes no lock.
 pub(crate) struct Registry<const K: usize, V> {
-    slots: Box<[OnceLock<([u8; K], V)>]>,
+    slots: Box<[OnceLock<Pair<K, V>>]>,
 }
 
 impl<const K: usize, V> Registry<K, V> {
@@ -53,7 +56,7 @@ impl<const K: usize, V> Registry<K, V> {
 
 /// Remembers the latest results; a new one takes the place of whatever has the same hash.
 pub(crate) struct Cache<const K: usize, V> {
-    slots: Box<[Mutex<Option<([u8; K], V)>>]>,
+    slots: Box<[Mutex<Option<Pair<K, V>>>]>,
 }
 
 impl<const K: usize, V: Copy> Cache<K, V> {

@@ -110,7 +110,7 @@ impl fmt::Display for Named<'_> {
 
 /// Draws a run's faults: of these kinds, among so many hosts, between two times.
 pub fn draw(seed: u64, kinds: &[Kind], hosts: u32, since: Instant, until: Instant) -> Vec<Trouble> {
-    let mut stream = Stream::new(seed, 0, 0x7377_6172_6d);
+    let mut stream = Stream::new(seed, 0, 0x0073_7761_726d);
     let mut troubles = Vec::new();
     for kind in kinds {
         // Whether a kind is part of a run does not change what is drawn for the others.

@@ -151,12 +151,15 @@ struct Meeting {
     boards: [Board; 2],
 }
 
+/// What one thread has for another.
+type Letterbox = Mutex<Vec<(Key, Parcel)>>;
+
 /// What threads tell each other.
 struct Board {
     next: Vec<AtomicU64>,
     halted: AtomicBool,
     /// By sender and receiver.
-    mail: Vec<Vec<Mutex<Vec<(Key, Parcel)>>>>,
+    mail: Vec<Vec<Letterbox>>,
 }
 
 impl Meeting {
