@@ -87,26 +87,41 @@ impl SessionSecrets {
     /// The secrets that the session begins with, as [`SessionSecrets::role`] has them; `auth` and `ack` as they were on
     /// the wire, size prefixes included.
     pub fn secrets(&self, crypto: &dyn Crypto, auth: &[u8], ack: &[u8]) -> Secrets {
-        let of_initiator = mac_state(crypto, &self.mac, &self.recipient_nonce, auth);
-        let of_recipient = mac_state(crypto, &self.mac, &self.initiator_nonce, ack);
-        let (egress, ingress) = match self.role {
-            Role::Initiator => (of_initiator, of_recipient),
-            Role::Recipient => (of_recipient, of_initiator),
-        };
-        Secrets { aes: self.aes.clone(), mac: self.mac.clone(), egress, ingress }
+        let nonces = (&*self.initiator_nonce, &*self.recipient_nonce);
+        assemble(crypto, self.role, (self.aes.clone(), self.mac.clone()), nonces, auth, ack)
     }
 }
 
 impl Secrets {
     /// The initiator's view.
     pub fn of_initiator(crypto: &dyn Crypto, exchange: &Exchange<'_>) -> Self {
-        SessionSecrets::new(Role::Initiator, exchange).secrets(crypto, exchange.auth, exchange.ack)
+        let nonces = (exchange.initiator_nonce, exchange.recipient_nonce);
+        assemble(crypto, Role::Initiator, keys(exchange), nonces, exchange.auth, exchange.ack)
     }
 
     /// The recipient's view: the same with the directions exchanged.
     pub fn of_recipient(crypto: &dyn Crypto, exchange: &Exchange<'_>) -> Self {
-        SessionSecrets::new(Role::Recipient, exchange).secrets(crypto, exchange.auth, exchange.ack)
+        let nonces = (exchange.initiator_nonce, exchange.recipient_nonce);
+        assemble(crypto, Role::Recipient, keys(exchange), nonces, exchange.auth, exchange.ack)
     }
+}
+
+/// The secrets as `role` has them; `nonces` are the initiator's and the recipient's.
+fn assemble(
+    crypto: &dyn Crypto,
+    role: Role,
+    (aes, mac): (Zeroizing<Digest>, Zeroizing<Digest>),
+    (initiator_nonce, recipient_nonce): (&[u8; 32], &[u8; 32]),
+    auth: &[u8],
+    ack: &[u8],
+) -> Secrets {
+    let of_initiator = mac_state(crypto, &mac, recipient_nonce, auth);
+    let of_recipient = mac_state(crypto, &mac, initiator_nonce, ack);
+    let (egress, ingress) = match role {
+        Role::Initiator => (of_initiator, of_recipient),
+        Role::Recipient => (of_recipient, of_initiator),
+    };
+    Secrets { aes, mac, egress, ingress }
 }
 
 fn keys(exchange: &Exchange<'_>) -> (Zeroizing<Digest>, Zeroizing<Digest>) {

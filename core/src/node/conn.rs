@@ -198,8 +198,9 @@ impl Conn {
                 }
                 rlpx::Progress::Done(agreed) => {
                     self.deadlines.set(ConnTimer::Handshake, None);
-                    if local.export_secrets {
-                        let secrets = Box::new(agreed.secrets.clone());
+                    if local.export_secrets
+                        && let Some(secrets) = agreed.secrets().map(Box::new)
+                    {
                         cx.out.emit(Event::Secrets { conn: self.id, secrets });
                     }
                     let session = Session::new(cx, *agreed, local.hello, &mut self.out);

@@ -13,7 +13,7 @@ use super::frames::Frames;
 use crate::contract::cx::Cx;
 use crate::contract::outbound::Outbound;
 use crate::contract::reason::Fault;
-use crate::crypto::secrets::{Exchange, Role, SessionSecrets};
+use crate::crypto::secrets::{Exchange, Role, Secrets, SessionSecrets};
 use crate::crypto::{Crypto, Digest, PublicKey, SecretKey, SharedSecret, ecies};
 use crate::limits;
 use crate::rng::Rng;
@@ -47,15 +47,51 @@ pub struct Agreed {
     pub key: PublicKey,
     /// The session's frames, in both directions.
     pub frames: Frames,
-    /// What opens those frames, for a key log if the embedder wants one; [`Session::new`](super::Session::new) drops it.
-    pub secrets: SessionSecrets,
+    /// What it came from, for [`Agreed::secrets`]; [`Session::new`](super::Session::new) drops it.
+    origin: Option<Box<Origin>>,
+}
+
+/// An [`Exchange`] of ours, kept until somebody asks for its secrets: few do, and naming them costs a hash.
+struct Origin {
+    role: Role,
+    agreement: SharedSecret,
+    initiator_nonce: [u8; 32],
+    recipient_nonce: [u8; 32],
+    auth: Vec<u8>,
+    ack: Vec<u8>,
 }
 
 impl Agreed {
-    fn new(crypto: &dyn Crypto, key: PublicKey, role: Role, exchange: &Exchange<'_>) -> Self {
-        let secrets = SessionSecrets::new(role, exchange);
-        let frames = Frames::new(crypto, secrets.secrets(crypto, exchange.auth, exchange.ack));
-        Self { key, frames, secrets }
+    /// What a handshake elsewhere came to: a session over somebody else's frames.
+    pub fn new(key: PublicKey, frames: Frames) -> Self {
+        Self { key, frames, origin: None }
+    }
+
+    fn from_origin(crypto: &dyn Crypto, key: PublicKey, origin: Origin) -> Self {
+        let exchange = origin.exchange();
+        let secrets = match origin.role {
+            Role::Initiator => Secrets::of_initiator(crypto, &exchange),
+            Role::Recipient => Secrets::of_recipient(crypto, &exchange),
+        };
+        Self { key, frames: Frames::new(crypto, secrets), origin: Some(Box::new(origin)) }
+    }
+
+    /// What opens the frames, for a key log if the embedder wants one; `None` if the handshake was not ours.
+    pub fn secrets(&self) -> Option<SessionSecrets> {
+        let origin = self.origin.as_deref()?;
+        Some(SessionSecrets::new(origin.role, &origin.exchange()))
+    }
+}
+
+impl Origin {
+    fn exchange(&self) -> Exchange<'_> {
+        Exchange {
+            agreement: &self.agreement,
+            initiator_nonce: &self.initiator_nonce,
+            recipient_nonce: &self.recipient_nonce,
+            auth: &self.auth,
+            ack: &self.ack,
+        }
     }
 }
 
@@ -145,14 +181,15 @@ impl Initiator {
     fn finish(self, crypto: &dyn Crypto, secret: &SecretKey) -> Option<Agreed> {
         let ack = Ack::decode(&self.ack.open(crypto, secret)?).ok()?;
         let remote_ephemeral = PublicKey::from_xy(crypto, &ack.ephemeral_key).ok()?;
-        let exchange = Exchange {
-            agreement: &crypto.ecdh(&self.ephemeral, &remote_ephemeral),
-            initiator_nonce: &self.nonce,
-            recipient_nonce: &ack.nonce,
-            auth: &self.auth,
-            ack: &self.ack.bytes,
+        let origin = Origin {
+            role: Role::Initiator,
+            agreement: crypto.ecdh(&self.ephemeral, &remote_ephemeral),
+            initiator_nonce: self.nonce,
+            recipient_nonce: ack.nonce,
+            auth: self.auth,
+            ack: self.ack.bytes,
         };
-        Some(Agreed::new(crypto, self.remote, Role::Initiator, &exchange))
+        Some(Agreed::from_origin(crypto, self.remote, origin))
     }
 }
 
@@ -172,7 +209,7 @@ impl Recipient {
         Ack { ephemeral_key, nonce, version: VERSION }.encode(&mut plain);
         let ack = seal_packet(crypto, rng, &accepted.remote, plain);
         out.tail().extend_from_slice(&ack);
-        Some(accepted.agree(crypto, &ephemeral, &nonce, &ack))
+        Some(accepted.agree(crypto, &ephemeral, nonce, ack))
     }
 }
 
@@ -193,15 +230,16 @@ impl Accepted {
         Some(Self { auth: packet.bytes, remote, remote_ephemeral, nonce: auth.nonce })
     }
 
-    fn agree(self, crypto: &dyn Crypto, ephemeral: &SecretKey, nonce: &[u8; 32], ack: &[u8]) -> Agreed {
-        let exchange = Exchange {
-            agreement: &crypto.ecdh(ephemeral, &self.remote_ephemeral),
-            initiator_nonce: &self.nonce,
+    fn agree(self, crypto: &dyn Crypto, ephemeral: &SecretKey, nonce: [u8; 32], ack: Vec<u8>) -> Agreed {
+        let origin = Origin {
+            role: Role::Recipient,
+            agreement: crypto.ecdh(ephemeral, &self.remote_ephemeral),
+            initiator_nonce: self.nonce,
             recipient_nonce: nonce,
-            auth: &self.auth,
+            auth: self.auth,
             ack,
         };
-        Agreed::new(crypto, self.remote, Role::Recipient, &exchange)
+        Agreed::from_origin(crypto, self.remote, origin)
     }
 }
 

@@ -225,7 +225,7 @@ fn crafted(choices: &mut Choices<'_>, reached: &mut Reached) {
             };
             if !(1..=3).contains(&breakage) {
                 let frames = Frames::new(&Cheap, Secrets::of_initiator(&Cheap, &exchange));
-                same_secrets(Agreed { key: agreed.key, frames }, *agreed);
+                same_secrets(Agreed::new(agreed.key, frames), *agreed);
             }
         }
         Progress::Failed(fault) => {

@@ -98,7 +98,7 @@ fn session(data: &[u8], reached: &mut Reached) {
     let version = if choices.once_in(8) { 4 } else { 5 };
     let local = LocalHello::new(hello(version, &offered, *our_key.as_bytes()), table).expect("can be said");
     let mut out = Outbound::default();
-    let agreed = Agreed { key: remote.key(), frames: ours };
+    let agreed = Agreed::new(remote.key(), ours);
     let session = Session::new(&mut context.cx(&mut rng), agreed, &local, &mut out);
     let mut ours = Ours { context, rng, local, session, out };
     let start = Instant::ZERO;

@@ -9,8 +9,8 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::contract::Context;
 use crate::crypto::mac::Keccak;
-use crate::crypto::secrets::{Exchange, Role, Secrets, SessionSecrets};
-use crate::crypto::{Crypto, Secp256k1, SecretKey, SharedSecret};
+use crate::crypto::secrets::Secrets;
+use crate::crypto::{Crypto, Secp256k1, SecretKey};
 use crate::netfilter::NetFilter;
 use crate::rlpx::{Handshake, Progress};
 use crate::rng::{Rng, Seed};
@@ -70,17 +70,6 @@ fn pair_of_frames() -> (Frames, Frames) {
     (Frames::new(&crypto, secrets(b"auth", b"ack")), Frames::new(&crypto, secrets(b"ack", b"auth")))
 }
 
-fn agreed(key: PublicKey, frames: Frames) -> Agreed {
-    let exchange = Exchange {
-        agreement: &SharedSecret::new([0; 32]),
-        initiator_nonce: &[0; 32],
-        recipient_nonce: &[0; 32],
-        auth: &[],
-        ack: &[],
-    };
-    Agreed { key, frames, secrets: SessionSecrets::new(Role::Initiator, &exchange) }
-}
-
 impl End {
     fn new(hello: Hello, remote: PublicKey, frames: Frames) -> Self {
         let unix = UnixTime::from_secs(1_800_000_000);
@@ -90,7 +79,7 @@ impl End {
         table.register("test/1".parse().unwrap(), 200);
         let local = LocalHello::new(hello, table).unwrap();
         let mut out = Outbound::default();
-        let session = Session::new(&mut context.cx(&mut rng), agreed(remote, frames), &local, &mut out);
+        let session = Session::new(&mut context.cx(&mut rng), Agreed::new(remote, frames), &local, &mut out);
         Self { context, rng, local, session, out }
     }
 
@@ -616,7 +605,7 @@ fn a_broken_session_leaves_nothing_behind() {
     let (frames, peer) = pair_of_frames();
     raw.end.out = Outbound::default();
     let mut cx = raw.end.context.cx(&mut raw.end.rng);
-    raw.end.session = Session::new(&mut cx, agreed(key("b"), frames), &raw.end.local, &mut raw.end.out);
+    raw.end.session = Session::new(&mut cx, Agreed::new(key("b"), frames), &raw.end.local, &mut raw.end.out);
     raw.peer = peer;
     assert_eq!(raw.say(0, &hello("b", &["eth/69"]).encode()), [Got::Hello]);
     assert_eq!(raw.say(0x12, &pack(&[0xc0])), [Got::Message(ETH, 2, vec![0xc0])]);
