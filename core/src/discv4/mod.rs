@@ -8,7 +8,7 @@
 //! 10 seconds, 20, 40 and so on up to 5 minutes. While the table is young (its first minute) or small (under 16 nodes), one
 //! lookup every 5 to 10 seconds, a quarter of them of our own id: that finds all of a devnet within seconds, and costs a
 //! large network one minute's worth. From then on every 15 to 30 minutes, one lookup of our own id and three of random
-//! targets.
+//! targets. Each time bootnodes that are not in the table are heard of again, as geth does.
 
 mod asking;
 pub mod bonds;
@@ -346,10 +346,12 @@ impl Discv4 {
         if self.stage == Stage::New {
             self.stage = Stage::Seeding;
         }
+        // Those in the table already are not worth it. Without this, parts of a network that were cut off from each other
+        // until they had forgotten each other would never find back.
+        for i in 0..self.config.bootnodes.len() {
+            self.hear_of(cx, self.config.bootnodes[i]);
+        }
         let (own_lookups, random_lookups, pause) = if self.table.is_empty() {
-            for i in 0..self.config.bootnodes.len() {
-                self.hear_of(cx, self.config.bootnodes[i]);
-            }
             let pause = self.config.reseed_interval * 2u32.saturating_pow(self.reseeds.min(16));
             self.reseeds += 1;
             (1, 0, pause.min(self.config.reseed_interval_max))
