@@ -8,7 +8,7 @@
 //! - [`state::State`] is what a node believes at one moment; [`state::Condition`] a question about that.
 //! - [`capture`] reads the captures of any tool, [`reassembly`] puts their streams in order, and [`inspect`] shows what the
 //!   nodes said, as far as [`keylog`] or a node's key opens it; [`diff`] finds where two captures part.
-//! - [`format`] is the file format: blocks, records, and their codec.
+//! - [`mod@format`] is the file format: blocks, records, and their codec.
 
 pub mod capture;
 pub mod diff;

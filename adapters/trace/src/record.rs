@@ -1,6 +1,6 @@
 //! The recorder: a tap that writes a trace as it happens.
 //!
-//! It holds back at most a second or [`BUFFER_BYTES`], and what belongs to the input that has not come yet. A recorder that
+//! It holds back at most a second or 64 KiB, and what belongs to the input that has not come yet. A recorder that
 //! cannot write any more says so once and stays silent: the node goes on.
 
 mod conversations;
@@ -183,9 +183,8 @@ impl Recorder {
                 return Payload::InPackets;
             }
             Input::Bytes { conn, bytes } if !bytes.is_empty() => {
-                if conversations.received(conn, bytes, stamp, blocks) {
-                    return Payload::InPackets;
-                }
+                let is_shown = conversations.received(conn, bytes, stamp, blocks);
+                return if is_shown { Payload::InPackets } else { Payload::Here };
             }
             Input::Incoming { from } => conversations.incoming(canonical(from), stamp, blocks),
             Input::Connected { conn } => conversations.connected(conn, stamp, blocks),

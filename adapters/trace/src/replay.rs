@@ -153,7 +153,7 @@ impl Replay {
         crypto: Arc<dyn Crypto + Send + Sync>,
     ) -> Result<Self, Failure> {
         reader.set_crypto(crypto.clone());
-        let Some(Record::Header(header)) = reader.next()? else { return Err(Broken::Foreign.into()) };
+        let Some(Record::Header(header)) = reader.read()? else { return Err(Broken::Foreign.into()) };
         let Some((_, seed)) = &header.secrets else { return Err(Failure::Redacted) };
         if header.primitives != primitives {
             return Err(Failure::Primitives(header.primitives.clone()));
@@ -241,7 +241,7 @@ impl Replay {
     /// Reads on, and takes from the node what its driver took; it must be the same.
     fn settle(&mut self, on_action: &mut dyn FnMut(&Action<'_>)) -> Result<(), Failure> {
         let (checkpoint, next) = loop {
-            match self.reader.next()? {
+            match self.reader.read()? {
                 Some(Record::Input(input)) => break (input.before, Next::Input(input)),
                 Some(Record::End { after, .. }) => break (after, Next::Over),
                 Some(_) => {}

@@ -3,8 +3,13 @@
 mod common;
 
 use std::io::Cursor;
+use std::net::SocketAddr;
 
 use common::{meeting, meeting_of, seed};
+use peerless::contract::{Command, ConnId, Input, IoFault, Tap};
+use peerless::node::Node;
+use peerless::time::Duration;
+use peerless::wire::p2p::{Capability, DisconnectReason};
 use peerless_trace::format::{Broken, OwnedInput, Reader, Record};
 use peerless_trace::record::Options;
 use peerless_trace::replay::{Failure, Replay};
@@ -80,7 +85,7 @@ fn a_cut_trace_is_readable_to_its_last_whole_record() {
             let mut reader = Reader::new(Cursor::new(trace[..cut].to_vec()));
             let mut inputs = 0;
             let broken = loop {
-                match reader.next() {
+                match reader.read() {
                     Ok(Some(Record::Input(_))) => inputs += 1,
                     Ok(Some(_)) => {}
                     Ok(None) => panic!("no end mark was missed, cut at {cut}"),
@@ -110,7 +115,7 @@ fn a_redacted_trace_has_no_secrets() {
         assert!(matches!(replay(trace), Err(Failure::Redacted)));
         let mut reader = Reader::new(Cursor::new(trace.clone()));
         let mut inputs = 0;
-        while let Some(record) = reader.next().unwrap() {
+        while let Some(record) = reader.read().unwrap() {
             inputs += u64::from(matches!(record, Record::Input(_)));
         }
         assert!(inputs > 25);
@@ -186,4 +191,62 @@ fn the_state_is_shown() {
         assert!(text.contains(part), "{part} is missing in\n{text}");
     }
     assert_eq!(serde_json::to_value(&state).unwrap()["table"].as_array().unwrap().len(), 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+
+    /// A driver that hands in anything, about streams that are open or not, and takes actions when it likes.
+    #[test]
+    fn whatever_a_driver_does_replays(turns in prop::collection::vec((0u8..16, 0u64..5, 0usize..70_000), 1..80)) {
+        let config = common::config(1, None);
+        let (mut recorder, bytes) = common::recorder(&config, 1, Options::default());
+        let mut node = Node::new(config, seed(1), common::START, common::UNIX).unwrap();
+        let mut now = common::START;
+        for (kind, number, size) in turns {
+            let (conn, payload) = (ConnId(number), vec![kind; size]);
+            let from: SocketAddr = if number == 0 { "[2a00::1]:9".parse() } else { "[::ffff:8.8.8.8]:9".parse() }.unwrap();
+            let contact = common::contact(number as u8 + 2);
+            let input = match kind {
+                0 => Input::Datagram { from, bytes: &payload },
+                1 => Input::Connected { conn },
+                2 | 3 => Input::Bytes { conn, bytes: &payload },
+                4 => Input::Eof { conn },
+                5 => Input::Broken { conn, why: IoFault::Reset },
+                6 => Input::WallClock { unix: common::UNIX },
+                7 => Input::Wrote { conn, n: size },
+                8 => {
+                    now = now + Duration::from_millis(size as u64);
+                    Input::Timeout
+                }
+                9 => Input::Incoming { from },
+                10 => Input::Command(Command::Dial { contact }),
+                11 => Input::Command(Command::Send { conn, capability: Capability::eth(68), id: 2, payload: &payload }),
+                12 => Input::Command(Command::Ping { contact }),
+                13 => Input::Command(Command::Disconnect { conn, reason: DisconnectReason::Requested }),
+                _ => {
+                    for _ in 0..number {
+                        match node.poll_action() {
+                            Some(action) => recorder.action(now, &action),
+                            None => recorder.drained(now),
+                        }
+                    }
+                    continue;
+                }
+            };
+            if let Input::Wrote { conn, n } = input {
+                let bytes = node.outbound(conn);
+                recorder.wrote(now, conn, &bytes[..bytes.len().min(n)]);
+            }
+            recorder.input(now, &input);
+            match input {
+                Input::Incoming { from } => recorder.accepted(now, node.accept(now, from)),
+                Input::Command(command) => recorder.commanded(now, node.command(now, command)),
+                input => node.handle(now, input),
+            }
+        }
+        recorder.finish().unwrap();
+        let replayed = replay(&bytes.take());
+        prop_assert!(replayed.is_ok(), "{}", replayed.unwrap_err());
+    }
 }

@@ -1,6 +1,6 @@
 //! The file format, version 1: what the records of a trace are, and how they are written.
 //!
-//! `docs/trace.md` describes it for readers without this code. [`block`](self) framing, packets and codecs are private;
+//! `docs/trace.md` describes it for readers without this code. Framing, packets and codecs are private;
 //! a [`Reader`] gives back what was recorded.
 
 mod behaviour;

@@ -181,7 +181,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the trace is changed, cut off, or none. There is nothing more to read then.
-    pub fn next(&mut self) -> Result<Option<Record>, Broken> {
+    pub fn read(&mut self) -> Result<Option<Record>, Broken> {
         while !self.is_over {
             let record = self.record().inspect_err(|_| self.is_over = true)?;
             match &record {
@@ -217,6 +217,7 @@ impl Reader {
         let (previous, part) = (self.digest, self.part + 1);
         self.source = (self.parts)(part)?.ok_or(Broken::Part { part })?;
         (self.part, self.offset, self.digest) = (part, 0, 0);
+        self.segment.clear();
         match self.record()? {
             Record::Header(header) if self.follows(&header, previous) => Ok(()),
             _ => Err(Broken::Part { part }),
