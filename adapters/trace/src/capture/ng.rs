@@ -21,7 +21,8 @@ const NANOSECONDS: u128 = 1_000_000_000;
 #[derive(Default)]
 pub(super) struct Sections {
     big_endian: bool,
-    interfaces: Vec<Interface>,
+    /// `None` stands for one that was broken: packets name interfaces by their place.
+    interfaces: Vec<Option<Interface>>,
 }
 
 struct Interface {
@@ -37,6 +38,14 @@ impl Interface {
         let offset = i128::from(self.offset_seconds) * NANOSECONDS as i128;
         let at = i128::try_from(nanoseconds).unwrap_or(i128::MAX).saturating_add(offset);
         Stamp(u64::try_from(at.max(0)).unwrap_or(u64::MAX))
+    }
+}
+
+/// What `if_tsresol` means: a negative power of ten, or of two if its highest bit is set. The crate refuses the latter.
+fn units_per_second(resolution: u8) -> Option<u64> {
+    match resolution {
+        0x80.. => 1u64.checked_shl(u32::from(resolution & 0x7f)),
+        _ => 10u64.checked_pow(resolution.into()),
     }
 }
 
@@ -80,16 +89,25 @@ impl Sections {
                 if self.interfaces.len() >= INTERFACES_MAX {
                     return Err("too many interfaces");
                 }
-                self.interfaces.push(Interface {
-                    link: u16::try_from(interface.linktype.0).map_err(|_| "an impossible link type")?,
+                let link = u16::try_from(interface.linktype.0).ok();
+                let offset = interface.if_tsoffset;
+                let made = link.zip(units_per_second(interface.if_tsresol)).map(|(link, units_per_second)| Interface {
+                    link,
                     snap_bytes: if interface.snaplen == 0 { u32::MAX } else { interface.snaplen },
-                    units_per_second: interface.ts_resolution().ok_or("an impossible resolution of stamps")?,
-                    offset_seconds: interface.if_tsoffset,
+                    units_per_second,
+                    // The crate reads it as little-endian in either order.
+                    offset_seconds: if self.big_endian { offset.swap_bytes() } else { offset },
                 });
-                other(true)
+                let is_made = made.is_some();
+                self.interfaces.push(made);
+                if is_made { other(true) } else { Err("an interface of impossible link type or resolution of stamps") }
             }
             Block::EnhancedPacket(packet) => {
-                let interface = self.interfaces.get(packet.if_id as usize).ok_or("a packet of no known interface")?;
+                let interface = self
+                    .interfaces
+                    .get(packet.if_id as usize)
+                    .and_then(Option::as_ref)
+                    .ok_or("a packet of no known interface")?;
                 let bytes = self.packet_bytes(block, 28, packet.packet_data().len())?;
                 Ok(Item::Packet(Packet {
                     number: 0,
@@ -100,7 +118,8 @@ impl Sections {
                 }))
             }
             Block::SimplePacket(packet) => {
-                let interface = self.interfaces.first().ok_or("a packet of no known interface")?;
+                let interface =
+                    self.interfaces.first().and_then(Option::as_ref).ok_or("a packet of no known interface")?;
                 let captured = packet.origlen.min(interface.snap_bytes) as usize;
                 let there = block.len() - BLOCK_HEADER_BYTES - 8;
                 Ok(Item::Packet(Packet {

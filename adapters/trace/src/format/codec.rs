@@ -121,6 +121,11 @@ impl<'a> Decoder<'a> {
         Self { bytes, crypto }
     }
 
+    /// Whether all bytes are read.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
     /// Nothing but a block's padding may be left.
     pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.bytes.len() < 4 && self.bytes.iter().all(|byte| *byte == 0) {

@@ -75,11 +75,13 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, secret: SecretKey) -> Result<Con
             decoder.list(|decoder| decoder.text()?.parse().map_err(|_| Malformed("address range")))?,
         ),
         record_seq: decoder.count()?,
-        export_secrets: match decoder.byte()? {
-            0 => false,
-            1 => true,
-            _ => return Err(Malformed("whether secrets are exported")),
-        },
+        // The first traces do not say: they told none.
+        export_secrets: !decoder.is_at_end()
+            && match decoder.byte()? {
+                0 => false,
+                1 => true,
+                _ => return Err(Malformed("whether secrets are exported")),
+            },
     })
 }
 

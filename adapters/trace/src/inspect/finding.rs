@@ -8,7 +8,7 @@ use peerless::crypto::NodeId;
 use peerless::wire::DecodeError;
 use peerless::wire::discv4;
 use peerless::wire::eth::{BlockRange, Status};
-use peerless::wire::p2p::{Capability, DisconnectReason, Hello};
+use peerless::wire::p2p::{self, Capability, DisconnectReason, Hello};
 
 use crate::capture::Stamp;
 use crate::keylog::SessionId;
@@ -208,6 +208,13 @@ pub enum Content {
     Malformed(DecodeError),
 }
 
+impl Message {
+    /// Whether it is of the base protocol.
+    pub fn is_base(&self) -> bool {
+        self.capability.is_none() && self.id < p2p::id::CAPABILITIES
+    }
+}
+
 impl Finding {
     /// The protocol, as filters and JSON name it.
     pub fn protocol(&self) -> &str {
@@ -217,7 +224,8 @@ impl Finding {
             What::Auth { .. } | What::Ack { .. } | What::Sealed { .. } => "rlpx",
             What::Message(message) => match &message.capability {
                 Some(capability) => capability.name(),
-                None => "p2p",
+                None if message.is_base() => "p2p",
+                None => "rlpx",
             },
             What::Begun { .. } | What::Gap { .. } | What::Ended { .. } => "tcp",
             What::Unknown { .. } | What::Broken { .. } => match &self.place {

@@ -149,7 +149,8 @@ impl fmt::Display for Message {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.capability {
             Some(capability) => write!(f, "{capability} ")?,
-            None => f.write_str("p2p ")?,
+            None if self.is_base() => f.write_str("p2p ")?,
+            None => f.write_str("unknown capability ")?,
         }
         match self.name {
             Some(name) => f.write_str(name)?,
