@@ -275,6 +275,9 @@ impl Node {
         if let Action::Emit(Event::Ended { conn, .. }) = &action {
             self.conns.remove(conn);
             self.peers.release(*conn);
+            // A slot that is free again may be what the dialler has waited for.
+            let at = dial_due(&self.peers, self.discovery.is_some(), self.look_at, self.shutting_down);
+            self.deadlines.set(Owner::Dial, at);
         }
         Some(action)
     }
@@ -505,9 +508,7 @@ impl Node {
     }
 
     fn sync_dial(&mut self) {
-        let at = if self.shutting_down { None } else { self.peers.poll_timeout(self.discovery.is_some()) };
-        // Found nodes bring a look forward, where there is one at all.
-        let at = at.map(|at| self.look_at.map_or(at, |look| look.min(at)));
+        let at = dial_due(&self.peers, self.discovery.is_some(), self.look_at, self.shutting_down);
         self.deadlines.set(Owner::Dial, at);
     }
 
@@ -560,6 +561,12 @@ impl Node {
         self.sync_discovery();
         self.sync_dial();
     }
+}
+
+/// When to look whom to dial. Found nodes bring a look forward, where there is one at all.
+fn dial_due(peers: &Peers, looking: bool, look_at: Option<Instant>, shutting_down: bool) -> Option<Instant> {
+    let at = peers.poll_timeout(looking).filter(|_| !shutting_down)?;
+    Some(look_at.map_or(at, |look| look.min(at)))
 }
 
 /// What stands for our address while nobody has told it.
