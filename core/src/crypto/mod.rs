@@ -1,6 +1,6 @@
 //! The costly primitives behind one seam, their real implementation, and what is built of them.
 //!
-//! Machines reach curve operations, the hash of a datagram and the frame MAC only through [`Crypto`], in `Cx`; no machine
+//! Machines reach curve operations, the hashes of a datagram and the frame MAC only through [`Crypto`], in `Cx`; no machine
 //! knows which implementation it has. [`Secp256k1`] is the real one. Keys, signatures and MAC states are plain types.
 
 pub mod ecies;
@@ -43,6 +43,16 @@ pub trait Crypto {
 
     /// The hash that opens a discv4 datagram, over all that follows it.
     fn datagram_hash(&self, bytes: &[u8]) -> Digest;
+
+    /// The hash that a discv4 signature is of, over the packet's type and data.
+    fn signed_hash(&self, bytes: &[u8]) -> Digest {
+        keccak256(bytes)
+    }
+
+    /// The node id of `key`. Always [`PublicKey::node_id`]; whoever serves many nodes can remember it.
+    fn node_id(&self, key: &PublicKey) -> NodeId {
+        key.node_id()
+    }
 
     /// Absorbs `bytes` into a running frame MAC.
     fn mac_update(&self, mac: &mut Keccak, bytes: &[u8]);

@@ -4,7 +4,8 @@
 //! call to the same endpoint that has one. At most one ping, one FindNode and one EnrRequest to an endpoint is on the wire,
 //! because nothing in the answers to two would tell them apart. It neither sends nor judges.
 
-use alloc::collections::BTreeMap;
+use alloc::boxed::Box;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -129,7 +130,10 @@ pub enum Admission {
 /// See the module.
 #[derive(Default, Debug)]
 pub struct Calls {
-    calls: BTreeMap<CallId, Call>,
+    /// Boxed, for they come and go at the two ends of a map that would move them about.
+    calls: BTreeMap<CallId, Box<Call>>,
+    /// The same by whom they ask: every datagram comes from an address and is looked up by it.
+    by_addr: BTreeSet<(SocketAddr, CallId)>,
     deadlines: Deadlines<CallId>,
     opened: u64,
 }
@@ -157,12 +161,12 @@ impl Calls {
 
     /// An open call.
     pub fn get(&self, id: CallId) -> Option<&Call> {
-        self.calls.get(&id)
+        self.calls.get(&id).map(|call| &**call)
     }
 
     /// An open call.
     pub fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
-        self.calls.get_mut(&id)
+        self.calls.get_mut(&id).map(|call| &mut **call)
     }
 
     /// Opens a call that waits for others, until it is moved on; `None` if too many are open.
@@ -184,7 +188,8 @@ impl Calls {
             pinged_us: false,
             replies: 0,
         };
-        self.calls.insert(id, call);
+        self.by_addr.insert((contact.udp_addr(), id));
+        self.calls.insert(id, Box::new(call));
         Some(id)
     }
 
@@ -200,13 +205,16 @@ impl Calls {
     #[must_use]
     pub fn end(&mut self, id: CallId) -> Option<Call> {
         self.deadlines.set(id, None);
-        self.calls.remove(&id)
+        let call = self.calls.remove(&id)?;
+        self.by_addr.remove(&(call.contact.udp_addr(), id));
+        Some(*call)
     }
 
     /// Ends all calls, in the order of their opening.
     pub fn end_all(&mut self) -> impl Iterator<Item = Call> + use<> {
         self.deadlines = Deadlines::default();
-        core::mem::take(&mut self.calls).into_values()
+        self.by_addr.clear();
+        core::mem::take(&mut self.calls).into_values().map(|call| *call)
     }
 
     /// The earliest deadline.
@@ -223,27 +231,28 @@ impl Calls {
     /// The question of this kind of answer that is on the wire to an endpoint.
     pub fn asked(&self, contact: &Contact, answer: Kind) -> Option<CallId> {
         let asked = |call: &Call| call.is_asked() && call.question.answer() == answer && call.is_to(contact);
-        self.calls.iter().find(|(_, call)| asked(call)).map(|(id, _)| *id)
+        self.to(contact.udp_addr()).find(|(_, call)| asked(call)).map(|(id, _)| id)
     }
 
     /// Whether a call for such a purpose asks for this kind of answer from an endpoint, or will.
     pub fn asks(&self, contact: &Contact, answer: Kind, purpose: impl Fn(&Purpose) -> bool) -> bool {
         let asks = |call: &Call| call.question.answer() == answer && call.is_to(contact) && purpose(&call.purpose);
-        self.calls.values().any(asks)
+        self.to(contact.udp_addr()).any(|(_, call)| asks(call))
     }
 
     /// The calls in a stage to an endpoint, in the order of their opening.
     pub fn waiting(&self, contact: &Contact, stage: Stage) -> Vec<CallId> {
         let waits = |call: &Call| call.stage == stage && call.is_to(contact);
-        self.calls.iter().filter(|(_, call)| waits(call)).map(|(id, _)| *id).collect()
+        self.to(contact.udp_addr()).filter(|(_, call)| waits(call)).map(|(id, _)| id).collect()
     }
 
     /// Judges by its source and kind a datagram that could be an answer, and counts it.
     #[must_use]
     pub fn admit(&mut self, from: SocketAddr, kind: Kind) -> Admission {
         let mut admission = Admission::Unsolicited;
-        for call in self.calls.values_mut() {
-            if call.is_asked() && call.question.answer() == kind && call.contact.udp_addr() == from {
+        for (_, id) in self.by_addr.range((from, CallId(0))..=(from, CallId(u64::MAX))) {
+            let Some(call) = self.calls.get_mut(id) else { continue };
+            if call.is_asked() && call.question.answer() == kind {
                 if call.replies < limits::REPLIES_PER_CALL_MAX {
                     call.replies += 1;
                     return Admission::Solicited;
@@ -259,12 +268,15 @@ impl Calls {
     pub fn answered(&self, from: SocketAddr, key: &PublicKey, kind: Kind, to: Option<&Digest>) -> Option<CallId> {
         let matches = |call: &Call| {
             let Stage::Asked { hash, .. } = &call.stage else { return false };
-            call.question.answer() == kind
-                && call.contact.udp_addr() == from
-                && call.contact.key == *key
-                && to.is_none_or(|to| to == hash)
+            call.question.answer() == kind && call.contact.key == *key && to.is_none_or(|to| to == hash)
         };
-        self.calls.iter().find(|(_, call)| matches(call)).map(|(id, _)| *id)
+        self.to(from).find(|(_, call)| matches(call)).map(|(id, _)| id)
+    }
+
+    /// The calls to an address, in the order of their opening.
+    fn to(&self, addr: SocketAddr) -> impl Iterator<Item = (CallId, &Call)> {
+        let ids = self.by_addr.range((addr, CallId(0))..=(addr, CallId(u64::MAX)));
+        ids.filter_map(|(_, id)| Some((*id, &**self.calls.get(id)?)))
     }
 }
 

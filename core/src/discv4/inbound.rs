@@ -84,7 +84,7 @@ impl Discv4 {
         if key == self.local.key {
             return Err(DropReason::FromSelf);
         }
-        let sender = Sender { key, id: key.node_id(), addr: from };
+        let sender = Sender { key, id: cx.crypto.node_id(&key), addr: from };
         match packet {
             Packet::Ping { from: claimed, enr_seq, .. } => {
                 self.handle_ping(cx, sender, datagram.hash, claimed.tcp, enr_seq);
@@ -194,7 +194,8 @@ impl Discv4 {
                 && node.key != *self.local.key.as_bytes()
                 && call.nodes.iter().all(|other| *other.key.as_bytes() != node.key);
             if is_usable && let Some(key) = cx.crypto.public_key_from_xy(&node.key) {
-                call.nodes.push(Contact::new(key, node.ip, node.udp, node.tcp));
+                let id = cx.crypto.node_id(&key);
+                call.nodes.push(Contact { id, key, ip: node.ip, udp: node.udp, tcp: node.tcp });
             }
         }
         if call.nodes_received >= limits::BUCKET_SIZE {

@@ -403,6 +403,9 @@ impl Discv4 {
     /// Moves everything on that waits for room among the calls: lookups first, then nodes to be verified.
     fn progress(&mut self, cx: &mut Cx<'_>) {
         self.step_lookups(cx);
+        if self.unverified.is_empty() {
+            return;
+        }
         let is_verifying = |purpose: &Purpose| *purpose == Purpose::Verify;
         let verifying = self.calls.count(is_verifying);
         for _ in verifying..limits::VERIFY_PARALLEL.min(verifying + self.calls.room() / 2) {
@@ -415,6 +418,9 @@ impl Discv4 {
     }
 
     fn step_lookups(&mut self, cx: &mut Cx<'_>) {
+        if self.searches.is_empty() && self.stage != Stage::Seeding {
+            return;
+        }
         let ids: Vec<LookupId> = self.searches.keys().copied().collect();
         for id in ids {
             while let Some(search) = self.searches.get(&id)
@@ -485,7 +491,7 @@ impl Discv4 {
     /// Signs and sends a packet; returns the hash by which answers refer to it. A datagram that cannot be sent is lost like
     /// any other.
     fn send(&mut self, cx: &mut Cx<'_>, to: SocketAddr, packet: &Packet) -> crate::crypto::Digest {
-        let mut bytes = Vec::with_capacity(limits::IDLE_BUFFER_BYTES);
+        let mut bytes = Vec::with_capacity(SMALL_DATAGRAM_BYTES);
         let hash = packet.seal(cx.crypto, &self.local.secret, &mut bytes);
         cx.send(to, &bytes);
         hash
@@ -504,6 +510,9 @@ impl Discv4 {
         }
     }
 }
+
+/// Holds every packet but long Neighbors, and is of a size that allocators have at hand.
+const SMALL_DATAGRAM_BYTES: usize = 512;
 
 #[cfg(test)]
 mod tests;

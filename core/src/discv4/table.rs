@@ -95,6 +95,12 @@ impl Table {
         bucket.entries.get(bucket.position(id)?)
     }
 
+    /// Whether the next check of a node of the table is due soon: it is new, or failed one.
+    pub fn is_checked_often(&self, id: &NodeId) -> bool {
+        let bucket = self.bucket(id);
+        bucket.position(id).is_some_and(|place| bucket.is_checked_often(place))
+    }
+
     /// Whether hearing of this node is of any use: it is unknown, and its bucket has a place.
     pub fn has_room_for(&self, contact: &Contact) -> bool {
         let bucket = self.bucket(&contact.id);
@@ -103,15 +109,20 @@ impl Table {
 
     /// The nearest live nodes to `target` that satisfy `wanted`, nearest first.
     pub fn nearest(&self, target: &NodeId, count: usize, wanted: impl Fn(&Contact) -> bool) -> Vec<Contact> {
-        let live = self.entries().filter(|entry| entry.liveness > 0).map(Entry::contact);
-        let mut nodes: Vec<&Contact> = live.filter(|contact| wanted(contact)).collect();
-        let by_distance = |a: &&Contact, b: &&Contact| target.cmp_distance(&a.id, &b.id);
-        if nodes.len() > count {
-            nodes.select_nth_unstable_by(count, by_distance);
-            nodes.truncate(count);
+        // The target's own bucket is nearer to it than all nearer to us, and those are nearer than each of the others.
+        let own = self.index(target);
+        let further = (own + 1..self.buckets.len()).map(|i| i..i + 1);
+        let mut nodes: Vec<&Contact> = Vec::new();
+        for group in [own..own + 1, 0..own].into_iter().chain(further) {
+            let start = nodes.len();
+            let live = self.buckets[group].iter().flat_map(|bucket| &bucket.entries).filter(|entry| entry.liveness > 0);
+            nodes.extend(live.map(Entry::contact).filter(|contact| wanted(contact)));
+            nodes[start..].sort_unstable_by(|a, b| target.cmp_distance(&a.id, &b.id));
+            if nodes.len() >= count {
+                break;
+            }
         }
-        nodes.sort_unstable_by(by_distance);
-        nodes.into_iter().copied().collect()
+        nodes.into_iter().take(count).copied().collect()
     }
 
     /// Live nodes that can be dialled, one random node from each bucket in random order, then a second one, and so on: how
@@ -136,31 +147,37 @@ impl Table {
         if contact.id == self.own {
             return None;
         }
-        let admitted = self.admits(&contact);
+        let bucket = self.bucket(&contact.id);
+        let place = bucket.position(&contact.id);
+        // Subnets are counted only where it matters: mostly, somebody well known has been heard from again.
+        if let Some(entry) = place.and_then(|place| bucket.entries.get(place))
+            && entry.contact.udp_addr() == contact.udp_addr()
+        {
+            if entry.contact.tcp == 0 {
+                self.note_tcp(&contact.id, contact.udp_addr(), contact.tcp);
+            }
+            return None;
+        }
+        let admitted = (place.is_some() || !bucket.is_full()) && self.admits(&contact);
         let bucket = self.bucket_mut(&contact.id);
-        let change = match bucket.position(&contact.id) {
+        let change = match place {
             Some(place) => {
-                let entry = &mut bucket.entries[place];
-                if entry.contact.udp_addr() == contact.udp_addr() {
-                    if entry.contact.tcp == 0 {
-                        entry.contact.tcp = contact.tcp;
-                    }
-                    return None;
-                }
                 if !admitted {
                     return None;
                 }
                 // What the old endpoint earned says nothing of the new one (attack D18).
+                let entry = &mut bucket.entries[place];
                 *entry = Entry { record_seq: entry.record_seq, fork_id: entry.fork_id, ..Entry::new(contact, 1) };
+                bucket.set_checked_often(place, true);
                 None
             }
-            None if bucket.is_full() || !admitted => {
+            None if !admitted => {
                 bucket.add_replacement(contact);
                 return None;
             }
             None => {
                 bucket.replacements.retain(|other| other.id != contact.id);
-                bucket.entries.push(Entry::new(contact, 1));
+                bucket.push(Entry::new(contact, 1));
                 Some(Change::Added(contact))
             }
         };
@@ -202,24 +219,35 @@ impl Table {
         [true, false].map(|fast| {
             let checks = if fast { &mut self.fast } else { &mut self.slow };
             checks.due.filter(|due| *due <= now)?;
-            let count = self.buckets.iter().flat_map(|bucket| &bucket.entries).filter(|e| e.fast == fast).count();
+            let count: u32 = self.buckets.iter().map(|bucket| bucket.places(fast).count_ones()).sum();
             if count == 0 {
                 checks.due = None;
                 return None;
             }
             checks.schedule(now, rng);
-            let chosen = rng.below(count as u64) as usize;
-            self.entries().filter(|entry| entry.fast == fast).nth(chosen).map(|entry| entry.contact)
+            let mut chosen = rng.below(u64::from(count)) as u32;
+            for bucket in &self.buckets {
+                let mut places = bucket.places(fast);
+                if chosen >= places.count_ones() {
+                    chosen -= places.count_ones();
+                    continue;
+                }
+                (0..chosen).for_each(|_| places &= places - 1);
+                return bucket.entries.get(places.trailing_zeros() as usize).map(|entry| entry.contact);
+            }
+            None
         })
     }
 
     /// A node answered a ping at this endpoint.
     pub fn check_passed(&mut self, id: &NodeId, at: SocketAddr, now: Instant, rng: &mut Rng) {
-        if let Some(entry) = self.entry_mut(id)
+        let bucket = self.bucket_mut(id);
+        if let Some(place) = bucket.position(id)
+            && let Some(entry) = bucket.entries.get_mut(place)
             && entry.contact.udp_addr() == at
         {
             entry.liveness = entry.liveness.saturating_add(1);
-            entry.fast = false;
+            bucket.set_checked_often(place, false);
             if self.slow.due.is_none() {
                 self.slow.schedule(now, rng);
             }
@@ -270,12 +298,14 @@ impl Table {
     }
 
     fn discredit(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {
-        let Some(entry) = self.entry_mut(id) else { return Vec::new() };
+        let bucket = self.bucket_mut(id);
+        let Some(place) = bucket.position(id) else { return Vec::new() };
+        let Some(entry) = bucket.entries.get_mut(place) else { return Vec::new() };
         entry.liveness /= 3;
         if entry.liveness == 0 {
             return self.remove(id, now, rng);
         }
-        entry.fast = true;
+        bucket.set_checked_often(place, true);
         if self.fast.due.is_none() {
             self.fast.schedule(now, rng);
         }
@@ -287,14 +317,14 @@ impl Table {
         let mut changes = Vec::new();
         let bucket = self.bucket_mut(id);
         if let Some(place) = bucket.position(id) {
-            bucket.entries.remove(place);
+            bucket.remove(place);
             changes.push(Change::Removed(*id));
         }
         let mut waiting = core::mem::take(&mut bucket.replacements);
         let fitting: Vec<usize> = (0..waiting.len()).filter(|i| self.admits(&waiting[*i])).collect();
         if let Some(chosen) = rng.choose(&fitting) {
             let contact = waiting.remove(*chosen);
-            self.bucket_mut(id).entries.push(Entry::new(contact, 0));
+            self.bucket_mut(id).push(Entry::new(contact, 0));
             changes.push(Change::Added(contact));
             if self.fast.due.is_none() {
                 self.fast.schedule(now, rng);

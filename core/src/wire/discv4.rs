@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::DecodeError;
 use super::rlp::{self, Bounds, List, RlpStream};
-use crate::crypto::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey, keccak256};
+use crate::crypto::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey};
 use crate::netfilter::canonical;
 use crate::time::UnixTime;
 
@@ -186,7 +186,7 @@ impl<'a> Datagram<'a> {
     /// # Errors
     /// [`DecodeError::BadSignature`].
     pub fn signer(&self, crypto: &dyn Crypto) -> Result<PublicKey, DecodeError> {
-        crypto.recover(&keccak256(self.signed), &self.signature).ok_or(DecodeError::BadSignature)
+        crypto.recover(&crypto.signed_hash(self.signed), &self.signature).ok_or(DecodeError::BadSignature)
     }
 
     /// Decodes the content. Further list elements and bytes after the list are ignored (EIP-8).
@@ -328,7 +328,7 @@ impl Packet {
         out.push(self.kind() as u8);
         out.extend_from_slice(&self.encode());
         let datagram = &mut out[start..];
-        let signature = crypto.sign(secret, &keccak256(&datagram[TYPE_AT..]));
+        let signature = crypto.sign(secret, &crypto.signed_hash(&datagram[TYPE_AT..]));
         datagram[SIGNATURE_AT..TYPE_AT].copy_from_slice(&signature.0);
         let hash = crypto.datagram_hash(&datagram[SIGNATURE_AT..]);
         datagram[..SIGNATURE_AT].copy_from_slice(&hash);

@@ -6,7 +6,7 @@
 
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{
-    Crypto, Digest, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature,
+    Crypto, Digest, NodeId, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature,
 };
 
 use super::table::{Cache, Registry};
@@ -19,8 +19,8 @@ pub struct Memo {
     real: Secp256k1,
     /// By secret.
     public_keys: Registry<32, PublicKey>,
-    /// Points that are on the curve.
-    points: Registry<64, PublicKey>,
+    /// Points that are on the curve, and their ids.
+    points: Registry<64, NodeId>,
     /// By digest and signature.
     recoveries: Cache<97, PublicKey>,
 }
@@ -51,7 +51,7 @@ impl Crypto for Memo {
         }
         let key = self.real.public_key(secret);
         self.public_keys.insert(*secret.expose(), key);
-        self.points.insert(*key.as_bytes(), key);
+        self.points.insert(*key.as_bytes(), key.node_id());
         key
     }
 
@@ -76,7 +76,10 @@ impl Crypto for Memo {
     }
 
     fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
-        self.points.find(xy).copied().or_else(|| self.real.public_key_from_xy(xy))
+        match self.points.find(xy) {
+            Some(_) => Some(PublicKey::from_xy_checked(*xy)),
+            None => self.real.public_key_from_xy(xy),
+        }
     }
 
     fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
@@ -89,6 +92,10 @@ impl Crypto for Memo {
 
     fn datagram_hash(&self, bytes: &[u8]) -> Digest {
         self.real.datagram_hash(bytes)
+    }
+
+    fn node_id(&self, key: &PublicKey) -> NodeId {
+        self.points.find(key.as_bytes()).copied().unwrap_or_else(|| key.node_id())
     }
 
     fn mac_update(&self, mac: &mut Keccak, bytes: &[u8]) {

@@ -71,3 +71,6 @@ impl fmt::Display for UnknownMode {
 }
 
 impl std::error::Error for UnknownMode {}
+
+#[cfg(test)]
+mod tests;

@@ -10,7 +10,7 @@
 
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{
-    Crypto, Digest, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature,
+    Crypto, Digest, NodeId, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature,
 };
 
 use super::table::Registry;
@@ -23,8 +23,8 @@ pub struct SimMac {
     hash: Mix,
     /// Public keys by secret.
     by_secret: Registry<32, PublicKey>,
-    /// Public keys by x coordinate.
-    by_x: Registry<32, PublicKey>,
+    /// Public keys and their ids by x coordinate.
+    by_x: Registry<32, (PublicKey, NodeId)>,
 }
 
 impl SimMac {
@@ -69,7 +69,7 @@ impl Crypto for SimMac {
         }
         let key = self.real.public_key(secret);
         self.by_secret.insert(*secret.expose(), key);
-        self.by_x.insert(*x(&key), key);
+        self.by_x.insert(*x(&key), (key, key.node_id()));
         key
     }
 
@@ -107,13 +107,13 @@ impl Crypto for SimMac {
 
     fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
         let known = xy.first_chunk().and_then(|x| self.by_x.find(x));
-        known.filter(|key| key.as_bytes() == xy).copied().or_else(|| self.real.public_key_from_xy(xy))
+        known.filter(|(key, _)| key.as_bytes() == xy).map(|(key, _)| *key).or_else(|| self.real.public_key_from_xy(xy))
     }
 
     fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
         let known = compressed.last_chunk().and_then(|x| self.by_x.find(x));
-        let known = known.filter(|key| compressed[0] == 2 + u8::from(is_odd(key)));
-        known.copied().or_else(|| self.real.public_key_from_compressed(compressed))
+        let known = known.filter(|(key, _)| compressed[0] == 2 + u8::from(is_odd(key)));
+        known.map(|(key, _)| *key).or_else(|| self.real.public_key_from_compressed(compressed))
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {
@@ -126,11 +126,38 @@ impl Crypto for SimMac {
         self.hash.bytes(bytes).finish_32()
     }
 
+    fn signed_hash(&self, bytes: &[u8]) -> Digest {
+        self.hash.bytes(bytes).finish_32()
+    }
+
+    fn node_id(&self, key: &PublicKey) -> NodeId {
+        let known = self.by_x.find(x(key)).filter(|(known, _)| known == key);
+        known.map_or_else(|| key.node_id(), |(_, id)| *id)
+    }
+
+    /// The sponge's first words are used: the hash of all whole blocks of 16 bytes, the bytes of the next, and the block.
     fn mac_update(&self, mac: &mut Keccak, bytes: &[u8]) {
-        self.real.mac_update(mac, bytes);
+        let [hash, filled, low, high, ..] = mac.words_mut();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let mut block = (u128::from(*high) << 64 | u128::from(*low)).to_le_bytes();
+            let free = &mut block[*filled as usize..];
+            let (head, tail) = rest.split_at(rest.len().min(free.len()));
+            free[..head.len()].copy_from_slice(head);
+            rest = tail;
+            *filled += head.len() as u64;
+            let block = u128::from_le_bytes(block);
+            (*low, *high) = (block as u64, (block >> 64) as u64);
+            if *filled == 16 {
+                *hash = self.hash.word(*hash).words(*low, *high).finish();
+                (*filled, *low, *high) = (0, 0, 0);
+            }
+        }
     }
 
     fn mac_digest(&self, mac: &Keccak) -> Digest {
-        self.real.mac_digest(mac)
+        let mut mac = mac.clone();
+        let [hash, filled, low, high, ..] = mac.words_mut();
+        self.hash.words(*hash, *filled).words(*low, *high).finish_32()
     }
 }

@@ -16,14 +16,13 @@ pub struct Entry {
     pub(super) contact: Contact,
     pub(super) liveness: u8,
     pub(super) find_failures: u8,
-    pub(super) fast: bool,
     pub(super) record_seq: u64,
     pub(super) fork_id: Option<ForkId>,
 }
 
 impl Entry {
     pub(super) fn new(contact: Contact, liveness: u8) -> Self {
-        Self { contact, liveness, find_failures: 0, fast: true, record_seq: 0, fork_id: None }
+        Self { contact, liveness, find_failures: 0, record_seq: 0, fork_id: None }
     }
 
     /// The node.
@@ -46,17 +45,15 @@ impl Entry {
     pub fn fork_id(&self) -> Option<ForkId> {
         self.fork_id
     }
-
-    /// Whether its next check is due soon: it is new, or failed one.
-    pub fn is_checked_often(&self) -> bool {
-        self.fast
-    }
 }
 
 /// See the module.
 #[derive(Clone, Default, Debug)]
 pub struct Bucket {
     pub(super) entries: Vec<Entry>,
+    /// One bit for each entry, by its place: whether it is checked often. Apart from the entries, so that drawing one of a
+    /// kind from the whole table need not read them.
+    often: u32,
     /// Newest first.
     pub(super) replacements: Vec<Contact>,
 }
@@ -70,6 +67,32 @@ impl Bucket {
     /// Nodes that proved their endpoint while the bucket was full, newest first; at most [`limits::REPLACEMENTS`].
     pub fn replacements(&self) -> &[Contact] {
         &self.replacements
+    }
+
+    /// Whether the next check of the entry at `place` is due soon: it is new, or failed one.
+    pub(super) fn is_checked_often(&self, place: usize) -> bool {
+        self.often & bit(place) != 0
+    }
+
+    pub(super) fn set_checked_often(&mut self, place: usize, often: bool) {
+        self.often = if often { self.often | bit(place) } else { self.often & !bit(place) };
+    }
+
+    /// The places of the entries that are checked often, or of the others, one bit each.
+    pub(super) fn places(&self, often: bool) -> u32 {
+        if often { self.often } else { !self.often & (bit(self.entries.len()) - 1) }
+    }
+
+    /// Adds an entry, which is checked often.
+    pub(super) fn push(&mut self, entry: Entry) {
+        self.set_checked_often(self.entries.len(), true);
+        self.entries.push(entry);
+    }
+
+    pub(super) fn remove(&mut self, place: usize) {
+        self.entries.remove(place);
+        let below = bit(place) - 1;
+        self.often = self.often & below | (self.often >> 1) & !below;
     }
 
     pub(super) fn position(&self, id: &NodeId) -> Option<usize> {
@@ -96,11 +119,17 @@ impl Bucket {
     }
 }
 
+/// A place's bit; a bucket has fewer places than the word has bits.
+const fn bit(place: usize) -> u32 {
+    const { assert!(limits::BUCKET_SIZE < 32) };
+    1 << place
+}
+
 /// How many of `contacts`, other than `contact` itself, share its subnet; none if it is of a local network.
 pub(super) fn count_subnet<'a>(contacts: impl Iterator<Item = &'a Contact>, contact: &Contact) -> usize {
     if scope(contact.ip).is_local() {
         return 0;
     }
     let subnet = Subnet::of(contact.ip);
-    contacts.filter(|other| other.id != contact.id && Subnet::of(other.ip) == subnet).count()
+    contacts.filter(|other| Subnet::of(other.ip) == subnet && other.id != contact.id).count()
 }

@@ -131,7 +131,8 @@ fn liveness_is_earned_slowly_and_lost_fast() {
     for _ in 0..30 {
         f.pass(&nodes[0]);
     }
-    let liveness = |f: &Fixture| f.table.entry(&nodes[0].id).map(|entry| (entry.liveness(), entry.is_checked_often()));
+    let often = |f: &Fixture| f.table.is_checked_often(&nodes[0].id);
+    let liveness = |f: &Fixture| f.table.entry(&nodes[0].id).map(|entry| (entry.liveness(), often(f)));
     assert_eq!(liveness(&f), Some((31, false)));
     for left in [Some((10, true)), Some((3, true)), Some((1, true)), None] {
         _ = f.fail(&nodes[0]);
@@ -183,7 +184,8 @@ fn a_new_endpoint_starts_from_nothing() {
     let moved = Contact::new(node.key, [77, 7, 7, 7].into(), 4444, 5555);
     assert_eq!(f.insert(moved), None);
     let entry = f.table.entry(&node.id).unwrap();
-    assert_eq!((entry.contact(), entry.liveness(), entry.is_checked_often()), (&moved, 1, true));
+    assert_eq!((entry.contact(), entry.liveness()), (&moved, 1));
+    assert!(f.table.is_checked_often(&node.id));
     // What is said of the old one no longer matters.
     f.pass(&node);
     assert_eq!(f.fail(&node), []);
@@ -247,4 +249,17 @@ fn records_do_not_roll_back() {
     assert!(!f.table.note_record(&node.id, 4, None));
     let entry = f.table.entry(&node.id).unwrap();
     assert_eq!((entry.record_seq(), entry.fork_id()), (5, fork_id));
+}
+
+/// Places move up when one before them falls free, and their kind of check moves with them.
+#[test]
+fn checks_follow_their_entries() {
+    let mut f = Fixture::new();
+    let nodes = f.fill(16, 8);
+    [1, 4, 6].into_iter().for_each(|i| f.pass(&nodes[i]));
+    (0..limits::FIND_FAILURES_MAX).for_each(|_| _ = f.table.find_result(&nodes[2].id, false, f.now, &mut f.rng));
+    assert!(f.table.entry(&nodes[2].id).is_none());
+    for (i, node) in nodes.iter().enumerate().filter(|(i, _)| *i != 2) {
+        assert_eq!(f.table.is_checked_often(&node.id), ![1, 4, 6].contains(&i), "{i}");
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use serde_json::Value;
 
 use super::*;
-use crate::crypto::Secp256k1;
+use crate::crypto::{Secp256k1, keccak256};
 
 static CRYPTO: LazyLock<Secp256k1> = LazyLock::new(Secp256k1::new);
 
