@@ -129,7 +129,7 @@ impl Links {
 }
 
 /// Packets of a host in a row that find the queues to another host equally long.
-const BURST: u64 = 64;
+const BURST: u64 = 256;
 
 /// The shortest time after which a stream sends again what was not acknowledged, as in common kernels.
 const RETRANSMISSION_MIN: Duration = Duration::from_millis(200);

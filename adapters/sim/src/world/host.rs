@@ -108,6 +108,8 @@ pub(crate) struct Uplink {
     pub seq: u32,
     /// Packets sent so far.
     pub packets: u64,
+    /// When the last datagram has left: the next one waits for that.
+    pub busy_until: Instant,
 }
 
 /// What a host is lent while it handles something.
@@ -357,9 +359,11 @@ impl Uplink {
         let fate = shared.links.datagram(shared.seed, self.site, there, self.packets, bytes.len(), extra);
         self.totals.datagrams_lost += u64::from(fate.copies[0].is_none());
         self.totals.datagrams_doubled += u64::from(fate.copies[1].is_some());
+        let leaves = self.busy_until.max(now);
+        self.busy_until = leaves + shared.links.transmission(self.site.region, there.region, bytes.len());
         for time in fate.copies.into_iter().flatten() {
             let what = Delivery::Datagram { from, port: to.port, bytes: bytes.into() };
-            self.schedule(turn.sink, now + time, Parcel { to: host.0, what });
+            self.schedule(turn.sink, leaves + time, Parcel { to: host.0, what });
         }
     }
 }

@@ -465,6 +465,7 @@ impl<M, W> Host<M, W> {
                 totals: Totals::default(),
                 seq: 0,
                 packets: 0,
+                busy_until: Instant::ZERO,
             },
             machine: None,
             power: Power::Idle,
