@@ -38,6 +38,11 @@ impl Keccak {
         Self { state: [0; 25], filled: 0 }
     }
 
+    /// The state as plain words, for implementations of [`Crypto`](super::Crypto) that make something else of it.
+    pub const fn words_mut(&mut self) -> &mut [u64; 25] {
+        &mut self.state
+    }
+
     /// Absorbs `bytes`.
     pub fn update(&mut self, bytes: &[u8]) {
         let mut bytes = bytes;

@@ -278,6 +278,9 @@ impl Node {
         if let Action::Emit(Event::Ended { conn, .. }) = &action {
             self.conns.remove(conn);
             self.peers.release(*conn);
+            // A slot that is free again may be what the dialler has waited for.
+            let at = dial_due(&self.peers, self.discovery.is_some(), self.look_at, self.shutting_down);
+            self.deadlines.set(Owner::Dial, at);
         }
         Some(action)
     }
@@ -353,6 +356,170 @@ impl Node {
         }
     }
 
+<<<<<<< HEAD
+=======
+    // Connections
+
+    /// Gives one connection something to do, acts on what it came to, and keeps the books.
+    fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Conn, &mut Cx<'_>, &Local<'_>) -> Progress) {
+        let Self { conns, context, rngs, secret, contact, hello, chain, policy, .. } = self;
+        let Some(conn) = conns.get_mut(&id) else { return };
+        let local = Local { secret, key: &contact.key, hello, chain, policy: *policy };
+        let progress = work(conn, &mut context.cx(&mut rngs.conns), &local);
+        self.act(id, progress);
+        self.settle(id);
+    }
+
+    fn act(&mut self, id: ConnId, progress: Progress) {
+        let now = self.context.now();
+        match progress {
+            Progress::Pending => {}
+            Progress::End(by, why) => self.end(id, by, why),
+            Progress::Hello => self.greeted(id),
+            Progress::Established(status) => {
+                let Some(peer) = self.conns.get(&id).and_then(|conn| conn.peer) else { return };
+                self.peers.established(now, id);
+                self.context.out.emit(Event::Established { conn: id, id: peer, status });
+            }
+            Progress::Noted(reason) => {
+                let charge = self.peers.charge(now, id, reason);
+                self.carry_out(charge);
+            }
+        }
+    }
+
+    /// A connection's peer has said Hello, and thereby proven its key: is it wanted?
+    fn greeted(&mut self, id: ConnId) {
+        let now = self.context.now();
+        let Some(conn) = self.conns.get(&id) else { return };
+        let (Some(peer), Some(session)) = (conn.peer, conn.session()) else { return };
+        let Some(hello) = session.hello() else { return };
+        let tcp = match conn.direction {
+            Direction::Outbound => conn.addr.port(),
+            Direction::Inbound => u16::try_from(hello.port).unwrap_or(0),
+        };
+        let contact = Contact { id: peer, key: *session.key(), ip: conn.addr.ip(), udp: 0, tcp };
+        let shared = session.shared().to_vec();
+        let speaks_eth = shared.iter().any(|shared| shared.capability.is_eth());
+        let hello = Box::new(hello.clone());
+        self.context.out.emit(Event::Hello { conn: id, contact, direction: conn.direction, hello, shared });
+        match self.peers.identified(now, id, peer) {
+            Admission::Welcome => {}
+            Admission::Replaces(other) => self.part(other, EndReason::Refused(Refusal::AlreadyConnected)),
+            Admission::Evicts(other) => self.part(other, EndReason::Refused(Refusal::TooManyPeers)),
+            Admission::Refused(refusal) => return self.end(id, Side::Us, EndReason::Refused(refusal)),
+        }
+        if !speaks_eth {
+            self.peers.established(now, id);
+        }
+    }
+
+    /// Ends a connection other than the one that is being handled.
+    fn part(&mut self, id: ConnId, why: EndReason) {
+        self.end(id, Side::Us, why);
+        self.settle(id);
+    }
+
+    /// Decides a connection's end, once, and draws the consequences.
+    fn end(&mut self, id: ConnId, by: Side, why: EndReason) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        let Some(end) = conn.end(&mut self.context.cx(&mut self.rngs.conns), by, why) else { return };
+        *self.context.stats.ended.entry((conn.direction, end)).or_default() += 1;
+        let ended = self.peers.ended(self.context.now(), &mut self.rngs.dial, id, &end);
+        self.carry_out(ended.and_then(|ended| ended.charge));
+        self.sync_dial();
+    }
+
+    /// Tells of a score's change, and parts with whoever is banned by it.
+    fn carry_out(&mut self, charge: Option<Charge>) {
+        let Some(Charge { id, delta, score, reason, ban }) = charge else { return };
+        self.context.out.emit(Event::Scored { id, delta, score, reason });
+        let Some(duration) = ban else { return };
+        self.context.out.emit(Event::Banned { id, duration, reason });
+        let theirs: Vec<ConnId> = self.peers.conns(id).collect();
+        for conn in theirs {
+            self.part(conn, EndReason::Refused(Refusal::Banned));
+        }
+    }
+
+    /// After a connection was touched: its flush, and its deadline.
+    fn settle(&mut self, id: ConnId) {
+        let Some(conn) = self.conns.get_mut(&id) else { return };
+        conn.flush(&mut self.context.cx(&mut self.rngs.conns));
+        self.deadlines.set(Owner::Conn(id), conn.poll_timeout().map(|(at, _)| at));
+    }
+
+    /// Lets the embedder talk on a connection.
+    fn talk(
+        &mut self,
+        id: ConnId,
+        work: impl FnOnce(&mut Conn, &mut Cx<'_>) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let conn = self.conns.get_mut(&id).filter(|conn| !conn.is_ending()).ok_or(CommandError::UnknownConn)?;
+        let result = work(conn, &mut self.context.cx(&mut self.rngs.conns));
+        self.settle(id);
+        result
+    }
+
+    /// Tells the new block range to every session that speaks eth/69 or later.
+    fn announce(&mut self, payload: &[u8]) {
+        let sessions: Vec<(ConnId, u32)> =
+            self.conns.iter().filter_map(|(id, conn)| Some((*id, conn.status()?.version))).collect();
+        for (id, version) in sessions {
+            let message = crate::wire::eth::id::BLOCK_RANGE_UPDATE;
+            if version >= 69 {
+                // One that cannot take it now is told of the next range.
+                let _ = self.talk(id, |conn, cx| conn.send(cx, Capability::eth(version), message, &[payload]));
+            }
+        }
+    }
+
+    // Dialling
+
+    /// The name of the next connection.
+    fn next_conn(&self) -> ConnId {
+        ConnId(self.conns_made)
+    }
+
+    /// Opens the next connection, which has a slot already.
+    fn dial(&mut self, contact: Contact) {
+        let id = self.next_conn();
+        self.conns_made += 1;
+        self.context.stats.dials += 1;
+        let conn = Conn::dial(&mut self.context.cx(&mut self.rngs.conns), id, &contact);
+        self.conns.insert(id, conn);
+        self.settle(id);
+        self.sync_dial();
+    }
+
+    /// Dials whom the schedule names: static peers, and candidates that discovery has verified and whose forks fit.
+    fn dial_more(&mut self) {
+        let now = self.context.now();
+        self.look_at = None;
+        let rng = &mut self.rngs.dial;
+        let candidates: Vec<Contact> = match &self.discovery {
+            Some(discovery) => discovery
+                .candidates(rng, DIAL_CANDIDATES)
+                .into_iter()
+                .filter(|candidate| candidate.fork_id.is_none_or(|fork| self.chain.could_match(fork)))
+                .map(|candidate| candidate.contact)
+                .collect(),
+            None => Vec::new(),
+        };
+        for _ in 0..DIALS_PER_TURN {
+            let (conn, rng, filter) = (self.next_conn(), &mut self.rngs.dial, &self.context.filter);
+            let Some(contact) = self.peers.dial_next(now, rng, filter, conn, candidates.iter().copied()) else { break };
+            self.dial(contact);
+        }
+        self.sync_dial();
+    }
+
+    fn sync_dial(&mut self) {
+        let at = dial_due(&self.peers, self.discovery.is_some(), self.look_at, self.shutting_down);
+        self.deadlines.set(Owner::Dial, at);
+    }
+
+>>>>>>> scenarios
     // Discovery
 
     fn discover(
@@ -402,6 +569,12 @@ impl Node {
         self.sync_discovery();
         self.sync_dial();
     }
+}
+
+/// When to look whom to dial. Found nodes bring a look forward, where there is one at all.
+fn dial_due(peers: &Peers, looking: bool, look_at: Option<Instant>, shutting_down: bool) -> Option<Instant> {
+    let at = peers.poll_timeout(looking).filter(|_| !shutting_down)?;
+    Some(look_at.map_or(at, |look| look.min(at)))
 }
 
 /// What stands for our address while nobody has told it.

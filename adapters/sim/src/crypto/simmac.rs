@@ -135,11 +135,29 @@ impl Crypto for SimMac {
         known.map_or_else(|| key.node_id(), |(_, id)| *id)
     }
 
+    /// The sponge's first words are used: the hash of all whole blocks of 16 bytes, the bytes of the next, and the block.
     fn mac_update(&self, mac: &mut Keccak, bytes: &[u8]) {
-        self.real.mac_update(mac, bytes);
+        let [hash, filled, low, high, ..] = mac.words_mut();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let mut block = (u128::from(*high) << 64 | u128::from(*low)).to_le_bytes();
+            let free = &mut block[*filled as usize..];
+            let (head, tail) = rest.split_at(rest.len().min(free.len()));
+            free[..head.len()].copy_from_slice(head);
+            rest = tail;
+            *filled += head.len() as u64;
+            let block = u128::from_le_bytes(block);
+            (*low, *high) = (block as u64, (block >> 64) as u64);
+            if *filled == 16 {
+                *hash = self.hash.word(*hash).words(*low, *high).finish();
+                (*filled, *low, *high) = (0, 0, 0);
+            }
+        }
     }
 
     fn mac_digest(&self, mac: &Keccak) -> Digest {
-        self.real.mac_digest(mac)
+        let mut mac = mac.clone();
+        let [hash, filled, low, high, ..] = mac.words_mut();
+        self.hash.words(*hash, *filled).words(*low, *high).finish_32()
     }
 }

@@ -5,6 +5,9 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use crate::mix::Mix;
 
+/// A key and what is known of it.
+type Entry<const K: usize, V> = ([u8; K], V);
+
 /// Places looked at for one key.
 const PROBES: usize = 8;
 
@@ -13,7 +16,11 @@ type Pair<const K: usize, V> = ([u8; K], V);
 
 /// Remembers what it is told first, as long as there is room. Reading takes no lock.
 pub(crate) struct Registry<const K: usize, V> {
+<<<<<<< HEAD
     slots: Box<[OnceLock<Pair<K, V>>]>,
+=======
+    slots: Box<[OnceLock<Entry<K, V>>]>,
+>>>>>>> scenarios
 }
 
 impl<const K: usize, V> Registry<K, V> {
@@ -47,7 +54,7 @@ impl<const K: usize, V> Registry<K, V> {
         }
     }
 
-    fn places(&self, key: &[u8; K]) -> impl Iterator<Item = &OnceLock<([u8; K], V)>> {
+    fn places(&self, key: &[u8; K]) -> impl Iterator<Item = &OnceLock<Entry<K, V>>> {
         let start = key.last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes)) as usize;
         let mask = self.slots.len() - 1;
         (0..PROBES).map(move |i| &self.slots[(start.wrapping_add(i)) & mask])
@@ -56,7 +63,11 @@ impl<const K: usize, V> Registry<K, V> {
 
 /// Remembers the latest results; a new one takes the place of whatever has the same hash.
 pub(crate) struct Cache<const K: usize, V> {
+<<<<<<< HEAD
     slots: Box<[Mutex<Option<Pair<K, V>>>]>,
+=======
+    slots: Box<[Mutex<Option<Entry<K, V>>>]>,
+>>>>>>> scenarios
 }
 
 impl<const K: usize, V: Copy> Cache<K, V> {
@@ -73,7 +84,7 @@ impl<const K: usize, V: Copy> Cache<K, V> {
         *self.slot(&key).lock().unwrap_or_else(PoisonError::into_inner) = Some((key, value));
     }
 
-    fn slot(&self, key: &[u8; K]) -> &Mutex<Option<([u8; K], V)>> {
+    fn slot(&self, key: &[u8; K]) -> &Mutex<Option<Entry<K, V>>> {
         &self.slots[Mix::new(0).bytes(key).finish() as usize & (self.slots.len() - 1)]
     }
 }

@@ -1,5 +1,6 @@
 //! Every mode does for a node what the real primitives do, and refuses what they refuse.
 
+use peerless::crypto::mac::Keccak;
 use peerless::crypto::{Crypto, PublicKey, RecoverableSignature, Secp256k1, SecretKey};
 
 use super::*;
@@ -89,5 +90,25 @@ fn points_off_the_curve_are_refused() {
             let expected: Option<PublicKey> = real.public_key_from_compressed(&compressed);
             assert_eq!(crypto.public_key_from_compressed(&compressed), expected, "{mode}");
         }
+    }
+}
+
+#[test]
+fn a_running_mac_depends_on_the_bytes_and_not_on_their_chunks() {
+    for mode in [Mode::Real, Mode::Memo, Mode::SimMac] {
+        let crypto = mode.build(5, 10);
+        let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        let digest = |chunk: usize, bytes: &[u8]| {
+            let mut mac = Keccak::new();
+            bytes.chunks(chunk).for_each(|chunk| crypto.mac_update(&mut mac, chunk));
+            crypto.mac_digest(&mac)
+        };
+        let whole = digest(1000, &bytes);
+        assert!([1, 3, 15, 16, 17, 33, 999].into_iter().all(|chunk| digest(chunk, &bytes) == whole), "{mode}");
+        assert_ne!(digest(1000, &bytes[..999]), whole);
+        assert_ne!(digest(7, &[&bytes[..], &[0]].concat()), whole, "{mode}: a zero more");
+        let mut other = bytes.clone();
+        other[500] ^= 1;
+        assert_ne!(digest(7, &other), whole, "{mode}");
     }
 }

@@ -18,7 +18,7 @@ pub struct Quality {
     pub duplication: u32,
     /// Datagrams that are held back by up to twice the pair's latency, so that later ones overtake them.
     pub reordering: u32,
-    /// Jitter of each packet, in percent of the pair's latency, at most; uniform.
+    /// Jitter, in percent of the pair's latency, at most; uniform, and the same for what is sent at once.
     pub jitter_percent: u32,
     /// How much a pair's latency differs from its regions' at most, in percent; below 100.
     pub spread_percent: u32,
@@ -96,7 +96,11 @@ impl Links {
         let latency = self.latency(seed, from, to) + extra.delay;
         let rest = latency + self.transmission(from.region, to.region, bytes);
         let jitter = latency.as_micros() as u64 * u64::from(quality.jitter_percent) / 100;
-        let mut first = rest + Duration::from_micros(draws.below(jitter + 1));
+        // What waits in the same queues at about the same time waits for as long: packets that a host sends to another at once
+        // stay in order, unless they are to be reordered.
+        let mut queues =
+            Stream::new(Mix::new(seed).words(u64::from(from.host), u64::from(to.host)).finish(), packet / BURST, 0);
+        let mut first = rest + Duration::from_micros(queues.below(jitter + 1));
         if draws.happens(quality.reordering.saturating_add(extra.reordering)) {
             first += Duration::from_micros(draws.below(2 * latency.as_micros() as u64));
         }
@@ -123,6 +127,9 @@ impl Links {
         row.and_then(|row| row.get(usize::from(b.0))).copied().unwrap_or(2) / 2
     }
 }
+
+/// Packets of a host in a row that find the queues to another host equally long.
+const BURST: u64 = 256;
 
 /// The shortest time after which a stream sends again what was not acknowledged, as in common kernels.
 const RETRANSMISSION_MIN: Duration = Duration::from_millis(200);

@@ -25,17 +25,16 @@ pub fn sessions_with(
     }
 }
 
-/// On average, honest nodes are in session with at least so many percent of whom they can be: each dials a share of the
-/// peers that it wants and no more, so that twice that share is all there is to have.
-pub fn mean_sessions(percent: u32) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+/// So many percent of the honest nodes have all the peers that they look for: their own share of places is taken.
+pub fn content(percent: usize) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
     move |run| {
-        let possible = run.mean(|_, node| {
-            let config = node.peers().slots().config();
-            (2 * config.max_dialled()).min(config.max_peers).min(run.world.len() - 1)
+        let nodes = run.honest().count();
+        let content = run.honest().filter(|(_, node)| {
+            let (counts, config) = (node.peers().counts(), node.peers().slots().config());
+            counts.outbound >= config.max_dialled() || counts.established >= config.max_peers
         });
-        let has = run.mean(|_, node| run.peers(node).count());
-        let min = possible * f64::from(percent) / 100.0;
-        if has >= min { Ok(()) } else { Err(format!("{has:.2} sessions a node of {possible:.1} possible")) }
+        let content = content.count();
+        if content * 100 >= nodes * percent { Ok(()) } else { Err(format!("{content} of {nodes} have")) }
     }
 }
 

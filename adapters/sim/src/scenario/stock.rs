@@ -41,8 +41,8 @@ fn mesh() -> Scenario {
         .size(200, secs(600))
         .small(14, secs(800))
         .settles_in(SETTLES_IN)
-        .demand("every node has two sessions", demand::sessions(2))
-        .demand("nodes have nine tenths of the sessions that there can be", demand::mean_sessions(90))
+        .demand("every node has a session", demand::sessions(1))
+        .demand("nine of ten nodes have all the peers that they look for", demand::content(90))
         .always("nobody breaks the protocol", demand::no_faults())
         .always("no honest node bans another", demand::no_honest_faults())
 }
@@ -79,7 +79,7 @@ fn partition() -> Scenario {
             }
             Ok(())
         })
-        .demand("every node has two sessions", demand::sessions(2))
+        .demand("every node has a session", demand::sessions(1))
         .demand("a quarter of what tables hold is of the other half", move |run| {
             let all = run.mean(|_, node| run.known(node).count());
             let across =
@@ -111,7 +111,7 @@ fn churn() -> Scenario {
             Role { churn: Some(churn), ..Role::default() }
         })
         .demand("tables hold three fifths of what they can", demand::tables(60))
-        .demand("nodes have three quarters of the sessions that there can be", demand::mean_sessions(75))
+        .demand("three of four nodes have all the peers that they look for", demand::content(75))
         .figure("machines started", |run| run.world.totals().starts as f64)
 }
 
@@ -175,7 +175,7 @@ fn hostile() -> Scenario {
             let malice = (host.0 % 10 >= 7).then(|| Malice::ALL[stream.below(4) as usize]);
             Role { malice, ..Role::default() }
         })
-        .demand("every honest node is in session with two honest ones", honest_sessions(2))
+        .demand("every honest node is in session with an honest one", honest_sessions(1))
         .demand("tables hold half of what they can", demand::tables(50))
         .always("no honest node bans another", demand::no_honest_faults())
         .figure("honest sessions of an honest node", |run| {
@@ -210,7 +210,7 @@ fn foreign() -> Scenario {
         })
         .always("no honest node bans another", demand::no_honest_faults())
         .demand("every node has a session", demand::sessions(1))
-        .demand("nodes have half of the sessions that there can be", demand::mean_sessions(50))
+        .demand("half of the nodes have all the peers that they look for", demand::content(50))
         .figure("sessions at home", |run| mean_of(run, |host| run.role(host).network == HOME))
         .figure("sessions abroad", |run| mean_of(run, |host| run.role(host).network != HOME))
 }

@@ -77,8 +77,7 @@ pub(crate) enum Power {
 /// See the module.
 pub(crate) struct Host<M, W> {
     pub id: HostId,
-    pub site: Site,
-    pub nat: NatBox,
+    pub uplink: Uplink,
     pub machine: Option<M>,
     pub power: Power,
     pub incarnation: u32,
@@ -87,12 +86,7 @@ pub(crate) struct Host<M, W> {
     pub churn: Option<Churn>,
     pub watch: W,
     pub trace: Trace,
-    pub totals: Totals,
     pub violation: Option<Violation>,
-    /// Things caused so far.
-    pub seq: u32,
-    /// Packets sent so far.
-    pub packets: u64,
     /// When a wake is scheduled, if none before it is.
     pub armed: Option<Instant>,
     /// What the machine's `poll_timeout` said when it was last touched.
@@ -103,6 +97,19 @@ pub(crate) struct Host<M, W> {
     pub ends_made: EndId,
     /// Ends with something to read that the machine does not want now.
     pub paused: Vec<EndId>,
+}
+
+/// What stands between a host's machine and the network; apart from the machine, which lends what it sends.
+pub(crate) struct Uplink {
+    pub site: Site,
+    pub nat: NatBox,
+    pub totals: Totals,
+    /// Things caused so far.
+    pub seq: u32,
+    /// Packets sent so far.
+    pub packets: u64,
+    /// When the last datagram has left: the next one waits for that.
+    pub busy_until: Instant,
 }
 
 /// What a host is lent while it handles something.
@@ -148,7 +155,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         }
         self.power = Power::On;
         self.incarnation += 1;
-        self.totals.starts += 1;
+        self.uplink.totals.starts += 1;
         let unix = self.unix(turn.now, turn.shared.start);
         if self.machine.is_some() {
             // It slept: its sockets are gone, and its clock has jumped.
@@ -164,8 +171,8 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
                 host: self.id,
                 incarnation: self.incarnation - 1,
                 addr: Addr { ip: turn.shared.addresses.ip(self.id), port: PORT },
-                nat: self.nat.kind(),
-                region: self.site.region,
+                nat: self.uplink.nat.kind(),
+                region: self.uplink.site.region,
                 now: turn.now,
                 unix,
                 seed: seed.bytes_32(),
@@ -185,7 +192,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
     }
 
     pub(crate) fn stop<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, how: Crash) {
-        self.totals.stops += 1;
+        self.uplink.totals.stops += 1;
         if how == Crash::Process {
             for end in std::mem::take(&mut self.ends).into_values() {
                 self.send_segment(turn, end.remote, 0, end.last_arrival, Segment::Reset);
@@ -208,11 +215,11 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
 
     fn datagram<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, from: Addr, port: u16, bytes: &[u8]) {
         if self.power != Power::On {
-            self.totals.datagrams_unheard += 1;
-        } else if !self.nat.admits(turn.now, from, port) {
-            self.totals.datagrams_filtered += 1;
+            self.uplink.totals.datagrams_unheard += 1;
+        } else if !self.uplink.nat.admits(turn.now, from, port) {
+            self.uplink.totals.datagrams_filtered += 1;
         } else {
-            self.totals.datagrams_delivered += 1;
+            self.uplink.totals.datagrams_delivered += 1;
             self.input(turn, Input::Datagram { from: from.into(), bytes });
         }
     }
@@ -269,8 +276,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
             self.watch.action(turn.now, &action);
             let todo = match action {
                 Action::Send { to, bytes } => {
-                    let sent = Outgoing { site: self.site, now: turn.now };
-                    sent.datagram(turn, &mut self.nat, &mut self.totals, &mut self.packets, &mut self.seq, to, bytes);
+                    self.uplink.send(turn, to, bytes);
                     continue;
                 }
                 Action::Dial { conn, to } => Todo::Dial(conn, to),
@@ -278,7 +284,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
                 Action::Close { conn } => Todo::Close(conn),
                 Action::Emit(event) => {
                     if let Event::Ended { .. } = event {
-                        self.totals.ended += 1;
+                        self.uplink.totals.ended += 1;
                     }
                     continue;
                 }
@@ -303,8 +309,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
 
     /// Sends a datagram as the host, whatever its machine.
     pub(crate) fn send_datagram<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, to: SocketAddr, bytes: &[u8]) {
-        let sent = Outgoing { site: self.site, now: turn.now };
-        sent.datagram(turn, &mut self.nat, &mut self.totals, &mut self.packets, &mut self.seq, to, bytes);
+        self.uplink.send(turn, to, bytes);
     }
 
     pub(crate) fn violated(&mut self, now: Instant, what: String) {
@@ -317,7 +322,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
     }
 
     pub(crate) fn schedule<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, at: Instant, to: u32, what: Delivery) {
-        schedule(turn.sink, &mut self.seq, self.id.0, at, Parcel { to, what });
+        self.uplink.schedule(turn.sink, at, Parcel { to, what });
     }
 }
 
@@ -327,51 +332,38 @@ enum Todo {
     Close(ConnId),
 }
 
-fn schedule<S: Sink>(sink: &mut S, seq: &mut u32, sender: u32, at: Instant, parcel: Parcel) {
-    let key = Key { at, sender, seq: *seq };
-    *seq = seq.checked_add(1).expect("a host causes fewer than 2^32 things");
-    sink.push(key, parcel);
-}
+impl Uplink {
+    fn schedule<S: Sink>(&mut self, sink: &mut S, at: Instant, parcel: Parcel) {
+        let key = Key { at, sender: self.site.host, seq: self.seq };
+        self.seq = self.seq.checked_add(1).expect("a host causes fewer than 2^32 things");
+        sink.push(key, parcel);
+    }
 
-/// A datagram on its way out; apart from the host, whose machine lends the bytes.
-struct Outgoing {
-    site: Site,
-    now: Instant,
-}
-
-impl Outgoing {
-    #[allow(clippy::too_many_arguments)]
-    fn datagram<M, S: Sink>(
-        &self,
-        turn: &mut Turn<'_, M, S>,
-        nat: &mut NatBox,
-        totals: &mut Totals,
-        packets: &mut u64,
-        seq: &mut u32,
-        to: SocketAddr,
-        bytes: &[u8],
-    ) {
-        totals.datagrams_sent += 1;
-        totals.datagram_bytes_sent += bytes.len() as u64;
-        *packets += 1;
-        let shared = turn.shared;
+    /// Sends a datagram: what becomes of it is decided here and now.
+    fn send<M, S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, to: SocketAddr, bytes: &[u8]) {
+        let (shared, now) = (turn.shared, turn.now);
+        self.totals.datagrams_sent += 1;
+        self.totals.datagram_bytes_sent += bytes.len() as u64;
+        self.packets += 1;
         let Some((to, host)) = Addr::of(to).and_then(|to| Some((to, shared.host_at(to.ip)?))) else {
-            totals.datagrams_lost += 1;
+            self.totals.datagrams_lost += 1;
             return;
         };
-        let from = Addr { ip: shared.addresses.ip(HostId(self.site.host)), port: nat.outgoing(self.now, to) };
+        let from = Addr { ip: shared.addresses.ip(HostId(self.site.host)), port: self.nat.outgoing(now, to) };
         let there = shared.site(host);
-        let extra = shared.extra(self.now, self.site, there);
+        let extra = shared.extra(now, self.site, there);
         if extra.is_cut {
-            totals.datagrams_lost += 1;
+            self.totals.datagrams_lost += 1;
             return;
         }
-        let fate = shared.links.datagram(shared.seed, self.site, there, *packets, bytes.len(), extra);
-        totals.datagrams_lost += u64::from(fate.copies[0].is_none());
-        totals.datagrams_doubled += u64::from(fate.copies[1].is_some());
+        let fate = shared.links.datagram(shared.seed, self.site, there, self.packets, bytes.len(), extra);
+        self.totals.datagrams_lost += u64::from(fate.copies[0].is_none());
+        self.totals.datagrams_doubled += u64::from(fate.copies[1].is_some());
+        let leaves = self.busy_until.max(now);
+        self.busy_until = leaves + shared.links.transmission(self.site.region, there.region, bytes.len());
         for time in fate.copies.into_iter().flatten() {
             let what = Delivery::Datagram { from, port: to.port, bytes: bytes.into() };
-            schedule(turn.sink, seq, self.site.host, self.now + time, Parcel { to: host.0, what });
+            self.schedule(turn.sink, leaves + time, Parcel { to: host.0, what });
         }
     }
 }

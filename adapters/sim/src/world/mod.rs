@@ -32,7 +32,7 @@ use peerless::node::Node;
 use peerless::time::{Duration, Instant, UnixTime};
 
 pub use self::host::Crash;
-use self::host::{Host, Power, Turn};
+use self::host::{Delivery, Host, Power, Turn, Uplink};
 pub use self::machine::{Birth, Machine, Maker, Watch};
 use self::shard::{Routed, Shard, run_all};
 use self::shared::{Partition, Place, Shared};
@@ -41,6 +41,7 @@ use crate::crypto::Mode;
 use crate::engine::Key;
 use crate::mix::{Mix, Stream};
 use crate::network::address::PORT;
+use crate::network::link::Site;
 use crate::network::nat::NatBox;
 use crate::network::{Addr, Addresses, Conditions, Links, Nat, Region};
 
@@ -226,7 +227,7 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
         self.shared.places.push(Place { shard, local: hosts.len() as u32 });
         hosts.push(Host::new(self.shared.seed, id, region, spec));
         if let Some(pause) = hosts.last().and_then(|host| host.starts_in) {
-            self.touch(id, |host, turn| host.later(turn, pause, shard::START));
+            self.touch(id, |host, turn| host.later(turn, pause, Delivery::Start));
         }
         id
     }
@@ -406,13 +407,13 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
     /// What was counted, over all hosts.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
-        self.shards.iter().flat_map(|shard| &shard.hosts).for_each(|host| totals += host.totals);
+        self.shards.iter().flat_map(|shard| &shard.hosts).for_each(|host| totals += host.uplink.totals);
         totals
     }
 
     /// What was counted, of one host.
     pub fn host_totals(&self, host: HostId) -> Totals {
-        self.host(host).totals
+        self.host(host).uplink.totals
     }
 
     /// Things delivered: datagrams, segments, timers, starts and ends.
@@ -458,8 +459,14 @@ impl<M, W> Host<M, W> {
     fn new(seed: u64, id: HostId, region: Region, spec: HostSpec<W>) -> Self {
         Self {
             id,
-            site: crate::network::link::Site { host: id.0, region },
-            nat: NatBox::new(spec.nat),
+            uplink: Uplink {
+                site: Site { host: id.0, region },
+                nat: NatBox::new(spec.nat),
+                totals: Totals::default(),
+                seq: 0,
+                packets: 0,
+                busy_until: Instant::ZERO,
+            },
             machine: None,
             power: Power::Idle,
             incarnation: 0,
@@ -468,10 +475,7 @@ impl<M, W> Host<M, W> {
             churn: spec.churn,
             watch: spec.watch,
             trace: trace::Trace::new(id.0),
-            totals: Totals::default(),
             violation: None,
-            seq: 0,
-            packets: 0,
             armed: None,
             due: None,
             stream: Stream::new(seed, u64::from(id.0), 0x686f_7374),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use peerless::time::{Duration, Instant};
 
-use super::host::{Delivery, Host, Parcel, Sink, Turn};
+use super::host::{Host, Parcel, Sink, Turn};
 use super::machine::{Machine, Watch};
 use super::shared::{Place, Shared};
 use crate::HostId;
@@ -22,11 +22,14 @@ pub(crate) struct Shard<M, W> {
     pub halted: Option<(Key, HostId)>,
 }
 
+/// What goes from one shard to another.
+type Mail = Vec<(Key, Parcel)>;
+
 /// Where what a shard's hosts do goes to: its own wheel, or the mail to other shards.
 pub(crate) struct Outlet {
     pub number: u16,
     pub wheel: Wheel<Parcel>,
-    pub mail: Vec<Vec<(Key, Parcel)>>,
+    pub mail: Vec<Mail>,
 }
 
 /// An outlet that knows where hosts live.
@@ -159,7 +162,11 @@ struct Board {
     next: Vec<AtomicU64>,
     halted: AtomicBool,
     /// By sender and receiver.
+<<<<<<< HEAD
     mail: Vec<Vec<Letterbox>>,
+=======
+    mail: Vec<Vec<Mutex<Mail>>>,
+>>>>>>> scenarios
 }
 
 impl Meeting {
@@ -208,6 +215,3 @@ impl Drop for Guard<'_> {
         }
     }
 }
-
-/// The first thing of a host that nobody has asked for yet.
-pub(crate) const START: Delivery = Delivery::Start;

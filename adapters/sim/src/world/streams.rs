@@ -20,14 +20,14 @@ const NO_END: EndId = EndId::MAX;
 
 impl<M: Machine, W: Watch<M>> Host<M, W> {
     pub(super) fn dial<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, conn: ConnId, to: SocketAddr) {
-        self.totals.dials += 1;
+        self.uplink.totals.dials += 1;
         let to = Addr::of(to).and_then(|to| Some((to, turn.shared.host_at(to.ip)?)));
         let remote = Remote { host: to.map_or(self.id.0, |(_, host)| host.0), end: NO_END };
         let end = self.add_end(End::new(conn, Stage::Dialling, remote));
         // Where nobody lives, nobody answers.
         let Some((to, _)) = to else { return };
         let from = Addr { ip: turn.shared.addresses.ip(self.id), port: 32_768 + (end % 28_000) as u16 };
-        self.nat.outgoing(turn.now, to);
+        self.uplink.nat.outgoing(turn.now, to);
         self.send_segment(turn, remote, end, Instant::ZERO, Segment::Syn { from, port: to.port });
     }
 
@@ -70,7 +70,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
                     end.stage = Stage::Open;
                     end.remote.end = theirs;
                     let conn = end.conn;
-                    self.totals.streams += 1;
+                    self.uplink.totals.streams += 1;
                     self.input(turn, Input::Connected { conn });
                 }
             }
@@ -92,7 +92,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
     }
 
     fn accept<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, remote: Remote, from: Addr, port: u16) {
-        if !self.nat.admits_stream(turn.now, port) {
+        if !self.uplink.nat.admits_stream(turn.now, port) {
             return;
         }
         let (Some(machine), Power::On) = (&mut self.machine, self.power) else {
@@ -123,7 +123,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
     fn broke<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: EndId, why: IoFault) {
         let Some(end) = self.ends.remove(&id) else { return };
         self.by_conn.remove(&end.conn);
-        self.totals.resets += 1;
+        self.uplink.totals.resets += 1;
         self.input(turn, Input::Broken { conn: end.conn, why });
     }
 
@@ -146,7 +146,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         if room == 0 {
             return;
         }
-        if turn.shared.extra(turn.now, self.site, turn.shared.site(HostId(remote.host))).is_cut {
+        if turn.shared.extra(turn.now, self.uplink.site, turn.shared.site(HostId(remote.host))).is_cut {
             end.is_writing = true;
             self.later(turn, RETRY_INTERVAL, Delivery::Write(id));
             return;
@@ -155,7 +155,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         let n = if self.stream.below(4) == 0 { 1 + self.stream.below(room as u64) as usize } else { room };
         let bytes: Box<[u8]> = outbound[..n].into();
         end.outstanding += n;
-        self.totals.stream_bytes += n as u64;
+        self.uplink.totals.stream_bytes += n as u64;
         let arrival = self.send_segment(turn, remote, id, after, Segment::Data(bytes));
         if let Some(end) = self.ends.get_mut(&id) {
             end.last_arrival = arrival;
@@ -215,7 +215,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
             return;
         }
         let (remote, after, count) = (end.remote, end.last_arrival, end.uncredited);
-        if turn.shared.extra(turn.now, self.site, turn.shared.site(HostId(remote.host))).is_cut {
+        if turn.shared.extra(turn.now, self.uplink.site, turn.shared.site(HostId(remote.host))).is_cut {
             self.later(turn, RETRY_INTERVAL, Delivery::Credit(id));
             return;
         }
@@ -243,14 +243,14 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         segment: Segment,
     ) -> Instant {
         let there = turn.shared.site(HostId(to.host));
-        let extra = turn.shared.extra(turn.now, self.site, there);
+        let extra = turn.shared.extra(turn.now, self.uplink.site, there);
         if extra.is_cut || to.end == NO_END && !matches!(segment, Segment::Syn { .. }) {
             return after;
         }
-        self.packets += 1;
+        self.uplink.packets += 1;
         let bytes = if let Segment::Data(bytes) = &segment { bytes.len() } else { 0 };
         let shared = turn.shared;
-        let time = shared.links.segment(shared.seed, self.site, there, self.packets, bytes + 40, extra);
+        let time = shared.links.segment(shared.seed, self.uplink.site, there, self.uplink.packets, bytes + 40, extra);
         let at = (turn.now + time).max(after + Duration::from_micros(1));
         let from = Remote { host: self.id.0, end };
         self.schedule(turn, at, to.host, Delivery::Segment { from, end: to.end, segment });
