@@ -6,7 +6,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::conn::{Conn, Local, Progress};
-use super::{Node, Owner};
+use super::{Node, Owner, dial_due};
 use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, Refusal, Side};
 use crate::peers::{Admission, Charge};
 use crate::wire::enode::Contact;
@@ -178,9 +178,7 @@ impl Node {
     }
 
     pub(super) fn sync_dial(&mut self) {
-        let at = if self.shutting_down { None } else { self.peers.poll_timeout(self.discovery.is_some()) };
-        // Found nodes bring a look forward, where there is one at all.
-        let at = at.map(|at| self.look_at.map_or(at, |look| look.min(at)));
+        let at = dial_due(&self.peers, self.discovery.is_some(), self.look_at, self.shutting_down);
         self.deadlines.set(Owner::Dial, at);
     }
 }

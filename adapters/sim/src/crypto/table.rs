@@ -11,16 +11,9 @@ type Entry<const K: usize, V> = ([u8; K], V);
 /// Places looked at for one key.
 const PROBES: usize = 8;
 
-/// A key and what is remembered of it.
-type Pair<const K: usize, V> = ([u8; K], V);
-
 /// Remembers what it is told first, as long as there is room. Reading takes no lock.
 pub(crate) struct Registry<const K: usize, V> {
-<<<<<<< HEAD
-    slots: Box<[OnceLock<Pair<K, V>>]>,
-=======
     slots: Box<[OnceLock<Entry<K, V>>]>,
->>>>>>> scenarios
 }
 
 impl<const K: usize, V> Registry<K, V> {
@@ -63,11 +56,7 @@ impl<const K: usize, V> Registry<K, V> {
 
 /// Remembers the latest results; a new one takes the place of whatever has the same hash.
 pub(crate) struct Cache<const K: usize, V> {
-<<<<<<< HEAD
-    slots: Box<[Mutex<Option<Pair<K, V>>>]>,
-=======
     slots: Box<[Mutex<Option<Entry<K, V>>>]>,
->>>>>>> scenarios
 }
 
 impl<const K: usize, V: Copy> Cache<K, V> {

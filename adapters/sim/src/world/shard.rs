@@ -154,19 +154,12 @@ struct Meeting {
     boards: [Board; 2],
 }
 
-/// What one thread has for another.
-type Letterbox = Mutex<Vec<(Key, Parcel)>>;
-
 /// What threads tell each other.
 struct Board {
     next: Vec<AtomicU64>,
     halted: AtomicBool,
     /// By sender and receiver.
-<<<<<<< HEAD
-    mail: Vec<Vec<Letterbox>>,
-=======
     mail: Vec<Vec<Mutex<Mail>>>,
->>>>>>> scenarios
 }
 
 impl Meeting {
