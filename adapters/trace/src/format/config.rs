@@ -244,7 +244,8 @@ mod tests {
             let back = decode(&mut decoder, key(1)).unwrap();
             decoder.end().unwrap();
             assert_eq!(text(&back), text(&config));
-            for end in 0..bytes.len() {
+            // The last byte may be missing: it was added to version 1.
+            for end in 0..bytes.len() - 1 {
                 assert!(decode(&mut Decoder::new(&bytes[..end], &crypto), key(1)).is_err(), "cut at {end}");
             }
             let secret = config.secret.expose();
