@@ -197,3 +197,11 @@ fn text() {
     assert_eq!(text(ForkId { hash: [0, 0xc9, 0x46, 0x2e], next: 0 }), "00c9462e");
     assert_eq!(text(ForkId { hash: [0xf0, 0xaf, 0xd0, 0xe3], next: 1_681_338_455 }), "f0afd0e3/1681338455");
 }
+
+/// The check value of CRC-32/ISO-HDLC.
+#[test]
+fn crc32_known_answer() {
+    let mut crc = Crc32::default();
+    crc.update(b"123456789");
+    assert_eq!(crc.value(), 0xcbf4_3926_u32.to_be_bytes());
+}
