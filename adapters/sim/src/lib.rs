@@ -1,8 +1,26 @@
 //! Peerless in virtual time: thousands of real nodes in one process, deterministically.
 //!
 //! [`World`] drives any number of [`peerless::node::Node`]s, or other [`Machine`]s, over a simulated [`network`], in the
-//! total order that [`engine`] keeps. Nothing reads a clock or draws entropy: a seed decides everything, on one thread or
-//! several, and two runs of it have the same [`World::trace_hash`].
+//! total order that [`engine`] keeps. Nothing of a run reads a clock or draws entropy, only reports tell how long it took: a
+//! seed decides everything, on one thread or several, and two runs of it have the same [`World::trace_hash`].
+//!
+//! A [`scenario`] says who lives in a world, what happens there, and what is demanded in the end:
+//!
+//! ```
+//! # use std::time::Duration;
+//! # use peerless_sim::{Crash, HostId, Nat};
+//! use peerless_sim::scenario::{Role, Scenario, demand};
+//!
+//! let cells = Scenario::new("cells", "every second node is behind a NAT")
+//!     .size(24, Duration::from_secs(240))                                        // hosts, virtual time
+//!     .cast(|_, host, _| Role { nat: if host.0 % 2 == 0 { Nat::None } else { Nat::Symmetric }, ..Role::default() })
+//!     .at(50, |run| run.world.crash(HostId(5), Crash::Power))                    // half way through the faults
+//!     .always("nobody breaks the protocol", demand::no_faults())                 // at any time
+//!     .demand("everybody has a peer", demand::sessions(1));                      // once everything has healed
+//! let report = cells.run(&cells.plan(7))?;                                       // 7 is the seed
+//! assert!(report.passed(), "{report}");
+//! # Ok::<(), peerless_sim::scenario::PlanError>(())
+//! ```
 #![forbid(unsafe_code)]
 
 pub mod crypto;

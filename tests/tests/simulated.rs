@@ -1,0 +1,159 @@
+//! The simulated network against the kernel's: the same fifty nodes on loopback, with real sockets and a real clock, and in
+//! virtual time. A lookup must cost the same number of packets in both.
+
+use std::time::{Duration, Instant};
+
+use peerless::contract::{Command, Event};
+use peerless::crypto::{Crypto, Secp256k1};
+use peerless::node::{Config, Node};
+use peerless::wire::enode::Contact;
+use peerless_mio::{Driver, Listen, Sockets};
+use peerless_sim::crypto::Mode;
+use peerless_sim::{Addresses, HostId, HostSpec, Links, Quality, Regions, Settings, World, scenery};
+
+const NODES: u32 = 50;
+const LOOKUPS: u64 = 40;
+/// Until tables are full, and the lookups of the nodes' youth are over.
+const WARM_UP: Duration = Duration::from_secs(15);
+
+/// Datagrams that a node has seen go out and come in.
+fn datagrams(node: &Node) -> u64 {
+    node.stats().datagrams_out.count + node.stats().datagrams_in.count
+}
+
+/// What the nodes are made of: no sessions, one bootnode, and hardly anything that happens by itself once they know each
+/// other, so that what is counted belongs to a lookup.
+fn configure(config: &mut Config) {
+    config.peers.max_peers = 0;
+    config.peers.dial_ratio = 0;
+    if let Some(discovery) = &mut config.discovery {
+        discovery.fast_check_interval_max = Duration::from_secs(3600);
+        discovery.slow_check_interval_max = Duration::from_secs(3600);
+        discovery.young_age = Duration::from_secs(12);
+        discovery.young_interval = (Duration::from_secs(1), Duration::from_secs(2));
+    }
+}
+
+fn target(number: u64) -> [u8; 64] {
+    let mut target = [0x5a; 64];
+    target[..8].copy_from_slice(&number.to_be_bytes());
+    target
+}
+
+/// Packets and queries for each lookup, with real sockets.
+fn real() -> (f64, f64) {
+    let sockets: Vec<Sockets> =
+        (0..NODES).map(|_| Sockets::bind(&Listen::at("127.0.0.1:0".parse().unwrap())).unwrap()).collect();
+    let contacts: Vec<Contact> = (0..NODES)
+        .zip(&sockets)
+        .map(|(host, sockets)| {
+            let key = Secp256k1::new().public_key(&scenery::secret(HostId(host)));
+            let (udp, tcp) = (sockets.udp_addr().unwrap(), sockets.tcp_addr().unwrap());
+            Contact::new(key, udp.ip(), udp.port(), tcp.port())
+        })
+        .collect();
+    let mut drivers: Vec<Driver> = (0..NODES)
+        .zip(sockets)
+        .map(|(host, sockets)| {
+            let contact = &contacts[host as usize];
+            let mut config = Config::new(scenery::secret(HostId(host)), scenery::chain(1337));
+            configure(&mut config);
+            (config.ip, config.udp, config.tcp) = (Some(contact.ip), contact.udp, contact.tcp);
+            config.filter = "127.0.0.0/8".parse().unwrap();
+            if let (true, Some(discovery)) = (host > 0, &mut config.discovery) {
+                discovery.bootnodes = vec![contacts[0]];
+            }
+            let mut seed = [7; 32];
+            seed[0] = host as u8;
+            Driver::new(sockets, |now, unix| Node::new(config, seed, now, unix)).unwrap()
+        })
+        .collect();
+    let mut answered = (0, 0);
+    let mut turn_all = |drivers: &mut Vec<Driver>, until: Instant, enough: u64| {
+        while Instant::now() < until && answered.0 < enough {
+            for driver in drivers.iter_mut() {
+                let events = driver.turn(Some(Duration::ZERO), |event| {
+                    if let Event::Nodes { queries, .. } = event {
+                        answered = (answered.0 + 1, answered.1 + u64::from(queries));
+                    }
+                });
+                events.unwrap();
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        answered
+    };
+    turn_all(&mut drivers, Instant::now() + WARM_UP, u64::MAX);
+    let mut packets = 0;
+    for number in 0..LOOKUPS {
+        let asker = 1 + (number % u64::from(NODES - 1)) as usize;
+        let before = datagrams(drivers[asker].node());
+        drivers[asker].command(Command::Lookup { target: target(number) }).unwrap();
+        let (done, _) = turn_all(&mut drivers, Instant::now() + Duration::from_secs(10), number + 1);
+        assert_eq!(done, number + 1, "a lookup ends");
+        packets += datagrams(drivers[asker].node()) - before;
+    }
+    let (_, queries) = turn_all(&mut drivers, Instant::now(), u64::MAX);
+    (packets as f64 / LOOKUPS as f64, queries as f64 / LOOKUPS as f64)
+}
+
+/// The same in virtual time.
+fn simulated() -> (f64, f64) {
+    let links = Links { regions: Regions::single(Duration::from_micros(400)), quality: Quality::default() };
+    let settings = Settings {
+        seed: 1,
+        crypto: Mode::SimMac,
+        links,
+        addresses: Addresses { per_subnet: 1 },
+        hosts_expected: NODES as usize,
+        ..Settings::default()
+    };
+    let chain = scenery::chain(1337);
+    let mut world: World<Node, Queries> = World::new(settings, move |birth| {
+        let mut config = scenery::config(birth, chain.clone());
+        configure(&mut config);
+        scenery::set_bootnodes(birth, &mut config, 1);
+        scenery::node(birth, config)
+    });
+    for _ in 0..NODES {
+        world.add_host(HostSpec { starts_in: Some(Duration::ZERO), ..HostSpec::default() });
+    }
+    world.run_for(WARM_UP).unwrap();
+    let (mut packets, mut queries) = (0, 0);
+    for number in 0..LOOKUPS {
+        let asker = HostId(1 + (number % u64::from(NODES - 1)) as u32);
+        let before = datagrams(world.machine(asker).unwrap());
+        world.watch_mut(asker).0 = None;
+        world.command(asker, Command::Lookup { target: target(number) }).unwrap().unwrap();
+        let deadline = world.now() + Duration::from_secs(10);
+        while world.watch(asker).0.is_none() {
+            assert!(world.now() < deadline, "a lookup ends");
+            world.run_for(Duration::from_micros(500)).unwrap();
+        }
+        packets += datagrams(world.machine(asker).unwrap()) - before;
+        queries += u64::from(world.watch(asker).0.unwrap_or(0));
+    }
+    (packets as f64 / LOOKUPS as f64, queries as f64 / LOOKUPS as f64)
+}
+
+/// Remembers how many nodes the last lookup asked.
+#[derive(Default)]
+struct Queries(Option<u32>);
+
+impl peerless::contract::Tap for Queries {
+    fn action(&mut self, _now: peerless::time::Instant, action: &peerless::contract::Action<'_>) {
+        if let peerless::contract::Action::Emit(Event::Nodes { queries, .. }) = action {
+            self.0 = Some(*queries);
+        }
+    }
+}
+
+impl peerless_sim::Watch<Node> for Queries {}
+
+#[test]
+fn a_lookup_costs_the_same_on_sockets_and_simulated() {
+    let (simulated, real) = (simulated(), real());
+    println!("packets and queries a lookup: simulated {simulated:?}, real {real:?}");
+    assert!((simulated.0 / real.0 - 1.0).abs() < 0.1, "packets a lookup: simulated {simulated:?}, real {real:?}");
+    assert!((simulated.1 / real.1 - 1.0).abs() < 0.1, "queries a lookup: simulated {simulated:?}, real {real:?}");
+}
