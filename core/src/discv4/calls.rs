@@ -134,6 +134,8 @@ pub struct Calls {
     calls: BTreeMap<CallId, Box<Call>>,
     /// The same by whom they ask: every datagram comes from an address and is looked up by it.
     by_addr: BTreeSet<(SocketAddr, CallId)>,
+    /// Those that verify nodes heard of: every datagram asks whether there may be more of them.
+    verifying: BTreeSet<CallId>,
     deadlines: Deadlines<CallId>,
     opened: u64,
 }
@@ -154,14 +156,9 @@ impl Calls {
         limits::CALLS_MAX - self.calls.len()
     }
 
-    /// Number of open calls for such a purpose.
-    pub fn count(&self, purpose: impl Fn(&Purpose) -> bool) -> usize {
-        self.calls.values().filter(|call| purpose(&call.purpose)).count()
-    }
-
-    /// The open calls, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Call> {
-        self.calls.values().map(|call| &**call)
+    /// Number of open calls that verify nodes heard of.
+    pub fn verifying(&self) -> usize {
+        self.verifying.len()
     }
 
     /// An open call.
@@ -194,6 +191,9 @@ impl Calls {
             replies: 0,
         };
         self.by_addr.insert((contact.udp_addr(), id));
+        if purpose == Purpose::Verify {
+            self.verifying.insert(id);
+        }
         self.calls.insert(id, Box::new(call));
         Some(id)
     }
@@ -212,6 +212,7 @@ impl Calls {
         self.deadlines.set(id, None);
         let call = self.calls.remove(&id)?;
         self.by_addr.remove(&(call.contact.udp_addr(), id));
+        self.verifying.remove(&id);
         Some(*call)
     }
 
@@ -219,6 +220,7 @@ impl Calls {
     pub fn end_all(&mut self) -> impl Iterator<Item = Call> + use<> {
         self.deadlines = Deadlines::default();
         self.by_addr.clear();
+        self.verifying.clear();
         core::mem::take(&mut self.calls).into_values().map(|call| *call)
     }
 

@@ -411,8 +411,7 @@ impl Discv4 {
         if self.unverified.is_empty() {
             return;
         }
-        let is_verifying = |purpose: &Purpose| *purpose == Purpose::Verify;
-        let verifying = self.calls.count(is_verifying);
+        let verifying = self.calls.verifying();
         for _ in verifying..limits::VERIFY_PARALLEL.min(verifying + self.calls.room() / 2) {
             let Some(contact) = self.unverified.pop_front() else { break };
             if self.table.has_room_for(&contact) {

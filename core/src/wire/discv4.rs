@@ -290,6 +290,16 @@ fn append_endpoint(out: &mut RlpStream, ip: Option<IpAddr>, udp: u16, tcp: u16) 
     out.append(&udp).append(&tcp);
 }
 
+/// Appends a key or a hash. The library writes strings byte by byte, and these are most of what packets consist of.
+fn append_fixed<const N: usize>(out: &mut RlpStream, bytes: &[u8; N]) {
+    const { assert!(N > 1 && N <= 64) };
+    let mut item = [0; 66];
+    let header: &[u8] = if N < 56 { &[0x80 + N as u8] } else { &[0xb8, N as u8] };
+    item[..header.len()].copy_from_slice(header);
+    item[header.len()..header.len() + N].copy_from_slice(bytes);
+    out.append_raw(&item[..header.len() + N], 1);
+}
+
 impl From<SocketAddr> for Endpoint {
     fn from(udp: SocketAddr) -> Self {
         Self { ip: Some(udp.ip()), udp: udp.port(), tcp: 0 }
@@ -349,24 +359,27 @@ impl Packet {
             Self::Pong { to, ping_hash, expiration, enr_seq } => {
                 out.begin_list(3 + usize::from(enr_seq.is_some()));
                 to.append_to(&mut out);
-                out.append(&&ping_hash[..]).append(&expiration.as_secs());
+                append_fixed(&mut out, ping_hash);
+                out.append(&expiration.as_secs());
                 enr_seq.iter().for_each(|seq| _ = out.append(seq));
             }
             Self::FindNode { target, expiration } => {
-                out.begin_list(2).append(&&target[..]).append(&expiration.as_secs());
+                append_fixed(out.begin_list(2), target);
+                out.append(&expiration.as_secs());
             }
             Self::Neighbors { nodes, expiration } => {
                 out.begin_list(2).begin_list(nodes.len());
                 for node in nodes {
                     out.begin_list(4);
                     append_endpoint(&mut out, Some(node.ip), node.udp, node.tcp);
-                    out.append(&&node.key[..]);
+                    append_fixed(&mut out, &node.key);
                 }
                 out.append(&expiration.as_secs());
             }
             Self::EnrRequest { expiration } => _ = out.begin_list(1).append(&expiration.as_secs()),
             Self::EnrResponse { request_hash, record } => {
-                out.begin_list(2).append(&&request_hash[..]).append_raw(record, 1);
+                append_fixed(out.begin_list(2), request_hash);
+                out.append_raw(record, 1);
             }
         }
         out.out()

@@ -190,10 +190,11 @@ impl Meeting {
         while self.round.load(Ordering::Acquire) == round {
             assert!(!self.is_off.load(Ordering::Relaxed), "another thread of this world has panicked");
             spins += 1;
-            if spins < 2000 {
-                std::hint::spin_loop();
-            } else {
-                std::thread::yield_now();
+            match spins {
+                0..2000 => std::hint::spin_loop(),
+                2000..2100 => std::thread::yield_now(),
+                // Somebody else has the processor: leave it to the thread that is waited for.
+                _ => std::thread::sleep(Duration::from_micros(50)),
             }
         }
     }
