@@ -150,7 +150,10 @@ impl NodeId {
 
     /// Orders `a` and `b` by their XOR distance to `self`, nearest first.
     pub fn cmp_distance(&self, a: &Self, b: &Self) -> Ordering {
-        for ((t, a), b) in self.0.iter().zip(&a.0).zip(&b.0) {
+        fn words(id: &NodeId) -> impl Iterator<Item = u64> {
+            id.0.as_chunks().0.iter().map(|word| u64::from_be_bytes(*word))
+        }
+        for ((t, a), b) in words(self).zip(words(a)).zip(words(b)) {
             match (t ^ a).cmp(&(t ^ b)) {
                 Ordering::Equal => {}
                 unequal => return unequal,

@@ -160,13 +160,13 @@ impl Discv4 {
                     self.put(cx, next);
                 }
             }
-            self.conclude(cx, call, outcome);
+            self.conclude(cx, &call, outcome);
         }
     }
 
     /// What the end of a call means for whoever asked.
-    fn conclude(&mut self, cx: &mut Cx<'_>, call: Call, outcome: Outcome) {
-        let Call { contact, purpose, question, .. } = call;
+    fn conclude(&mut self, cx: &mut Cx<'_>, call: &Call, outcome: Outcome) {
+        let Call { contact, purpose, question, .. } = *call;
         let at = contact.udp_addr();
         let is_find = matches!(question, Question::FindNode { .. });
         if question != Question::Ping {
@@ -190,8 +190,8 @@ impl Discv4 {
             (Purpose::Lookup(id), outcome) => {
                 if let Some(search) = self.searches.get_mut(&id) {
                     match &outcome {
-                        Outcome::Nodes(nodes) => search.lookup.answered(&contact.key, nodes),
-                        _ => search.lookup.failed(&contact.key),
+                        Outcome::Nodes(nodes) => search.lookup.answered(&contact.id, nodes),
+                        _ => search.lookup.failed(&contact.id),
                     }
                 }
                 if let Outcome::Nodes(nodes) = outcome {

@@ -5,7 +5,6 @@
 //! because nothing in the answers to two would tell them apart. It neither sends nor judges.
 
 use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -13,7 +12,7 @@ use super::LookupId;
 use crate::contract::CommandId;
 use crate::crypto::{Digest, PublicKey};
 use crate::limits;
-use crate::time::{Deadlines, Instant};
+use crate::time::Instant;
 use crate::wire::discv4::Kind;
 use crate::wire::enode::Contact;
 
@@ -130,45 +129,56 @@ pub enum Admission {
 /// See the module.
 #[derive(Default, Debug)]
 pub struct Calls {
-    /// Boxed, for they come and go at the two ends of a map that would move them about.
-    calls: BTreeMap<CallId, Box<Call>>,
-    /// The same by whom they ask: every datagram comes from an address and is looked up by it.
-    by_addr: BTreeSet<(SocketAddr, CallId)>,
-    /// Those that verify nodes heard of: every datagram asks whether there may be more of them.
-    verifying: BTreeSet<CallId>,
-    deadlines: Deadlines<CallId>,
+    /// In the order of their opening, which is that of their ids. They are few, and most datagrams ask for those to one
+    /// address: looking through this array is faster than keeping trees.
+    open: Vec<Open>,
     opened: u64,
+}
+
+/// An open call, and of it whatever is searched for.
+#[derive(Debug)]
+struct Open {
+    id: CallId,
+    addr: SocketAddr,
+    due: Option<Instant>,
+    call: Box<Call>,
 }
 
 impl Calls {
     /// Number of open calls.
     pub fn len(&self) -> usize {
-        self.calls.len()
+        self.open.len()
     }
 
     /// Whether no call is open.
     pub fn is_empty(&self) -> bool {
-        self.calls.is_empty()
+        self.open.is_empty()
     }
 
     /// Number of calls that can be opened.
     pub fn room(&self) -> usize {
-        limits::CALLS_MAX - self.calls.len()
+        limits::CALLS_MAX - self.open.len()
     }
 
-    /// Number of open calls that verify nodes heard of.
-    pub fn verifying(&self) -> usize {
-        self.verifying.len()
+    /// Number of open calls for such a purpose.
+    pub fn count(&self, purpose: impl Fn(&Purpose) -> bool) -> usize {
+        self.iter().filter(|call| purpose(&call.purpose)).count()
+    }
+
+    /// The open calls, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.open.iter().map(|open| &*open.call)
     }
 
     /// An open call.
     pub fn get(&self, id: CallId) -> Option<&Call> {
-        self.calls.get(&id).map(|call| &**call)
+        Some(&*self.open.get(self.place(id)?)?.call)
     }
 
     /// An open call.
     pub fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
-        self.calls.get_mut(&id).map(|call| &mut **call)
+        let place = self.place(id)?;
+        Some(&mut *self.open.get_mut(place)?.call)
     }
 
     /// Opens a call that waits for others, until it is moved on; `None` if too many are open.
@@ -190,49 +200,42 @@ impl Calls {
             pinged_us: false,
             replies: 0,
         };
-        self.by_addr.insert((contact.udp_addr(), id));
-        if purpose == Purpose::Verify {
-            self.verifying.insert(id);
-        }
-        self.calls.insert(id, Box::new(call));
+        self.open.push(Open { id, addr: contact.udp_addr(), due: None, call: Box::new(call) });
         Some(id)
     }
 
     /// Moves a call on to a stage, with the deadline that it needs there.
     pub fn set_stage(&mut self, id: CallId, stage: Stage, due: Option<Instant>) {
-        if let Some(call) = self.calls.get_mut(&id) {
-            call.stage = stage;
-            self.deadlines.set(id, due);
+        if let Some(open) = self.place(id).and_then(|place| self.open.get_mut(place)) {
+            open.call.stage = stage;
+            open.due = due;
         }
     }
 
     /// Ends a call. The one place where calls end, so that none ends twice.
     #[must_use]
-    pub fn end(&mut self, id: CallId) -> Option<Call> {
-        self.deadlines.set(id, None);
-        let call = self.calls.remove(&id)?;
-        self.by_addr.remove(&(call.contact.udp_addr(), id));
-        self.verifying.remove(&id);
-        Some(*call)
+    pub fn end(&mut self, id: CallId) -> Option<Box<Call>> {
+        Some(self.open.remove(self.place(id)?).call)
     }
 
     /// Ends all calls, in the order of their opening.
-    pub fn end_all(&mut self) -> impl Iterator<Item = Call> + use<> {
-        self.deadlines = Deadlines::default();
-        self.by_addr.clear();
-        self.verifying.clear();
-        core::mem::take(&mut self.calls).into_values().map(|call| *call)
+    pub fn end_all(&mut self) -> impl Iterator<Item = Box<Call>> + use<> {
+        core::mem::take(&mut self.open).into_iter().map(|open| open.call)
     }
 
     /// The earliest deadline.
     pub fn next_due(&self) -> Option<Instant> {
-        self.deadlines.next().map(|(at, _)| at)
+        self.open.iter().filter_map(|open| open.due).min()
     }
 
     /// The call whose deadline has passed; it has none from here on, and must be moved on or ended.
     #[must_use]
     pub fn pop_due(&mut self, now: Instant) -> Option<CallId> {
-        self.deadlines.pop_due(now).map(|(_, id)| id)
+        let due = |open: &Open| open.due.filter(|due| *due <= now);
+        let (_, place) = (0..).zip(&self.open).filter_map(|(place, open)| Some((due(open)?, place))).min()?;
+        let open = self.open.get_mut::<usize>(place)?;
+        open.due = None;
+        Some(open.id)
     }
 
     /// The question of this kind of answer that is on the wire to an endpoint.
@@ -257,8 +260,7 @@ impl Calls {
     #[must_use]
     pub fn admit(&mut self, from: SocketAddr, kind: Kind) -> Admission {
         let mut admission = Admission::Unsolicited;
-        for (_, id) in self.by_addr.range((from, CallId(0))..=(from, CallId(u64::MAX))) {
-            let Some(call) = self.calls.get_mut(id) else { continue };
+        for Open { call, .. } in self.open.iter_mut().filter(|open| open.addr == from) {
             if call.is_asked() && call.question.answer() == kind {
                 if call.replies < limits::REPLIES_PER_CALL_MAX {
                     call.replies += 1;
@@ -282,8 +284,11 @@ impl Calls {
 
     /// The calls to an address, in the order of their opening.
     fn to(&self, addr: SocketAddr) -> impl Iterator<Item = (CallId, &Call)> {
-        let ids = self.by_addr.range((addr, CallId(0))..=(addr, CallId(u64::MAX)));
-        ids.filter_map(|(_, id)| Some((*id, &**self.calls.get(id)?)))
+        self.open.iter().filter(move |open| open.addr == addr).map(|open| (open.id, &*open.call))
+    }
+
+    fn place(&self, id: CallId) -> Option<usize> {
+        self.open.binary_search_by_key(&id, |open| open.id).ok()
     }
 }
 

@@ -5,12 +5,12 @@
 
 use alloc::vec::Vec;
 
-use crate::crypto::{NodeId, PublicKey, keccak256};
+use crate::crypto::{NodeId, keccak256};
 use crate::limits;
 use crate::wire::enode::Contact;
 
 // There is always somebody to forget who was only heard of.
-const _: () = assert!(limits::LOOKUP_QUERIES_MAX as usize <= limits::LOOKUP_NODES_MAX);
+const _: () = assert!(limits::LOOKUP_QUERIES_MAX as usize <= limits::LOOKUP_NODES_MAX && limits::LOOKUP_NODES_MAX <= 256);
 
 /// What is known of a node in the course of a lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -21,6 +21,13 @@ enum State {
     Failed,
 }
 
+/// One of a lookup's nodes.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    node: u8,
+    state: State,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Lookup {
@@ -28,15 +35,18 @@ pub struct Lookup {
     hash: NodeId,
     /// Whoever looks up, and is no result.
     own: NodeId,
-    /// Nearest first, no key twice.
-    nodes: Vec<(Contact, State)>,
+    /// In no order; at most [`limits::LOOKUP_NODES_MAX`].
+    nodes: Vec<Contact>,
+    /// All of `nodes`, nearest first, no id twice. Apart from them, because it is gone through with every answer.
+    order: Vec<Place>,
     queries: u32,
 }
 
 impl Lookup {
     /// A lookup of `target` that starts from `seeds`.
     pub fn new(own: NodeId, target: [u8; 64], seeds: impl IntoIterator<Item = Contact>) -> Self {
-        let mut lookup = Self { target, hash: NodeId(keccak256(&target)), own, nodes: Vec::new(), queries: 0 };
+        let hash = NodeId(keccak256(&target));
+        let mut lookup = Self { target, hash, own, nodes: Vec::new(), order: Vec::new(), queries: 0 };
         seeds.into_iter().for_each(|seed| lookup.hear(seed));
         lookup
     }
@@ -53,66 +63,81 @@ impl Lookup {
 
     /// Whom to ask now, if anybody. Ask, or say that it failed.
     pub fn next(&self) -> Option<Contact> {
-        let in_flight = self.nodes.iter().filter(|(_, state)| *state == State::Asked).count();
+        let in_flight = self.order.iter().filter(|place| place.state == State::Asked).count();
         if in_flight >= limits::LOOKUP_PARALLEL || self.queries >= limits::LOOKUP_QUERIES_MAX {
             return None;
         }
-        let mut nearest = self.nodes.iter().filter(|(_, state)| *state != State::Failed).take(limits::BUCKET_SIZE);
-        nearest.find(|(_, state)| *state == State::Heard).map(|(contact, _)| *contact)
+        let mut nearest = self.order.iter().filter(|place| place.state != State::Failed).take(limits::BUCKET_SIZE);
+        nearest.find(|place| place.state == State::Heard).map(|place| *self.node(place))
     }
 
     /// Whether nobody is being asked and nobody is left to ask.
     pub fn is_over(&self) -> bool {
-        self.next().is_none() && self.nodes.iter().all(|(_, state)| *state != State::Asked)
+        self.next().is_none() && self.order.iter().all(|place| place.state != State::Asked)
     }
 
     /// The node is being asked.
-    pub fn asked(&mut self, key: &PublicKey) {
+    pub fn asked(&mut self, id: &NodeId) {
         self.queries += 1;
-        self.mark(key, State::Asked);
+        self.mark(id, State::Asked);
     }
 
     /// The node answered with these.
-    pub fn answered(&mut self, key: &PublicKey, nodes: &[Contact]) {
-        self.mark(key, State::Answered);
+    pub fn answered(&mut self, id: &NodeId, nodes: &[Contact]) {
+        self.mark(id, State::Answered);
         nodes.iter().for_each(|node| self.hear(*node));
     }
 
     /// The node did not answer, or cannot be asked.
-    pub fn failed(&mut self, key: &PublicKey) {
-        self.mark(key, State::Failed);
+    pub fn failed(&mut self, id: &NodeId) {
+        self.mark(id, State::Failed);
     }
 
     /// The nearest nodes that answered, nearest first.
     pub fn results(&self) -> Vec<Contact> {
-        let answered = self.nodes.iter().filter(|(_, state)| *state == State::Answered);
-        answered.map(|(contact, _)| *contact).take(limits::BUCKET_SIZE).collect()
+        let answered = self.order.iter().filter(|place| place.state == State::Answered);
+        answered.map(|place| *self.node(place)).take(limits::BUCKET_SIZE).collect()
     }
 
     fn hear(&mut self, node: Contact) {
         if node.id == self.own {
             return;
         }
-        let place = self.nodes.binary_search_by(|(known, _)| self.hash.cmp_distance(&known.id, &node.id));
-        let Err(place) = place else { return };
-        self.nodes.insert(place, (node, State::Heard));
-        if self.nodes.len() > limits::LOOKUP_NODES_MAX {
+        let Err(rank) = self.rank(&node.id) else { return };
+        let place = if self.nodes.len() < limits::LOOKUP_NODES_MAX {
+            self.nodes.push(node);
+            self.nodes.len() - 1
+        } else {
             // Whoever was asked stays, however near others claim to be: it is in flight, or a result, or not to be asked again.
-            let farthest = self.nodes.iter().rposition(|(_, state)| *state == State::Heard);
-            farthest.map(|farthest| self.nodes.remove(farthest));
+            let farthest = self.order.iter().rposition(|place| place.state == State::Heard);
+            let Some(farthest) = farthest.filter(|farthest| *farthest >= rank) else { return };
+            let place = usize::from(self.order.remove(farthest).node);
+            self.nodes[place] = node;
+            place
+        };
+        self.order.insert(rank, Place { node: place as u8, state: State::Heard });
+    }
+
+    fn mark(&mut self, id: &NodeId, state: State) {
+        if let Ok(rank) = self.rank(id) {
+            self.order[rank].state = state;
         }
     }
 
-    fn mark(&mut self, key: &PublicKey, state: State) {
-        if let Some(node) = self.nodes.iter_mut().find(|(known, _)| known.key == *key) {
-            node.1 = state;
-        }
+    /// Where the node with this id is in the order of distance, or would be.
+    fn rank(&self, id: &NodeId) -> Result<usize, usize> {
+        self.order.binary_search_by(|place| self.hash.cmp_distance(&self.node(place).id, id))
+    }
+
+    fn node(&self, place: &Place) -> &Contact {
+        &self.nodes[usize::from(place.node)]
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crypto::PublicKey;
     use crate::rng::Seed;
 
     fn contacts(count: usize) -> Vec<Contact> {
@@ -134,10 +159,10 @@ mod tests {
         let (network, own, target) = (contacts(500), NodeId([0; 32]), [7; 64]);
         let mut lookup = Lookup::new(own, target, [network[0], network[1]]);
         while let Some(node) = lookup.next() {
-            lookup.asked(&node.key);
+            lookup.asked(&node.id);
             // Each knows a random third of the network.
             let known: Vec<_> = network.iter().copied().filter(|n| (n.id.0[5] ^ node.id.0[7]) % 3 == 0).collect();
-            lookup.answered(&node.key, &nearest(&target, &known));
+            lookup.answered(&node.id, &nearest(&target, &known));
         }
         assert!(lookup.is_over());
         assert_eq!(lookup.results(), nearest(&target, &network));
@@ -150,15 +175,15 @@ mod tests {
         let mut lookup = Lookup::new(NodeId([0; 32]), [7; 64], network.clone());
         let mut asked = Vec::new();
         while let Some(node) = lookup.next() {
-            lookup.asked(&node.key);
+            lookup.asked(&node.id);
             asked.push(node);
         }
         assert_eq!(asked.len(), limits::LOOKUP_PARALLEL);
         assert!(!lookup.is_over());
-        asked.iter().for_each(|node| lookup.failed(&node.key));
+        asked.iter().for_each(|node| lookup.failed(&node.id));
         while let Some(node) = lookup.next() {
-            lookup.asked(&node.key);
-            lookup.answered(&node.key, &asked);
+            lookup.asked(&node.id);
+            lookup.answered(&node.id, &asked);
         }
         assert!(lookup.is_over());
         assert_eq!(lookup.results().len(), limits::BUCKET_SIZE);
@@ -170,7 +195,7 @@ mod tests {
         let mut rng = Seed::new([4; 32]).fork("liars");
         let mut lookup = Lookup::new(NodeId([0; 32]), [7; 64], contacts(3));
         while let Some(node) = lookup.next() {
-            lookup.asked(&node.key);
+            lookup.asked(&node.id);
             let invented: Vec<_> = (0..16)
                 .map(|_| {
                     let mut liar = node;
@@ -181,7 +206,7 @@ mod tests {
                     liar
                 })
                 .collect();
-            lookup.answered(&node.key, &invented);
+            lookup.answered(&node.id, &invented);
         }
         assert!(lookup.is_over() && lookup.queries() <= limits::LOOKUP_QUERIES_MAX);
         assert!(lookup.nodes.len() <= limits::LOOKUP_NODES_MAX);
@@ -199,13 +224,13 @@ mod tests {
             contact
         };
         let mut lookup = Lookup::new(NodeId([0; 32]), [7; 64], contacts(3));
-        let asked: Vec<_> = core::iter::from_fn(|| lookup.next().inspect(|node| lookup.asked(&node.key))).collect();
-        lookup.answered(&asked[0].key, &(1..=100).map(near).collect::<Vec<_>>());
+        let asked: Vec<_> = core::iter::from_fn(|| lookup.next().inspect(|node| lookup.asked(&node.id))).collect();
+        lookup.answered(&asked[0].id, &(1..=100).map(near).collect::<Vec<_>>());
         assert_eq!(lookup.nodes.len(), limits::LOOKUP_NODES_MAX);
         let next = lookup.next().unwrap();
-        lookup.asked(&next.key);
+        lookup.asked(&next.id);
         assert!(lookup.next().is_none() && !lookup.is_over(), "three are being asked");
-        lookup.answered(&asked[1].key, &[]);
+        lookup.answered(&asked[1].id, &[]);
         assert!(lookup.results().contains(&asked[1]));
     }
 

@@ -411,7 +411,7 @@ impl Discv4 {
         if self.unverified.is_empty() {
             return;
         }
-        let verifying = self.calls.verifying();
+        let verifying = self.calls.count(|purpose| *purpose == Purpose::Verify);
         for _ in verifying..limits::VERIFY_PARALLEL.min(verifying + self.calls.room() / 2) {
             let Some(contact) = self.unverified.pop_front() else { break };
             if self.table.has_room_for(&contact) {
@@ -425,22 +425,22 @@ impl Discv4 {
         if self.searches.is_empty() && self.stage != Stage::Seeding {
             return;
         }
-        let ids: Vec<LookupId> = self.searches.keys().copied().collect();
-        for id in ids {
-            while let Some(search) = self.searches.get(&id)
-                && let Some(contact) = search.lookup.next()
-            {
+        let mut next = LookupId(0);
+        while let Some((&id, search)) = self.searches.range(next..).next() {
+            next = LookupId(id.0 + 1);
+            if let Some(contact) = search.lookup.next() {
                 let target = *search.lookup.target();
                 let asked = self.ask(cx, contact, Question::FindNode { target }, Purpose::Lookup(id));
-                let Some(search) = self.searches.get_mut(&id) else { break };
+                let Some(search) = self.searches.get_mut(&id) else { continue };
                 match asked {
-                    Ok(()) => search.lookup.asked(&contact.key),
+                    Ok(()) => search.lookup.asked(&contact.id),
                     // Calls are in flight, and when one ends this is tried again.
                     Err(CommandError::Busy) if !self.calls.is_empty() => return,
-                    Err(_) => search.lookup.failed(&contact.key),
+                    Err(_) => search.lookup.failed(&contact.id),
                 }
-            }
-            if self.searches.get(&id).is_some_and(|search| search.lookup.is_over())
+                // There may be more to ask.
+                next = id;
+            } else if search.lookup.is_over()
                 && let Some(search) = self.searches.remove(&id)
             {
                 self.end_lookup(cx, search);

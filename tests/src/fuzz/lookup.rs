@@ -39,7 +39,7 @@ fn lookup(data: &[u8], reached: &mut Reached) {
             reached.note("asked");
             assert!(!asked.contains(&next.key) && next.id != own, "nobody twice, and never ourselves");
             asked.push(next.key);
-            lookup.asked(&next.key);
+            lookup.asked(&next.id);
             in_flight.push(next);
             assert!(in_flight.len() <= limits::LOOKUP_PARALLEL);
         }
@@ -56,19 +56,19 @@ fn lookup(data: &[u8], reached: &mut Reached) {
         match choices.below(4) {
             0 => {
                 reached.note("failed");
-                lookup.failed(&node.key);
+                lookup.failed(&node.id);
             }
             1 => {
                 reached.note("invented");
                 let invented: Vec<Contact> = (0..choices.below(17)).map(|_| contact(true)).collect();
-                lookup.answered(&node.key, &invented);
+                lookup.answered(&node.id, &invented);
                 answered.push(node);
             }
             _ => {
                 reached.note("answered");
                 let known: Vec<Contact> =
                     (0..choices.below(17)).filter_map(|_| network.get(choices.below(60))).copied().collect();
-                lookup.answered(&node.key, &known);
+                lookup.answered(&node.id, &known);
                 answered.push(node);
             }
         }
