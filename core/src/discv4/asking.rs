@@ -47,10 +47,13 @@ impl Discv4 {
             return Err(objection);
         }
         let at = contact.udp_addr();
-        let is_proven = self.bonds.is_proven(&contact.id, at, cx.now);
+        let (is_proven, is_mutual, is_recent) = match self.bonds.find(&contact.id, at, cx.now) {
+            Some(bond) => (bond.is_proven(), bond.is_mutual(), bond.is_proven_within(FRESH_PROOF_AGE)),
+            None => (false, false, false),
+        };
         let is_ping = question == Question::Ping;
-        let needs_ping = is_ping || !self.bonds.is_mutual(&contact.id, at, cx.now);
-        let is_fresh = !is_ping && self.bonds.is_proven_within(&contact.id, at, cx.now, FRESH_PROOF_AGE);
+        let needs_ping = is_ping || !is_mutual;
+        let is_fresh = !is_ping && is_recent;
         let pings = needs_ping && !is_fresh && self.calls.asked(&contact, Kind::Pong).is_none();
         if self.calls.room() < 1 + usize::from(pings && !is_ping) {
             return Err(CommandError::Busy);
@@ -147,7 +150,11 @@ impl Discv4 {
                     let is_ping = self.calls.get(waiting).is_some_and(|call| call.question == Question::Ping);
                     if is_ping || matches!(outcome, Outcome::Timeout) {
                         ended.push_back((waiting, outcome.clone()));
-                    } else if self.bonds.is_mutual(&call.contact.id, call.contact.udp_addr(), cx.now) {
+                    } else if self
+                        .bonds
+                        .find(&call.contact.id, call.contact.udp_addr(), cx.now)
+                        .is_some_and(|bond| bond.is_mutual())
+                    {
                         self.put(cx, waiting);
                     } else {
                         self.pause(cx, waiting);
@@ -169,10 +176,12 @@ impl Discv4 {
         let Call { contact, purpose, question, .. } = *call;
         let at = contact.udp_addr();
         let is_find = matches!(question, Question::FindNode { .. });
-        if question != Question::Ping {
+        if question != Question::Ping
+            && let Some(mut bond) = self.bonds.find(&contact.id, at, cx.now)
+        {
             match outcome {
-                Outcome::Timeout => self.bonds.forget_knows_us(&contact),
-                _ => self.bonds.note_knows_us(&contact.id, at, cx.now),
+                Outcome::Timeout => bond.forget_knows_us(),
+                _ => bond.note_knows_us(),
             }
         }
         if is_find {

@@ -13,14 +13,12 @@ use crate::crypto::NodeId;
 use crate::limits;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
-use crate::wire::enode::Contact;
 
 const SETS: usize = limits::BONDS_MAX / limits::BOND_WAYS;
 
-/// What we and a node at an endpoint know of each other. Times are whole seconds since the memory was made, plus one; 0
-/// is never.
+/// A proof that is kept. Times are whole seconds since the memory was made, plus one; 0 is never.
 #[derive(Clone, Copy, Default, Debug)]
-struct Bond {
+struct Proof {
     /// A keyed hash of id and endpoint: two endpoints have the same once in 2^64.
     fingerprint: u64,
     /// They answered our ping.
@@ -29,12 +27,52 @@ struct Bond {
     knows_us: u32,
 }
 
+/// What we and a node at an endpoint know of each other now.
+pub struct Bond<'a> {
+    proof: &'a mut Proof,
+    seconds: u32,
+}
+
+impl Bond<'_> {
+    /// Whether the node may be served: its proof for this very endpoint has not lapsed.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.is_proven_within(limits::BOND_LIFETIME)
+    }
+
+    /// Whether the node answered a ping of ours within the last `age`.
+    #[must_use]
+    pub fn is_proven_within(&self, age: Duration) -> bool {
+        self.is_within(self.proof.proven, age)
+    }
+
+    /// Whether the node will serve us: both proofs hold.
+    #[must_use]
+    pub fn is_mutual(&self) -> bool {
+        self.is_proven() && self.is_within(self.proof.knows_us, limits::BOND_LIFETIME)
+    }
+
+    /// The node showed that it takes our endpoint for proven.
+    pub fn note_knows_us(&mut self) {
+        self.proof.knows_us = self.seconds;
+    }
+
+    /// The node did not answer a question, so it may have forgotten us.
+    pub fn forget_knows_us(&mut self) {
+        self.proof.knows_us = 0;
+    }
+
+    fn is_within(&self, then: u32, age: Duration) -> bool {
+        then != 0 && u64::from(self.seconds.saturating_sub(then)) < age.as_secs()
+    }
+}
+
 /// See the module.
 pub struct Bonds {
     hasher: SipHasher13,
     epoch: Instant,
     /// Most recently used first in each set.
-    sets: Box<[[Bond; limits::BOND_WAYS]]>,
+    sets: Box<[[Proof; limits::BOND_WAYS]]>,
 }
 
 impl Bonds {
@@ -48,58 +86,39 @@ impl Bonds {
     }
 
     /// The node answered our ping to this endpoint.
-    pub fn prove(&mut self, id: &NodeId, at: SocketAddr, now: Instant) {
+    pub fn prove(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> Bond<'_> {
         let seconds = self.seconds(now);
         let fingerprint = self.fingerprint(id, at);
         let set = self.set(fingerprint);
-        let way = set.iter().position(|bond| bond.fingerprint == fingerprint).unwrap_or(limits::BOND_WAYS - 1);
+        let way = set.iter().position(|proof| proof.fingerprint == fingerprint).unwrap_or(limits::BOND_WAYS - 1);
         set[..=way].rotate_right(1);
         if set[0].fingerprint != fingerprint {
-            set[0] = Bond { fingerprint, ..Bond::default() };
+            set[0] = Proof { fingerprint, ..Proof::default() };
         }
         set[0].proven = seconds;
+        Bond { proof: &mut set[0], seconds }
     }
 
-    /// The node showed that it takes our endpoint for proven. Of no consequence unless it has proven its own.
-    pub fn note_knows_us(&mut self, id: &NodeId, at: SocketAddr, now: Instant) {
+    /// What is known of a node at an endpoint, if it has ever proven it: that becomes the most recently used of its set. A
+    /// ping alone, whose source may be spoofed, leaves no trace.
+    pub fn find(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> Option<Bond<'_>> {
         let seconds = self.seconds(now);
-        if let Some(bond) = self.find(id, at) {
-            bond.knows_us = seconds;
-        }
+        let fingerprint = self.fingerprint(id, at);
+        let set = self.set(fingerprint);
+        let way = set.iter().position(|proof| proof.fingerprint == fingerprint && proof.proven != 0)?;
+        set[..=way].rotate_right(1);
+        Some(Bond { proof: &mut set[0], seconds })
     }
 
-    /// The node did not answer a question, so it may have forgotten us.
-    pub fn forget_knows_us(&mut self, contact: &Contact) {
-        if let Some(bond) = self.find(&contact.id, contact.udp_addr()) {
-            bond.knows_us = 0;
-        }
-    }
-
-    /// Whether the node may be served: its proof for this very endpoint has not lapsed.
+    /// Whether the node has proven this very endpoint, and the proof has not lapsed.
     #[must_use]
     pub fn is_proven(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> bool {
-        self.is_proven_within(id, at, now, limits::BOND_LIFETIME)
-    }
-
-    /// Whether the node answered a ping of ours within the last `age`.
-    #[must_use]
-    pub fn is_proven_within(&mut self, id: &NodeId, at: SocketAddr, now: Instant, age: Duration) -> bool {
-        let seconds = self.seconds(now);
-        self.find(id, at).is_some_and(|bond| is_within(bond.proven, seconds, age))
-    }
-
-    /// Whether the node will serve us: both proofs hold.
-    #[must_use]
-    pub fn is_mutual(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> bool {
-        let seconds = self.seconds(now);
-        self.find(id, at).is_some_and(|bond| {
-            [bond.proven, bond.knows_us].iter().all(|then| is_within(*then, seconds, limits::BOND_LIFETIME))
-        })
+        self.find(id, at, now).is_some_and(|bond| bond.is_proven())
     }
 
     /// Number of proofs kept, lapsed ones included.
     pub fn len(&self) -> usize {
-        self.sets.iter().flatten().filter(|bond| bond.proven != 0).count()
+        self.sets.iter().flatten().filter(|proof| proof.proven != 0).count()
     }
 
     /// Whether there are no proofs.
@@ -107,16 +126,7 @@ impl Bonds {
         self.len() == 0
     }
 
-    /// The bond of a node at an endpoint, which becomes the most recently used of its set.
-    fn find(&mut self, id: &NodeId, at: SocketAddr) -> Option<&mut Bond> {
-        let fingerprint = self.fingerprint(id, at);
-        let set = self.set(fingerprint);
-        let way = set.iter().position(|bond| bond.fingerprint == fingerprint && bond.proven != 0)?;
-        set[..=way].rotate_right(1);
-        Some(&mut set[0])
-    }
-
-    fn set(&mut self, fingerprint: u64) -> &mut [Bond; limits::BOND_WAYS] {
+    fn set(&mut self, fingerprint: u64) -> &mut [Proof; limits::BOND_WAYS] {
         &mut self.sets[(fingerprint % SETS as u64) as usize]
     }
 
@@ -137,10 +147,6 @@ impl Bonds {
     fn seconds(&self, now: Instant) -> u32 {
         u32::try_from(now.since(self.epoch).as_secs()).unwrap_or(u32::MAX).saturating_add(1)
     }
-}
-
-fn is_within(then: u32, now: u32, age: Duration) -> bool {
-    then != 0 && u64::from(now.saturating_sub(then)) < age.as_secs()
 }
 
 #[cfg(test)]
@@ -187,13 +193,14 @@ mod tests {
     fn what_they_think_of_us_needs_their_proof_first() {
         let mut bonds = bonds();
         let (id, at) = (NodeId([1; 32]), addr("1.2.3.4:30303"));
-        bonds.note_knows_us(&id, at, Instant::ZERO);
-        assert!(bonds.is_empty(), "a ping alone, whose source may be spoofed, leaves no trace");
-        bonds.prove(&id, at, Instant::ZERO);
-        assert!(!bonds.is_mutual(&id, at, Instant::ZERO));
-        bonds.note_knows_us(&id, at, Instant::ZERO);
-        assert!(bonds.is_mutual(&id, at, Instant::ZERO));
-        assert!(!bonds.is_mutual(&id, at, Instant::ZERO + HOUR * 24));
+        assert!(bonds.find(&id, at, Instant::ZERO).is_none() && bonds.is_empty());
+        assert!(!bonds.prove(&id, at, Instant::ZERO).is_mutual());
+        bonds.find(&id, at, Instant::ZERO).unwrap().note_knows_us();
+        let mut is_mutual = |now| bonds.find(&id, at, now).unwrap().is_mutual();
+        assert!(is_mutual(Instant::ZERO));
+        assert!(!is_mutual(Instant::ZERO + HOUR * 24));
+        bonds.find(&id, at, Instant::ZERO).unwrap().forget_knows_us();
+        assert!(!bonds.find(&id, at, Instant::ZERO).unwrap().is_mutual());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::asking::{Outcome, expiration, rtt};
+use super::bonds::Bond;
 use super::calls::{Admission, Purpose, Question};
 use super::{Discv4, Received, Stage};
 use crate::contract::{Cx, DropReason};
@@ -111,8 +112,9 @@ impl Discv4 {
         self.send(cx, addr, &pong);
 
         let contact = Contact { id, key, ip: addr.ip(), udp: addr.port(), tcp };
-        self.bonds.note_knows_us(&id, addr, cx.now);
-        if self.bonds.is_proven(&id, addr, cx.now) {
+        let mut bond = self.bonds.find(&id, addr, cx.now);
+        bond.iter_mut().for_each(Bond::note_knows_us);
+        if bond.is_some_and(|bond| bond.is_proven()) {
             if self.stage == Stage::Open {
                 self.admit(cx, contact);
             }
@@ -138,9 +140,9 @@ impl Discv4 {
         let call = self.calls.get(ping).ok_or(DropReason::Unsolicited)?;
         let outcome = Outcome::Pong { rtt: rtt(call, cx.now), enr_seq, seen_as: to.udp_addr() };
         let (contact, purpose, pinged_us) = (call.contact, call.purpose, call.pinged_us);
-        self.bonds.prove(&id, addr, cx.now);
+        let mut bond = self.bonds.prove(&id, addr, cx.now);
         if pinged_us {
-            self.bonds.note_knows_us(&id, addr, cx.now);
+            bond.note_knows_us();
         }
         let changes = self.table.heard(&id, cx.now, cx.rng);
         self.tell(cx, changes);
@@ -183,6 +185,7 @@ impl Discv4 {
         let id = self.calls.answered(addr, &key, Kind::Neighbors, None).ok_or(DropReason::Unsolicited)?;
         let call = self.calls.get_mut(id).ok_or(DropReason::Unsolicited)?;
         call.answered_empty |= nodes.is_empty();
+        call.nodes.reserve_exact(limits::BUCKET_SIZE - call.nodes.len());
         for node in nodes {
             if call.nodes_received >= limits::BUCKET_SIZE {
                 break;
@@ -234,8 +237,8 @@ impl Discv4 {
             return Err(DropReason::Malformed(DecodeError::BadValue));
         }
         // Other entries than the endpoint that was proven are hearsay; only the port to dial on it is of use.
-        if let Some(contact) = record.contact().filter(|contact| contact.ip == addr.ip()) {
-            self.table.note_tcp(&id, addr, contact.tcp);
+        if let Some((_, _, tcp)) = record.endpoint().filter(|(ip, ..)| *ip == addr.ip()) {
+            self.table.note_tcp(&id, addr, tcp);
         }
         self.settle(cx, call, Outcome::Record(Box::new(record)));
         Ok(())

@@ -13,27 +13,34 @@ use crate::crypto::Digest;
 use crate::limits;
 use crate::netfilter::{Subnet, scope};
 use crate::rng::Rng;
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
+
+const UNPROVEN_PING_INTERVAL_MICROS: u64 = limits::UNPROVEN_PING_INTERVAL.as_micros() as u64;
 
 /// So many at once, and then one per interval.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
-    interval: Duration,
+    interval_micros: u64,
     burst: u32,
 }
 
 impl Rate {
     const fn per_second(count: u32, burst: u32) -> Self {
-        Self { interval: Duration::from_micros(1_000_000 / count as u64), burst }
+        Self { interval_micros: 1_000_000 / count as u64, burst }
     }
 
-    /// Whether one more is allowed at `now`; `used_until` is when everything taken so far will have been paid for.
-    fn allows(self, used_until: Instant, now: Instant) -> bool {
-        used_until.since(now) + self.interval <= self.interval * self.burst
+    /// Whole intervals before `now`.
+    const fn intervals(self, now: Instant) -> u64 {
+        now.as_micros() / self.interval_micros
     }
 
-    fn take(self, used_until: &mut Instant, now: Instant) {
-        *used_until = (*used_until).max(now) + self.interval;
+    /// Whether one more is allowed at `now`; `used_until` is the interval by whose end everything taken so far is paid for.
+    fn allows(self, used_until: u64, now: Instant) -> bool {
+        used_until.saturating_sub(self.intervals(now)) < u64::from(self.burst)
+    }
+
+    fn take(self, used_until: u64, now: Instant) -> u64 {
+        used_until.max(self.intervals(now)) + 1
     }
 }
 
@@ -41,29 +48,30 @@ impl Rate {
 #[derive(Debug)]
 struct Budget {
     each: Rate,
-    slots: Box<[Instant]>,
+    /// Counts intervals: 2^32 of the shortest are years.
+    slots: Box<[u32]>,
     all: Option<Rate>,
-    all_used_until: Instant,
+    all_used_until: u64,
 }
 
 impl Budget {
     fn new(each: Rate, slots: usize, all: Option<Rate>) -> Self {
-        Self { each, slots: vec![Instant::ZERO; slots].into(), all, all_used_until: Instant::ZERO }
+        Self { each, slots: vec![0; slots].into(), all, all_used_until: 0 }
     }
 
     /// Takes one from the budgets of the source (if it has one) and of all; from none unless both allow it.
     fn take(&mut self, source: Option<u64>, now: Instant) -> bool {
         let slots = self.slots.len() as u64;
-        let mut slot = source.and_then(|hash| self.slots.get_mut((hash % slots) as usize));
-        let each_allows = slot.as_ref().is_none_or(|used_until| self.each.allows(**used_until, now));
+        let slot = source.and_then(|hash| self.slots.get_mut((hash % slots) as usize));
+        let each_allows = slot.as_ref().is_none_or(|used_until| self.each.allows(u64::from(**used_until), now));
         if !each_allows || self.all.is_some_and(|all| !all.allows(self.all_used_until, now)) {
             return false;
         }
-        if let Some(used_until) = &mut slot {
-            self.each.take(used_until, now);
+        if let Some(used_until) = slot {
+            *used_until = self.each.take(u64::from(*used_until), now).try_into().unwrap_or(u32::MAX);
         }
         if let Some(all) = self.all {
-            all.take(&mut self.all_used_until, now);
+            self.all_used_until = all.take(self.all_used_until, now);
         }
         true
     }
@@ -72,8 +80,9 @@ impl Budget {
 /// A datagram that was seen. `fingerprint` 0 marks an empty slot.
 #[derive(Clone, Copy, Default, Debug)]
 struct Seen {
-    fingerprint: u64,
-    first: Instant,
+    fingerprint: u32,
+    /// When, in milliseconds modulo 2^32: whoever comes back after 50 days may have two more seconds of grace.
+    first: u32,
 }
 
 /// See the module.
@@ -98,7 +107,7 @@ impl Limiter {
             limits::PING_BACK_SLOTS,
             Some(Rate::per_second(limits::PING_BACKS_PER_SECOND, limits::PING_BACKS_PER_SECOND)),
         );
-        let unproven = Rate { interval: limits::UNPROVEN_PING_INTERVAL, burst: limits::UNPROVEN_PINGS_BURST };
+        let unproven = Rate { interval_micros: UNPROVEN_PING_INTERVAL_MICROS, burst: limits::UNPROVEN_PINGS_BURST };
         Self {
             hasher: SipHasher13::new_with_key(&rng.bytes()),
             datagrams,
@@ -142,11 +151,13 @@ impl Limiter {
             IpAddr::V6(ip) => key[32..48].copy_from_slice(&ip.octets()),
         }
         key[48..].copy_from_slice(&from.port().to_be_bytes());
-        let fingerprint = self.hasher.hash(&key).max(1);
+        let hash = self.hasher.hash(&key);
         let slots = self.seen.len() as u64;
-        let Some(seen) = self.seen.get_mut((fingerprint % slots) as usize) else { return false };
+        let Some(seen) = self.seen.get_mut((hash % slots) as usize) else { return false };
+        let (fingerprint, now) = (((hash >> 32) as u32).max(1), (now.as_micros() / 1000) as u32);
+        let grace = limits::REPLAY_GRACE.as_millis() as u32;
         if seen.fingerprint == fingerprint {
-            return now.since(seen.first) >= limits::REPLAY_GRACE;
+            return now.wrapping_sub(seen.first) >= grace;
         }
         *seen = Seen { fingerprint, first: now };
         false

@@ -495,7 +495,7 @@ impl Discv4 {
     /// Signs and sends a packet; returns the hash by which answers refer to it. A datagram that cannot be sent is lost like
     /// any other.
     fn send(&mut self, cx: &mut Cx<'_>, to: SocketAddr, packet: &Packet) -> crate::crypto::Digest {
-        let mut bytes = Vec::with_capacity(SMALL_DATAGRAM_BYTES);
+        let mut bytes = Vec::new();
         let hash = packet.seal(cx.crypto, &self.local.secret, &mut bytes);
         cx.send(to, &bytes);
         hash
@@ -514,9 +514,6 @@ impl Discv4 {
         }
     }
 }
-
-/// Holds every packet but long Neighbors, and is of a size that allocators have at hand.
-const SMALL_DATAGRAM_BYTES: usize = 512;
 
 #[cfg(test)]
 mod tests;

@@ -37,7 +37,6 @@ use crate::wire::p2p::{DisconnectReason, Hello};
 /// Whose deadline it is. The order breaks ties.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Owner {
-    Discovery,
     Dial,
     Conn(ConnId),
 }
@@ -64,7 +63,8 @@ pub struct Node {
     peers: Peers,
     /// From dial or accept until `Ended` has been popped.
     conns: BTreeMap<ConnId, Box<Conn>>,
-    /// What the parts' `poll_timeout` said when they were last touched.
+    /// What the dialler and the connections said when they were last touched. Discovery is always asked: every datagram
+    /// moves its deadline.
     deadlines: Deadlines<Owner>,
     conns_made: u64,
     commands_made: u64,
@@ -134,7 +134,6 @@ impl Node {
             shutting_down: false,
             look_at: None,
         };
-        node.sync_discovery();
         node.sync_dial();
         Ok(node)
     }
@@ -287,11 +286,14 @@ impl Node {
 
     /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        let (at, owner) = self.deadlines.next()?;
-        let reason = match owner {
-            Owner::Discovery => Reason::Discovery(self.discovery.as_ref()?.poll_timeout()?.1),
-            Owner::Dial => Reason::Dial,
-            Owner::Conn(conn) => Reason::Conn(conn, self.conns.get(&conn)?.poll_timeout()?.1),
+        let discovery = self.discovery.as_ref().and_then(Discv4::poll_timeout);
+        let others = self.deadlines.next();
+        let (at, reason) = match discovery {
+            Some((at, timer)) if others.is_none_or(|(other, _)| at <= other) => (at, Reason::Discovery(timer)),
+            _ => match others? {
+                (at, Owner::Dial) => (at, Reason::Dial),
+                (at, Owner::Conn(conn)) => (at, Reason::Conn(conn, self.conns.get(&conn)?.poll_timeout()?.1)),
+            },
         };
         Some((at.max(self.context.now() + Duration::from_micros(1)), reason))
     }
@@ -312,7 +314,7 @@ impl Node {
             self.context.stats.drop_datagram(DropReason::Filtered);
             return;
         }
-        let known = self.nodes_known();
+        let known = self.look_at.is_none().then(|| self.nodes_known());
         let mut cx = self.context.cx(&mut self.rngs.discovery);
         let received = match &mut self.discovery {
             Some(discovery) if !self.shutting_down => discovery.handle_datagram(&mut cx, from, bytes),
@@ -326,8 +328,7 @@ impl Node {
                 cx.out.emit_staged(Event::Unrecognised { from, bytes: &[] }, 0..bytes.len());
             }
         }
-        self.sync_discovery();
-        if self.nodes_known() > known && self.look_at.is_none() {
+        if known.is_some_and(|known| self.nodes_known() > known) {
             // Those who have just met would dial each other at once.
             let wait = self.rngs.dial.duration(DIAL_SETTLE_INTERVAL, 2 * DIAL_SETTLE_INTERVAL);
             self.look_at = Some(self.context.now() + wait);
@@ -335,21 +336,20 @@ impl Node {
         }
     }
 
-    /// Handles what is due, each owner once: work beyond that is due again a microsecond later.
+    /// Handles what is due, each owner once, discovery first: work beyond that is due again a microsecond later.
     fn handle_timeout(&mut self) {
         let now = self.context.now();
         let mut due = Vec::new();
-        while let Some((_, owner)) = self.deadlines.pop_due(now) {
-            due.push(owner);
+        while let Some(deadline) = self.deadlines.pop_due(now) {
+            due.push(deadline);
         }
-        for owner in due {
+        if let Some(discovery) = &mut self.discovery
+            && discovery.poll_timeout().is_some_and(|(at, _)| at <= now)
+        {
+            discovery.handle_timeout(&mut self.context.cx(&mut self.rngs.discovery));
+        }
+        for (_, owner) in due {
             match owner {
-                Owner::Discovery => {
-                    if let Some(discovery) = &mut self.discovery {
-                        discovery.handle_timeout(&mut self.context.cx(&mut self.rngs.discovery));
-                    }
-                    self.sync_discovery();
-                }
                 Owner::Dial => self.dial_more(),
                 Owner::Conn(conn) => self.touch(conn, |conn, cx, _| conn.handle_timeout(cx)),
             }
@@ -363,18 +363,11 @@ impl Node {
         work: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         let discovery = self.discovery.as_mut().ok_or(CommandError::NoDiscovery)?;
-        let result = work(discovery, &mut self.context.cx(&mut self.rngs.discovery));
-        self.sync_discovery();
-        result
+        work(discovery, &mut self.context.cx(&mut self.rngs.discovery))
     }
 
     fn nodes_known(&self) -> usize {
         self.discovery.as_ref().map_or(0, |discovery| discovery.table().len())
-    }
-
-    fn sync_discovery(&mut self) {
-        let at = self.discovery.as_ref().and_then(Discv4::poll_timeout).map(|(at, _)| at);
-        self.deadlines.set(Owner::Discovery, at);
     }
 
     /// Signs a new record if our fork id has changed.
@@ -402,7 +395,6 @@ impl Node {
         if let Some(discovery) = &mut self.discovery {
             discovery.shutdown(&mut self.context.cx(&mut self.rngs.discovery));
         }
-        self.sync_discovery();
         self.sync_dial();
     }
 }

@@ -333,10 +333,11 @@ impl Packet {
 
     /// Appends the signed datagram to `out` and returns its hash.
     pub fn seal(&self, crypto: &dyn Crypto, secret: &SecretKey, out: &mut Vec<u8>) -> Digest {
-        let start = out.len();
+        let (start, data) = (out.len(), self.encode());
+        out.reserve(TYPE_AT + 1 + data.len());
         out.resize(start + TYPE_AT, 0);
         out.push(self.kind() as u8);
-        out.extend_from_slice(&self.encode());
+        out.extend_from_slice(&data);
         let datagram = &mut out[start..];
         let signature = crypto.sign(secret, &crypto.signed_hash(&datagram[TYPE_AT..]));
         datagram[SIGNATURE_AT..TYPE_AT].copy_from_slice(&signature.0);

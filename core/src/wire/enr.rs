@@ -169,9 +169,14 @@ impl Record {
         ForkId::decode(&mut self.value(b"eth")?.list().ok()?).ok()
     }
 
-    /// The contact that the record names, by geth's choice between IPv4 and IPv6: the address of the wider scope, IPv4 if
-    /// both are equal. `None` without a usable address; a missing port is 0.
+    /// The contact that the record names. `None` without a usable address; a missing port is 0.
     pub fn contact(&self) -> Option<Contact> {
+        self.endpoint().map(|(ip, udp, tcp)| Contact::new(self.key, ip, udp, tcp))
+    }
+
+    /// The address, UDP and TCP port that the record names, by geth's choice between IPv4 and IPv6: the address of the wider
+    /// scope, IPv4 if both are equal. `None` without a usable address; a missing port is 0.
+    pub fn endpoint(&self) -> Option<(IpAddr, u16, u16)> {
         let unicast = |ip: &IpAddr| !ip.is_multicast();
         let ip4 = self.ip().map(IpAddr::V4).filter(unicast);
         // An IPv4 address in IPv6 clothes counts as what it is.
@@ -187,7 +192,7 @@ impl Record {
             (ip4, ip6) => ip4.or(ip6)?,
         };
         let (udp, tcp) = if ip.is_ipv4() { (self.udp(), self.tcp()) } else { (self.udp6(), self.tcp6()) };
-        Some(Contact::new(self.key, ip, udp.unwrap_or(0), tcp.unwrap_or(0)))
+        Some((ip, udp.unwrap_or(0), tcp.unwrap_or(0)))
     }
 }
 
