@@ -44,7 +44,8 @@ pub trait Crypto {
     /// The hash that opens a discv4 datagram, over all that follows it.
     fn datagram_hash(&self, bytes: &[u8]) -> Digest;
 
-    /// The hash that a discv4 signature is of, over the packet's type and data.
+    /// The hash that the signature of a discv4 packet (over its type and data) or of a node record is of. Always
+    /// [`keccak256`]; a simulation can take another.
     fn signed_hash(&self, bytes: &[u8]) -> Digest {
         keccak256(bytes)
     }

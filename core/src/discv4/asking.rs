@@ -102,7 +102,7 @@ impl Discv4 {
             Question::FindNode { target } => Packet::FindNode { target, expiration },
             Question::EnrRequest => Packet::EnrRequest { expiration },
         };
-        let hash = self.send(cx, to, &packet);
+        let hash = self.local.send(cx, to, &packet);
         self.calls.set_stage(id, Stage::Asked { hash, sent: cx.now }, Some(cx.now + limits::CALL_TIMEOUT));
     }
 
@@ -142,8 +142,9 @@ impl Discv4 {
 
     /// Ends a call, and what follows from its end for others to the same endpoint.
     pub(super) fn settle(&mut self, cx: &mut Cx<'_>, id: CallId, outcome: Outcome) {
-        let mut ended = VecDeque::from([(id, outcome)]);
-        while let Some((id, outcome)) = ended.pop_front() {
+        let mut next = Some((id, outcome));
+        let mut ended = VecDeque::new();
+        while let Some((id, outcome)) = next.take().or_else(|| ended.pop_front()) {
             let Some(call) = self.calls.end(id) else { continue };
             if call.question == Question::Ping && matches!(call.stage, Stage::Asked { .. }) {
                 for waiting in self.calls.waiting(&call.contact, Stage::Bonding) {

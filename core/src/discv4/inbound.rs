@@ -4,7 +4,6 @@
 //! Whoever has not proven its endpoint gets a pong and at most one ping, and nothing larger than what it sent.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::asking::{Outcome, expiration, rtt};
@@ -109,7 +108,7 @@ impl Discv4 {
             expiration: expiration(cx),
             enr_seq: self.local.record.as_ref().map(Record::seq),
         };
-        self.send(cx, addr, &pong);
+        self.local.send(cx, addr, &pong);
 
         let contact = Contact { id, key, ip: addr.ip(), udp: addr.port(), tcp };
         let mut bond = self.bonds.find(&id, addr, cx.now);
@@ -162,20 +161,11 @@ impl Discv4 {
         let hash = NodeId(keccak256(target));
         let may_know = |contact: &Contact| contact.id != id && relay_allowed(addr.ip(), contact.ip);
         let nearest = self.table.nearest(&hash, limits::BUCKET_SIZE, may_know);
-        let nodes: Vec<Neighbor> = nearest
-            .iter()
-            .map(|contact| Neighbor {
-                ip: contact.ip,
-                udp: contact.udp,
-                tcp: contact.tcp,
-                key: *contact.key.as_bytes(),
-            })
-            .collect();
-        let packets = nodes.len().div_ceil(NEIGHBORS_PER_PACKET).max(1);
-        let mut chunks = nodes.chunks(NEIGHBORS_PER_PACKET);
+        let packets = nearest.len().div_ceil(NEIGHBORS_PER_PACKET).max(1);
+        let mut chunks = nearest.chunks(NEIGHBORS_PER_PACKET);
         for _ in 0..packets {
-            let nodes = chunks.next().unwrap_or_default().to_vec();
-            self.send(cx, addr, &Packet::Neighbors { nodes, expiration: expiration(cx) });
+            let nodes = chunks.next().unwrap_or_default().iter().map(|contact| Neighbor::from(*contact)).collect();
+            self.local.send(cx, addr, &Packet::Neighbors { nodes, expiration: expiration(cx) });
         }
         Ok(())
     }
@@ -214,7 +204,7 @@ impl Discv4 {
         }
         if let Some(record) = &self.local.record {
             let response = Packet::EnrResponse { request_hash: *hash, record: record.as_bytes().to_vec() };
-            self.send(cx, sender.addr, &response);
+            self.local.send(cx, sender.addr, &response);
         }
         Ok(())
     }

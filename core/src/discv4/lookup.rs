@@ -10,7 +10,8 @@ use crate::limits;
 use crate::wire::enode::Contact;
 
 // There is always somebody to forget who was only heard of.
-const _: () = assert!(limits::LOOKUP_QUERIES_MAX as usize <= limits::LOOKUP_NODES_MAX && limits::LOOKUP_NODES_MAX <= 256);
+const _: () =
+    assert!(limits::LOOKUP_QUERIES_MAX as usize <= limits::LOOKUP_NODES_MAX && limits::LOOKUP_NODES_MAX <= 256);
 
 /// What is known of a node in the course of a lookup.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Refusal};
-use crate::crypto::{Crypto, NodeId, PublicKey, SecretKey};
+use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
 use crate::limits;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
@@ -103,6 +103,15 @@ impl Local {
     /// Our node id.
     pub fn id(&self) -> &NodeId {
         &self.id
+    }
+
+    /// Signs and sends a packet; returns the hash by which answers refer to it. A datagram that cannot be sent is lost like
+    /// any other.
+    fn send(&self, cx: &mut Cx<'_>, to: SocketAddr, packet: &Packet) -> Digest {
+        let mut bytes = Vec::new();
+        let hash = packet.seal(cx.crypto, &self.secret, &mut bytes);
+        cx.send(to, &bytes);
+        hash
     }
 }
 
@@ -386,7 +395,7 @@ impl Discv4 {
         let known = self.table.nearest(&hash, limits::BUCKET_SIZE, |_| true);
         // A table that knows little is helped by the bootnodes, which are in it if they are alive.
         let helpers = if known.len() < limits::LOOKUP_PARALLEL { &self.config.bootnodes[..] } else { &[] };
-        let lookup = Lookup::new(self.local.id, target, known.iter().chain(helpers).copied());
+        let lookup = Lookup::new(self.local.id, target, known.into_iter().chain(helpers).copied());
         self.searches_begun += 1;
         self.searches.insert(LookupId(self.searches_begun), Search { lookup, command });
         Ok(())
@@ -490,15 +499,6 @@ impl Discv4 {
                 }
             }
         }
-    }
-
-    /// Signs and sends a packet; returns the hash by which answers refer to it. A datagram that cannot be sent is lost like
-    /// any other.
-    fn send(&mut self, cx: &mut Cx<'_>, to: SocketAddr, packet: &Packet) -> crate::crypto::Digest {
-        let mut bytes = Vec::new();
-        let hash = packet.seal(cx.crypto, &self.local.secret, &mut bytes);
-        cx.send(to, &bytes);
-        hash
     }
 
     /// Why a contact cannot be asked anything, if so.

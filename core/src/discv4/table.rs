@@ -108,11 +108,11 @@ impl Table {
     }
 
     /// The nearest live nodes to `target` that satisfy `wanted`, nearest first.
-    pub fn nearest(&self, target: &NodeId, count: usize, wanted: impl Fn(&Contact) -> bool) -> Vec<Contact> {
+    pub fn nearest(&self, target: &NodeId, count: usize, wanted: impl Fn(&Contact) -> bool) -> Vec<&Contact> {
         // The target's own bucket is nearer to it than all nearer to us, and those are nearer than each of the others.
         let own = self.index(target);
         let further = (own + 1..self.buckets.len()).map(|i| i..i + 1);
-        let mut nodes: Vec<&Contact> = Vec::new();
+        let mut nodes: Vec<&Contact> = Vec::with_capacity(count + limits::BUCKET_SIZE);
         for group in [own..own + 1, 0..own].into_iter().chain(further) {
             let start = nodes.len();
             let live = self.buckets[group].iter().flat_map(|bucket| &bucket.entries).filter(|entry| entry.liveness > 0);
@@ -122,7 +122,8 @@ impl Table {
                 break;
             }
         }
-        nodes.into_iter().take(count).copied().collect()
+        nodes.truncate(count);
+        nodes
     }
 
     /// Live nodes that can be dialled, one random node from each bucket in random order, then a second one, and so on: how

@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::DecodeError;
+use super::enode::Contact;
 use super::rlp::{self, Bounds, List, RlpStream};
 use crate::crypto::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey};
 use crate::netfilter::canonical;
@@ -130,6 +131,12 @@ pub struct Datagram<'a> {
     pub signed: &'a [u8],
     /// Signature.
     pub signature: RecoverableSignature,
+}
+
+impl From<&Contact> for Neighbor {
+    fn from(contact: &Contact) -> Self {
+        Self { ip: contact.ip, udp: contact.udp, tcp: contact.tcp, key: *contact.key.as_bytes() }
+    }
 }
 
 impl TryFrom<u8> for Kind {

@@ -16,7 +16,7 @@ use super::DecodeError;
 use super::enode::Contact;
 use super::forkid::ForkId;
 use super::rlp::{self, Bounds, List, RlpStream};
-use crate::crypto::{Crypto, Digest, PublicKey, Secp256k1, Signature, keccak256};
+use crate::crypto::{Crypto, Digest, PublicKey, Secp256k1, Signature};
 use crate::limits::RECORD_BYTES_MAX;
 
 mod builder;
@@ -75,7 +75,7 @@ impl Record {
         let key = key.ok_or(DecodeError::MissingField)?.fixed::<33>()?;
         let key = crypto.public_key_from_compressed(key).ok_or(DecodeError::BadKey)?;
         let signature = Signature(signature.try_into().map_err(|_| DecodeError::WrongLength)?);
-        if !crypto.verify(&key, &signed_digest(signed), &signature) {
+        if !crypto.verify(&key, &signed_digest(crypto, signed), &signature) {
             return Err(DecodeError::BadSignature);
         }
         Ok(Self { raw: raw.into(), seq, key })
@@ -212,8 +212,8 @@ fn breadth(ip: IpAddr) -> u8 {
 }
 
 /// The hash of the list `[seq, k, v, ..]` with the encoded items `signed`: what a record's signature covers.
-fn signed_digest(signed: &[u8]) -> Digest {
-    keccak256(&list_of(&[signed]))
+fn signed_digest(crypto: &dyn Crypto, signed: &[u8]) -> Digest {
+    crypto.signed_hash(&list_of(&[signed]))
 }
 
 /// The list of all the encoded items in `parts`.

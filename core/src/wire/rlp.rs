@@ -1,11 +1,10 @@
-//! RLP, strictly: the one layer between the crate `rlp` and everything that decodes.
+//! RLP, strictly: how everything that came from outside is decoded. The crate `rlp` encodes.
 //!
 //! [`list`] and friends check a whole value once, without recursion and without allocation: every length and every
 //! one-byte string in its shortest form, nothing beyond its parent, depth and number of items within [`Bounds`]. What
 //! they return is a cursor whose typed reads demand canonical integers and exact lengths. Fields left unread are the
 //! EIP-8 tail; a caller that forbids one says so with [`List::end`].
 
-use ::rlp::PayloadInfo;
 pub use ::rlp::RlpStream;
 
 use super::DecodeError;
@@ -40,22 +39,36 @@ struct Header {
 
 impl Header {
     /// Reads the item at the start of `input`: its length is canonical and lies within `input`.
+    #[inline]
     fn read(input: &[u8]) -> Result<Self, DecodeError> {
-        use ::rlp::DecoderError;
-        let first = *input.first().ok_or(DecodeError::Truncated)?;
-        let info = PayloadInfo::from(input).map_err(|error| match error {
-            // A length beyond `usize` is beyond the input: the verdict is the same on every platform.
-            DecoderError::RlpIsTooShort | DecoderError::RlpIsTooBig => DecodeError::Truncated,
-            _ => DecodeError::NonCanonical,
-        })?;
-        match info.header_len.checked_add(info.value_len) {
-            Some(end) if end <= input.len() => {}
-            _ => return Err(DecodeError::Truncated),
+        let (&first, rest) = input.split_first().ok_or(DecodeError::Truncated)?;
+        let (header_bytes, payload_bytes) = match first {
+            // A byte that is its own encoding.
+            0..=0x7f => return Ok(Self { is_list: false, header_bytes: 0, payload_bytes: 1 }),
+            0x81 if rest.first().is_some_and(|byte| *byte < 0x80) => return Err(DecodeError::NonCanonical),
+            0x80..=0xb7 => (1, usize::from(first - 0x80)),
+            0xb8..=0xbf => Self::read_length(rest, usize::from(first - 0xb7))?,
+            0xc0..=0xf7 => (1, usize::from(first - 0xc0)),
+            0xf8..=0xff => Self::read_length(rest, usize::from(first - 0xf7))?,
+        };
+        if payload_bytes > input.len() - header_bytes {
+            return Err(DecodeError::Truncated);
         }
-        if first == 0x81 && input[1] < 0x80 {
+        Ok(Self { is_list: first >= 0xc0, header_bytes, payload_bytes })
+    }
+
+    /// Reads a length of `bytes` bytes: the header's size and the payload's.
+    fn read_length(rest: &[u8], bytes: usize) -> Result<(usize, usize), DecodeError> {
+        let length = rest.get(..bytes).ok_or(DecodeError::Truncated)?;
+        if length.first() == Some(&0) {
             return Err(DecodeError::NonCanonical);
         }
-        Ok(Self { is_list: first >= 0xc0, header_bytes: info.header_len, payload_bytes: info.value_len })
+        let length = length.iter().fold(0u64, |value, byte| value << 8 | u64::from(*byte));
+        if length < 56 {
+            return Err(DecodeError::NonCanonical);
+        }
+        // A length beyond `usize` is beyond the input: the verdict is the same on every platform.
+        Ok((1 + bytes, usize::try_from(length).map_err(|_| DecodeError::Truncated)?))
     }
 
     fn end(&self) -> usize {

@@ -101,7 +101,7 @@ fn a_full_bucket_puts_newcomers_in_line() {
     assert!(line.contains(&came) && !f.table.buckets()[16].replacements().contains(&came));
     assert!(f.table.nearest(&came.id, 16, |_| true).iter().all(|contact| contact.id != came.id));
     f.pass(&came);
-    assert_eq!(f.table.nearest(&came.id, 1, |_| true), [came]);
+    assert_eq!(f.table.nearest(&came.id, 1, |_| true), [&came]);
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn the_nearest_are_the_nearest() {
     for _ in 0..50 {
         let target = NodeId(f.rng.bytes());
         all.sort_by(|a, b| target.cmp_distance(&a.id, &b.id));
-        assert_eq!(f.table.nearest(&target, 16, |_| true), all[..16]);
+        assert!(f.table.nearest(&target, 16, |_| true).into_iter().eq(&all[..16]));
     }
     assert_eq!(f.table.nearest(&f.table.own, 100, |_| true).len(), all.len());
     assert!(f.table.nearest(&f.table.own, 100, |_| false).is_empty());

@@ -70,7 +70,7 @@ impl RecordBuilder {
             signed.extend(string(&key));
             signed.extend(value);
         }
-        let signature = crypto.sign(secret, &signed_digest(&signed)).without_recovery_id();
+        let signature = crypto.sign(secret, &signed_digest(crypto, &signed)).without_recovery_id();
         Record::decode(crypto, &list_of(&[&string(&signature.0), &signed]))
     }
 }
