@@ -12,8 +12,10 @@ pub const OUTBOX_ACTIONS_MARK: usize = 8192;
 /// Payload bytes in the outbox beyond which a connection that is fed all the same ends with `Overrun`: the mark and one
 /// message of the largest size.
 pub const OUTBOX_BYTES_MAX: usize = OUTBOX_BYTES_MARK + MESSAGE_BYTES_MAX;
-/// Memory that an empty outbox keeps.
-pub const IDLE_OUTBOX_BYTES: usize = 16 << 10;
+/// Payload memory that an empty outbox keeps: an answer to FindNode.
+pub const IDLE_OUTBOX_BYTES: usize = 2048;
+/// Actions that an empty outbox has room for: what one datagram mostly causes.
+pub const IDLE_OUTBOX_ACTIONS: usize = 4;
 /// Memory that an empty stream buffer keeps: an idle session stays below 8 KiB with two of them.
 pub const IDLE_BUFFER_BYTES: usize = 2048;
 /// Bytes that may wait for one peer's socket before messages to it are refused (attack F12).
@@ -123,7 +125,7 @@ pub const DATAGRAMS_PER_SECOND: u32 = 2000;
 /// The burst of [`DATAGRAMS_PER_SECOND`]: a quarter of a second's worth, 20 ms of work.
 pub const DATAGRAMS_BURST: u32 = 500;
 /// Sources that a limiter tells apart; fixed memory (attack D7).
-pub const LIMITER_SLOTS: usize = 1024;
+pub const LIMITER_SLOTS: usize = 512;
 /// Pings back that one subnet may provoke in a second, and their burst (attack D5).
 pub const SUBNET_PING_BACKS_PER_SECOND: u32 = 4;
 /// See [`SUBNET_PING_BACKS_PER_SECOND`].

@@ -145,7 +145,10 @@ impl Outbox {
     /// Takes the oldest action.
     pub fn pop(&mut self) -> Option<Action<'_>> {
         self.discard_staged();
-        let Entry { lent, action } = self.queue.pop_front()?;
+        let Some(Entry { lent, action }) = self.queue.pop_front() else {
+            self.rest();
+            return None;
+        };
         let start = self.popped;
         self.popped += lent;
         let bytes = &self.arena[start..self.popped];
@@ -172,16 +175,21 @@ impl Outbox {
         self.reclaim();
     }
 
-    /// Gives the arena's dead front back, at a cost of at most one copy per byte, and its memory after a burst.
+    /// Gives the arena's dead front back, at a cost of at most one copy per byte.
     fn reclaim(&mut self) {
         if self.popped > self.committed / 2 {
             self.arena.drain(..self.popped);
             self.committed -= self.popped;
             self.popped = 0;
-            if self.arena.len() <= limits::IDLE_BUFFER_BYTES {
-                self.arena.shrink_to(limits::IDLE_OUTBOX_BYTES);
-            }
         }
+    }
+
+    /// Gives back the memory of a burst, when all of it has been popped.
+    fn rest(&mut self) {
+        self.arena.clear();
+        (self.popped, self.committed) = (0, 0);
+        self.arena.shrink_to(limits::IDLE_OUTBOX_BYTES);
+        self.queue.shrink_to(limits::IDLE_OUTBOX_ACTIONS);
     }
 }
 
@@ -228,8 +236,8 @@ mod tests {
         for _ in 0..1000 {
             while out.send(addr(), &[1; 1000]) {}
             while out.pop().is_some() {}
+            assert!(out.arena.capacity() <= limits::IDLE_OUTBOX_BYTES, "{}", out.arena.capacity());
+            assert!(out.queue.capacity() <= limits::IDLE_OUTBOX_ACTIONS, "{}", out.queue.capacity());
         }
-        out.flush(ConnId(0));
-        assert!(out.arena.capacity() <= limits::IDLE_OUTBOX_BYTES, "{}", out.arena.capacity());
     }
 }

@@ -19,8 +19,9 @@ const SETS: usize = limits::BONDS_MAX / limits::BOND_WAYS;
 /// A proof that is kept. Times are whole seconds since the memory was made, plus one; 0 is never.
 #[derive(Clone, Copy, Default, Debug)]
 struct Proof {
-    /// A keyed hash of id and endpoint: two endpoints have the same once in 2^64.
-    fingerprint: u64,
+    /// Of a keyed hash of id and endpoint, the half that does not choose the set. Whoever sends all that the budget for
+    /// strangers lets through is days away from hitting one of the eight in his set, and has gained one endpoint until that proof lapses.
+    fingerprint: u32,
     /// They answered our ping.
     proven: u32,
     /// They showed that they take our endpoint for proven, by pinging us or by answering a question.
@@ -88,8 +89,7 @@ impl Bonds {
     /// The node answered our ping to this endpoint.
     pub fn prove(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> Bond<'_> {
         let seconds = self.seconds(now);
-        let fingerprint = self.fingerprint(id, at);
-        let set = self.set(fingerprint);
+        let (set, fingerprint) = self.set(id, at);
         let way = set.iter().position(|proof| proof.fingerprint == fingerprint).unwrap_or(limits::BOND_WAYS - 1);
         set[..=way].rotate_right(1);
         if set[0].fingerprint != fingerprint {
@@ -103,8 +103,7 @@ impl Bonds {
     /// ping alone, whose source may be spoofed, leaves no trace.
     pub fn find(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> Option<Bond<'_>> {
         let seconds = self.seconds(now);
-        let fingerprint = self.fingerprint(id, at);
-        let set = self.set(fingerprint);
+        let (set, fingerprint) = self.set(id, at);
         let way = set.iter().position(|proof| proof.fingerprint == fingerprint && proof.proven != 0)?;
         set[..=way].rotate_right(1);
         Some(Bond { proof: &mut set[0], seconds })
@@ -126,11 +125,8 @@ impl Bonds {
         self.len() == 0
     }
 
-    fn set(&mut self, fingerprint: u64) -> &mut [Proof; limits::BOND_WAYS] {
-        &mut self.sets[(fingerprint % SETS as u64) as usize]
-    }
-
-    fn fingerprint(&self, id: &NodeId, at: SocketAddr) -> u64 {
+    /// The set that an id at an endpoint belongs to, and its fingerprint there.
+    fn set(&mut self, id: &NodeId, at: SocketAddr) -> (&mut [Proof; limits::BOND_WAYS], u32) {
         let mut key = [0; 51];
         key[..32].copy_from_slice(&id.0);
         match at.ip() {
@@ -141,7 +137,8 @@ impl Bonds {
             }
         }
         key[48..50].copy_from_slice(&at.port().to_be_bytes());
-        self.hasher.hash(&key)
+        let hash = self.hasher.hash(&key);
+        (&mut self.sets[(hash % SETS as u64) as usize], (hash >> 32) as u32)
     }
 
     fn seconds(&self, now: Instant) -> u32 {

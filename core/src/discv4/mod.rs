@@ -18,6 +18,7 @@ pub mod limiter;
 pub mod lookup;
 pub mod table;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -155,7 +156,7 @@ pub struct Discv4 {
     calls: Calls,
     table: Table,
     limiter: Limiter,
-    searches: BTreeMap<LookupId, Search>,
+    searches: BTreeMap<LookupId, Box<Search>>,
     searches_begun: u64,
     /// Heard of, and not yet pinged.
     unverified: VecDeque<Contact>,
@@ -397,7 +398,7 @@ impl Discv4 {
         let helpers = if known.len() < limits::LOOKUP_PARALLEL { &self.config.bootnodes[..] } else { &[] };
         let lookup = Lookup::new(self.local.id, target, known.into_iter().chain(helpers).copied());
         self.searches_begun += 1;
-        self.searches.insert(LookupId(self.searches_begun), Search { lookup, command });
+        self.searches.insert(LookupId(self.searches_begun), Box::new(Search { lookup, command }));
         Ok(())
     }
 
@@ -418,6 +419,7 @@ impl Discv4 {
     fn progress(&mut self, cx: &mut Cx<'_>) {
         self.step_lookups(cx);
         if self.unverified.is_empty() {
+            self.unverified = VecDeque::new();
             return;
         }
         let verifying = self.calls.count(|purpose| *purpose == Purpose::Verify);
@@ -452,7 +454,7 @@ impl Discv4 {
             } else if search.lookup.is_over()
                 && let Some(search) = self.searches.remove(&id)
             {
-                self.end_lookup(cx, search);
+                self.end_lookup(cx, &search);
             }
         }
         if self.stage == Stage::Seeding && self.searches.is_empty() {
@@ -460,7 +462,7 @@ impl Discv4 {
         }
     }
 
-    fn end_lookup(&mut self, cx: &mut Cx<'_>, search: Search) {
+    fn end_lookup(&mut self, cx: &mut Cx<'_>, search: &Search) {
         if let Some(command) = search.command {
             let (nodes, queries) = (search.lookup.results(), search.lookup.queries());
             cx.out.emit(Event::Nodes { command, nodes, queries });

@@ -3,6 +3,7 @@
 //! A length is believed only as far as the compressed bytes could honour it, so nothing is reserved for a lie. The work is
 //! the crate `snap`'s; its scratch space lives in one [`Compressor`] that all sessions share.
 
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::DecodeError;
@@ -56,15 +57,9 @@ pub const fn compressed_len_max(len: usize) -> usize {
     32 + len + len / 6
 }
 
-/// Compresses messages; holds the scratch space for it, about 34 KiB.
-#[derive(Debug)]
-pub struct Compressor(snap::raw::Encoder);
-
-impl Default for Compressor {
-    fn default() -> Self {
-        Self(snap::raw::Encoder::new())
-    }
-}
+/// Compresses messages; from the first one on it holds the scratch space for it, about 34 KiB.
+#[derive(Default, Debug)]
+pub struct Compressor(Option<Box<snap::raw::Encoder>>);
 
 impl Compressor {
     /// Appends to `out` one block that inflates to the concatenation of `parts`.
@@ -74,6 +69,7 @@ impl Compressor {
     pub fn append(&mut self, parts: &[&[u8]], out: &mut Vec<u8>) {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         append_length(total, out);
+        let encoder = self.0.get_or_insert_with(|| Box::new(snap::raw::Encoder::new()));
         for part in parts.iter().filter(|part| !part.is_empty()) {
             // The encoder opens the part with a length of its own, not longer than the total's: it is written over the end
             // of what is there already, which is then put back.
@@ -83,7 +79,7 @@ impl Compressor {
             let covered = &mut covered[..end - start];
             covered.copy_from_slice(&out[start..]);
             out.resize(start + compressed_len_max(part.len()), 0);
-            let written = self.0.compress(part, &mut out[start..]).expect("messages are below 4 GiB");
+            let written = encoder.compress(part, &mut out[start..]).expect("messages are below 4 GiB");
             out.truncate(start + written);
             out[start..end].copy_from_slice(covered);
         }
