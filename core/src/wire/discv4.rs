@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::DecodeError;
 use super::enode::Contact;
-use super::rlp::{self, Bounds, List, RlpStream};
+use super::rlp::{self, Bounds, List, RlpStream, ShortList};
 use crate::crypto::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey};
 use crate::netfilter::canonical;
 use crate::time::UnixTime;
@@ -278,8 +278,7 @@ impl Endpoint {
     }
 
     fn append_to(&self, out: &mut RlpStream) {
-        out.begin_list(3);
-        append_endpoint(out, self.ip, self.udp, self.tcp);
+        endpoint_list(self.ip, self.udp, self.tcp).append_to(out);
     }
 
     /// The address, if the endpoint has one.
@@ -288,13 +287,13 @@ impl Endpoint {
     }
 }
 
-fn append_endpoint(out: &mut RlpStream, ip: Option<IpAddr>, udp: u16, tcp: u16) {
-    match ip {
-        None => out.append_empty_data(),
-        Some(IpAddr::V4(ip)) => out.append(&&ip.octets()[..]),
-        Some(IpAddr::V6(ip)) => out.append(&&ip.octets()[..]),
+fn endpoint_list(ip: Option<IpAddr>, udp: u16, tcp: u16) -> ShortList {
+    let list = match ip {
+        None => ShortList::new().empty(),
+        Some(IpAddr::V4(ip)) => ShortList::new().fixed(&ip.octets()),
+        Some(IpAddr::V6(ip)) => ShortList::new().fixed(&ip.octets()),
     };
-    out.append(&udp).append(&tcp);
+    list.u16(udp).u16(tcp)
 }
 
 /// Appends a key or a hash. The library writes strings byte by byte, and these are most of what packets consist of.
@@ -378,9 +377,7 @@ impl Packet {
             Self::Neighbors { nodes, expiration } => {
                 out.begin_list(2).begin_list(nodes.len());
                 for node in nodes {
-                    out.begin_list(4);
-                    append_endpoint(&mut out, Some(node.ip), node.udp, node.tcp);
-                    append_fixed(&mut out, &node.key);
+                    endpoint_list(Some(node.ip), node.udp, node.tcp).fixed(&node.key).append_to(&mut out);
                 }
                 out.append(&expiration.as_secs());
             }

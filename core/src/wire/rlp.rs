@@ -288,5 +288,73 @@ impl<'a> List<'a> {
     }
 }
 
+/// A list of few short strings, encoded where it stands. The crate's encoder writes byte by byte and moves a list's items when
+/// its header's size is known: too slow for endpoints, of which discovery packets mostly consist.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShortList {
+    /// Room for the header, then the items.
+    bytes: [u8; Self::HEADER_BYTES + Self::PAYLOAD_BYTES_MAX],
+    end: usize,
+}
+
+impl ShortList {
+    /// Encoded items of at most so many bytes in all: those of a relayed node with an IPv6 address.
+    const PAYLOAD_BYTES_MAX: usize = 17 + 3 + 3 + 66;
+    const HEADER_BYTES: usize = 2;
+
+    /// An empty list.
+    pub(super) const fn new() -> Self {
+        Self { bytes: [0; Self::HEADER_BYTES + Self::PAYLOAD_BYTES_MAX], end: Self::HEADER_BYTES }
+    }
+
+    /// Appends a string of `N` bytes, more than one: keys, hashes, addresses.
+    pub(super) const fn fixed<const N: usize>(self, bytes: &[u8; N]) -> Self {
+        const { assert!(N > 1 && N < 256) };
+        let list = if N < 56 { self.byte(0x80 + N as u8) } else { self.byte(0xb8).byte(N as u8) };
+        list.raw(bytes)
+    }
+
+    /// Appends an empty string.
+    pub(super) const fn empty(self) -> Self {
+        self.byte(0x80)
+    }
+
+    /// Appends an integer.
+    pub(super) const fn u16(self, value: u16) -> Self {
+        match value.to_be_bytes() {
+            [0, 0] => self.byte(0x80),
+            [0, low @ ..=0x7f] => self.byte(low),
+            [0, low] => self.byte(0x81).byte(low),
+            bytes => self.byte(0x82).raw(&bytes),
+        }
+    }
+
+    /// Appends the list to another one.
+    pub(super) fn append_to(mut self, out: &mut RlpStream) {
+        let payload_bytes = self.end - Self::HEADER_BYTES;
+        let start = if payload_bytes < 56 {
+            self.bytes[1] = 0xc0 + payload_bytes as u8;
+            1
+        } else {
+            self.bytes[..2].copy_from_slice(&[0xf8, payload_bytes as u8]);
+            0
+        };
+        out.append_raw(&self.bytes[start..self.end], 1);
+    }
+
+    const fn byte(mut self, byte: u8) -> Self {
+        self.bytes[self.end] = byte;
+        self.end += 1;
+        self
+    }
+
+    const fn raw(mut self, bytes: &[u8]) -> Self {
+        let (_, free) = self.bytes.split_at_mut(self.end);
+        free.split_at_mut(bytes.len()).0.copy_from_slice(bytes);
+        self.end += bytes.len();
+        self
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -325,6 +325,23 @@ fn trees() -> impl Strategy<Value = Tree> {
 }
 
 proptest! {
+    /// What is encoded fast is what the crate encodes.
+    #[test]
+    fn a_short_list_is_a_list(ip in any::<[u8; 16]>(), ports in any::<[u16; 2]>(), key in any::<[u8; 64]>()) {
+        let encoded = |list: ShortList| {
+            let mut out = RlpStream::new();
+            list.append_to(&mut out);
+            out.out().to_vec()
+        };
+        let [udp, tcp] = ports;
+        let mut plain = RlpStream::new_list(4);
+        plain.append(&&ip[..]).append(&udp).append(&tcp).append(&&key[..]);
+        prop_assert_eq!(encoded(ShortList::new().fixed(&ip).u16(udp).u16(tcp).fixed(&key)), plain.out().to_vec());
+        let mut plain = RlpStream::new_list(3);
+        plain.append_empty_data().append(&(udp & 0xff)).append(&(tcp & 1));
+        prop_assert_eq!(encoded(ShortList::new().empty().u16(udp & 0xff).u16(tcp & 1)), plain.out().to_vec());
+    }
+
     #[test]
     fn any_bytes_agree_with_the_model(bytes in proptest::collection::vec(
         prop_oneof![any::<u8>(), proptest::sample::select(EDGES.to_vec())], 0..80)) {
