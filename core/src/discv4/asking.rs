@@ -56,8 +56,10 @@ impl Discv4 {
         if self.calls.room() < 1 + usize::from(pings && !is_ping) {
             return Err(CommandError::Busy);
         }
-        // What the embedder asks for itself is its own affair; a stranger's word must not make us ping a third party.
-        let is_own = matches!(purpose, Purpose::Command(_));
+        // What the embedder asks for itself is its own affair, and so is whom it told us to start from, at our own pace; a
+        // stranger's word must not make us ping a third party.
+        let is_start = || self.table.is_empty() && self.config.bootnodes.contains(&contact);
+        let is_own = matches!(purpose, Purpose::Command(_)) || is_start();
         if pings && !is_proven && !is_own && !self.limiter.admit_unproven_ping(contact.ip, cx.now) {
             return Err(CommandError::Refused(Refusal::Throttled));
         }

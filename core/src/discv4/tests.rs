@@ -367,6 +367,20 @@ fn a_node_whose_bootnode_comes_late_finds_it() {
     assert!(net.knows(1, 0) && net.knows(0, 1));
 }
 
+/// Bootnodes at public addresses were once pinged twice a minute at most, as if a stranger had named them, so that the
+/// third attempt, half a minute after the start, was none.
+#[test]
+fn whoever_starts_before_its_bootnodes_finds_them_at_the_next_attempt() {
+    let mut net = Net::new();
+    net.add("80.1.1.1:30303", &[]);
+    net.add("81.1.1.1:30303", &[0]);
+    net.peers[0].is_up = false;
+    net.run(secs(15));
+    net.peers[0].is_up = true;
+    net.run(secs(16));
+    assert!(net.knows(1, 0), "after 10 seconds, and 20 more");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
     let run = |delay: u64| {
