@@ -31,6 +31,7 @@ mod probe;
 pub mod report;
 mod run;
 mod stock;
+pub mod truth;
 
 use std::fmt;
 use std::str::FromStr;

@@ -19,8 +19,11 @@ use crate::{HostId, Links, scenery};
 
 /// Hosts for which account is kept of every address that they talk to; of the others, bounds and counters are checked.
 const ACCOUNTS_MAX: u32 = 500;
-/// Nodes start within this, or a twentieth of the whole time.
+/// Nodes start within this, or a twentieth of the whole time, but for large networks.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// No more than so many start in a second, unless that took more than a quarter of the whole time: what a few bootnodes are
+/// allowed to serve introduces them, and thousands at once are turned away.
+const STARTS_PER_SECOND: u32 = 80;
 
 /// See the module.
 pub struct Run {
@@ -74,7 +77,8 @@ impl Run {
         };
         let maker = maker(scenario, plan, &roles);
         let mut world = World::new(settings, maker);
-        let spread = STARTS_WITHIN.min(plan.time / 20);
+        let queue = Duration::from_secs(1) * plan.nodes / STARTS_PER_SECOND;
+        let spread = STARTS_WITHIN.min(plan.time / 20).max(queue.min(plan.time / 4));
         for (number, role) in (0..).zip(&roles) {
             let keeps_accounts = role.malice.is_none() && number < ACCOUNTS_MAX;
             world.add_host(HostSpec {
