@@ -205,13 +205,15 @@ impl Run {
 /// Makes the machines of a scenario's hosts.
 fn maker(scenario: &Scenario, plan: &Plan, roles: &[Role]) -> impl Fn(&Birth<'_>) -> Actor + Send + Sync + 'static {
     let roles = roles.to_vec();
-    let (peers, bootnodes, seed) = (scenario.peers, scenario.bootnodes, plan.seed);
+    // Of three places one is dialled: twice as many sessions as those, for each has two ends.
+    let places = plan.peers.map_or(scenario.peers, |peers| peers.div_ceil(2) * limits::DIAL_RATIO as u32);
+    let (bootnodes, seed) = (scenario.bootnodes, plan.seed);
     let networks: std::collections::BTreeSet<u64> = roles.iter().map(|role| role.network).collect();
     let chains: BTreeMap<u64, _> = networks.into_iter().map(|network| (network, scenery::chain(network))).collect();
     move |birth| {
         let role = &roles[birth.host.0 as usize];
         let mut config = scenery::config(birth, chains[&role.network].clone());
-        config.peers.max_peers = role.peers.unwrap_or(peers) as usize;
+        config.peers.max_peers = role.peers.unwrap_or(places) as usize;
         if let Some(ratio) = role.dial_ratio {
             config.peers.dial_ratio = ratio as usize;
         }
