@@ -138,8 +138,10 @@ pub const UNPROVEN_PINGS_BURST: u32 = 2;
 pub const UNPROVEN_PING_INTERVAL: Duration = Duration::from_secs(60);
 /// Sources that the budget for pings back tells apart: more than it lets through in a second.
 pub const PING_BACK_SLOTS: usize = 256;
-/// Destinations that the rule tells apart: four times what the lookups of a first minute touch, so that few share a slot.
-pub const UNPROVEN_PING_SLOTS: usize = 1024;
+/// Destinations that the rule tells apart: twice what the lookups of a first minute touch.
+pub const UNPROVEN_PING_SLOTS: usize = 512;
+/// Destinations that share a set of them: as many as a cache line holds.
+pub const UNPROVEN_PING_WAYS: usize = 8;
 /// Datagrams remembered as seen (attack D13).
 pub const REPLAY_SLOTS: usize = 512;
 /// Time in which equal datagrams are no replay: expirations count whole seconds, so that whoever asks twice in one second

@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     /// Hosts [default: the scenario's]
     #[arg(long, env = "PEERLESS_NODES", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     nodes: Option<u32>,
+    /// Sessions that a node holds, on average [default: the scenario's]
+    #[arg(long, env = "PEERLESS_PEERS", value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    peers: Option<u32>,
     /// Virtual time [default: the scenario's]
     #[arg(long, env = "PEERLESS_TIME", value_name = "TIME")]
     time: Option<humantime::Duration>,
@@ -137,6 +140,7 @@ fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let mut plan = scenario.plan(arguments.seed);
     plan.threads = arguments.threads.into();
     plan.nodes = arguments.nodes.unwrap_or(plan.nodes);
+    plan.peers = arguments.peers;
     plan.time = arguments.time.map_or(plan.time, |time| *time);
     plan.crypto = arguments.crypto.unwrap_or(plan.crypto);
     plan.faults = arguments.faults.clone().unwrap_or(plan.faults);

@@ -2,7 +2,8 @@
 //!
 //! Before a FindNode or EnrRequest both endpoint proofs must hold, else the node would not answer (discv4, "Endpoint
 //! Proof"). We ping it; if it has not shown within a day that it takes our endpoint for proven, we give it the time of one
-//! answer to ping us back, as geth does.
+//! answer to ping us back, as geth does. If it has shown that before, we trust it; if it then does not answer, it may have
+//! forgotten us, and is asked once more after another exchange.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -58,13 +59,18 @@ impl Discv4 {
         if self.calls.room() < 1 + usize::from(pings && !is_ping) {
             return Err(CommandError::Busy);
         }
-        // What the embedder asks for itself is its own affair; a stranger's word must not make us ping a third party.
-        let is_own = matches!(purpose, Purpose::Command(_));
+        // What the embedder asks for itself is its own affair, and so is whom it told us to start from, at our own pace; a
+        // stranger's word must not make us ping a third party.
+        let is_start = || self.table.is_empty() && self.config.bootnodes.contains(&contact);
+        let is_own = matches!(purpose, Purpose::Command(_)) || is_start();
         if pings && !is_proven && !is_own && !self.limiter.admit_unproven_ping(contact.ip, cx.now) {
             return Err(CommandError::Refused(Refusal::Throttled));
         }
         let Some(id) = self.calls.open(contact, question, purpose) else { return Err(CommandError::Busy) };
         if !needs_ping {
+            if let Some(call) = self.calls.get_mut(id) {
+                call.trusts_old_proof = true;
+            }
             self.put(cx, id);
         } else if is_fresh {
             self.pause(cx, id);
@@ -111,6 +117,37 @@ impl Discv4 {
         self.calls.set_stage(id, Stage::Pausing, Some(cx.now + limits::CALL_TIMEOUT));
     }
 
+    /// Exchanges proofs once more for a question that was not answered, and for those in line behind it: the node may have
+    /// been started anew, or have forgotten us for others. False if it cannot be pinged now.
+    fn renew_proofs(&mut self, cx: &mut Cx<'_>, id: CallId) -> bool {
+        let Some(call) = self.calls.get_mut(id) else { return false };
+        if !core::mem::take(&mut call.trusts_old_proof) {
+            return false;
+        }
+        let (contact, answer) = (call.contact, call.question.answer());
+        let Some(mut bond) = self.bonds.find(&contact.id, contact.udp_addr(), cx.now).filter(|bond| bond.is_proven())
+        else {
+            return false;
+        };
+        let ping = match self.calls.asked(&contact, Kind::Pong) {
+            Some(_) => None,
+            None => match self.calls.open(contact, Question::Ping, Purpose::Bond) {
+                Some(ping) => Some(ping),
+                None => return false,
+            },
+        };
+        bond.forget_knows_us();
+        let queued = self.calls.waiting(&contact, Stage::Queued).into_iter();
+        let alike = queued.filter(|id| self.calls.get(*id).is_some_and(|call| call.question.answer() == answer));
+        for waiting in alike.chain([id]).collect::<Vec<_>>() {
+            self.calls.set_stage(waiting, Stage::Bonding, None);
+        }
+        if let Some(ping) = ping {
+            self.put(cx, ping);
+        }
+        true
+    }
+
     /// The node pinged us, and we answered: what waited for that goes on.
     pub(super) fn resume(&mut self, cx: &mut Cx<'_>, contact: &Contact) {
         if let Some(ping) = self.calls.asked(contact, Kind::Pong)
@@ -134,7 +171,7 @@ impl Discv4 {
                 // Nothing tells how many packets an answer has: time does.
                 let nodes = core::mem::take(&mut call.nodes);
                 self.settle(cx, id, Outcome::Nodes(nodes));
-            } else {
+            } else if !self.renew_proofs(cx, id) {
                 self.settle(cx, id, Outcome::Timeout);
             }
         }

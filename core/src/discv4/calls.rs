@@ -101,6 +101,8 @@ pub struct Call {
     pub answered_empty: bool,
     /// The node pinged us while our own ping was on the wire.
     pub pinged_us: bool,
+    /// It was asked on the strength of proofs from before, which the node may have forgotten.
+    pub trusts_old_proof: bool,
     /// Datagrams received from the endpoint that could be answers.
     replies: u8,
 }
@@ -198,6 +200,7 @@ impl Calls {
             nodes_received: 0,
             answered_empty: false,
             pinged_us: false,
+            trusts_old_proof: false,
             replies: 0,
         };
         self.open.push(Open { id, addr: contact.udp_addr(), due: None, call: Box::new(call) });

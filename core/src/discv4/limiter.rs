@@ -1,7 +1,8 @@
 //! Source budgets: what strangers may make us compute and send (attacks D5, D6, D7, D10, D13).
 //!
 //! Fixed memory, whatever the number of sources: each is hashed to a slot with a secret key, so that nobody can aim at
-//! another's slot, and those that fall together share its budget. It never looks into packets.
+//! another's slot, and those that fall together share its budget. Destinations of ours are told apart as long as there is
+//! room. It never looks into packets.
 
 use alloc::boxed::Box;
 use alloc::vec;
@@ -13,9 +14,7 @@ use crate::crypto::Digest;
 use crate::limits;
 use crate::netfilter::{Subnet, scope};
 use crate::rng::Rng;
-use crate::time::Instant;
-
-const UNPROVEN_PING_INTERVAL_MICROS: u64 = limits::UNPROVEN_PING_INTERVAL.as_micros() as u64;
+use crate::time::{Duration, Instant};
 
 /// So many at once, and then one per interval.
 #[derive(Clone, Copy, Debug)]
@@ -77,6 +76,49 @@ impl Budget {
     }
 }
 
+/// What was sent to an address lately.
+#[derive(Clone, Copy, Default, Debug)]
+struct Destination {
+    fingerprint: u32,
+    /// When everything taken so far will have been paid for, in whole seconds since the driver's start, rounded up.
+    used_until: u32,
+}
+
+/// A rate for each of many destinations that seldom share one: an honest node's lookups touch many at once, and none of
+/// them has done anything for which it should be passed over.
+#[derive(Debug)]
+struct Destinations {
+    interval: u32,
+    burst: u32,
+    sets: Box<[[Destination; limits::UNPROVEN_PING_WAYS]]>,
+}
+
+impl Destinations {
+    fn new(interval: Duration, burst: u32, slots: usize) -> Self {
+        let interval = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX);
+        Self { interval, burst, sets: vec![Default::default(); slots / limits::UNPROVEN_PING_WAYS].into() }
+    }
+
+    /// Takes one from the budget of a destination. One that is new to a full set takes over the place of whoever has used
+    /// least of all in it, with what that has used: whoever was pushed out finds no place in it that has used less.
+    fn take(&mut self, hash: u64, now: Instant) -> bool {
+        let (sets, fingerprint) = (self.sets.len() as u64, (hash >> 32) as u32);
+        let Some(set) = self.sets.get_mut((hash % sets) as usize) else { return false };
+        let known = set.iter().position(|place| place.fingerprint == fingerprint);
+        let least = || set.iter().enumerate().min_by_key(|(_, place)| place.used_until).map(|(way, _)| way);
+        let Some(place) = known.or_else(least).and_then(|way| set.get_mut(way)) else { return false };
+        let seconds = |micros: u128| u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX);
+        let since_start = u128::from(now.as_micros());
+        let used = place.used_until.saturating_sub(seconds(since_start));
+        if used.saturating_add(self.interval) > self.interval.saturating_mul(self.burst) {
+            return false;
+        }
+        let from = place.used_until.max(seconds(since_start + 999_999));
+        *place = Destination { fingerprint, used_until: from.saturating_add(self.interval) };
+        true
+    }
+}
+
 /// A datagram that was seen. `fingerprint` 0 marks an empty slot.
 #[derive(Clone, Copy, Default, Debug)]
 struct Seen {
@@ -90,7 +132,7 @@ pub struct Limiter {
     hasher: SipHasher13,
     datagrams: Budget,
     ping_backs: Budget,
-    unproven_pings: Budget,
+    unproven_pings: Destinations,
     seen: Box<[Seen]>,
 }
 
@@ -107,12 +149,16 @@ impl Limiter {
             limits::PING_BACK_SLOTS,
             Some(Rate::per_second(limits::PING_BACKS_PER_SECOND, limits::PING_BACKS_PER_SECOND)),
         );
-        let unproven = Rate { interval_micros: UNPROVEN_PING_INTERVAL_MICROS, burst: limits::UNPROVEN_PINGS_BURST };
+        let unproven_pings = Destinations::new(
+            limits::UNPROVEN_PING_INTERVAL,
+            limits::UNPROVEN_PINGS_BURST,
+            limits::UNPROVEN_PING_SLOTS,
+        );
         Self {
             hasher: SipHasher13::new_with_key(&rng.bytes()),
             datagrams,
             ping_backs,
-            unproven_pings: Budget::new(unproven, limits::UNPROVEN_PING_SLOTS, None),
+            unproven_pings,
             seen: vec![Seen::default(); limits::REPLAY_SLOTS].into(),
         }
     }
@@ -138,7 +184,7 @@ impl Limiter {
             IpAddr::V4(ip) => self.hasher.hash(&ip.octets()),
             IpAddr::V6(ip) => self.hasher.hash(&ip.octets()),
         });
-        self.unproven_pings.take(source, now)
+        source.is_none_or(|hash| self.unproven_pings.take(hash, now))
     }
 
     /// Remembers a datagram; tells whether the same came from there before, longer ago than a sender may repeat itself.
@@ -223,6 +269,26 @@ mod tests {
         }
         assert!(sent.windows(3).all(|w| w[2] - w[0] >= 60), "{sent:?}");
         assert!(sent.len() >= 10);
+    }
+
+    /// Destinations that fell together once shared a budget: of those that a lookup met, one in some thousands was passed
+    /// over as dead.
+    #[test]
+    fn destinations_share_no_budget_while_they_are_few() {
+        let mut limiter = limiter();
+        let ip = |n: u32| IpAddr::from((0x0800_0000 + n * 977).to_be_bytes());
+        for second in [0, 30] {
+            let now = Instant::from_micros(second * 1_000_000);
+            assert_eq!((0..200).filter(|n| limiter.admit_unproven_ping(ip(*n), now)).count(), 200);
+        }
+        // However many there are, nobody gets more than its own.
+        let mut sent = alloc::collections::BTreeMap::<u32, u32>::new();
+        let mut rng = Seed::new([2; 32]).fork("destinations");
+        for i in 0..100_000 {
+            let (n, now) = (rng.below(3000) as u32, Instant::from_micros(100_000_000 + i * 500));
+            *sent.entry(n).or_default() += u32::from(limiter.admit_unproven_ping(ip(n), now));
+        }
+        assert!(sent.values().all(|count| *count <= limits::UNPROVEN_PINGS_BURST), "in 50 seconds");
     }
 
     #[test]

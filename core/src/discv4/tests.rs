@@ -367,6 +367,36 @@ fn a_node_whose_bootnode_comes_late_finds_it() {
     assert!(net.knows(1, 0) && net.knows(0, 1));
 }
 
+/// Bootnodes at public addresses were once pinged twice a minute at most, as if a stranger had named them, so that the
+/// third attempt, half a minute after the start, was none.
+#[test]
+fn whoever_starts_before_its_bootnodes_finds_them_at_the_next_attempt() {
+    let mut net = Net::new();
+    net.add("80.1.1.1:30303", &[]);
+    net.add("81.1.1.1:30303", &[0]);
+    net.peers[0].is_up = false;
+    net.run(secs(15));
+    net.peers[0].is_up = true;
+    net.run(secs(16));
+    assert!(net.knows(1, 0), "after 10 seconds, and 20 more");
+}
+
+/// Bootnodes were once asked only while nobody was known: parts of a network that had forgotten each other stayed apart.
+#[test]
+fn parts_of_a_network_find_back_through_their_bootnode() {
+    let mut net = devnet(6);
+    net.run(secs(30));
+    net.peers[0].is_up = false;
+    net.run(secs(300));
+    assert!((1..6).all(|i| !net.knows(i, 0) && net.peers[i].machine.table().len() == 4));
+    // It comes back alone, as a part of its own that knows of nobody.
+    net.with(0, |machine, cx| *machine = Discv4::new(cx, Config::default(), machine.local.clone()));
+    net.peers[0].is_up = true;
+    net.run(secs(60));
+    let apart: Vec<_> = (1..6).filter(|i| !net.knows(*i, 0) || !net.knows(0, *i)).collect();
+    assert!(apart.is_empty(), "{apart:?}");
+}
+
 #[test]
 fn the_same_seed_gives_the_same_bytes() {
     let run = |delay: u64| {

@@ -420,3 +420,6 @@ fn record_builder(contact: &Contact, fork_id: crate::wire::forkid::ForkId) -> Re
 fn sign_record(crypto: &dyn Crypto, config: &Config, contact: &Contact) -> Result<Record, crate::wire::DecodeError> {
     record_builder(contact, config.chain.fork_id()).sign(crypto, &config.secret, config.record_seq)
 }
+
+#[cfg(test)]
+mod tests;

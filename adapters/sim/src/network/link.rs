@@ -1,10 +1,10 @@
 //! Links: how long a packet from one host takes to another, and whether it arrives, once, twice or never.
 //!
 //! A pair's latency is half its regions' round-trip time, stretched by a factor of the pair's own in
-//! [`Quality::spread_percent`] below or above; each packet adds jitter and the time its bits take. Every draw is a hash of
-//! the seed, the sender and the number of the sender's packet, so that nothing is kept.
+//! [`Quality::spread_percent`] below or above; each packet adds jitter, by the second in which it leaves, and the time its
+//! bits take. Every draw is a hash of the seed, the sender and the number of the sender's packet, so that nothing is kept.
 
-use peerless::time::Duration;
+use peerless::time::{Duration, Instant};
 
 use super::region::{Region, Regions};
 use crate::mix::{Mix, Stream};
@@ -18,7 +18,7 @@ pub struct Quality {
     pub duplication: u32,
     /// Datagrams that are held back by up to twice the pair's latency, so that later ones overtake them.
     pub reordering: u32,
-    /// Jitter, in percent of the pair's latency, at most; uniform, and the same for what is sent at once.
+    /// Jitter, in percent of the pair's latency, at most. Queues grow and shrink slowly: packets stay in order.
     pub jitter_percent: u32,
     /// How much a pair's latency differs from its regions' at most, in percent; below 100.
     pub spread_percent: u32,
@@ -86,8 +86,17 @@ impl Links {
         Duration::from_micros(bytes as u64 * 8 / up.min(down).max(1))
     }
 
-    /// What becomes of a datagram. `extra` is what faults add.
-    pub fn datagram(&self, seed: u64, from: Site, to: Site, packet: u64, bytes: usize, extra: Extra) -> Fate {
+    /// What becomes of a datagram that leaves at `now`. `extra` is what faults add.
+    pub fn datagram(
+        &self,
+        seed: u64,
+        now: Instant,
+        ends: (Site, Site),
+        packet: u64,
+        bytes: usize,
+        extra: Extra,
+    ) -> Fate {
+        let (from, to) = ends;
         let mut draws = draws(seed, from.host, packet);
         let quality = &self.quality;
         if draws.happens(quality.loss.saturating_add(extra.loss)) {
@@ -96,11 +105,7 @@ impl Links {
         let latency = self.latency(seed, from, to) + extra.delay;
         let rest = latency + self.transmission(from.region, to.region, bytes);
         let jitter = latency.as_micros() as u64 * u64::from(quality.jitter_percent) / 100;
-        // What waits in the same queues at about the same time waits for as long: packets that a host sends to another at once
-        // stay in order, unless they are to be reordered.
-        let mut queues =
-            Stream::new(Mix::new(seed).words(u64::from(from.host), u64::from(to.host)).finish(), packet / BURST, 0);
-        let mut first = rest + Duration::from_micros(queues.below(jitter + 1));
+        let mut first = rest + queueing(seed, now, from, to, jitter);
         if draws.happens(quality.reordering.saturating_add(extra.reordering)) {
             first += Duration::from_micros(draws.below(2 * latency.as_micros() as u64));
         }
@@ -128,8 +133,16 @@ impl Links {
     }
 }
 
-/// Packets of a host in a row that find the queues to another host equally long.
-const BURST: u64 = 256;
+/// Time in which queues change from one length to the next. Longer than any jitter, so that what leaves later arrives later.
+const QUEUE_MICROS: u64 = 1_000_000;
+
+/// What a packet waits in the queues between two hosts: from one length to the next, in a straight line.
+fn queueing(seed: u64, now: Instant, from: Site, to: Site, max: u64) -> Duration {
+    let (step, micros) = (now.as_micros() / QUEUE_MICROS, now.as_micros() % QUEUE_MICROS);
+    let pair = Mix::new(seed).words(u64::from(from.host), u64::from(to.host)).finish();
+    let length = |step| Stream::new(pair, step, 0).below(max.min(QUEUE_MICROS - 1) + 1);
+    Duration::from_micros((length(step) * (QUEUE_MICROS - micros) + length(step + 1) * micros) / QUEUE_MICROS)
+}
 
 /// The shortest time after which a stream sends again what was not acknowledged, as in common kernels.
 const RETRANSMISSION_MIN: Duration = Duration::from_millis(200);
@@ -175,12 +188,29 @@ mod tests {
         assert!(seen.len() > 30);
     }
 
+    /// A question that overtakes the pong before it finds no endpoint proof.
+    #[test]
+    fn nothing_overtakes_unless_it_is_to() {
+        let links = Links { quality: Quality { jitter_percent: 100, ..Quality::default() }, ..Links::default() };
+        let mut last = Instant::ZERO;
+        let mut waits = std::collections::BTreeSet::new();
+        for packet in 0..100_000 {
+            let now = Instant::from_micros(packet * 61);
+            let fate = links.datagram(7, now, (A, B), packet, 100, Extra::default());
+            let arrives = now + fate.copies[0].unwrap();
+            assert!(arrives >= last, "{now}");
+            last = arrives;
+            waits.insert(arrives.since(now).as_micros() / 10_000);
+        }
+        assert!(waits.len() >= 4, "{waits:?}");
+    }
+
     #[test]
     fn packets_are_lost_doubled_and_late_as_often_as_said() {
         let quality = Quality { loss: 100_000, duplication: 50_000, reordering: 200_000, ..Quality::default() };
         let links = Links { quality, ..Links::default() };
         let fates: Vec<Fate> =
-            (0..10_000).map(|packet| links.datagram(7, A, B, packet, 100, Extra::default())).collect();
+            (0..10_000).map(|packet| links.datagram(7, Instant::ZERO, (A, B), packet, 100, Extra::default())).collect();
         let lost = fates.iter().filter(|fate| fate.copies[0].is_none()).count();
         let doubled = fates.iter().filter(|fate| fate.copies[1].is_some()).count();
         let usual = links.latency(7, A, B) * 11 / 10 + links.transmission(A.region, B.region, 100);

@@ -31,6 +31,7 @@ mod probe;
 pub mod report;
 mod run;
 mod stock;
+pub mod truth;
 
 use std::fmt;
 use std::str::FromStr;
@@ -112,6 +113,9 @@ impl std::error::Error for UnknownFaults {}
 pub struct Plan {
     /// Hosts.
     pub nodes: u32,
+    /// Sessions that a node holds on average once everybody has the peers that it looks for: half of them it dials, a third
+    /// of its places. `None` leaves it to the scenario.
+    pub peers: Option<u32>,
     /// Virtual time from the first start to the end.
     pub time: Duration,
     /// Decides everything that is drawn.
@@ -326,6 +330,7 @@ impl Scenario {
     pub fn plan(&self, seed: u64) -> Plan {
         Plan {
             nodes: self.nodes,
+            peers: None,
             time: self.time,
             seed,
             crypto: self.crypto,
@@ -356,8 +361,9 @@ impl Scenario {
         let Plan { nodes, time, seed, crypto, faults, .. } = plan;
         let time =
             if time.subsec_nanos() == 0 { format!("{}s", time.as_secs()) } else { format!("{}us", time.as_micros()) };
+        let peers = plan.peers.map_or_else(String::new, |peers| format!(" --peers {peers}"));
         format!(
-            "peerless sim {} --nodes {nodes} --time {time} --seed {seed} --crypto {crypto} --faults {faults}",
+            "peerless sim {} --nodes {nodes} --time {time} --seed {seed} --crypto {crypto} --faults {faults}{peers}",
             self.name
         )
     }

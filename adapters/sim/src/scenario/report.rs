@@ -172,7 +172,7 @@ impl fmt::Display for Report {
         if lookups.count > 0 {
             writeln!(
                 f,
-                "  lookups    {}: {:.1} queries, {:.2} hops, {:.1} % of the nearest found",
+                "  lookups    {}: {:.1} queries, {:.2} hops, {:.2} % of the nearest found",
                 lookups.count, lookups.queries, lookups.hops, lookups.found_percent
             )?;
         }

@@ -19,8 +19,11 @@ use crate::{HostId, Links, scenery};
 
 /// Hosts for which account is kept of every address that they talk to; of the others, bounds and counters are checked.
 const ACCOUNTS_MAX: u32 = 500;
-/// Nodes start within this, or a twentieth of the whole time.
+/// Nodes start within this, or a twentieth of the whole time, but for large networks.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// No more than so many start in a second, unless that took more than a quarter of the whole time: what a few bootnodes are
+/// allowed to serve introduces them, and thousands at once are turned away.
+const STARTS_PER_SECOND: u32 = 80;
 
 /// See the module.
 pub struct Run {
@@ -74,7 +77,8 @@ impl Run {
         };
         let maker = maker(scenario, plan, &roles);
         let mut world = World::new(settings, maker);
-        let spread = STARTS_WITHIN.min(plan.time / 20);
+        let queue = Duration::from_secs(1) * plan.nodes / STARTS_PER_SECOND;
+        let spread = STARTS_WITHIN.min(plan.time / 20).max(queue.min(plan.time / 4));
         for (number, role) in (0..).zip(&roles) {
             let keeps_accounts = role.malice.is_none() && number < ACCOUNTS_MAX;
             world.add_host(HostSpec {
@@ -201,13 +205,15 @@ impl Run {
 /// Makes the machines of a scenario's hosts.
 fn maker(scenario: &Scenario, plan: &Plan, roles: &[Role]) -> impl Fn(&Birth<'_>) -> Actor + Send + Sync + 'static {
     let roles = roles.to_vec();
-    let (peers, bootnodes, seed) = (scenario.peers, scenario.bootnodes, plan.seed);
+    // Of three places one is dialled: twice as many sessions as those, for each has two ends.
+    let places = plan.peers.map_or(scenario.peers, |peers| peers.div_ceil(2) * limits::DIAL_RATIO as u32);
+    let (bootnodes, seed) = (scenario.bootnodes, plan.seed);
     let networks: std::collections::BTreeSet<u64> = roles.iter().map(|role| role.network).collect();
     let chains: BTreeMap<u64, _> = networks.into_iter().map(|network| (network, scenery::chain(network))).collect();
     move |birth| {
         let role = &roles[birth.host.0 as usize];
         let mut config = scenery::config(birth, chains[&role.network].clone());
-        config.peers.max_peers = role.peers.unwrap_or(peers) as usize;
+        config.peers.max_peers = role.peers.unwrap_or(places) as usize;
         if let Some(ratio) = role.dial_ratio {
             config.peers.dial_ratio = ratio as usize;
         }

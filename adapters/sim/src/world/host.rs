@@ -356,10 +356,11 @@ impl Uplink {
             self.totals.datagrams_lost += 1;
             return;
         }
-        let fate = shared.links.datagram(shared.seed, self.site, there, self.packets, bytes.len(), extra);
+        let leaves = self.busy_until.max(now);
+        let ends = (self.site, there);
+        let fate = shared.links.datagram(shared.seed, leaves, ends, self.packets, bytes.len(), extra);
         self.totals.datagrams_lost += u64::from(fate.copies[0].is_none());
         self.totals.datagrams_doubled += u64::from(fate.copies[1].is_some());
-        let leaves = self.busy_until.max(now);
         self.busy_until = leaves + shared.links.transmission(self.site.region, there.region, bytes.len());
         for time in fate.copies.into_iter().flatten() {
             let what = Delivery::Datagram { from, port: to.port, bytes: bytes.into() };

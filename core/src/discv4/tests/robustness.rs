@@ -166,6 +166,49 @@ fn a_question_does_not_outlive_the_proof_that_permits_it() {
     assert_eq!(net.peers[0].events.iter().filter(failed).count(), 2);
 }
 
+/// Proofs are forgotten, by a restart or for others: a lookup once took whoever had forgotten us for dead, and missed it.
+#[test]
+fn whoever_forgot_our_proof_is_asked_again_after_another() {
+    let mut net = devnet(4);
+    net.run(secs(90));
+    let contact = net.peers[2].contact();
+    let bond = |machine: &mut Discv4, cx: &mut Cx<'_>| {
+        machine.bonds.find(&contact.id, contact.udp_addr(), cx.now).is_some_and(|bond| bond.is_mutual())
+    };
+    assert!(net.with(1, bond));
+    net.with(2, |machine, cx| machine.bonds = Bonds::new(cx.now, cx.rng));
+    net.peers[1].events.clear();
+    // One on the wire, one in line behind it, and a lookup of the node itself.
+    for command in [CommandId(1), CommandId(2)] {
+        net.with(1, |machine, cx| machine.find_node(cx, command, contact, [3; 64])).unwrap();
+    }
+    net.with(1, |machine, cx| machine.lookup(cx, Some(CommandId(3)), *contact.key.as_bytes())).unwrap();
+    net.run(secs(3));
+    let answered = |event: &Event<'_>| match event {
+        Event::Nodes { command, nodes, .. } => Some((command.0, command.0 < 3 || nodes.first() == Some(&contact))),
+        _ => None,
+    };
+    let answers: BTreeSet<_> = net.peers[1].events.iter().filter_map(answered).collect();
+    assert_eq!(answers, BTreeSet::from([(1, true), (2, true), (3, true)]), "{:?}", net.peers[1].events);
+}
+
+#[test]
+fn whoever_is_dead_is_pinged_once_more_and_then_given_up() {
+    let (mut net, stranger) = (Net::with_victim(), Stranger::new(7, "90.1.1.1:30303"));
+    net.bond(&stranger);
+    for command in [CommandId(1), CommandId(2)] {
+        net.with(0, |machine, cx| machine.find_node(cx, command, stranger.contact(), [3; 64])).unwrap();
+    }
+    net.take(stranger.addr);
+    net.run(limits::CALL_TIMEOUT);
+    assert_eq!(net.take(stranger.addr).iter().map(|(packet, _)| packet.kind()).collect::<Vec<_>>(), [Kind::Ping]);
+    net.run(limits::CALL_TIMEOUT);
+    let is_command = |call: &calls::Call| matches!(call.purpose, Purpose::Command(_));
+    assert!(!net.peers[0].machine.calls.iter().any(is_command));
+    let failed = |event: &&Event<'_>| matches!(event, Event::CallFailed { why: CallFailure::Timeout, .. });
+    assert_eq!(net.peers[0].events.iter().filter(failed).count(), 2);
+}
+
 #[test]
 fn spurious_timeouts_do_nothing() {
     let mut net = devnet(4);
