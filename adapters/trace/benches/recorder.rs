@@ -7,7 +7,6 @@
 //!
 //! `cargo bench -p peerless-trace --bench recorder [-- LOAD [ROUNDS]]`; `PEERLESS_BENCH_DIR` says where the files go.
 
-#[allow(dead_code, reason = "shared with the tests, which use more of it")]
 #[path = "../tests/common/mod.rs"]
 mod common;
 
@@ -245,7 +244,8 @@ fn main() {
         for _ in 0..rounds {
             bare.push(spend(|| script.run(None)));
             recorded.push(spend(|| {
-                let recorder = Recorder::create(&path, &subject, Options::default(), Box::new(|error| panic!("{error}")));
+                let recorder =
+                    Recorder::create(&path, &subject, Options::default(), Box::new(|error| panic!("{error}")));
                 script.run(Some(Box::new(recorder.expect("a file"))));
             }));
             std::fs::remove_file(&path).expect("the trace");
