@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use self::conversations::Conversations;
 use self::output::Output;
-use self::writer::{BUFFER_BYTES, Background, Writer};
+use self::writer::{BUFFER_BYTES, Background, Patience, Writer};
 use crate::format::{self, Behaviour, Blocks, DATAGRAM_BYTES_MAX, Header, Payload, SECP256K1, Way};
 use crate::keylog;
 
@@ -105,7 +105,7 @@ impl Recorder {
         let output = Output::create(path, !options.is_redacted, options.rotate_bytes)?;
         let mut writer = Writer::new(output, header(subject, options));
         writer.begin_part()?;
-        let background = Background::start(writer)?;
+        let background = Background::start(writer, Patience::default())?;
         Ok(Self::new(Sink::Background(background), subject, options, on_failure))
     }
 

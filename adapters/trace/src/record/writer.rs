@@ -14,10 +14,22 @@ use crate::format::{self, Blocks, Header, Sealer};
 
 /// What is collected before it is handed over.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
-/// What may wait for the disk. Beyond it the node waits, too.
-const WAITING_BYTES_MAX: usize = 16 << 20;
-/// How long the node waits for the disk before the recording is given up: well below the time after which peers leave.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+/// What bounds the wait for a slow disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Bytes that may wait for the disk. Beyond it the node waits, too.
+    waiting_bytes: usize,
+    /// How long the node waits before the recording is given up.
+    wait: Duration,
+}
+
+impl Default for Patience {
+    /// Tenths of a second of the fastest streams; and well below the time after which peers leave.
+    fn default() -> Self {
+        Self { waiting_bytes: 16 << 20, wait: Duration::from_secs(5) }
+    }
+}
+
 /// How long it takes until what lies at the writer is written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -80,6 +92,7 @@ impl Writer {
 /// A writer with a thread of its own.
 pub(super) struct Background {
     desk: Arc<Desk>,
+    patience: Patience,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -127,11 +140,11 @@ impl Papers {
 }
 
 impl Background {
-    pub(super) fn start(writer: Writer) -> io::Result<Self> {
+    pub(super) fn start(writer: Writer, patience: Patience) -> io::Result<Self> {
         let desk = Arc::new(Desk::default());
         let shared = desk.clone();
         let thread = Builder::new().name("recorder".to_owned()).spawn(move || work(&shared, writer))?;
-        Ok(Self { desk, thread: Some(thread) })
+        Ok(Self { desk, patience, thread: Some(thread) })
     }
 
     /// Puts what is collected where the writer can take it.
@@ -159,19 +172,20 @@ impl Background {
 
     /// Hands over what is collected, and gives something to go on with. Waits if too much is waiting.
     pub(super) fn hand_over(&self, blocks: &mut Blocks) -> io::Result<()> {
+        let Patience { waiting_bytes, wait } = self.patience;
         let mut papers = self.desk.papers();
         let mut deadline = None;
         loop {
             if let Some(failure) = papers.failure.take() {
                 return Err(failure);
             }
-            if papers.waiting_bytes == 0 || papers.waiting_bytes + blocks.len() <= WAITING_BYTES_MAX {
+            if papers.waiting_bytes == 0 || papers.waiting_bytes + blocks.len() <= waiting_bytes {
                 break;
             }
-            let deadline = *deadline.get_or_insert_with(|| Instant::now() + WAIT_MAX);
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait);
             let rest = deadline.saturating_duration_since(Instant::now());
             if rest.is_zero() {
-                let why = format!("nothing could be written for {} seconds", WAIT_MAX.as_secs());
+                let why = format!("the disk was too slow for {wait:?}");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, why));
             }
             papers = self.desk.written.wait_timeout(papers, rest).unwrap_or_else(PoisonError::into_inner).0;
@@ -239,3 +253,6 @@ fn work(desk: &Desk, mut writer: Writer) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
