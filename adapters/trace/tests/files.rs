@@ -64,6 +64,18 @@ fn what_was_drained_is_written_though_nothing_follows() {
 }
 
 #[test]
+fn a_panic_loses_nothing() {
+    let path = fresh("panic");
+    let node = path.clone();
+    let thread = std::thread::spawn(move || {
+        let _world = recorded(&node, Options::default());
+        panic!("on purpose");
+    });
+    assert!(thread.join().is_err());
+    assert!(replay(&path).unwrap() > 60, "with its end mark");
+}
+
+#[test]
 fn parts_are_one_trace() {
     let path = fresh("parts");
     record(&path, Options { rotate_bytes: Some(4096), ..Options::default() });
