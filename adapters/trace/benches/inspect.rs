@@ -96,6 +96,9 @@ impl Load {
             }
             world.run(100);
         }
+        let now = world.now;
+        world.hosts[0].command(now, Command::Shutdown);
+        world.run(3000);
         drop(world);
         Capture::new(&bytes.take(), self.is_open, self.datagrams || self.messages.is_empty())
     }

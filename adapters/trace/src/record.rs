@@ -152,7 +152,7 @@ impl Recorder {
     }
 
     /// Keeps what decrypts a session, as a line of the key log.
-    pub fn session_secrets(&mut self, conn: ConnId, line: &str) {
+    fn session_secrets(&mut self, conn: ConnId, line: &str) {
         if !self.resume() {
             return;
         }
