@@ -30,6 +30,8 @@ impl Default for Patience {
     }
 }
 
+/// Buffers that are kept to be filled again: one is filled, one is written, and some after a moment of slowness.
+const FREE_BUFFERS_MAX: usize = 4;
 /// How long it takes until what lies at the writer is written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -229,7 +231,7 @@ fn work(desk: &Desk, mut writer: Writer) {
             papers = desk.papers();
             papers.waiting_bytes -= bytes;
             // What had to be larger once need not be kept.
-            if blocks.capacity() <= 2 * BUFFER_BYTES {
+            if blocks.capacity() <= 2 * BUFFER_BYTES && papers.free.len() < FREE_BUFFERS_MAX {
                 papers.free.push(blocks);
             }
             if let Err(error) = written {
