@@ -1,8 +1,8 @@
-//! What recording costs a busy node: its thread's CPU time, kernel included, with and without a recorder.
+//! What recording costs a busy node on real sockets: CPU time, kernel included, with and without a recorder.
 //!
 //! `cargo run --release -p peerless-cli --example recording`. A node on real sockets is kept busy by another one with pings
 //! and with messages of several sizes; the same work is done with a recorder and without, by turns. Linux only: the CPU
-//! time of a thread is read from `/proc`.
+//! time of threads is read from `/proc`. `cargo bench -p peerless-trace` measures the same without sockets, and more finely.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -25,12 +25,8 @@ const ROUNDS: usize = 5;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Recording {
     None,
-    /// Made, and thrown away: what is left when the file system costs nothing.
-    Nowhere,
     File,
 }
-
-const RECORDINGS: [Recording; 3] = [Recording::None, Recording::Nowhere, Recording::File];
 
 /// What the other one does.
 struct Load {
@@ -60,16 +56,13 @@ fn driver(number: u8, recording: Recording) -> Driver {
     config.discovery = Some(discv4::Config::default());
     let mut recorder = None;
     let mut driver = Driver::new(sockets, |now, unix| {
-        if recording != Recording::None {
+        if recording == Recording::File {
             let (seed, crypto) = ([number; 32], Secp256k1::new());
             let subject = Subject::new(&config, &seed, now, unix, &crypto);
             let path = path();
             let _ = std::fs::remove_file(&path);
             let failed = Box::new(|error| panic!("{error}"));
-            recorder = Some(match recording {
-                Recording::File => Recorder::create(&path, &subject, Options::default(), failed).expect("a file"),
-                _ => Recorder::to_writer(Box::new(std::io::sink()), &subject, Options::default(), failed),
-            });
+            recorder = Some(Recorder::create(&path, &subject, Options::default(), failed).expect("a file"));
         }
         Node::new(config, [number; 32], now, unix)
     })
@@ -89,8 +82,20 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(text.split(' ').next().and_then(|field| field.parse().ok()).expect("a number"))
 }
 
-/// The CPU time that the load takes from a node, without its start and its end.
-fn measure(load: &Load, recording: Recording) -> Duration {
+/// The CPU time of the thread that writes the trace, if there is one.
+fn writer_time() -> Duration {
+    let threads = std::fs::read_dir("/proc/self/task").expect("Linux");
+    let of = |folder: std::path::PathBuf| {
+        let name = std::fs::read_to_string(folder.join("comm")).ok()?;
+        let text = std::fs::read_to_string(folder.join("schedstat")).ok()?;
+        let nanoseconds = text.split(' ').next()?.parse().ok()?;
+        (name.trim() == "recorder").then(|| Duration::from_nanos(nanoseconds))
+    };
+    threads.filter_map(|thread| of(thread.ok()?.path())).sum()
+}
+
+/// The CPU time that the load takes from a node, without its start and its end; and that of the thread that writes.
+fn measure(load: &Load, recording: Recording) -> (Duration, Duration) {
     let mut busy = driver(1, recording);
     let contact = *busy.node().contact();
     let waker = busy.waker();
@@ -106,7 +111,7 @@ fn measure(load: &Load, recording: Recording) -> Duration {
             })
             .expect("a turn");
         }
-        cpu_time() - start.expect("a session")
+        (cpu_time() - start.expect("a session"), writer_time())
     });
     let mut other = driver(2, Recording::None);
     other.command(Command::Dial { contact }).expect("a dial");
@@ -138,21 +143,17 @@ fn measure(load: &Load, recording: Recording) -> Duration {
 }
 
 fn main() {
+    println!("| load | CPU of the node | its thread | with the thread that writes |\n|---|---|---|---|");
     for load in &LOADS {
-        let mut best = [Duration::MAX; RECORDINGS.len()];
+        let (mut plain, mut recorded, mut both) = (Duration::MAX, Duration::MAX, Duration::MAX);
         for _ in 0..ROUNDS {
-            for (recording, best) in RECORDINGS.into_iter().zip(&mut best) {
-                *best = (*best).min(measure(load, recording));
-            }
+            plain = plain.min(measure(load, Recording::None).0);
+            let (node, writer) = measure(load, Recording::File);
+            recorded = recorded.min(node);
+            both = both.min(node + writer);
         }
-        let [plain, nowhere, file] = best.map(|time| time.as_secs_f64() * 1000.0);
-        let share = |recorded: f64| (recorded - plain) / plain * 100.0;
-        println!(
-            "{:24} {plain:8.1} ms of CPU; recorded {:+.1} %, of which without the file {:+.1} %",
-            load.name,
-            share(file),
-            share(nowhere)
-        );
+        let added = |with: Duration| (with.as_secs_f64() / plain.as_secs_f64() - 1.0) * 100.0;
+        println!("| {} | {plain:.1?} | {:+.1} % | {:+.1} % |", load.name, added(recorded), added(both));
     }
     let _ = std::fs::remove_file(path());
 }

@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     /// Print what the node believes where the replay stops
     #[arg(long, env = "PEERLESS_STATE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     state: bool,
-    /// Wait for a line on stdin before every input: empty for the next, "state", "continue" or "quit"
+    /// Wait for a line on stdin before every input: empty for the next, "state", "continue" or "quit"; its end quits
     #[arg(long, env = "PEERLESS_STEP", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     step: bool,
     /// Find the first input after which this holds, such as "banned > 0 or ended(too many peers)"
@@ -55,6 +55,9 @@ impl FromStr for Until {
     fn from_str(text: &str) -> Result<Self, String> {
         if let Some(number) = text.strip_prefix('#') {
             return number.parse().map(Self::Input).map_err(|_| format!("{number:?} is not the number of an input"));
+        }
+        if text.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(format!("{text}s is a time, and #{text} an input"));
         }
         let seconds = text.strip_suffix('s').and_then(|number| number.parse::<f64>().ok());
         if let Some(duration) = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()) {
@@ -81,14 +84,17 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let mut replay = match Replay::new(reader) {
         Ok(replay) => replay,
         Err(failure) => {
-            output.report(&Verdict::new(0, 0.0, Some(&failure)));
+            output.report(&Verdict::new(0, 0.0, false, Some(&failure)));
             return Ok(Outcome::Failure);
         }
     };
     let mut is_stepping = *step;
+    if is_stepping {
+        output.say("an empty line goes on to the next input; state, continue, quit");
+    }
     let mut lines = stdin().lock().lines();
     let mut found = None;
-    let failure = loop {
+    let failure = 'inputs: loop {
         let Some(next) = replay.peek() else { break None };
         let elapsed = next.now.since(replay.header().start);
         if until.is_some_and(|until| until.is_before(next.index, elapsed)) {
@@ -100,12 +106,12 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
                 Some("") => break,
                 Some("state" | "s") => output.report(&State::of(replay.node(), replay.now())),
                 Some("continue" | "c") => is_stepping = false,
-                None | Some("quit" | "q") => return Ok(Outcome::Success),
+                None | Some("quit" | "q") => break 'inputs None,
                 Some(other) => output.say(format_args!("{other:?} is none of: state, continue, quit, or nothing")),
             }
         }
         let mut actions = Vec::new();
-        let is_shown = *print || *step;
+        let is_shown = *print || is_stepping;
         let stepped = replay.step_with(&mut |action| {
             if is_shown {
                 actions.push(describe(action));
@@ -131,7 +137,8 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     }
     let failure = failure.filter(|failure| !(*allow_cut && matches!(failure, Failure::Broken(Broken::Cut { .. }))));
     let seconds = replay.now().since(replay.header().start).as_secs_f64();
-    let verdict = Verdict::new(replay.inputs(), seconds, failure.as_ref());
+    let is_complete = replay.peek().is_none();
+    let verdict = Verdict::new(replay.inputs(), seconds, is_complete, failure.as_ref());
     output.report(&verdict);
     let is_success = failure.is_none() && (bisect.is_none() || found.is_some());
     Ok(if is_success { Outcome::Success } else { Outcome::Failure })
@@ -179,7 +186,10 @@ impl fmt::Display for Found {
 #[derive(Serialize)]
 struct Verdict {
     event: &'static str,
+    /// Whether nothing is wrong up to where the replay ended.
     verified: bool,
+    /// Whether that is the end of the trace.
+    complete: bool,
     inputs: u64,
     duration_s: f64,
     failure: Option<String>,
@@ -188,21 +198,24 @@ struct Verdict {
 }
 
 impl Verdict {
-    fn new(inputs: u64, duration_s: f64, failure: Option<&Failure>) -> Self {
+    fn new(inputs: u64, duration_s: f64, is_complete: bool, failure: Option<&Failure>) -> Self {
         let input = failure.and_then(|failure| match failure {
             Failure::Broken(broken) => broken.input(),
             Failure::Differs { step, .. } => step.as_ref().map(|step| step.index),
             _ => None,
         });
         let verified = failure.is_none();
-        Self { event: "verdict", verified, inputs, duration_s, failure: failure.map(ToString::to_string), input }
+        let complete = verified && is_complete;
+        let failure = failure.map(ToString::to_string);
+        Self { event: "verdict", verified, complete, inputs, duration_s, failure, input }
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inputs, duration_s, failure, .. } = self;
+        let Self { complete, inputs, duration_s, failure, .. } = self;
         match failure {
+            None if !complete => write!(f, "verified so far: {inputs} inputs, {duration_s:.3} s"),
             None => write!(f, "verified: {inputs} inputs, {duration_s:.3} s"),
             Some(failure) => write!(f, "not verified, after {inputs} inputs: {failure}"),
         }
@@ -218,7 +231,7 @@ mod tests {
         assert_eq!("#12".parse(), Ok(Until::Input(12)));
         assert_eq!("1.5s".parse(), Ok(Until::Elapsed(Duration::from_millis(1500))));
         assert_eq!("2m".parse(), Ok(Until::Elapsed(Duration::from_secs(120))));
-        for text in ["", "#", "#-1", "soon"] {
+        for text in ["", "#", "#-1", "soon", "12"] {
             assert!(text.parse::<Until>().is_err(), "{text:?}");
         }
         assert!(Until::Input(3).is_before(4, Duration::ZERO) && !Until::Input(3).is_before(3, Duration::MAX));

@@ -15,6 +15,7 @@ pub mod diff;
 pub mod format;
 pub mod inspect;
 pub mod keylog;
+mod pcapng;
 pub mod reassembly;
 pub mod record;
 pub mod replay;

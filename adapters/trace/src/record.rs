@@ -1,10 +1,14 @@
 //! The recorder: a tap that writes a trace as it happens.
 //!
-//! It holds back at most a second or 64 KiB, and what belongs to the input that has not come yet. A recorder that
-//! cannot write any more says so once and stays silent: the node goes on.
+//! On the node's thread, what happens is only laid out; a thread of its own makes checksums and digests and writes
+//! ([`writer`]). What the driver has drained is in the file within a second; what was not written is lost if the process
+//! is killed, and nothing if it panics or exits by returning. A node that is faster than its disk waits for it, with 16 MiB
+//! on the way, for five seconds at most. A recorder that cannot write any more says so once and stays silent: the node
+//! goes on.
 
 mod conversations;
 mod output;
+mod writer;
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -19,15 +23,12 @@ use zeroize::Zeroizing;
 
 use self::conversations::Conversations;
 use self::output::Output;
+use self::writer::{BUFFER_BYTES, Background, Patience, Writer};
 use crate::format::{self, Behaviour, Blocks, DATAGRAM_BYTES_MAX, Header, Payload, SECP256K1, Way};
 use crate::keylog;
 
-/// What is held back before it is written.
-const BUFFER_BYTES: usize = 64 << 10;
-/// How long it is held back at most, as long as the driver turns.
+/// How long a recorder without a thread holds back what it has, as long as the driver drains.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
-/// Packets are sealed when so many bytes of them have come without an input between.
-const UNSEALED_MAX: usize = 1 << 20;
 
 /// What a node is made of, as its recording has to tell.
 pub struct Subject<'a> {
@@ -68,75 +69,78 @@ pub struct Options {
 /// Hears of the failure that ends a recording.
 pub type OnFailure = Box<dyn FnOnce(io::Error) + Send>;
 
+/// Who completes and writes what was laid out.
+enum Sink {
+    /// The thread that records.
+    Here(Box<Writer>),
+    /// A thread of its own.
+    Background(Background),
+}
+
 /// See the module. Dropping it writes the end mark; [`Recorder::finish`] tells whether that went well.
 pub struct Recorder {
-    output: Output,
+    sink: Sink,
     blocks: Blocks,
+    /// Whether the blocks lie at the sink.
+    is_parked: bool,
     behaviour: Behaviour,
     conversations: Conversations,
-    header: Header,
+    holds_secrets: bool,
+    start: Instant,
     /// Of the first `now`, in microseconds since 1970.
     epoch: u64,
     inputs: u64,
-    now: Instant,
     written_at: Instant,
+    is_over: bool,
     on_failure: Option<OnFailure>,
 }
 
 impl Recorder {
-    /// Records into a new file, which only its owner can read if the trace is one that can be replayed.
+    /// Records into a new file, which only its owner can read if the trace is one that can be replayed. A thread is
+    /// started that writes it.
     ///
     /// # Errors
-    /// If there is such a file already, or it cannot be made.
+    /// If there is such a file already, or it cannot be made or written.
     pub fn create(path: &Path, subject: &Subject<'_>, options: Options, on_failure: OnFailure) -> io::Result<Self> {
         let output = Output::create(path, !options.is_redacted, options.rotate_bytes)?;
-        Ok(Self::new(output, subject, options, on_failure))
+        let mut writer = Writer::new(output, header(subject, options));
+        writer.begin_part()?;
+        let background = Background::start(writer, Patience::default())?;
+        Ok(Self::new(Sink::Background(background), subject, options, on_failure))
     }
 
-    /// Records into anything, in one part.
+    /// Records into anything, in one part, and writes on the thread that records: for what is memory, or in virtual
+    /// time, since the same inputs then lead to the same bytes.
     pub fn to_writer(
         writer: Box<dyn Write + Send>,
         subject: &Subject<'_>,
         options: Options,
         on_failure: OnFailure,
     ) -> Self {
-        Self::new(Output::to_writer(writer), subject, options, on_failure)
+        let mut writer = Box::new(Writer::new(Output::to_writer(writer), header(subject, options)));
+        let begun = writer.begin_part();
+        let mut recorder = Self::new(Sink::Here(writer), subject, options, on_failure);
+        recorder.check(begun);
+        recorder
     }
 
-    fn new(output: Output, subject: &Subject<'_>, options: Options, on_failure: OnFailure) -> Self {
-        let Subject { config, seed, now, unix, crypto, primitives, udp, tcp } = *subject;
-        let secrets = (!options.is_redacted).then(|| (config.secret.clone(), Zeroizing::new(*seed)));
-        let at_port = |port| config.ip.map(|ip| SocketAddr::new(ip, port));
-        let header = Header {
-            software: concat!("Peerless ", env!("CARGO_PKG_VERSION")).to_owned(),
-            primitives: primitives.to_owned(),
-            part: 0,
-            previous: 0,
-            first_input: 0,
-            start: now,
-            unix,
-            key: *crypto.public_key(&config.secret).as_bytes(),
-            udp: udp.map(canonical).or(at_port(config.udp)),
-            tcp: tcp.map(canonical).or(at_port(config.tcp)),
-            secrets,
-            config: Header::encode_config(config),
-        };
-        let conversations = Conversations::new(header.udp, header.tcp, config.udp, config.tcp);
-        let mut recorder = Self {
-            output,
+    fn new(sink: Sink, subject: &Subject<'_>, options: Options, on_failure: OnFailure) -> Self {
+        let Subject { config, now, unix, .. } = *subject;
+        let (udp, tcp) = addresses(subject);
+        Self {
+            sink,
             blocks: Blocks::default(),
+            is_parked: false,
             behaviour: Behaviour::default(),
-            conversations,
-            header,
+            conversations: Conversations::new(udp, tcp, config.udp, config.tcp),
+            holds_secrets: !options.is_redacted,
+            start: now,
             epoch: unix.as_secs().saturating_mul(1_000_000),
             inputs: 0,
-            now,
             written_at: now,
+            is_over: false,
             on_failure: Some(on_failure),
-        };
-        recorder.begin_part();
-        recorder.write();
-        recorder
+        }
     }
 
     /// Ends the recording, and says whether all of it was written.
@@ -144,31 +148,20 @@ impl Recorder {
     /// # Errors
     /// If writing fails now. An earlier failure was told to `on_failure`.
     pub fn finish(mut self) -> io::Result<()> {
-        let (sender, receiver) = std::sync::mpsc::channel();
-        if self.on_failure.is_some() {
-            self.on_failure = Some(Box::new(move |error| drop(sender.send(error))));
-        }
-        drop(self);
-        receiver.try_recv().map_or(Ok(()), Err)
+        self.end()
     }
 
     /// Keeps what decrypts a session, as a line of the key log.
-    pub fn session_secrets(&mut self, conn: ConnId, line: &str) {
+    fn session_secrets(&mut self, conn: ConnId, line: &str) {
+        if !self.resume() {
+            return;
+        }
         self.blocks.record(|out| format::encode_secrets(conn, line, out));
-    }
-
-    fn begin_part(&mut self) {
-        let Self { blocks, header, .. } = self;
-        header.previous = blocks.digest();
-        header.first_input = self.inputs;
-        blocks.begin(&header.software);
-        blocks.record(|out| header.encode(out));
     }
 
     /// The microseconds since 1970 at which a packet was seen: the wall clock of the start, and the monotonic one since.
     fn stamp(&self, now: Instant) -> u64 {
-        let since = now.max(self.header.start).as_micros() - self.header.start.as_micros();
-        self.epoch.saturating_add(since)
+        self.epoch.saturating_add(now.max(self.start).as_micros() - self.start.as_micros())
     }
 
     /// The packets that an input brings with it, and where its payload is.
@@ -195,60 +188,102 @@ impl Recorder {
         Payload::Here
     }
 
-    fn write_if_due(&mut self, now: Instant) {
-        if self.blocks.sealed().len() >= BUFFER_BYTES || now.since(self.written_at) >= FLUSH_INTERVAL {
+    /// Goes on after a pause. False if the recording is over.
+    fn resume(&mut self) -> bool {
+        if self.is_parked
+            && let Sink::Background(background) = &self.sink
+        {
+            self.blocks = background.unpark();
+            self.is_parked = false;
+        }
+        !self.is_over
+    }
+
+    fn write_if_full(&mut self, now: Instant) {
+        if self.blocks.len() >= BUFFER_BYTES {
             self.written_at = now;
-            self.write();
+            let written = self.write();
+            self.check(written);
         }
     }
 
-    fn write(&mut self) {
-        if let Err(error) = self.output.write(self.blocks.sealed())
-            && let Some(on_failure) = self.on_failure.take()
-        {
-            on_failure(error);
+    fn write(&mut self) -> io::Result<()> {
+        match &mut self.sink {
+            Sink::Here(writer) => {
+                let written = writer.write(&mut self.blocks);
+                self.blocks.clear();
+                written
+            }
+            Sink::Background(background) => background.hand_over(&mut self.blocks),
         }
-        self.blocks.take();
     }
 
-    fn is_dead(&self) -> bool {
-        self.on_failure.is_none()
+    /// Ends the recording with a failure, if it is one.
+    fn check(&mut self, written: io::Result<()>) {
+        if let Err(error) = written {
+            self.is_over = true;
+            if let Some(on_failure) = self.on_failure.take() {
+                on_failure(error);
+            }
+        }
     }
 
-    /// Goes on in another part, if this one is large enough.
-    fn rotate(&mut self) {
-        if !self.output.is_full(self.blocks.sealed().len()) {
-            return;
+    fn end(&mut self) -> io::Result<()> {
+        if !self.resume() {
+            return Ok(());
         }
-        self.blocks.record(format::encode_continued);
-        self.write();
-        self.header.part += 1;
-        if let Err(error) = self.output.next_part(self.header.part)
-            && let Some(on_failure) = self.on_failure.take()
-        {
-            on_failure(error);
+        self.is_over = true;
+        let after = self.behaviour.checkpoint();
+        let inputs = self.inputs;
+        self.blocks.record(|out| format::encode_end(inputs, &after, out));
+        self.write()?;
+        match &mut self.sink {
+            Sink::Here(_) => Ok(()),
+            Sink::Background(background) => background.end(),
         }
-        self.begin_part();
+    }
+}
+
+fn addresses(subject: &Subject<'_>) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    let Subject { config, udp, tcp, .. } = *subject;
+    let at_port = |port| config.ip.map(|ip| SocketAddr::new(ip, port));
+    (udp.map(canonical).or(at_port(config.udp)), tcp.map(canonical).or(at_port(config.tcp)))
+}
+
+fn header(subject: &Subject<'_>, options: Options) -> Header {
+    let Subject { config, seed, now, unix, crypto, primitives, .. } = *subject;
+    let (udp, tcp) = addresses(subject);
+    Header {
+        software: concat!("Peerless ", env!("CARGO_PKG_VERSION")).to_owned(),
+        primitives: primitives.to_owned(),
+        part: 0,
+        previous: 0,
+        first_input: 0,
+        start: now,
+        unix,
+        key: *crypto.public_key(&config.secret).as_bytes(),
+        udp,
+        tcp,
+        secrets: (!options.is_redacted).then(|| (config.secret.clone(), Zeroizing::new(*seed))),
+        config: Header::encode_config(config),
     }
 }
 
 impl Tap for Recorder {
     fn input(&mut self, now: Instant, input: &Input<'_>) {
-        if self.is_dead() {
+        if !self.resume() {
             return;
         }
-        self.now = self.now.max(now);
-        self.rotate();
         let payload = self.packets_of(now, input);
         let before = self.behaviour.checkpoint();
         let index = self.inputs;
         self.blocks.record(|out| format::encode_input(index, now, &before, input, payload, out));
         self.inputs += 1;
-        self.write_if_due(now);
+        self.write_if_full(now);
     }
 
     fn accepted(&mut self, now: Instant, conn: Option<ConnId>) {
-        if self.is_dead() {
+        if !self.resume() {
             return;
         }
         self.behaviour.accepted(conn);
@@ -261,7 +296,7 @@ impl Tap for Recorder {
     }
 
     fn wrote(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
-        if self.is_dead() {
+        if !self.resume() {
             return;
         }
         self.behaviour.wrote(conn, bytes);
@@ -270,7 +305,7 @@ impl Tap for Recorder {
     }
 
     fn action(&mut self, now: Instant, action: &Action<'_>) {
-        if self.is_dead() {
+        if !self.resume() {
             return;
         }
         self.behaviour.action(action);
@@ -283,37 +318,37 @@ impl Tap for Recorder {
             }
             Action::Dial { conn, to } => conversations.dial(conn, to, stamp, blocks),
             Action::Close { conn } => conversations.close(conn, stamp, blocks),
-            Action::Emit(Event::Secrets { conn, ref secrets }) if self.header.secrets.is_some() => {
+            Action::Emit(Event::Secrets { conn, ref secrets }) if self.holds_secrets => {
                 self.session_secrets(conn, keylog::line(secrets).trim_end());
             }
             _ => {}
         }
-        if self.blocks.unsealed() > UNSEALED_MAX {
-            self.blocks.record(format::encode_seal);
-            self.write_if_due(now);
-        }
+        self.write_if_full(now);
     }
 
     fn drained(&mut self, now: Instant) {
         self.behaviour.drained();
-        self.now = self.now.max(now);
-        if now.since(self.written_at) >= FLUSH_INTERVAL && !self.is_dead() {
-            if self.blocks.unsealed() > 0 {
-                self.blocks.record(format::encode_seal);
-            }
-            self.write_if_due(now);
+        if self.is_over || self.is_parked {
+            return;
         }
+        let written = match &self.sink {
+            Sink::Background(background) => {
+                self.is_parked = true;
+                background.park(&mut self.blocks)
+            }
+            Sink::Here(_) if now.since(self.written_at) >= FLUSH_INTERVAL => {
+                self.written_at = now;
+                self.write()
+            }
+            Sink::Here(_) => return,
+        };
+        self.check(written);
     }
 }
 
 impl Drop for Recorder {
     fn drop(&mut self) {
-        if self.is_dead() {
-            return;
-        }
-        let after = self.behaviour.checkpoint();
-        let inputs = self.inputs;
-        self.blocks.record(|out| format::encode_end(inputs, &after, out));
-        self.write();
+        let written = self.end();
+        self.check(written);
     }
 }

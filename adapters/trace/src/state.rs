@@ -377,7 +377,8 @@ fn describe_event(event: &Event<'_>) -> String {
         Event::Message { conn, capability, id, payload } => {
             format!("message {id:#04x} of {capability} from {conn}, {} bytes", payload.len())
         }
-        Event::Ended { conn, id, end, .. } => format!("{conn} with {id:?} {end}"),
+        Event::Ended { conn, id: Some(id), end, .. } => format!("{conn} with {id:?} {end}"),
+        Event::Ended { conn, addr, end, .. } => format!("{conn} with somebody at {addr} {end}"),
         Event::Scored { id, delta, score, reason } => format!("score of {id:?} {delta:+} to {score}: {reason}"),
         Event::Banned { id, duration, reason } => format!("banned {id:?} for {} s: {reason}", duration.as_secs()),
         event => format!("{event:?}"),

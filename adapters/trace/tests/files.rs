@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use common::{Host, START, UNIX, World, config, contact, meeting, seed};
 use peerless::contract::Command;
 use peerless::crypto::Secp256k1;
-use peerless_trace::format::{Reader, part_path};
+use peerless_trace::format::{Broken, Reader, part_path};
 use peerless_trace::record::{Options, Recorder, Subject};
 use peerless_trace::replay::{Failure, Replay};
 
@@ -24,6 +24,10 @@ fn replay(path: &Path) -> Result<u64, Failure> {
 
 /// Two nodes that ping each other, the first recorded into files.
 fn record(path: &Path, options: Options) {
+    drop(recorded(path, options));
+}
+
+fn recorded(path: &Path, options: Options) -> World {
     let configs = [config(1, None), config(2, Some(contact(1)))];
     let (seed, crypto) = (seed(1), Secp256k1::new());
     let subject = Subject::new(&configs[0], &seed, START, UNIX, &crypto);
@@ -37,8 +41,38 @@ fn record(path: &Path, options: Options) {
         world.hosts[1].command(now, Command::Ping { contact: contact(1) });
         world.run(50);
     }
-    // The buffer is written within a second, whatever is in it.
-    assert!(std::fs::metadata(path).unwrap().len() > 4096);
+    world
+}
+
+#[test]
+fn what_was_drained_is_written_though_nothing_follows() {
+    let path = fresh("idle");
+    let world = recorded(&path, Options::default());
+    let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
+    let inputs = loop {
+        match replay(&path) {
+            Err(Failure::Broken(Broken::Cut { inputs })) if inputs > 60 => break inputs,
+            Err(Failure::Broken(Broken::Cut { .. })) => {
+                assert!(std::time::Instant::now() < until, "nothing is written")
+            }
+            other => panic!("{other:?}"),
+        }
+        std::thread::yield_now();
+    };
+    drop(world);
+    assert_eq!(replay(&path).unwrap(), inputs, "there was nothing left but the end mark");
+}
+
+#[test]
+fn a_panic_loses_nothing() {
+    let path = fresh("panic");
+    let node = path.clone();
+    let thread = std::thread::spawn(move || {
+        let _world = recorded(&node, Options::default());
+        panic!("on purpose");
+    });
+    assert!(thread.join().is_err());
+    assert!(replay(&path).unwrap() > 60, "with its end mark");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The built program, run with nothing but loopback allowed.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -29,6 +29,16 @@ pub fn peerless(arguments: &[&str]) -> Command {
 /// Runs a command line to its end.
 pub fn run(arguments: &[&str]) -> Output {
     peerless(arguments).output().expect("the program runs")
+}
+
+/// Runs a command line to its end, with these lines on its stdin.
+pub fn run_with_input(arguments: &[&str], lines: &str) -> Output {
+    let mut command = peerless(arguments);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("the program runs");
+    // It may have ended before it has read all of it.
+    let _ = child.stdin.take().expect("stdin is piped").write_all(lines.as_bytes());
+    child.wait_with_output().expect("the program ends")
 }
 
 /// Every line of stdout as JSON: there must be nothing else.

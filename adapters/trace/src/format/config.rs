@@ -212,6 +212,7 @@ mod tests {
         config.peers = PeersConfig { max_peers: 3, dial_ratio: 2, max_pending: 9, inbound_per_subnet: 1 };
         config.filter = "127.0.0.0/8, ::1/128".parse().unwrap();
         config.record_seq = 1 << 40;
+        config.export_secrets = true;
         let contact = Contact::new(crypto.public_key(&key(2)), [10, 0, 0, 1].into(), 30, 0);
         config.discovery = Some(discv4::Config {
             bootnodes: vec![contact],
@@ -225,10 +226,10 @@ mod tests {
     /// As text, with everything that has a text.
     fn text(config: &Config) -> String {
         let Config { client, ip, udp, tcp, discovery, chain, status, .. } = config;
-        let Config { capabilities, capability_table, peers, filter, record_seq, .. } = config;
+        let Config { capabilities, capability_table, peers, filter, record_seq, export_secrets, .. } = config;
         format!(
             "{client} {ip:?} {udp} {tcp} {discovery:?} {chain:?} {status:?} {capabilities:?} {capability_table:?} \
-             {peers:?} {filter:?} {record_seq}"
+             {peers:?} {filter:?} {record_seq} {export_secrets}"
         )
     }
 

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 pub(crate) use self::behaviour::Behaviour;
 pub use self::behaviour::Checkpoint;
 pub use self::block::Way;
-pub(crate) use self::block::{Blocks, record_of};
+pub(crate) use self::block::{Blocks, Sealer, record_of};
 pub use self::codec::Malformed;
 use self::codec::{Decoder, Encode};
 pub(crate) use self::input::Payload;

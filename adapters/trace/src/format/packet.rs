@@ -1,4 +1,5 @@
-//! IP packets around the payloads of datagrams and streams: headers are made here, with right lengths and checksums.
+//! IP packets around the payloads of datagrams and streams: headers are made here, with right lengths, and with right
+//! checksums when the packet is completed.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -25,15 +26,20 @@ pub(crate) struct Segment {
     pub has_ack: bool,
 }
 
-/// Appends a datagram from one address to another of the same family, at most [`DATAGRAM_BYTES_MAX`] long.
+/// Where the checksum of a segment's header is.
+const TCP_CHECKSUM: usize = 16;
+/// Where the checksum of a datagram's header is.
+const UDP_CHECKSUM: usize = 6;
+/// Where the checksum of an IPv4 header is.
+const IPV4_CHECKSUM: usize = 10;
+
+/// Appends a datagram from one address to another of the same family, at most [`DATAGRAM_BYTES_MAX`] long. Without
+/// checksums, as [`tcp`].
 pub(crate) fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8], out: &mut Vec<u8>) {
-    let length = UdpHeader::LEN + payload.len();
-    let header = match ip(from.ip(), to.ip(), IpNumber::UDP, length, out) {
-        Some(Ip::V4(ip)) => UdpHeader::with_ipv4_checksum(from.port(), to.port(), &ip, payload).ok(),
-        Some(Ip::V6(ip)) => UdpHeader::with_ipv6_checksum(from.port(), to.port(), &ip, payload).ok(),
-        None => None,
-    };
-    if let Some(header) = header {
+    let Ok(length) = u16::try_from(UdpHeader::LEN + payload.len()) else { return };
+    if ip(from.ip(), to.ip(), IpNumber::UDP, length, out) {
+        let (source_port, destination_port) = (from.port(), to.port());
+        let header = UdpHeader { source_port, destination_port, length, checksum: 0 };
         out.extend_from_slice(&header.to_bytes());
         out.extend_from_slice(payload);
     }
@@ -50,32 +56,21 @@ pub(crate) fn tcp(from: SocketAddr, to: SocketAddr, segment: Segment, payload: &
         // Four bytes always fit.
         let _ = header.set_options_raw(&WINDOW_SCALE);
     }
-    let length = header.header_len() + payload.len();
-    let checksum = match ip(from.ip(), to.ip(), IpNumber::TCP, length, out) {
-        Some(Ip::V4(ip)) => header.calc_checksum_ipv4(&ip, payload).ok(),
-        Some(Ip::V6(ip)) => header.calc_checksum_ipv6(&ip, payload).ok(),
-        None => None,
-    };
-    if let Some(checksum) = checksum {
-        header.checksum = checksum;
+    let Ok(length) = u16::try_from(header.header_len() + payload.len()) else { return };
+    if ip(from.ip(), to.ip(), IpNumber::TCP, length, out) {
         out.extend_from_slice(&header.to_bytes());
         out.extend_from_slice(payload);
     }
 }
 
-enum Ip {
-    V4(Ipv4Header),
-    V6(Ipv6Header),
-}
-
-/// Appends an IP header. `None`, and nothing, for addresses of two families or a payload beyond 64 KiB.
-fn ip(from: IpAddr, to: IpAddr, protocol: IpNumber, payload: usize, out: &mut Vec<u8>) -> Option<Ip> {
-    let payload_length = u16::try_from(payload).ok()?;
+/// Appends an IP header. False, and nothing, for addresses of two families.
+fn ip(from: IpAddr, to: IpAddr, protocol: IpNumber, payload_length: u16, out: &mut Vec<u8>) -> bool {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
-            let header = Ipv4Header::new(payload_length, HOP_LIMIT, protocol, from.octets(), to.octets()).ok()?;
-            header.write(out).ok()?;
-            Some(Ip::V4(header))
+            let header = Ipv4Header::new(payload_length, HOP_LIMIT, protocol, from.octets(), to.octets());
+            let Ok(header) = header else { return false };
+            out.extend_from_slice(&header.to_bytes());
+            true
         }
         (IpAddr::V6(from), IpAddr::V6(to)) => {
             let header = Ipv6Header {
@@ -86,11 +81,53 @@ fn ip(from: IpAddr, to: IpAddr, protocol: IpNumber, payload: usize, out: &mut Ve
                 destination: to.octets(),
                 ..Ipv6Header::default()
             };
-            header.write(out).ok()?;
-            Some(Ip::V6(header))
+            out.extend_from_slice(&header.to_bytes());
+            true
         }
-        _ => None,
+        _ => false,
     }
+}
+
+/// Sets the checksums of a packet made here (RFC 791, 768, 9293, 8200).
+pub(crate) fn complete(packet: &mut [u8]) {
+    let is_v4 = packet.first().is_some_and(|byte| byte >> 4 == 4);
+    let (header, addresses) = if is_v4 { (Ipv4Header::MIN_LEN, 12) } else { (Ipv6Header::LEN, 8) };
+    if packet.len() < header {
+        return;
+    }
+    let (header, content) = packet.split_at_mut(header);
+    let protocol = if is_v4 { header[9] } else { header[6] };
+    if is_v4 {
+        let sum = fold(sum(header));
+        header[IPV4_CHECKSUM..IPV4_CHECKSUM + 2].copy_from_slice(&sum.to_ne_bytes());
+    }
+    let at = if protocol == IpNumber::TCP.0 { TCP_CHECKSUM } else { UDP_CHECKSUM };
+    if content.len() < at + 2 {
+        return;
+    }
+    let pseudo = sum(&header[addresses..]) + sum(&[0, protocol]) + sum(&(content.len() as u16).to_be_bytes());
+    let mut checksum = fold(pseudo + sum(content));
+    if checksum == 0 && protocol == IpNumber::UDP.0 {
+        // None would mean that there is no checksum.
+        checksum = u16::MAX;
+    }
+    content[at..at + 2].copy_from_slice(&checksum.to_ne_bytes());
+}
+
+/// The sum of words as they lie in memory: the order of bytes makes no difference to it (RFC 1071, section 2 (B)).
+fn sum(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<4>();
+    let mut last = [0; 4];
+    last[..rest.len()].copy_from_slice(rest);
+    words.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).sum::<u64>() + u64::from(u32::from_ne_bytes(last))
+}
+
+/// The complement of the sum in 16 bits, with the carries added again.
+fn fold(mut sum: u64) -> u16 {
+    while sum > 0xffff {
+        sum = (sum >> 16) + (sum & 0xffff);
+    }
+    !(sum as u16)
 }
 
 /// What a packet made here carries.
@@ -114,7 +151,7 @@ mod tests {
     }
 
     /// The sum of 16-bit words, as RFC 1071 has it, over pseudo header and content: all ones if the checksum is right.
-    fn sum(packet: &[u8], v6: bool) -> u16 {
+    fn verified(packet: &[u8], v6: bool) -> u16 {
         let (addresses, content, protocol) =
             if v6 { (&packet[8..40], &packet[40..], packet[6]) } else { (&packet[12..20], &packet[20..], packet[9]) };
         let pseudo = [addresses, &(content.len() as u32).to_be_bytes(), &[0, 0, 0, protocol]].concat();
@@ -135,13 +172,44 @@ mod tests {
             let content = vec![fill; length];
             let mut packet = Vec::new();
             udp(from, to, &content, &mut packet);
+            complete(&mut packet);
             prop_assert_eq!(payload(&packet), Some(&content[..]));
-            prop_assert_eq!(sum(&packet, v6), 0xffff);
+            prop_assert_eq!(verified(&packet, v6), 0xffff);
             packet.clear();
             tcp(from, to, Segment { seq, has_ack: true, syn: length == 0, ..Segment::default() }, &content, &mut packet);
+            complete(&mut packet);
             prop_assert_eq!(payload(&packet), Some(&content[..]));
-            prop_assert_eq!(sum(&packet, v6), 0xffff);
+            prop_assert_eq!(verified(&packet, v6), 0xffff);
         }
+    }
+
+    #[test]
+    fn checksums_are_those_of_etherparse() {
+        let (from, to) = addrs(false);
+        for length in 0..70 {
+            let content: Vec<u8> = (0..length).map(|at| at ^ 0xa5).collect();
+            let mut packet = Vec::new();
+            udp(from, to, &content, &mut packet);
+            complete(&mut packet);
+            let (ip, rest) = Ipv4Header::from_slice(&packet).unwrap();
+            assert_eq!(ip.header_checksum, ip.calc_header_checksum());
+            let (udp, rest) = UdpHeader::from_slice(rest).unwrap();
+            assert_eq!(udp.checksum, udp.calc_checksum_ipv4(&ip, rest).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_datagram_whose_sum_is_all_ones_has_a_checksum() {
+        let (from, to) = addrs(false);
+        let mut packet = Vec::new();
+        udp(from, to, &[0, 0], &mut packet);
+        complete(&mut packet);
+        let checksum = [packet[26], packet[27]];
+        // What the content adds now makes up for the rest.
+        let mut packet = Vec::new();
+        udp(from, to, &checksum, &mut packet);
+        complete(&mut packet);
+        assert_eq!([packet[26], packet[27]], [0xff, 0xff]);
     }
 
     #[test]

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use pcap_parser::pcapng::parse_enhancedpacketblock_le;
 use peerless::crypto::{Crypto, Secp256k1};
 
-use super::block::{PACKET, SECTION_HEADER, verify};
+use super::block::verify;
 use super::{BLOCK_BYTES_MAX, Header, Malformed, Record, SEGMENT_MAX, decode_record, packet, record_of};
+use crate::pcapng::{PACKET, SECTION_HEADER};
 
 /// Why a trace cannot be read on.
 #[derive(Debug)]

@@ -9,6 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use super::finding::{Finding, What};
 use crate::capture::packet::link;
+use crate::pcapng::{self, Note, pad};
 
 /// Exported-PDU tags (`epan/exported_pdu.h`).
 const TAG_END: u16 = 0;
@@ -25,15 +26,11 @@ const PORT_TYPE_TCP: u32 = 2;
 /// Wireshark's dissector for bytes that have none.
 const DISSECTOR: &[u8] = b"data";
 
-const OPTION_END: u16 = 0;
-const OPTION_COMMENT: u16 = 1;
-const OPTION_USER_APPLICATION: u16 = 4;
-const OPTION_TIME_RESOLUTION: u16 = 9;
-
 /// Writes messages to a pcapng file.
 pub struct Exporter<W> {
     out: W,
-    block: Vec<u8>,
+    /// Not written yet.
+    blocks: Vec<u8>,
 }
 
 impl<W: Write> Exporter<W> {
@@ -42,20 +39,11 @@ impl<W: Write> Exporter<W> {
     /// # Errors
     /// If it cannot be written.
     pub fn new(out: W) -> io::Result<Self> {
-        let mut exporter = Self { out, block: Vec::new() };
-        let section = &mut exporter.block;
-        section.extend_from_slice(&0x1a2b_3c4du32.to_le_bytes());
-        section.extend_from_slice(&[1, 0, 0, 0]);
-        section.extend_from_slice(&u64::MAX.to_le_bytes());
-        append_option(section, OPTION_USER_APPLICATION, b"peerless inspect");
-        append_option(section, OPTION_END, &[]);
-        exporter.write_block(0x0a0d_0d0a)?;
-        let interface = &mut exporter.block;
-        interface.extend_from_slice(&u32::from(link::WIRESHARK_UPPER_PDU).to_le_bytes());
-        interface.extend_from_slice(&0u32.to_le_bytes());
-        append_option(interface, OPTION_TIME_RESOLUTION, &[9]);
-        append_option(interface, OPTION_END, &[]);
-        exporter.write_block(1)?;
+        let mut exporter = Self { out, blocks: Vec::new() };
+        pcapng::section("peerless inspect", &mut exporter.blocks);
+        // Nanoseconds.
+        pcapng::interface(link::WIRESHARK_UPPER_PDU, None, 9, &mut exporter.blocks);
+        exporter.write()?;
         Ok(exporter)
     }
 
@@ -65,24 +53,16 @@ impl<W: Write> Exporter<W> {
     /// If it cannot be written.
     pub fn add(&mut self, finding: &Finding) -> io::Result<()> {
         let (What::Message(message), Some(place)) = (&finding.what, &finding.place) else { return Ok(()) };
-        let mut packet = Vec::with_capacity(message.payload.len() + 128);
-        append_tag(&mut packet, TAG_DISSECTOR_NAME, DISSECTOR);
-        append_addr(&mut packet, place.from, TAG_IPV4_SOURCE, TAG_IPV6_SOURCE, TAG_PORT_SOURCE);
-        append_addr(&mut packet, place.to, TAG_IPV4_DESTINATION, TAG_IPV6_DESTINATION, TAG_PORT_DESTINATION);
-        append_tag(&mut packet, TAG_PORT_TYPE, &PORT_TYPE_TCP.to_be_bytes());
-        append_tag(&mut packet, TAG_END, &[]);
-        packet.extend_from_slice(&message.payload);
-
-        let at = finding.at.map_or(0, |at| at.0);
-        let length = u32::try_from(packet.len()).map_err(io::Error::other)?;
-        for word in [0, (at >> 32) as u32, at as u32, length, length] {
-            self.block.extend_from_slice(&word.to_le_bytes());
-        }
-        self.block.extend_from_slice(&packet);
-        pad(&mut self.block);
-        append_option(&mut self.block, OPTION_COMMENT, message.to_string().as_bytes());
-        append_option(&mut self.block, OPTION_END, &[]);
-        self.write_block(6)
+        let (at, line) = (finding.at.map_or(0, |at| at.0), message.to_string());
+        pcapng::packet(at, &Note::Comment(&line), &mut self.blocks, |out| {
+            append_tag(out, TAG_DISSECTOR_NAME, DISSECTOR);
+            append_addr(out, place.from, TAG_IPV4_SOURCE, TAG_IPV6_SOURCE, TAG_PORT_SOURCE);
+            append_addr(out, place.to, TAG_IPV4_DESTINATION, TAG_IPV6_DESTINATION, TAG_PORT_DESTINATION);
+            append_tag(out, TAG_PORT_TYPE, &PORT_TYPE_TCP.to_be_bytes());
+            append_tag(out, TAG_END, &[]);
+            out.extend_from_slice(&message.payload);
+        });
+        self.write()
     }
 
     /// Ends the file.
@@ -94,36 +74,20 @@ impl<W: Write> Exporter<W> {
         Ok(self.out)
     }
 
-    fn write_block(&mut self, kind: u32) -> io::Result<()> {
-        let length = u32::try_from(self.block.len() + 12).map_err(io::Error::other)?.to_le_bytes();
-        self.out.write_all(&kind.to_le_bytes())?;
-        self.out.write_all(&length)?;
-        self.out.write_all(&self.block)?;
-        self.out.write_all(&length)?;
-        self.block.clear();
+    fn write(&mut self) -> io::Result<()> {
+        self.out.write_all(&self.blocks)?;
+        self.blocks.clear();
         Ok(())
     }
-}
-
-fn pad(out: &mut Vec<u8>) {
-    out.resize(out.len().next_multiple_of(4), 0);
-}
-
-/// Appends a pcapng option; what is longer than an option can be is cut.
-fn append_option(out: &mut Vec<u8>, code: u16, value: &[u8]) {
-    let value = value.get(..usize::from(u16::MAX)).unwrap_or(value);
-    out.extend_from_slice(&code.to_le_bytes());
-    out.extend_from_slice(&(value.len() as u16).to_le_bytes());
-    out.extend_from_slice(value);
-    pad(out);
 }
 
 /// Appends an exported-PDU tag; they are big-endian, and their lengths whole words.
 fn append_tag(out: &mut Vec<u8>, tag: u16, value: &[u8]) {
     out.extend_from_slice(&tag.to_be_bytes());
     out.extend_from_slice(&(value.len().next_multiple_of(4) as u16).to_be_bytes());
+    let start = out.len();
     out.extend_from_slice(value);
-    pad(out);
+    pad(start, out);
 }
 
 fn append_addr(out: &mut Vec<u8>, addr: SocketAddr, v4: u16, v6: u16, port: u16) {

@@ -32,6 +32,7 @@ impl Output {
         Ok(Self::Files(Files { first: path.to_owned(), file, is_private, bytes: 0, rotate_bytes }))
     }
 
+    /// Writes all of it.
     pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Writer(writer) => {

@@ -136,11 +136,13 @@ pub struct World {
     mail: VecDeque<(Instant, usize, Mail)>,
     /// How much a socket takes at once.
     pub write_bytes: usize,
+    /// The body of every response.
+    pub answer: Vec<u8>,
 }
 
 impl World {
     pub fn new(hosts: Vec<Host>) -> Self {
-        Self { now: START, hosts, mail: VecDeque::new(), write_bytes: 700 }
+        Self { now: START, hosts, mail: VecDeque::new(), write_bytes: 700, answer: vec![0xc0] }
     }
 
     pub fn run(&mut self, milliseconds: u64) {
@@ -163,7 +165,7 @@ impl World {
             }
             self.drain(host);
             for (conn, request_id, id) in std::mem::take(&mut self.hosts[host].requests) {
-                self.hosts[host].command(now, Command::Respond { conn, request_id, id, body: &[0xc0] });
+                self.hosts[host].command(now, Command::Respond { conn, request_id, id, body: &self.answer });
             }
             self.drain(host);
         }

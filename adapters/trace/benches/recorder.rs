@@ -1,0 +1,264 @@
+//! What recording costs a busy node: its CPU time with a recorder, beside its CPU time without.
+//!
+//! A load is played once by real nodes over a wire in memory, with real keys, and what the subject saw is kept. It is then
+//! handed to the subject again and again, alternately with and without a recorder that writes a file; the medians are
+//! compared. Only the node and its recorder are counted: no socket is read or written, so that a node in operation, whose
+//! system calls cost as much with a recorder as without, pays less in proportion.
+//!
+//! `cargo bench -p peerless-trace --bench recorder [-- LOAD [ROUNDS]]`; `PEERLESS_BENCH_DIR` says where the files go.
+
+#[path = "../tests/common/mod.rs"]
+mod common;
+
+use std::hint::black_box;
+use std::io::Cursor;
+use std::path::PathBuf;
+
+use common::{Host, START, UNIX, World, config, contact, recorder, seed};
+use peerless::contract::{Command, Input, Tap};
+use peerless::crypto::Secp256k1;
+use peerless::node::{Config, Node};
+use peerless::wire::p2p::Capability;
+use peerless_trace::format::{Checkpoint, OwnedInput, Reader, Record, Recorded};
+use peerless_trace::record::{Options, Recorder, Subject};
+use rustix::time::{ClockId, clock_gettime};
+
+/// The subject is number 1.
+const PEERS: std::ops::RangeInclusive<u8> = 2..=7;
+/// Neither one segment nor a whole buffer of a socket.
+const CHUNK_BYTES: usize = 16 << 10;
+
+/// What the others do to the subject in each tenth of a second.
+struct Load {
+    name: &'static str,
+    tenths: u32,
+    /// Pings and questions for nodes, of each peer.
+    datagrams: u32,
+    /// Announcements and transactions of 100 to 1500 bytes, of each peer.
+    small: u32,
+    /// Requests of each peer with a response of `answer` bytes.
+    requests: u32,
+    answer: usize,
+    /// Messages of 10 to 100 KiB, of all peers together.
+    large: u32,
+}
+
+const LOADS: [Load; 4] = [
+    Load { name: "discv4 packets", tenths: 600, datagrams: 1, small: 0, requests: 0, answer: 0, large: 0 },
+    Load { name: "eth, 0.1 to 1.5 KiB", tenths: 60, datagrams: 0, small: 100, requests: 0, answer: 0, large: 0 },
+    Load { name: "eth, 10 to 100 KiB", tenths: 40, datagrams: 0, small: 0, requests: 1, answer: 30_000, large: 16 },
+    Load { name: "mixed", tenths: 100, datagrams: 1, small: 30, requests: 1, answer: 4_000, large: 2 },
+];
+
+/// A list of one string, about so long. Half of it can be compressed away, as in transactions.
+fn message(length: usize, number: u32) -> Vec<u8> {
+    let mut state = number.wrapping_mul(0x9e37_79b9) | 1;
+    let mut noise = move || {
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state as u8
+    };
+    let content: Vec<u8> = (0..length).map(|at| if at & 32 == 0 { noise() } else { 0 }).collect();
+    [rlp_head(0xf7, length + rlp_head(0xb7, length).len()), rlp_head(0xb7, length), content].concat()
+}
+
+/// Of a string (`0xb7`) or list (`0xf7`) of 56 bytes and more.
+fn rlp_head(base: u8, length: usize) -> Vec<u8> {
+    let digits: Vec<u8> = length.to_be_bytes().into_iter().skip_while(|digit| *digit == 0).collect();
+    [&[base + digits.len() as u8], &digits[..]].concat()
+}
+
+/// What the subject saw.
+struct Script {
+    config: Config,
+    inputs: Vec<Recorded>,
+    end: Checkpoint,
+}
+
+impl Load {
+    fn play(&self) -> Script {
+        let subject = config(1, None);
+        let (tap, bytes) = recorder(&subject, 1, Options::default());
+        let mut hosts = vec![Host::new(subject.clone(), 1, Box::new(tap))];
+        hosts.extend(PEERS.map(|number| Host::new(config(number, Some(contact(1))), number, Box::new(()))));
+        let mut world = World::new(hosts);
+        world.write_bytes = CHUNK_BYTES;
+        world.answer = message(self.answer.max(56), 0);
+        world.run(100);
+        for peer in 1..world.hosts.len() {
+            let now = world.now;
+            assert!(world.hosts[peer].command(now, Command::Dial { contact: contact(1) }));
+        }
+        world.run(1000);
+        assert_eq!(world.hosts[0].established.len(), PEERS.count());
+        let mut number = 0;
+        for tenth in 0..self.tenths {
+            for peer in 1..world.hosts.len() {
+                self.act(&mut world, peer, tenth, &mut number);
+            }
+            for turn in 0..self.large {
+                number += 1;
+                let peer = 1 + (tenth * self.large + turn) as usize % PEERS.count();
+                send(&mut world, peer, &message(10_000 + number as usize * 7919 % 90_000, number));
+            }
+            world.run(100);
+            assert!(world.hosts.iter().all(|host| host.ended == 0), "a session ended");
+        }
+        drop(world);
+        let mut reader = Reader::new(Cursor::new(bytes.take()));
+        let (mut inputs, mut end) = (Vec::new(), Checkpoint::default());
+        while let Some(record) = reader.read().expect("a trace") {
+            match record {
+                Record::Input(input) => inputs.push(*input),
+                Record::End { after, .. } => end = after,
+                _ => {}
+            }
+        }
+        Script { config: subject, inputs, end }
+    }
+
+    fn act(&self, world: &mut World, peer: usize, tenth: u32, number: &mut u32) {
+        let (now, to) = (world.now, contact(1));
+        for _ in 0..self.datagrams {
+            let command = match tenth % 2 {
+                0 => Command::Ping { contact: to },
+                _ => Command::FindNode { contact: to, target: [tenth as u8; 64] },
+            };
+            world.hosts[peer].command(now, command);
+        }
+        for _ in 0..self.small {
+            *number += 1;
+            send(world, peer, &message(100 + *number as usize * 7919 % 1400, *number));
+        }
+        for _ in 0..self.requests {
+            let conn = world.hosts[peer].established[0];
+            assert!(world.hosts[peer].command(now, Command::Request { conn, id: 3, body: &[0xc2, 0x01, 0x02] }));
+        }
+    }
+}
+
+fn send(world: &mut World, peer: usize, payload: &[u8]) {
+    let (now, conn) = (world.now, world.hosts[peer].established[0]);
+    assert!(world.hosts[peer].command(now, Command::Send { conn, capability: Capability::eth(69), id: 2, payload }));
+}
+
+impl Script {
+    /// Drives a new node as it was driven; every call of the tap is the one that an adapter makes.
+    fn run(&self, mut tap: Option<Box<dyn Tap>>) {
+        let mut node = Node::new(self.config.clone(), seed(1), START, UNIX).expect("a node");
+        let mut now = START;
+        for recorded in &self.inputs {
+            pop(&mut node, &mut tap, now, recorded.before);
+            now = recorded.now;
+            let input = recorded.input.as_input();
+            if let Some(tap) = &mut tap {
+                if let Input::Wrote { conn, n } = input {
+                    tap.wrote(now, conn, &node.outbound(conn)[..n]);
+                }
+                tap.input(now, &input);
+            }
+            match input {
+                Input::Incoming { from } => {
+                    let conn = node.accept(now, from);
+                    tap.iter_mut().for_each(|tap| tap.accepted(now, conn));
+                }
+                Input::Command(command) => {
+                    let answer = node.command(now, command);
+                    tap.iter_mut().for_each(|tap| tap.commanded(now, answer));
+                }
+                input => node.handle(now, input),
+            }
+        }
+        pop(&mut node, &mut tap, now, self.end);
+        black_box(node.stats().frames_in);
+    }
+
+    fn describe(&self) -> String {
+        let mut datagrams = 0;
+        let (mut read, mut written) = (0, 0);
+        for recorded in &self.inputs {
+            match &recorded.input {
+                OwnedInput::Datagram { .. } => datagrams += 1,
+                OwnedInput::Bytes { bytes, .. } => read += bytes.len(),
+                OwnedInput::Wrote { n, .. } => written += n,
+                _ => {}
+            }
+        }
+        format!("{datagrams} datagrams and {} MB of streams in, {} MB out", read / 1_000_000, written / 1_000_000)
+    }
+}
+
+fn pop(node: &mut Node, tap: &mut Option<Box<dyn Tap>>, now: peerless::time::Instant, what: Checkpoint) {
+    for _ in 0..what.popped {
+        let action = node.poll_action().expect("an action");
+        if let Some(tap) = tap {
+            tap.action(now, &action);
+        }
+        black_box(&action);
+    }
+    if what.is_drained {
+        assert!(node.poll_action().is_none());
+        tap.iter_mut().for_each(|tap| tap.drained(now));
+    }
+}
+
+/// CPU seconds of this thread, and of the process.
+#[derive(Clone, Copy)]
+struct Spent {
+    thread: f64,
+    process: f64,
+}
+
+fn spend(work: impl FnOnce()) -> Spent {
+    let clock = |id| {
+        let time = clock_gettime(id);
+        time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
+    };
+    let read = || Spent { thread: clock(ClockId::ThreadCPUTime), process: clock(ClockId::ProcessCPUTime) };
+    let before = read();
+    work();
+    let after = read();
+    Spent { thread: after.thread - before.thread, process: after.process - before.process }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| !argument.starts_with("--"));
+    let wanted = arguments.next();
+    let rounds = arguments.next().map_or(9, |rounds| rounds.parse().expect("a number of rounds"));
+    let folder = std::env::var_os("PEERLESS_BENCH_DIR").map_or(PathBuf::from(env!("CARGO_TARGET_TMPDIR")), Into::into);
+    let path = folder.join(format!("bench-{}.pcapng", std::process::id()));
+    println!("CPU time of a node, and what recording adds to that of its thread and of its process\n");
+    println!("| load | a run | us/input | thread | process |\n|---|---|---|---|---|");
+    for load in LOADS.iter().filter(|load| wanted.as_ref().is_none_or(|wanted| load.name.contains(wanted.as_str()))) {
+        let script = load.play();
+        let (crypto, seed) = (Secp256k1::new(), seed(1));
+        let subject = Subject::new(&script.config, &seed, START, UNIX, &crypto);
+        let (mut bare, mut recorded) = (Vec::new(), Vec::new());
+        script.run(None);
+        for _ in 0..rounds {
+            bare.push(spend(|| script.run(None)));
+            recorded.push(spend(|| {
+                let recorder =
+                    Recorder::create(&path, &subject, Options::default(), Box::new(|error| panic!("{error}")));
+                script.run(Some(Box::new(recorder.expect("a file"))));
+            }));
+            std::fs::remove_file(&path).expect("the trace");
+        }
+        let of = |all: &[Spent], part: fn(&Spent) -> f64| median(all.iter().map(part).collect());
+        let added = |part| (of(&recorded, part) / of(&bare, part) - 1.0) * 100.0;
+        println!(
+            "| {} | {} | {:.1} | {:+.1} % | {:+.1} % |",
+            load.name,
+            script.describe(),
+            of(&bare, |spent| spent.thread) * 1e6 / script.inputs.len() as f64,
+            added(|spent| spent.thread),
+            added(|spent| spent.process),
+        );
+    }
+}

@@ -1,0 +1,260 @@
+//! Completes blocks and writes them, in parts: on the thread that records or on one of its own.
+//!
+//! The thread of its own has a queue of bounded size. What the recorder has not handed over yet lies with it whenever the
+//! driver has drained, so that it is written within [`FLUSH_INTERVAL`] even if the driver then sleeps for hours.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::output::Output;
+use crate::format::{self, Blocks, Header, Sealer};
+
+/// What is collected before it is handed over.
+pub(super) const BUFFER_BYTES: usize = 256 << 10;
+/// What bounds the wait for a slow disk.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// Bytes that may wait for the disk. Beyond it the node waits, too.
+    waiting_bytes: usize,
+    /// How long the node waits before the recording is given up.
+    wait: Duration,
+}
+
+impl Default for Patience {
+    /// Tenths of a second of the fastest streams; and well below the time after which peers leave.
+    fn default() -> Self {
+        Self { waiting_bytes: 16 << 20, wait: Duration::from_secs(5) }
+    }
+}
+
+/// Buffers that are kept to be filled again: one is filled, one is written, and some after a moment of slowness.
+const FREE_BUFFERS_MAX: usize = 4;
+/// How long it takes until what lies at the writer is written.
+const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
+
+/// Completes blocks, and writes them where they go.
+pub(super) struct Writer {
+    output: Output,
+    sealer: Sealer,
+    header: Header,
+    inputs: u64,
+}
+
+impl Writer {
+    /// One that has written nothing yet.
+    pub(super) fn new(output: Output, header: Header) -> Self {
+        Self { output, sealer: Sealer::default(), header, inputs: 0 }
+    }
+
+    /// Writes the beginning of a part.
+    pub(super) fn begin_part(&mut self) -> io::Result<()> {
+        let Self { sealer, header, inputs, .. } = self;
+        header.previous = sealer.digest();
+        header.first_input = *inputs;
+        *sealer = Sealer::default();
+        let mut blocks = Blocks::default();
+        blocks.begin(&header.software);
+        blocks.record(|out| header.encode(out));
+        self.write_record(blocks)
+    }
+
+    fn write_record(&mut self, mut blocks: Blocks) -> io::Result<()> {
+        let _ = self.sealer.seal(&mut blocks, 0);
+        self.output.write(blocks.as_bytes())
+    }
+
+    /// Writes these blocks; a part that has become large enough ends with the record that made it so.
+    pub(super) fn write(&mut self, blocks: &mut Blocks) -> io::Result<()> {
+        let (mut written, mut end) = (0, 0);
+        while let Some(sealed) = self.sealer.seal(blocks, end) {
+            end = sealed.end;
+            self.inputs += u64::from(sealed.is_input);
+            if self.output.is_full(end - written) {
+                self.output.write(&blocks.as_bytes()[written..end])?;
+                written = end;
+                self.next_part()?;
+            }
+        }
+        if written < end { self.output.write(&blocks.as_bytes()[written..end]) } else { Ok(()) }
+    }
+
+    fn next_part(&mut self) -> io::Result<()> {
+        let mut blocks = Blocks::default();
+        blocks.record(format::encode_continued);
+        self.write_record(blocks)?;
+        self.header.part += 1;
+        self.output.next_part(self.header.part)?;
+        self.begin_part()
+    }
+}
+
+/// A writer with a thread of its own.
+pub(super) struct Background {
+    desk: Arc<Desk>,
+    patience: Patience,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What recorder and writer share.
+#[derive(Default)]
+struct Desk {
+    papers: Mutex<Papers>,
+    /// The writer waits for it: something was handed over.
+    filled: Condvar,
+    /// The recorder waits for it: something was written.
+    written: Condvar,
+}
+
+#[derive(Default)]
+struct Papers {
+    waiting: VecDeque<Blocks>,
+    /// Their bytes, and those that are being written.
+    waiting_bytes: usize,
+    /// What the recorder would go on with.
+    parked: Option<Blocks>,
+    /// Whether the writer wants whatever there is, because some of it has been there for long.
+    is_late: bool,
+    free: Vec<Blocks>,
+    failure: Option<io::Error>,
+    /// Whether nothing comes any more, from the recorder or for want of a writer.
+    is_over: bool,
+}
+
+impl Desk {
+    /// Nothing here panics halfway, so what a poisoned lock holds is good.
+    fn papers(&self) -> MutexGuard<'_, Papers> {
+        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Papers {
+    fn queue(&mut self, blocks: Blocks) {
+        self.waiting_bytes += blocks.len();
+        self.waiting.push_back(blocks);
+    }
+
+    fn empty_blocks(&mut self) -> Blocks {
+        self.free.pop().unwrap_or_else(|| Blocks::with_capacity(BUFFER_BYTES + BUFFER_BYTES / 2))
+    }
+}
+
+impl Background {
+    pub(super) fn start(writer: Writer, patience: Patience) -> io::Result<Self> {
+        let desk = Arc::new(Desk::default());
+        let shared = desk.clone();
+        let thread = Builder::new().name("recorder".to_owned()).spawn(move || work(&shared, writer))?;
+        Ok(Self { desk, patience, thread: Some(thread) })
+    }
+
+    /// Puts what is collected where the writer can take it.
+    pub(super) fn park(&self, blocks: &mut Blocks) -> io::Result<()> {
+        let mut papers = self.desk.papers();
+        if let Some(failure) = papers.failure.take() {
+            return Err(failure);
+        }
+        if papers.is_late {
+            papers.is_late = false;
+            papers.queue(std::mem::take(blocks));
+            drop(papers);
+            self.desk.filled.notify_one();
+        } else {
+            papers.parked = Some(std::mem::take(blocks));
+        }
+        Ok(())
+    }
+
+    /// What was parked, or something to begin with.
+    pub(super) fn unpark(&self) -> Blocks {
+        let mut papers = self.desk.papers();
+        papers.parked.take().unwrap_or_else(|| papers.empty_blocks())
+    }
+
+    /// Hands over what is collected, and gives something to go on with. Waits if too much is waiting.
+    pub(super) fn hand_over(&self, blocks: &mut Blocks) -> io::Result<()> {
+        let Patience { waiting_bytes, wait } = self.patience;
+        let mut papers = self.desk.papers();
+        let mut deadline = None;
+        loop {
+            if let Some(failure) = papers.failure.take() {
+                return Err(failure);
+            }
+            if papers.waiting_bytes == 0 || papers.waiting_bytes + blocks.len() <= waiting_bytes {
+                break;
+            }
+            let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait);
+            let rest = deadline.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                let why = format!("the disk was too slow for {wait:?}");
+                return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+            }
+            papers = self.desk.written.wait_timeout(papers, rest).unwrap_or_else(PoisonError::into_inner).0;
+        }
+        let next = papers.empty_blocks();
+        papers.queue(std::mem::replace(blocks, next));
+        drop(papers);
+        self.desk.filled.notify_one();
+        Ok(())
+    }
+
+    /// Waits until everything is written. Nothing can be handed over after.
+    pub(super) fn end(&mut self) -> io::Result<()> {
+        let Some(thread) = self.thread.take() else { return Ok(()) };
+        self.desk.papers().is_over = true;
+        self.desk.filled.notify_one();
+        if thread.join().is_err() {
+            return Err(io::Error::other("the thread that writes has panicked"));
+        }
+        self.desk.papers().failure.take().map_or(Ok(()), Err)
+    }
+}
+
+impl Drop for Background {
+    /// Not waited for: a recorder that ended well has waited, and one that gave up must not hang.
+    fn drop(&mut self) {
+        self.desk.papers().is_over = true;
+        self.desk.filled.notify_one();
+    }
+}
+
+/// The thread: takes what was handed over, and now and then what lies about.
+fn work(desk: &Desk, mut writer: Writer) {
+    let mut papers = desk.papers();
+    loop {
+        if let Some(mut blocks) = papers.waiting.pop_front() {
+            drop(papers);
+            let bytes = blocks.len();
+            let written = writer.write(&mut blocks);
+            blocks.clear();
+            papers = desk.papers();
+            papers.waiting_bytes -= bytes;
+            // What had to be larger once need not be kept.
+            if blocks.capacity() <= 2 * BUFFER_BYTES && papers.free.len() < FREE_BUFFERS_MAX {
+                papers.free.push(blocks);
+            }
+            if let Err(error) = written {
+                papers.failure = Some(error);
+                return;
+            }
+            desk.written.notify_one();
+            continue;
+        }
+        if papers.is_over {
+            return;
+        }
+        let (guard, timeout) = desk.filled.wait_timeout(papers, FLUSH_INTERVAL).unwrap_or_else(PoisonError::into_inner);
+        papers = guard;
+        if timeout.timed_out() {
+            match papers.parked.take() {
+                Some(blocks) if blocks.is_empty() => papers.parked = Some(blocks),
+                Some(blocks) => papers.queue(blocks),
+                None => papers.is_late = true,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
