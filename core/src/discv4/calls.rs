@@ -161,6 +161,11 @@ impl Calls {
         self.verifying.len()
     }
 
+    /// The open calls, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = &Call> {
+        self.calls.values().map(|call| &**call)
+    }
+
     /// An open call.
     pub fn get(&self, id: CallId) -> Option<&Call> {
         self.calls.get(&id).map(|call| &**call)
