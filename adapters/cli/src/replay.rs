@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
-use peerless_trace::format::{Broken, Reader};
+use peerless_trace::format::{Broken, Reader, SECP256K1};
 use peerless_trace::replay::{Failure, Replay, Step};
 use peerless_trace::state::{Condition, State, describe};
 use serde::Serialize;
 
-use crate::Outcome;
 use crate::output::Output;
+use crate::{Outcome, primitives};
 
 /// What to replay, and how far.
 #[derive(Args)]
@@ -78,10 +78,10 @@ impl Until {
 pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let Arguments { file, until, print, state, step, bisect, allow_cut } = arguments;
     let reader = Reader::open(file).with_context(|| format!("cannot open {}", file.display()))?;
-    let mut replay = match Replay::new(reader) {
+    let mut replay = match Replay::with_primitives(reader, primitives::simulated) {
         Ok(replay) => replay,
         Err(failure) => {
-            output.report(&Verdict::new(0, 0.0, Some(&failure)));
+            output.report(&Verdict::new(0, 0.0, None, Some(&failure)));
             return Ok(Outcome::Failure);
         }
     };
@@ -131,7 +131,8 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     }
     let failure = failure.filter(|failure| !(*allow_cut && matches!(failure, Failure::Broken(Broken::Cut { .. }))));
     let seconds = replay.now().since(replay.header().start).as_secs_f64();
-    let verdict = Verdict::new(replay.inputs(), seconds, failure.as_ref());
+    let primitives = Some(&*replay.header().primitives);
+    let verdict = Verdict::new(replay.inputs(), seconds, primitives, failure.as_ref());
     output.report(&verdict);
     let is_success = failure.is_none() && (bisect.is_none() || found.is_some());
     Ok(if is_success { Outcome::Success } else { Outcome::Failure })
@@ -182,29 +183,36 @@ struct Verdict {
     verified: bool,
     inputs: u64,
     duration_s: f64,
+    /// What the node ran with.
+    primitives: Option<String>,
     failure: Option<String>,
     /// The input at which something is wrong.
     input: Option<u64>,
 }
 
 impl Verdict {
-    fn new(inputs: u64, duration_s: f64, failure: Option<&Failure>) -> Self {
+    fn new(inputs: u64, duration_s: f64, primitives: Option<&str>, failure: Option<&Failure>) -> Self {
         let input = failure.and_then(|failure| match failure {
             Failure::Broken(broken) => broken.input(),
             Failure::Differs { step, .. } => step.as_ref().map(|step| step.index),
             _ => None,
         });
-        let verified = failure.is_none();
-        Self { event: "verdict", verified, inputs, duration_s, failure: failure.map(ToString::to_string), input }
+        let (verified, failure) = (failure.is_none(), failure.map(ToString::to_string));
+        let primitives = primitives.map(str::to_owned);
+        Self { event: "verdict", verified, inputs, duration_s, primitives, failure, input }
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { inputs, duration_s, failure, .. } = self;
+        let Self { inputs, duration_s, primitives, failure, .. } = self;
         match failure {
-            None => write!(f, "verified: {inputs} inputs, {duration_s:.3} s"),
-            Some(failure) => write!(f, "not verified, after {inputs} inputs: {failure}"),
+            None => write!(f, "verified: {inputs} inputs, {duration_s:.3} s")?,
+            Some(failure) => write!(f, "not verified, after {inputs} inputs: {failure}")?,
+        }
+        match primitives.as_deref() {
+            None | Some(SECP256K1) => Ok(()),
+            Some(simulated) => write!(f, "; of a simulation, with {simulated:?} for its primitives"),
         }
     }
 }

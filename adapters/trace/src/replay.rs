@@ -140,24 +140,24 @@ impl Replay {
     /// # Errors
     /// If it is none that can be replayed, or differs before its first input.
     pub fn new(reader: Reader) -> Result<Self, Failure> {
-        Self::with_crypto(reader, SECP256K1, Arc::new(Secp256k1::new()))
+        Self::with_primitives(reader, |_| None)
     }
 
-    /// As [`Replay::new`], for a node with primitives of this name.
+    /// As [`Replay::new`], for a trace that may have been made with others: `find` knows them by their name.
     ///
     /// # Errors
     /// Likewise.
-    pub fn with_crypto(
+    pub fn with_primitives(
         mut reader: Reader,
-        primitives: &str,
-        crypto: Arc<dyn Crypto + Send + Sync>,
+        find: impl FnOnce(&str) -> Option<Arc<dyn Crypto + Send + Sync>>,
     ) -> Result<Self, Failure> {
-        reader.set_crypto(crypto.clone());
         let Some(Record::Header(header)) = reader.read()? else { return Err(Broken::Foreign.into()) };
         let Some((_, seed)) = &header.secrets else { return Err(Failure::Redacted) };
-        if header.primitives != primitives {
-            return Err(Failure::Primitives(header.primitives.clone()));
-        }
+        let crypto = match &*header.primitives {
+            SECP256K1 => Arc::new(Secp256k1::new()),
+            other => find(other).ok_or_else(|| Failure::Primitives(other.to_owned()))?,
+        };
+        reader.set_crypto(crypto.clone());
         let config = header.config(&*crypto)?;
         let node = Node::with_crypto(config, **seed, header.start, header.unix, crypto)
             .map_err(|why| Failure::Config(why.to_string()))?;

@@ -35,9 +35,12 @@ mod stock;
 use std::fmt;
 use std::str::FromStr;
 
+use peerless::contract::Tap;
+use peerless::node::Config;
 use peerless::time::Duration;
 
 pub use self::actor::Actor;
+pub use self::demand::Unmet;
 pub use self::liar::{Liar, Malice};
 pub use self::probe::Found;
 pub use self::report::{Failure, Report, Sample};
@@ -48,7 +51,7 @@ use crate::HostId;
 use crate::crypto::Mode;
 use crate::mix::Stream;
 use crate::network::{Nat, Quality, Region};
-use crate::world::Churn;
+use crate::world::{Birth, Churn};
 
 /// The network that most nodes are of.
 pub const HOME: u64 = 1337;
@@ -163,9 +166,13 @@ impl Default for Role {
     }
 }
 
+/// Decides at the birth of an honest node who listens to it, if anybody does: hears what the node is made of, configuration
+/// included, and gives what hears the rest, to the end of that machine's life. A run is the same whoever listens.
+pub type Observer = dyn Fn(&Birth<'_>, &Config) -> Option<Box<dyn Tap + Send>> + Send + Sync;
+
 type Cast = dyn Fn(&Plan, HostId, &mut Stream) -> Role + Send + Sync;
 type Work = dyn Fn(&mut Run) + Send + Sync;
-type Check = dyn Fn(&Run) -> Result<(), String> + Send + Sync;
+type Check = dyn Fn(&Run) -> Result<(), Unmet> + Send + Sync;
 
 /// Something that the scenario does itself, when so many percent of the first phase are over.
 struct Act {
@@ -293,25 +300,28 @@ impl Scenario {
         self
     }
 
-    /// What must hold at any time, faults or not.
+    /// What must hold at any time, faults or not. The error says what there is instead: a text, or an [`Unmet`] that also
+    /// names the host.
     #[must_use]
-    pub fn always(
+    pub fn always<E: Into<Unmet>>(
         mut self,
         what: &'static str,
-        check: impl Fn(&Run) -> Result<(), String> + Send + Sync + 'static,
+        check: impl Fn(&Run) -> Result<(), E> + Send + Sync + 'static,
     ) -> Self {
-        self.always.push(Demand { what, check: Box::new(check) });
+        let check = Box::new(move |run: &Run| check(run).map_err(Into::into));
+        self.always.push(Demand { what, check });
         self
     }
 
     /// What must hold once everything has healed and settled, and at the end.
     #[must_use]
-    pub fn demand(
+    pub fn demand<E: Into<Unmet>>(
         mut self,
         what: &'static str,
-        check: impl Fn(&Run) -> Result<(), String> + Send + Sync + 'static,
+        check: impl Fn(&Run) -> Result<(), E> + Send + Sync + 'static,
     ) -> Self {
-        self.demands.push(Demand { what, check: Box::new(check) });
+        let check = Box::new(move |run: &Run| check(run).map_err(Into::into));
+        self.demands.push(Demand { what, check });
         self
     }
 

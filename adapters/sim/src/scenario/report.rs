@@ -59,6 +59,8 @@ pub struct Failure {
     pub kind: String,
     /// When, in microseconds.
     pub at_us: u64,
+    /// Where, if it is one host's.
+    pub host: Option<u32>,
     /// What.
     pub what: String,
 }
@@ -208,7 +210,8 @@ impl fmt::Display for Report {
         match (&self.failure, self.settled_s) {
             (Some(failure), _) => {
                 writeln!(f, "  FAILED     {failure}")?;
-                write!(f, "  again      {}", self.command)
+                writeln!(f, "  again      {}", self.command)?;
+                f.write_str("  trace      add --trace FILE, then peerless replay FILE --state")
             }
             (None, Some(settled)) => write!(f, "  passed     settled {settled:.1} s after healing"),
             (None, None) => f.write_str("  passed"),
@@ -218,6 +221,10 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {:.6} s: {}", self.kind, self.at_us as f64 / 1e6, self.what)
+        write!(f, "{} at {:.6} s", self.kind, self.at_us as f64 / 1e6)?;
+        if let Some(host) = self.host {
+            write!(f, ", host {host}")?;
+        }
+        write!(f, ": {}", self.what)
     }
 }

@@ -2,7 +2,7 @@
 
 use peerless::time::Duration;
 
-use super::{Faults, HOME, Malice, Plan, Role, Run, Scenario, demand};
+use super::{Faults, HOME, Malice, Plan, Role, Run, Scenario, Unmet, demand};
 use crate::network::{Effect, Fault, Hosts, Nat, Quality};
 use crate::world::{Churn, Crash};
 use crate::{HostId, mix::Stream};
@@ -74,7 +74,7 @@ fn partition() -> Scenario {
             }
             for (host, node) in run.honest() {
                 if let Some(peer) = run.peers(node).find(|peer| is_low(run, *peer) != is_low(run, host)) {
-                    return Err(format!("hosts {} and {} are", host.0, peer.0));
+                    return Err(Unmet::of(host, format!("hosts {} and {} are", host.0, peer.0)));
                 }
             }
             Ok(())
@@ -159,7 +159,7 @@ fn storm() -> Scenario {
                 let is_full = run.peers(node).count() >= node.peers().slots().config().max_peers;
                 *host != HUB && !is_full && run.peers(node).all(|peer| peer != HUB)
             });
-            lost.map_or(Ok(()), |(host, _)| Err(format!("host {} is not", host.0)))
+            lost.map_or(Ok(()), |(host, _)| Err(Unmet::of(host, format!("host {} is not", host.0))))
         })
         .figure("sessions of the hub", |run| run.honest().next().map_or(0.0, |(_, hub)| run.peers(hub).count() as f64))
 }
@@ -186,7 +186,7 @@ fn hostile() -> Scenario {
         })
 }
 
-fn honest_sessions(min: usize) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+fn honest_sessions(min: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     demand::sessions_with(min, |run, _, peer| run.is_honest(peer))
 }
 
@@ -203,7 +203,7 @@ fn foreign() -> Scenario {
         .always("nobody is in session with another network", |run| {
             for (host, node) in run.honest() {
                 if let Some(peer) = run.peers(node).find(|peer| run.role(*peer).network != run.role(host).network) {
-                    return Err(format!("hosts {} and {} are", host.0, peer.0));
+                    return Err(Unmet::of(host, format!("hosts {} and {} are", host.0, peer.0)));
                 }
             }
             Ok(())

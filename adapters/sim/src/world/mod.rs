@@ -20,6 +20,7 @@ mod machine;
 mod shard;
 mod shared;
 mod streams;
+mod tapped;
 mod trace;
 
 use std::fmt;
@@ -36,6 +37,7 @@ use self::host::{Delivery, Host, Power, Turn, Uplink};
 pub use self::machine::{Birth, Machine, Maker, Watch};
 use self::shard::{Routed, Shard, run_all};
 use self::shared::{Partition, Place, Shared};
+pub use self::tapped::Tapped;
 use crate::HostId;
 use crate::crypto::Mode;
 use crate::engine::Key;
@@ -372,6 +374,7 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
             host.trace.input(turn.now, &Input::Command(command));
             host.watch.input(turn.now, &Input::Command(command));
             let result = machine.command(turn.now, command);
+            host.watch.commanded(turn.now, result);
             host.settle(turn);
             Some(result)
         })
@@ -414,6 +417,11 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
     /// What was counted, of one host.
     pub fn host_totals(&self, host: HostId) -> Totals {
         self.host(host).uplink.totals
+    }
+
+    /// When and where a machine panicked, if one has: it never came back from what it was handed.
+    pub fn panicked(&self) -> Option<(Instant, HostId)> {
+        self.shards.iter().find_map(|shard| shard.delivering)
     }
 
     /// Things delivered: datagrams, segments, timers, starts and ends.
