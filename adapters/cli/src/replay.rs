@@ -195,6 +195,7 @@ impl Verdict {
         let input = failure.and_then(|failure| match failure {
             Failure::Broken(broken) => broken.input(),
             Failure::Differs { step, .. } => step.as_ref().map(|step| step.index),
+            Failure::Panics { step, .. } => Some(step.index),
             _ => None,
         });
         let (verified, failure) = (failure.is_none(), failure.map(ToString::to_string));

@@ -43,7 +43,7 @@ pub(crate) enum Delivery {
     Credit(EndId),
     /// The machine starts, unless it runs.
     Start,
-    /// The machine ends, if it is still this incarnation.
+    /// The machine ends, if it is still this incarnation and still comes and goes.
     Stop { incarnation: u32, how: Crash },
 }
 
@@ -136,7 +136,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
             Delivery::Credit(end) => self.credit(turn, end),
             Delivery::Start => self.start(turn),
             Delivery::Stop { incarnation, how } => {
-                if incarnation == self.incarnation && self.power == Power::On {
+                if self.churn.is_some() && incarnation == self.incarnation && self.power == Power::On {
                     self.stop(turn, how);
                 }
             }

@@ -350,7 +350,7 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
         });
     }
 
-    /// Lets a host's machine come and go, from its next start or end on.
+    /// Lets a host's machine come and go, from its next start or end on; `None` lets it stay as it is.
     pub fn set_churn(&mut self, host: HostId, churn: Option<Churn>) {
         self.touch(host, |host, _| host.churn = churn);
     }

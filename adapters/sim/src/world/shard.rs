@@ -54,7 +54,13 @@ impl Sink for Routed<'_> {
 impl<M: Machine, W: Watch<M>> Shard<M, W> {
     pub(crate) fn new(number: u16, shards: usize) -> Self {
         let mail = (0..shards).map(|_| Vec::new()).collect();
-        Self { hosts: Vec::new(), outlet: Outlet { number, wheel: Wheel::new(), mail }, events: 0, delivering: None, halted: None }
+        Self {
+            hosts: Vec::new(),
+            outlet: Outlet { number, wheel: Wheel::new(), mail },
+            events: 0,
+            delivering: None,
+            halted: None,
+        }
     }
 
     /// Delivers everything before `end`, in order.
