@@ -44,6 +44,9 @@ pub(crate) struct Arguments {
     /// The primitives: real, memo or simmac [default: the fastest that the scenario allows]
     #[arg(long, env = "PEERLESS_CRYPTO", value_name = "MODE")]
     crypto: Option<Mode>,
+    /// Model the time that cryptography and inputs take: how many times as much as on a server's core [default: none]
+    #[arg(long, env = "PEERLESS_CPU", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    cpu: Option<u32>,
     /// Which of the seed's faults: none, all, or their numbers [default: the scenario's]
     #[arg(long, env = "PEERLESS_FAULTS", value_name = "FAULTS")]
     faults: Option<Faults>,
@@ -89,6 +92,9 @@ struct Campaign {
     /// Virtual time of each run, all of which is then run [default: the scenario's, or until it has settled]
     #[arg(long, env = "PEERLESS_TIME", value_name = "TIME")]
     time: Option<humantime::Duration>,
+    /// Model the time that cryptography and inputs take: how many times as much as on a server's core [default: none]
+    #[arg(long, env = "PEERLESS_CPU", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    cpu: Option<u32>,
     /// Runs at once [default: one for each core]
     #[arg(long, env = "PEERLESS_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
@@ -154,6 +160,7 @@ fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     plan.nodes = arguments.nodes.unwrap_or(plan.nodes);
     plan.time = arguments.time.map_or(plan.time, |time| *time);
     plan.crypto = arguments.crypto.unwrap_or(plan.crypto);
+    plan.cpu = arguments.cpu;
     plan.faults = arguments.faults.clone().unwrap_or(plan.faults);
     output.say(format_args!("seed {}", plan.seed));
     let bar = bar(output, plan.time.as_secs());
@@ -251,7 +258,7 @@ fn run_campaign(output: &Output, arguments: &Campaign) -> Result<Outcome> {
         let small = scenario.small_plan(seed);
         let ends_settled = arguments.time.is_none();
         let time = arguments.time.map_or(small.time, |time| *time);
-        Plan { nodes: arguments.nodes.unwrap_or(small.nodes), time, ends_settled, ..small }
+        Plan { nodes: arguments.nodes.unwrap_or(small.nodes), time, ends_settled, cpu: arguments.cpu, ..small }
     };
     if let Some(scenario) = scenarios.iter().find(|scenario| plan(scenario, 0).time < scenario.time_min()) {
         bail!("{} needs {} s or more of virtual time", scenario.name, scenario.time_min().as_secs());

@@ -24,7 +24,7 @@ fn simulated(arguments: &[&str]) -> (Option<i32>, Value, Value) {
 #[test]
 fn a_node_of_a_run_is_recorded_and_replays() {
     let folder = fresh_folder("node");
-    let size = ["churn", "--nodes", "14", "--time", "240s", "--seed", "3"];
+    let size = ["churn", "--nodes", "14", "--time", "240s", "--seed", "3", "--cpu", "10"];
     let plain = last(&run(&[&["--json", "sim"], &size[..]].concat()));
     for (crypto, primitives) in [("simmac", "simmac 3"), ("memo", "secp256k1")] {
         let file = folder.join(format!("{crypto}.pcapng")).display().to_string();
@@ -32,6 +32,7 @@ fn a_node_of_a_run_is_recorded_and_replays() {
         let (code, traced, report) = simulated(&arguments);
         assert_eq!((code, report["crypto"].as_str()), (Some(0), Some(crypto)), "{report}");
         assert_eq!((&traced["host"], traced["primitives"].as_str()), (&0.into(), Some(primitives)), "{traced}");
+        assert!(report["cpu"]["busy_percent"].as_f64() > Some(0.0), "{report}");
         if crypto == "simmac" {
             assert_eq!(plain["trace_hash"], report["trace_hash"], "recording changes nothing");
         }

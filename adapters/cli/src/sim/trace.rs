@@ -77,9 +77,8 @@ pub(super) fn run(
     let life = choice.life.unwrap_or(lives);
     ensure!((1..=lives).contains(&life), "host {} lived {lives} times, and not {life}", host.0);
 
-    let primitives = primitives::name(plan.crypto, plan.seed);
     let recording = Arc::new(Mutex::new(Recording::default()));
-    let observer = recording_one(host, life, primitives.clone(), file.to_owned(), recording.clone());
+    let observer = recording_one(plan, (host, life), file.to_owned(), recording.clone());
     let report = scenario.run_observed(plan, observer, progress)?;
     let Recording { has_begun, failure, .. } = std::mem::take(&mut *lock(&recording));
     if let Some(failure) = failure {
@@ -87,6 +86,7 @@ pub(super) fn run(
     }
     let is_same = report.trace_hash == first.trace_hash && report.failure == first.failure;
     ensure!(is_same && has_begun, "the same run came out otherwise when it was recorded: this is a bug");
+    let primitives = primitives::name(plan.crypto, plan.seed);
     let traced = Traced { event: "trace", file: file.to_owned(), host: host.0, life, lives, primitives };
     Ok((report, traced))
 }
@@ -101,12 +101,13 @@ fn counting(lives: Arc<Mutex<BTreeMap<HostId, u32>>>) -> Arc<Observer> {
 
 /// Records one life of one host.
 fn recording_one(
-    host: HostId,
-    life: u32,
-    primitives: String,
+    plan: &Plan,
+    (host, life): (HostId, u32),
     file: PathBuf,
     recording: Arc<Mutex<Recording>>,
 ) -> Arc<Observer> {
+    let (mode, seed) = (plan.crypto, plan.seed);
+    let primitives = primitives::name(mode, seed);
     Arc::new(move |birth: &Birth<'_>, config: &Config| {
         if birth.host != host {
             return None;
@@ -116,12 +117,14 @@ fn recording_one(
         if state.births != life {
             return None;
         }
+        // Of their own: what the host's cost may cost the host's time.
+        let crypto = mode.build(seed, 1);
         let addr = Some(SocketAddr::from(birth.addr));
         let subject = Subject {
             primitives: &primitives,
             udp: addr,
             tcp: addr,
-            ..Subject::new(config, &birth.seed, birth.now, birth.unix, &**birth.crypto)
+            ..Subject::new(config, &birth.seed, birth.now, birth.unix, &*crypto)
         };
         let on_failure = {
             let recording = recording.clone();

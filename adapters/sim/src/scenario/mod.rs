@@ -121,6 +121,8 @@ pub struct Plan {
     pub seed: u64,
     /// The primitives.
     pub crypto: Mode,
+    /// Whether work costs a host's time: how many times as much as [`Costs::SERVER`](crate::crypto::Costs::SERVER).
+    pub cpu: Option<u32>,
     /// Which of the seed's faults there are.
     pub faults: Faults,
     /// Threads that drive it.
@@ -167,7 +169,8 @@ impl Default for Role {
 }
 
 /// Decides at the birth of an honest node who listens to it, if anybody does: hears what the node is made of, configuration
-/// included, and gives what hears the rest, to the end of that machine's life. A run is the same whoever listens.
+/// included, and gives what hears the rest, to the end of that machine's life. A run is the same whoever listens, as long as nobody uses the birth's primitives, whose
+/// work may cost the host's time.
 pub type Observer = dyn Fn(&Birth<'_>, &Config) -> Option<Box<dyn Tap + Send>> + Send + Sync;
 
 type Cast = dyn Fn(&Plan, HostId, &mut Stream) -> Role + Send + Sync;
@@ -339,6 +342,7 @@ impl Scenario {
             time: self.time,
             seed,
             crypto: self.crypto,
+            cpu: None,
             faults: self.faults.clone(),
             threads: 1,
             ends_settled: false,
@@ -363,11 +367,12 @@ impl Scenario {
 
     /// The command that repeats a run.
     pub fn command(&self, plan: &Plan) -> String {
-        let Plan { nodes, time, seed, crypto, faults, .. } = plan;
+        let Plan { nodes, time, seed, crypto, cpu, faults, .. } = plan;
         let time =
             if time.subsec_nanos() == 0 { format!("{}s", time.as_secs()) } else { format!("{}us", time.as_micros()) };
+        let cpu = cpu.map_or_else(String::new, |times| format!(" --cpu {times}"));
         format!(
-            "peerless sim {} --nodes {nodes} --time {time} --seed {seed} --crypto {crypto} --faults {faults}",
+            "peerless sim {} --nodes {nodes} --time {time} --seed {seed} --crypto {crypto}{cpu} --faults {faults}",
             self.name
         )
     }

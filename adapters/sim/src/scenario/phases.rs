@@ -7,7 +7,7 @@ use std::sync::Arc;
 use peerless::time::{Duration, Instant};
 
 use super::faults::{self, Trouble, What};
-use super::report::{Failure, LookupFigures, Report, Sample, SessionFigures, TableFigures, TrafficFigures};
+use super::report::{CpuFigures, Failure, LookupFigures, Report, Sample, SessionFigures, TableFigures, TrafficFigures};
 use super::run::{Lookup, Run};
 use super::{Demand, Faults, Observer, Plan, PlanError, Scenario, Unmet};
 use crate::HostId;
@@ -215,6 +215,13 @@ impl Scenario {
             nodes: run.plan.nodes,
             seed: run.plan.seed,
             crypto: run.plan.crypto.to_string(),
+            cpu: run.plan.cpu.map(|times| CpuFigures {
+                times,
+                busy_percent: totals.busy_ns as f64 / 1e7 / node_seconds,
+                waited: totals.inputs_waited,
+                wait_mean_ms: totals.waited_us as f64 / 1e3 / (totals.inputs_waited as f64).max(1.0),
+                overrun: totals.datagrams_overrun,
+            }),
             virtual_s: secs(now),
             events: run.world.events(),
             trace_hash: format!("{:016x}", run.world.trace_hash()),

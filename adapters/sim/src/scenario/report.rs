@@ -16,6 +16,8 @@ pub struct Report {
     pub seed: u64,
     /// The primitives: `real`, `memo` or `simmac`.
     pub crypto: String,
+    /// What hosts' processors did, if they were modelled.
+    pub cpu: Option<CpuFigures>,
     /// Virtual time run.
     pub virtual_s: f64,
     /// What it took on a real clock.
@@ -102,6 +104,21 @@ pub struct SessionFigures {
     pub ended: BTreeMap<String, u64>,
 }
 
+/// Processors.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct CpuFigures {
+    /// How many times as much as on a server's core everything cost.
+    pub times: u32,
+    /// The part of the time in which they worked, on average.
+    pub busy_percent: f64,
+    /// What came while a machine worked, and waited.
+    pub waited: u64,
+    /// How long that waited, on average.
+    pub wait_mean_ms: f64,
+    /// Datagrams that came while too many of them waited.
+    pub overrun: u64,
+}
+
 /// Traffic.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct TrafficFigures {
@@ -169,6 +186,14 @@ impl fmt::Display for Report {
         )?;
         for fault in &self.faults {
             writeln!(f, "  fault      {fault}")?;
+        }
+        if let Some(cpu) = &self.cpu {
+            let CpuFigures { times, busy_percent, waited, wait_mean_ms, overrun } = cpu;
+            writeln!(
+                f,
+                "  processor  {times} times a server's: {busy_percent:.2} % busy; {waited} inputs waited {wait_mean_ms:.3} ms, \
+                 {overrun} datagrams found no room"
+            )?;
         }
         writeln!(f, "  table      {:.1} of at most {:.1} entries", table.mean, table.ceiling)?;
         if lookups.count > 0 {

@@ -14,6 +14,7 @@ use super::guard::Guard;
 use super::liar::Liar;
 use super::probe::{Found, Probe};
 use super::{Observer, Plan, Role, Scenario};
+use crate::crypto::Costs;
 use crate::mix::Stream;
 use crate::world::{Birth, HostSpec, Machine, Settings, Tapped, World};
 use crate::{HostId, Links, scenery};
@@ -68,6 +69,7 @@ impl Run {
         let settings = Settings {
             seed: plan.seed,
             crypto: plan.crypto,
+            cpu: plan.cpu.map(|times| Costs::SERVER.times(times)),
             hosts_expected: plan.nodes as usize,
             threads: plan.threads,
             links,

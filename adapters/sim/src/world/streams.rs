@@ -253,7 +253,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         let bytes = if let Segment::Data(bytes) = &segment { bytes.len() } else { 0 };
         let shared = turn.shared;
         let time = shared.links.segment(shared.seed, self.uplink.site, there, self.uplink.packets, bytes + 40, extra);
-        let at = (turn.now + time).max(after + Duration::from_micros(1));
+        let at = (turn.now.max(self.uplink.computed_at) + time).max(after + Duration::from_micros(1));
         let from = Remote { host: self.id.0, end };
         self.schedule(turn, at, to.host, Delivery::Segment { from, end: to.end, segment });
         at
