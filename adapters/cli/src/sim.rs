@@ -227,7 +227,7 @@ impl fmt::Display for Found {
         write!(f, "\n       {}", self.command)?;
         match &self.trace {
             Some(traced) => write!(f, "\n       {traced}"),
-            None => Ok(()),
+            None => f.write_str(" --trace FILE, to record the node for peerless replay"),
         }
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::fs::{File, OpenOptions};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -112,9 +113,12 @@ fn recording_one(
         if birth.host != host {
             return None;
         }
-        let mut state = lock(&recording);
-        state.births += 1;
-        if state.births != life {
+        let births = {
+            let mut recording = lock(&recording);
+            recording.births += 1;
+            recording.births
+        };
+        if births != life {
             return None;
         }
         // Of their own: what the host's cost may cost the host's time.
@@ -130,17 +134,27 @@ fn recording_one(
             let recording = recording.clone();
             Box::new(move |error: std::io::Error| lock(&recording).failure = Some(error.into()))
         };
-        match Recorder::create(&file, &subject, Options::default(), on_failure) {
-            Ok(recorder) => {
-                state.has_begun = true;
+        match create(&file) {
+            Ok(file) => {
+                lock(&recording).has_begun = true;
+                let recorder = Recorder::to_writer(Box::new(file), &subject, Options::default(), on_failure);
                 Some(Box::new(recorder) as Box<dyn Tap + Send>)
             }
             Err(error) => {
-                state.failure = Some(error.into());
+                lock(&recording).failure = Some(error.into());
                 None
             }
         }
     })
+}
+
+/// A new file, for its owner alone as all traces that can be replayed.
+fn create(path: &Path) -> std::io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
