@@ -92,9 +92,14 @@ fn replay(bytes: &Bytes) -> Replay {
 /// Replays a trace to its end, and counts the inputs by kind.
 fn verify(bytes: &Bytes, kinds: &mut BTreeMap<&'static str, u64>) -> u64 {
     let mut replay = replay(bytes);
-    while let Some(step) = replay.step().unwrap_or_else(|failure| panic!("{failure}")) {
+    let mut undrained = 0;
+    while let Some(next) = replay.peek() {
+        undrained += u32::from(!next.before.is_drained);
+        let step = replay.step().unwrap_or_else(|failure| panic!("{failure}")).expect("an input");
         *kinds.entry(kind(&step.input)).or_default() += 1;
     }
+    // The world drains after every input; at a birth there may be commands before.
+    assert!(undrained <= 2, "{undrained} inputs came before all actions were taken");
     replay.inputs()
 }
 
