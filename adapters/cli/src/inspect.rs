@@ -6,16 +6,19 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, stdin};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
+use peerless::crypto::Crypto;
+use peerless_trace::format;
 use peerless_trace::inspect::export::Exporter;
 use peerless_trace::inspect::{Filter, Finding, Findings, Keys, Totals, collect_secrets, json};
 use peerless_trace::keylog::KeyLog;
 use serde::{Serialize, Serializer};
 
 use crate::output::Output;
-use crate::{Outcome, key};
+use crate::{Outcome, key, primitives};
 
 /// What to read, and how.
 #[derive(Args)]
@@ -63,8 +66,24 @@ impl Opening {
         if !is_stdin(capture) {
             collect_secrets(open(capture)?, &mut log).with_context(|| format!("cannot read {}", capture.display()))?;
         }
-        Ok(Keys::new(log, self.nodekey.iter().map(|path| key::load(path)).collect::<Result<_>>()?))
+        let nodes = self.nodekey.iter().map(|path| key::load(path)).collect::<Result<_>>()?;
+        Ok(match simulated(capture) {
+            Some(crypto) => Keys::with_crypto(log, nodes, crypto),
+            None => Keys::new(log, nodes),
+        })
     }
+}
+
+/// The primitives with which a capture must be read, if it is the trace of a simulation that did without the real ones.
+fn simulated(capture: &Path) -> Option<Arc<dyn Crypto + Send + Sync>> {
+    if is_stdin(capture) {
+        return None;
+    }
+    let header = format::Reader::open(capture).ok()?.read().ok()?;
+    let Some(format::Record::Header(header)) = header else { return None };
+    let crypto = primitives::simulated(&header.primitives)?;
+    tracing::warn!(primitives = header.primitives, "the trace of a simulation, in which nothing was secure");
+    Some(crypto)
 }
 
 /// Opens a capture.

@@ -17,6 +17,7 @@ mod networks;
 mod node;
 mod output;
 mod ping;
+mod primitives;
 mod replay;
 mod sim;
 mod target;

@@ -9,13 +9,13 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
-use peerless_trace::format::{Broken, Reader};
+use peerless_trace::format::{Broken, Reader, SECP256K1};
 use peerless_trace::replay::{Failure, Replay, Step};
 use peerless_trace::state::{Condition, State, describe};
 use serde::Serialize;
 
-use crate::Outcome;
 use crate::output::Output;
+use crate::{Outcome, primitives};
 
 /// What to replay, and how far.
 #[derive(Args)]
@@ -81,10 +81,10 @@ impl Until {
 pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let Arguments { file, until, print, state, step, bisect, allow_cut } = arguments;
     let reader = Reader::open(file).with_context(|| format!("cannot open {}", file.display()))?;
-    let mut replay = match Replay::new(reader) {
+    let mut replay = match Replay::with_primitives(reader, primitives::simulated) {
         Ok(replay) => replay,
         Err(failure) => {
-            output.report(&Verdict::new(0, 0.0, false, Some(&failure)));
+            output.report(&Verdict::new(0, 0.0, false, None, Some(&failure)));
             return Ok(Outcome::Failure);
         }
     };
@@ -138,7 +138,8 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let failure = failure.filter(|failure| !(*allow_cut && matches!(failure, Failure::Broken(Broken::Cut { .. }))));
     let seconds = replay.now().since(replay.header().start).as_secs_f64();
     let is_complete = replay.peek().is_none();
-    let verdict = Verdict::new(replay.inputs(), seconds, is_complete, failure.as_ref());
+    let primitives = Some(&*replay.header().primitives);
+    let verdict = Verdict::new(replay.inputs(), seconds, is_complete, primitives, failure.as_ref());
     output.report(&verdict);
     let is_success = failure.is_none() && (bisect.is_none() || found.is_some());
     Ok(if is_success { Outcome::Success } else { Outcome::Failure })
@@ -192,32 +193,46 @@ struct Verdict {
     complete: bool,
     inputs: u64,
     duration_s: f64,
+    /// What the node ran with.
+    primitives: Option<String>,
     failure: Option<String>,
     /// The input at which something is wrong.
     input: Option<u64>,
 }
 
 impl Verdict {
-    fn new(inputs: u64, duration_s: f64, is_complete: bool, failure: Option<&Failure>) -> Self {
+    fn new(
+        inputs: u64,
+        duration_s: f64,
+        is_complete: bool,
+        primitives: Option<&str>,
+        failure: Option<&Failure>,
+    ) -> Self {
         let input = failure.and_then(|failure| match failure {
             Failure::Broken(broken) => broken.input(),
             Failure::Differs { step, .. } => step.as_ref().map(|step| step.index),
+            Failure::Panics { step, .. } => Some(step.index),
             _ => None,
         });
         let verified = failure.is_none();
         let complete = verified && is_complete;
         let failure = failure.map(ToString::to_string);
-        Self { event: "verdict", verified, complete, inputs, duration_s, failure, input }
+        let primitives = primitives.map(str::to_owned);
+        Self { event: "verdict", verified, complete, inputs, duration_s, primitives, failure, input }
     }
 }
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { complete, inputs, duration_s, failure, .. } = self;
+        let Self { complete, inputs, duration_s, primitives, failure, .. } = self;
         match failure {
-            None if !complete => write!(f, "verified so far: {inputs} inputs, {duration_s:.3} s"),
-            None => write!(f, "verified: {inputs} inputs, {duration_s:.3} s"),
-            Some(failure) => write!(f, "not verified, after {inputs} inputs: {failure}"),
+            None if !complete => write!(f, "verified so far: {inputs} inputs, {duration_s:.3} s")?,
+            None => write!(f, "verified: {inputs} inputs, {duration_s:.3} s")?,
+            Some(failure) => write!(f, "not verified, after {inputs} inputs: {failure}")?,
+        }
+        match primitives.as_deref() {
+            None | Some(SECP256K1) => Ok(()),
+            Some(simulated) => write!(f, "; of a simulation, with {simulated:?} for its primitives"),
         }
     }
 }

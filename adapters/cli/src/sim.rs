@@ -1,5 +1,7 @@
 //! The command `sim`: a whole network in virtual time, one run of a scenario or many of them.
 
+mod trace;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use peerless_sim::scenario::campaign::{self, Finding};
 use peerless_sim::scenario::{self, Faults, Plan, Report, Scenario};
 use serde::Serialize;
 
+use self::trace::{Choice, Traced};
 use crate::Outcome;
 use crate::output::Output;
 
@@ -44,6 +47,9 @@ pub(crate) struct Arguments {
     /// The primitives: real, memo or simmac [default: the fastest that the scenario allows]
     #[arg(long, env = "PEERLESS_CRYPTO", value_name = "MODE")]
     crypto: Option<Mode>,
+    /// Model the time that cryptography and inputs take: how many times as much as on a server's core [default: none]
+    #[arg(long, env = "PEERLESS_CPU", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    cpu: Option<u32>,
     /// Which of the seed's faults: none, all, or their numbers [default: the scenario's]
     #[arg(long, env = "PEERLESS_FAULTS", value_name = "FAULTS")]
     faults: Option<Faults>,
@@ -54,6 +60,15 @@ pub(crate) struct Arguments {
     /// Draw table fill, lookups, sessions and traffic over time into this SVG file
     #[arg(long, env = "PEERLESS_PLOT", value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// Record one node into this file, for `peerless replay`; the run is done twice for that
+    #[arg(long, env = "PEERLESS_TRACE", value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// The host whose node is recorded [default: the one at which the run failed, else the first honest one]
+    #[arg(long, env = "PEERLESS_TRACE_NODE", value_name = "N", requires = "trace")]
+    trace_node: Option<u32>,
+    /// Which of the node's lives is recorded, from 1 on, if it crashed and came back [default: the last]
+    #[arg(long, env = "PEERLESS_TRACE_LIFE", value_name = "N", requires = "trace")]
+    trace_life: Option<u32>,
 }
 
 #[derive(Subcommand)]
@@ -80,9 +95,15 @@ struct Campaign {
     /// Virtual time of each run, all of which is then run [default: the scenario's, or until it has settled]
     #[arg(long, env = "PEERLESS_TIME", value_name = "TIME")]
     time: Option<humantime::Duration>,
+    /// Model the time that cryptography and inputs take: how many times as much as on a server's core [default: none]
+    #[arg(long, env = "PEERLESS_CPU", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    cpu: Option<u32>,
     /// Runs at once [default: one for each core]
     #[arg(long, env = "PEERLESS_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
+    /// For each failure, record the node at which it was into this folder, for `peerless replay`
+    #[arg(long, env = "PEERLESS_TRACE", value_name = "DIR")]
+    trace: Option<PathBuf>,
 }
 
 /// Runs `sim`.
@@ -143,13 +164,25 @@ fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     plan.peers = arguments.peers;
     plan.time = arguments.time.map_or(plan.time, |time| *time);
     plan.crypto = arguments.crypto.unwrap_or(plan.crypto);
+    plan.cpu = arguments.cpu;
     plan.faults = arguments.faults.clone().unwrap_or(plan.faults);
     output.say(format_args!("seed {}", plan.seed));
     let bar = bar(output, plan.time.as_secs());
-    let report = scenario.run_with(&plan, |at| bar.set_position(at.as_micros() / 1_000_000))?;
+    let progress = |at: peerless::time::Instant| bar.set_position(at.as_micros() / 1_000_000);
+    let (report, traced) = match &arguments.trace {
+        None => (scenario.run_with(&plan, progress)?, None),
+        Some(file) => {
+            let choice = Choice { node: arguments.trace_node, life: arguments.trace_life };
+            let (report, traced) = trace::run(&scenario, &plan, choice, file, progress)?;
+            (report, Some(traced))
+        }
+    };
     bar.finish_and_clear();
     if let Some(file) = &arguments.plot {
         std::fs::write(file, plot::svg(&report)).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    if let Some(traced) = &traced {
+        output.report(traced);
     }
     output.report(&report);
     Ok(if report.passed() { Outcome::Success } else { Outcome::Failure })
@@ -186,6 +219,7 @@ struct Found {
     what: String,
     command: String,
     faults: Vec<String>,
+    trace: Option<Traced>,
 }
 
 impl fmt::Display for Found {
@@ -194,7 +228,11 @@ impl fmt::Display for Found {
         for fault in &self.faults {
             write!(f, "\n       {fault}")?;
         }
-        write!(f, "\n       {}", self.command)
+        write!(f, "\n       {}", self.command)?;
+        match &self.trace {
+            Some(traced) => write!(f, "\n       {traced}"),
+            None => f.write_str(" --trace FILE, to record the node for peerless replay"),
+        }
     }
 }
 
@@ -224,10 +262,13 @@ fn run_campaign(output: &Output, arguments: &Campaign) -> Result<Outcome> {
         let small = scenario.small_plan(seed);
         let ends_settled = arguments.time.is_none();
         let time = arguments.time.map_or(small.time, |time| *time);
-        Plan { nodes: arguments.nodes.unwrap_or(small.nodes), time, ends_settled, ..small }
+        Plan { nodes: arguments.nodes.unwrap_or(small.nodes), time, ends_settled, cpu: arguments.cpu, ..small }
     };
     if let Some(scenario) = scenarios.iter().find(|scenario| plan(scenario, 0).time < scenario.time_min()) {
         bail!("{} needs {} s or more of virtual time", scenario.name, scenario.time_min().as_secs());
+    }
+    if let Some(folder) = &arguments.trace {
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = arguments.threads.map_or(cores, usize::from);
@@ -251,8 +292,20 @@ fn run_campaign(output: &Output, arguments: &Campaign) -> Result<Outcome> {
         summary.virtual_s += report.virtual_s;
         summary.events += report.events;
         bar.set_position(began.elapsed().as_secs().min(duration.as_secs()));
-        if let Some(Finding { minimal, .. }) = finding {
+        if let Some(Finding { minimal, plan, .. }) = finding {
             summary.failed += 1;
+            let scenario = scenarios.iter().find(|scenario| scenario.name == minimal.scenario);
+            let traced = arguments.trace.as_ref().zip(scenario).map(|(folder, scenario)| {
+                let file = folder.join(format!("{}-{}.pcapng", scenario.name, minimal.seed));
+                trace::run(scenario, plan, Choice::default(), &file, |_| ())
+            });
+            let trace = match traced.transpose() {
+                Ok(traced) => traced.map(|(_, traced)| traced),
+                Err(error) => {
+                    bar.suspend(|| output.error(&error));
+                    None
+                }
+            };
             let found = Found {
                 scenario: minimal.scenario.clone(),
                 seed: minimal.seed,
@@ -260,6 +313,7 @@ fn run_campaign(output: &Output, arguments: &Campaign) -> Result<Outcome> {
                 what: minimal.failure.as_ref().map_or_else(String::new, ToString::to_string),
                 command: minimal.command.clone(),
                 faults: minimal.faults.clone(),
+                trace,
             };
             bar.suspend(|| output.say(&found));
             summary.failures.push(found);

@@ -33,7 +33,7 @@ pub mod scenery;
 pub mod world;
 
 pub use network::{Addr, Addresses, Conditions, Effect, Fault, Hosts, Links, Nat, Quality, Region, Regions};
-pub use world::{Birth, Churn, Crash, HostSpec, Machine, Settings, Totals, Violation, Watch, World};
+pub use world::{Birth, Churn, Crash, HostSpec, Machine, Settings, Tapped, Totals, Violation, Watch, World};
 
 /// Numbers a world's hosts, from 0 on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -4,6 +4,7 @@
 //! after each step, so the first input at which behaviour differs is known by its number.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use peerless::contract::{Action, CommandError, CommandId, ConnId, Input};
@@ -87,6 +88,13 @@ pub enum Failure {
         /// How.
         difference: Difference,
     },
+    /// The node panics at this input: a bug, which is what the trace is for.
+    Panics {
+        /// The input.
+        step: Box<Step>,
+        /// What the panic says.
+        what: String,
+    },
 }
 
 impl fmt::Display for Failure {
@@ -97,6 +105,7 @@ impl fmt::Display for Failure {
             Self::Primitives(name) => write!(f, "the trace was made with the primitives {name:?}, which are not here"),
             Self::Config(why) => write!(f, "the trace's configuration makes no node: {why}"),
             Self::Differs { step: Some(step), difference } => write!(f, "behaviour differs at {step}: {difference}"),
+            Self::Panics { step, what } => write!(f, "the node panics at {step}: {what}"),
             Self::Differs { step: None, difference } => write!(f, "behaviour differs at the start: {difference}"),
         }
     }
@@ -140,24 +149,24 @@ impl Replay {
     /// # Errors
     /// If it is none that can be replayed, or differs before its first input.
     pub fn new(reader: Reader) -> Result<Self, Failure> {
-        Self::with_crypto(reader, SECP256K1, Arc::new(Secp256k1::new()))
+        Self::with_primitives(reader, |_| None)
     }
 
-    /// As [`Replay::new`], for a node with primitives of this name.
+    /// As [`Replay::new`], for a trace that may have been made with others: `find` knows them by their name.
     ///
     /// # Errors
     /// Likewise.
-    pub fn with_crypto(
+    pub fn with_primitives(
         mut reader: Reader,
-        primitives: &str,
-        crypto: Arc<dyn Crypto + Send + Sync>,
+        find: impl FnOnce(&str) -> Option<Arc<dyn Crypto + Send + Sync>>,
     ) -> Result<Self, Failure> {
-        reader.set_crypto(crypto.clone());
         let Some(Record::Header(header)) = reader.read()? else { return Err(Broken::Foreign.into()) };
         let Some((_, seed)) = &header.secrets else { return Err(Failure::Redacted) };
-        if header.primitives != primitives {
-            return Err(Failure::Primitives(header.primitives.clone()));
-        }
+        let crypto = match &*header.primitives {
+            SECP256K1 => Arc::new(Secp256k1::new()),
+            other => find(other).ok_or_else(|| Failure::Primitives(other.to_owned()))?,
+        };
+        reader.set_crypto(crypto.clone());
         let config = header.config(&*crypto)?;
         let node = Node::with_crypto(config, **seed, header.start, header.unix, crypto)
             .map_err(|why| Failure::Config(why.to_string()))?;
@@ -222,9 +231,16 @@ impl Replay {
         let Next::Input(recorded) = std::mem::replace(&mut self.next, Next::Over) else { return Ok(None) };
         let Recorded { index, now, input, .. } = *recorded;
         self.now = self.now.max(now);
-        hand_in(&mut self.node, now, input.as_input(), &mut self.behaviour);
+        let handed = catch_unwind(AssertUnwindSafe(|| {
+            hand_in(&mut self.node, now, input.as_input(), &mut self.behaviour);
+        }));
         let elapsed = now.since(self.header.start);
-        self.last = Some(Box::new(Step { index, now, elapsed, input }));
+        let step = self.last.insert(Box::new(Step { index, now, elapsed, input }));
+        if let Err(panic) = handed {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let what = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic").to_owned();
+            return Err(Failure::Panics { step: step.clone(), what });
+        }
         self.settle(on_action)?;
         Ok(self.last())
     }

@@ -172,11 +172,6 @@ impl Calls {
         self.open.iter().map(|open| &*open.call)
     }
 
-    /// The open calls, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Call> {
-        self.calls.values().map(|call| &**call)
-    }
-
     /// An open call.
     pub fn get(&self, id: CallId) -> Option<&Call> {
         Some(&*self.open.get(self.place(id)?)?.call)

@@ -1,6 +1,7 @@
 //! Primitives for simulations, all behind [`peerless::crypto::Crypto`]: the machines cannot tell.
 
 mod memo;
+mod meter;
 mod simmac;
 mod table;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use peerless::crypto::{Crypto, Secp256k1};
 
 pub use memo::Memo;
+pub use meter::{Costs, Meter};
 pub use simmac::SimMac;
 
 /// Which primitives a run has.

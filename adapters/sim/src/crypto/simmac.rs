@@ -38,6 +38,18 @@ impl SimMac {
         }
     }
 
+    /// The name under which a recording says that it was made with these: they depend on the run's seed and nothing else,
+    /// so that one node of a run can be run again alone.
+    pub fn name(seed: u64) -> String {
+        format!("simmac {seed}")
+    }
+
+    /// Those of a name, for about so many nodes; `None` if it names others.
+    pub fn by_name(name: &str, nodes: usize) -> Option<Self> {
+        let seed = name.strip_prefix("simmac ")?.parse().ok()?;
+        (Self::name(seed) == name).then(|| Self::new(seed, nodes))
+    }
+
     /// The `s` of a key's signature: a scalar in the lower half, as low-`s` signatures are.
     fn tag(&self, key: &PublicKey, digest: &Digest) -> [u8; 32] {
         let mut tag = self.hash.bytes(key.as_bytes()).bytes(digest).finish_32();

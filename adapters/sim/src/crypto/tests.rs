@@ -70,6 +70,18 @@ fn nothing_tampered_with_is_taken_for_genuine() {
 }
 
 #[test]
+fn simmac_is_known_by_its_name() {
+    let (crypto, mut stream) = (SimMac::new(77, 10), Stream::new(1, 2, 3));
+    let again = SimMac::by_name(&SimMac::name(77), 0).unwrap();
+    let (secret, digest) = (secret(&mut stream), stream.bytes_32());
+    assert_eq!(again.sign(&secret, &digest).0, crypto.sign(&secret, &digest).0);
+    assert_eq!(again.recover(&digest, &crypto.sign(&secret, &digest)), Some(crypto.public_key(&secret)));
+    for other in ["secp256k1", "simmac", "simmac ", "simmac x", "simmac +77", "simmac 077", "simmac 77 "] {
+        assert!(SimMac::by_name(other, 0).is_none(), "{other:?}");
+    }
+}
+
+#[test]
 fn points_off_the_curve_are_refused() {
     let mut stream = Stream::new(4, 2, 3);
     let real = Secp256k1::new();

@@ -7,13 +7,15 @@ use peerless::node::Node;
 use peerless::time::Instant;
 
 use super::liar::Liar;
-use crate::world::Machine;
+use crate::world::{Machine, Tapped};
 
 /// See the module.
 #[allow(clippy::large_enum_variant)]
 pub enum Actor {
     /// A node as it is shipped.
     Honest(Node),
+    /// The same, and somebody listens.
+    Tapped(Box<Tapped>),
     /// Somebody else.
     Hostile(Box<Liar>),
 }
@@ -23,7 +25,16 @@ impl Actor {
     pub fn node(&self) -> &Node {
         match self {
             Self::Honest(node) => node,
+            Self::Tapped(tapped) => tapped.node(),
             Self::Hostile(liar) => liar.node(),
+        }
+    }
+
+    /// The node, if it is as it is shipped.
+    pub fn honest(&self) -> Option<&Node> {
+        match self {
+            Self::Honest(_) | Self::Tapped(_) => Some(self.node()),
+            Self::Hostile(_) => None,
         }
     }
 }
@@ -32,6 +43,7 @@ impl Machine for Actor {
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match self {
             Self::Honest(node) => node.handle(now, input),
+            Self::Tapped(tapped) => tapped.handle(now, input),
             Self::Hostile(liar) => liar.handle(now, input),
         }
     }
@@ -39,6 +51,7 @@ impl Machine for Actor {
     fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
         match self {
             Self::Honest(node) => node.accept(now, from),
+            Self::Tapped(tapped) => tapped.accept(now, from),
             Self::Hostile(liar) => liar.accept(now, from),
         }
     }
@@ -46,6 +59,7 @@ impl Machine for Actor {
     fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
         match self {
             Self::Honest(node) => node.command(now, command),
+            Self::Tapped(tapped) => tapped.command(now, command),
             Self::Hostile(liar) => liar.command(now, command),
         }
     }
@@ -53,6 +67,7 @@ impl Machine for Actor {
     fn poll_action(&mut self) -> Option<Action<'_>> {
         match self {
             Self::Honest(node) => node.poll_action(),
+            Self::Tapped(tapped) => tapped.poll_action(),
             Self::Hostile(liar) => liar.poll_action(),
         }
     }
@@ -60,6 +75,7 @@ impl Machine for Actor {
     fn poll_timeout(&self) -> Option<Instant> {
         match self {
             Self::Honest(node) => Machine::poll_timeout(node),
+            Self::Tapped(tapped) => tapped.poll_timeout(),
             Self::Hostile(liar) => liar.poll_timeout(),
         }
     }
@@ -67,6 +83,7 @@ impl Machine for Actor {
     fn outbound(&self, conn: ConnId) -> &[u8] {
         match self {
             Self::Honest(node) => node.outbound(conn),
+            Self::Tapped(tapped) => tapped.outbound(conn),
             Self::Hostile(liar) => liar.outbound(conn),
         }
     }
@@ -74,6 +91,7 @@ impl Machine for Actor {
     fn wants_read(&self, conn: ConnId) -> bool {
         match self {
             Self::Honest(node) => node.wants_read(conn),
+            Self::Tapped(tapped) => tapped.wants_read(conn),
             Self::Hostile(liar) => liar.wants_read(conn),
         }
     }

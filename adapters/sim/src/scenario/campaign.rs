@@ -15,6 +15,8 @@ pub struct Finding {
     pub report: Report,
     /// The run with as few faults as it takes.
     pub minimal: Report,
+    /// The plan of that.
+    pub plan: Plan,
     /// Runs that it took to find that.
     pub runs: u32,
 }
@@ -57,7 +59,7 @@ pub fn run(
 /// Leaves out faults, halves first and then one by one, as long as the run fails in the same way.
 pub fn minimise(scenario: &Scenario, plan: &Plan, report: &Report) -> Finding {
     let mut kept: Vec<u32> = scenario.troubles(plan).iter().map(|trouble| trouble.number).collect();
-    let mut finding = Finding { report: report.clone(), minimal: report.clone(), runs: 0 };
+    let mut finding = Finding { report: report.clone(), minimal: report.clone(), plan: plan.clone(), runs: 0 };
     let mut part = kept.len();
     while part > 0 && finding.runs < MINIMISE_RUNS_MAX {
         let mut begin = 0;
@@ -69,7 +71,7 @@ pub fn minimise(scenario: &Scenario, plan: &Plan, report: &Report) -> Finding {
             finding.runs += 1;
             match scenario.run(&plan) {
                 Ok(shorter) if fails_alike(&shorter, report) => {
-                    (kept, finding.minimal) = (rest, shorter);
+                    (kept, finding.minimal, finding.plan) = (rest, shorter, plan);
                     shrank = true;
                 }
                 _ => begin = end,

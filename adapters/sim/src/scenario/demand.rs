@@ -3,22 +3,45 @@
 use peerless::contract::{EndReason, Side};
 
 use super::Run;
+use crate::HostId;
+
+/// What there is instead of what was demanded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Unmet {
+    /// At which host, if it is one's fault more than any other's: its trace is what to look at.
+    pub host: Option<HostId>,
+    /// What.
+    pub what: String,
+}
+
+impl Unmet {
+    /// At a host.
+    pub fn of(host: HostId, what: impl Into<String>) -> Self {
+        Self { host: Some(host), what: what.into() }
+    }
+}
+
+impl From<String> for Unmet {
+    fn from(what: String) -> Self {
+        Self { host: None, what }
+    }
+}
 
 /// Every honest node is in session with at least so many others, or with all there are if they are fewer.
-pub fn sessions(min: usize) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+pub fn sessions(min: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     sessions_with(min, |_, _, _| true)
 }
 
 /// Every honest node is in session with at least so many of those others that count.
 pub fn sessions_with(
     min: usize,
-    counts: impl Fn(&Run, crate::HostId, crate::HostId) -> bool + Send + Sync,
-) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+    counts: impl Fn(&Run, HostId, HostId) -> bool + Send + Sync,
+) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         for (host, node) in run.honest() {
             let has = run.peers(node).filter(|peer| counts(run, host, *peer)).count();
             if has < min {
-                return Err(format!("host {} is in session with {has}", host.0));
+                return Err(Unmet::of(host, format!("host {} is in session with {has}", host.0)));
             }
         }
         Ok(())
@@ -26,7 +49,7 @@ pub fn sessions_with(
 }
 
 /// So many percent of the honest nodes have all the peers that they look for: their own share of places is taken.
-pub fn content(percent: usize) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+pub fn content(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         let nodes = run.honest().count();
         let content = run.honest().filter(|(_, node)| {
@@ -34,22 +57,22 @@ pub fn content(percent: usize) -> impl Fn(&Run) -> Result<(), String> + Send + S
             counts.outbound >= config.max_dialled() || counts.established >= config.max_peers
         });
         let content = content.count();
-        if content * 100 >= nodes * percent { Ok(()) } else { Err(format!("{content} of {nodes} have")) }
+        if content * 100 >= nodes * percent { Ok(()) } else { Err(format!("{content} of {nodes} have").into()) }
     }
 }
 
 /// Tables hold so many percent of what they can on average, and every honest node's at least half of that.
-pub fn tables(percent: u32) -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+pub fn tables(percent: u32) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         let min = Run::table_ceiling(run.plan.nodes) * f64::from(percent) / 100.0;
         let mean = run.mean(|_, node| run.known(node).count());
         if mean < min {
-            return Err(format!("tables hold {mean:.1}, not {min:.1}"));
+            return Err(format!("tables hold {mean:.1}, not {min:.1}").into());
         }
         for (host, node) in run.honest() {
             let has = run.known(node).count();
             if (has as f64) < min / 2.0 {
-                return Err(format!("the table of host {} holds {has}", host.0));
+                return Err(Unmet::of(host, format!("the table of host {} holds {has}", host.0)));
             }
         }
         Ok(())
@@ -57,7 +80,7 @@ pub fn tables(percent: u32) -> impl Fn(&Run) -> Result<(), String> + Send + Sync
 }
 
 /// No honest node has ended a connection with an honest one for a fault of the other, and none has banned one.
-pub fn no_honest_faults() -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+pub fn no_honest_faults() -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         for (host, node) in run.honest() {
             for (banned, ban) in node.peers().bans().iter(run.world.now()) {
@@ -66,7 +89,8 @@ pub fn no_honest_faults() -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
                     && run.is_honest(other)
                     && run.role(other).network == run.role(host).network
                 {
-                    return Err(format!("host {} banned the honest host {}: {}", host.0, other.0, ban.reason));
+                    let what = format!("host {} banned the honest host {}: {}", host.0, other.0, ban.reason);
+                    return Err(Unmet::of(host, what));
                 }
             }
         }
@@ -75,14 +99,14 @@ pub fn no_honest_faults() -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
 }
 
 /// No connection of an honest node has ended for a fault: for worlds in which everybody is honest.
-pub fn no_faults() -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+pub fn no_faults() -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         for host in run.world.hosts() {
             let ended = &run.world.watch(host).ended;
             if let Some((end, _)) =
                 ended.iter().find(|(end, _)| end.by == Side::Us && matches!(end.why, EndReason::Fault(_)))
             {
-                return Err(format!("host {}: a connection {end}", host.0));
+                return Err(Unmet::of(host, format!("host {}: a connection {end}", host.0)));
             }
         }
         Ok(())

@@ -172,7 +172,7 @@ impl Tap for Guard {
 
 impl Watch<Actor> for Guard {
     fn stepped(&mut self, _now: Instant, _host: HostId, machine: &Actor) -> Result<(), String> {
-        let Actor::Honest(node) = machine else { return Ok(()) };
+        let Some(node) = machine.honest() else { return Ok(()) };
         if let Some(what) = self.violation.take() {
             return Err(what);
         }

@@ -36,9 +36,12 @@ pub mod truth;
 use std::fmt;
 use std::str::FromStr;
 
+use peerless::contract::Tap;
+use peerless::node::Config;
 use peerless::time::Duration;
 
 pub use self::actor::Actor;
+pub use self::demand::Unmet;
 pub use self::liar::{Liar, Malice};
 pub use self::probe::Found;
 pub use self::report::{Failure, Report, Sample};
@@ -49,7 +52,7 @@ use crate::HostId;
 use crate::crypto::Mode;
 use crate::mix::Stream;
 use crate::network::{Nat, Quality, Region};
-use crate::world::Churn;
+use crate::world::{Birth, Churn};
 
 /// The network that most nodes are of.
 pub const HOME: u64 = 1337;
@@ -122,6 +125,8 @@ pub struct Plan {
     pub seed: u64,
     /// The primitives.
     pub crypto: Mode,
+    /// Whether work costs a host's time: how many times as much as [`Costs::SERVER`](crate::crypto::Costs::SERVER).
+    pub cpu: Option<u32>,
     /// Which of the seed's faults there are.
     pub faults: Faults,
     /// Threads that drive it.
@@ -167,9 +172,14 @@ impl Default for Role {
     }
 }
 
+/// Decides at the birth of an honest node who listens to it, if anybody does: hears what the node is made of, configuration
+/// included, and gives what hears the rest, to the end of that machine's life. A run is the same whoever listens, as long as nobody uses the birth's primitives, whose
+/// work may cost the host's time.
+pub type Observer = dyn Fn(&Birth<'_>, &Config) -> Option<Box<dyn Tap + Send>> + Send + Sync;
+
 type Cast = dyn Fn(&Plan, HostId, &mut Stream) -> Role + Send + Sync;
 type Work = dyn Fn(&mut Run) + Send + Sync;
-type Check = dyn Fn(&Run) -> Result<(), String> + Send + Sync;
+type Check = dyn Fn(&Run) -> Result<(), Unmet> + Send + Sync;
 
 /// Something that the scenario does itself, when so many percent of the first phase are over.
 struct Act {
@@ -297,25 +307,28 @@ impl Scenario {
         self
     }
 
-    /// What must hold at any time, faults or not.
+    /// What must hold at any time, faults or not. The error says what there is instead: a text, or an [`Unmet`] that also
+    /// names the host.
     #[must_use]
-    pub fn always(
+    pub fn always<E: Into<Unmet>>(
         mut self,
         what: &'static str,
-        check: impl Fn(&Run) -> Result<(), String> + Send + Sync + 'static,
+        check: impl Fn(&Run) -> Result<(), E> + Send + Sync + 'static,
     ) -> Self {
-        self.always.push(Demand { what, check: Box::new(check) });
+        let check = Box::new(move |run: &Run| check(run).map_err(Into::into));
+        self.always.push(Demand { what, check });
         self
     }
 
     /// What must hold once everything has healed and settled, and at the end.
     #[must_use]
-    pub fn demand(
+    pub fn demand<E: Into<Unmet>>(
         mut self,
         what: &'static str,
-        check: impl Fn(&Run) -> Result<(), String> + Send + Sync + 'static,
+        check: impl Fn(&Run) -> Result<(), E> + Send + Sync + 'static,
     ) -> Self {
-        self.demands.push(Demand { what, check: Box::new(check) });
+        let check = Box::new(move |run: &Run| check(run).map_err(Into::into));
+        self.demands.push(Demand { what, check });
         self
     }
 
@@ -334,6 +347,7 @@ impl Scenario {
             time: self.time,
             seed,
             crypto: self.crypto,
+            cpu: None,
             faults: self.faults.clone(),
             threads: 1,
             ends_settled: false,
@@ -358,12 +372,13 @@ impl Scenario {
 
     /// The command that repeats a run.
     pub fn command(&self, plan: &Plan) -> String {
-        let Plan { nodes, time, seed, crypto, faults, .. } = plan;
+        let Plan { nodes, time, seed, crypto, cpu, faults, .. } = plan;
         let time =
             if time.subsec_nanos() == 0 { format!("{}s", time.as_secs()) } else { format!("{}us", time.as_micros()) };
+        let cpu = cpu.map_or_else(String::new, |times| format!(" --cpu {times}"));
         let peers = plan.peers.map_or_else(String::new, |peers| format!(" --peers {peers}"));
         format!(
-            "peerless sim {} --nodes {nodes} --time {time} --seed {seed} --crypto {crypto} --faults {faults}{peers}",
+            "peerless sim {} --nodes {nodes} --time {time} --seed {seed} --crypto {crypto}{cpu} --faults {faults}{peers}",
             self.name
         )
     }

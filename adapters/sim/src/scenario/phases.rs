@@ -2,13 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use peerless::time::{Duration, Instant};
 
 use super::faults::{self, Trouble, What};
-use super::report::{Failure, LookupFigures, Report, Sample, SessionFigures, TableFigures, TrafficFigures};
+use super::report::{CpuFigures, Failure, LookupFigures, Report, Sample, SessionFigures, TableFigures, TrafficFigures};
 use super::run::{Lookup, Run};
-use super::{Demand, Faults, Plan, PlanError, Scenario};
+use super::{Demand, Faults, Observer, Plan, PlanError, Scenario, Unmet};
+use crate::HostId;
 use crate::world::{Totals, Violation};
 
 /// Parts of the time after which things are measured.
@@ -57,7 +59,29 @@ impl Scenario {
     ///
     /// # Errors
     /// If the plan gives it too little time or too few nodes.
-    pub fn run_with(&self, plan: &Plan, mut progress: impl FnMut(Instant)) -> Result<Report, PlanError> {
+    pub fn run_with(&self, plan: &Plan, progress: impl FnMut(Instant)) -> Result<Report, PlanError> {
+        self.run_through(plan, None, progress)
+    }
+
+    /// Runs it with somebody who listens to some of its nodes.
+    ///
+    /// # Errors
+    /// If the plan gives it too little time or too few nodes.
+    pub fn run_observed(
+        &self,
+        plan: &Plan,
+        observer: Arc<Observer>,
+        progress: impl FnMut(Instant),
+    ) -> Result<Report, PlanError> {
+        self.run_through(plan, Some(observer), progress)
+    }
+
+    fn run_through(
+        &self,
+        plan: &Plan,
+        observer: Option<Arc<Observer>>,
+        mut progress: impl FnMut(Instant),
+    ) -> Result<Report, PlanError> {
         if plan.time < self.time_min() {
             return Err(PlanError::TooShort(self.time_min()));
         }
@@ -65,7 +89,7 @@ impl Scenario {
             return Err(PlanError::TooFew(self.bootnodes + 1));
         }
         let began = std::time::Instant::now();
-        let mut run = Run::new(self, plan);
+        let mut run = Run::new(self, plan, observer);
         let mut notes = Notes::default();
         let heal_at = self.heals_at(plan);
         let troubles = self.troubles(plan);
@@ -77,7 +101,8 @@ impl Scenario {
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);
                 let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("a panic");
-                Some(failure("panic", run.world.now(), text))
+                let (at, host) = run.world.panicked().unzip();
+                Some(failure("panic", at.unwrap_or(run.world.now()), host, text))
             }
         };
         let mut report = self.report(&run, notes, failure);
@@ -133,7 +158,7 @@ impl Scenario {
         for (at, moment) in moments {
             run.world
                 .run_until(at)
-                .map_err(|Violation { at, host, what }| failure("invariant", at, format!("host {}: {what}", host.0)))?;
+                .map_err(|Violation { at, host, what }| failure("invariant", at, Some(host), what))?;
             match moment {
                 Moment::Act(i) => (self.acts[i].work)(run),
                 Moment::Begins(i) => begin(run, &troubles[i]),
@@ -190,6 +215,13 @@ impl Scenario {
             nodes: run.plan.nodes,
             seed: run.plan.seed,
             crypto: run.plan.crypto.to_string(),
+            cpu: run.plan.cpu.map(|times| CpuFigures {
+                times,
+                busy_percent: totals.busy_ns as f64 / 1e7 / node_seconds,
+                waited: totals.inputs_waited,
+                wait_mean_ms: totals.waited_us as f64 / 1e3 / (totals.inputs_waited as f64).max(1.0),
+                overrun: totals.datagrams_overrun,
+            }),
             virtual_s: secs(now),
             events: run.world.events(),
             trace_hash: format!("{:016x}", run.world.trace_hash()),
@@ -222,13 +254,15 @@ fn secs(at: Instant) -> f64 {
     at.as_micros() as f64 / 1e6
 }
 
-fn failure(kind: &str, at: Instant, what: impl Into<String>) -> Failure {
-    Failure { kind: kind.to_owned(), at_us: at.as_micros(), what: what.into() }
+fn failure(kind: &str, at: Instant, host: Option<HostId>, what: impl Into<String>) -> Failure {
+    Failure { kind: kind.to_owned(), at_us: at.as_micros(), host: host.map(|host| host.0), what: what.into() }
 }
 
 fn check(run: &Run, kind: &str, demands: &[Demand]) -> Result<(), Failure> {
     for demand in demands {
-        (demand.check)(run).map_err(|but| failure(kind, run.world.now(), format!("{}: but {but}", demand.what)))?;
+        (demand.check)(run).map_err(|Unmet { host, what }| {
+            failure(kind, run.world.now(), host, format!("{}: but {what}", demand.what))
+        })?;
     }
     Ok(())
 }

@@ -16,6 +16,8 @@ pub struct Report {
     pub seed: u64,
     /// The primitives: `real`, `memo` or `simmac`.
     pub crypto: String,
+    /// What hosts' processors did, if they were modelled.
+    pub cpu: Option<CpuFigures>,
     /// Virtual time run.
     pub virtual_s: f64,
     /// What it took on a real clock.
@@ -59,6 +61,8 @@ pub struct Failure {
     pub kind: String,
     /// When, in microseconds.
     pub at_us: u64,
+    /// Where, if it is one host's.
+    pub host: Option<u32>,
     /// What.
     pub what: String,
 }
@@ -98,6 +102,21 @@ pub struct SessionFigures {
     pub dials: u64,
     /// Connections ended in the whole run, by stage and cause.
     pub ended: BTreeMap<String, u64>,
+}
+
+/// Processors.
+#[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
+pub struct CpuFigures {
+    /// How many times as much as on a server's core everything cost.
+    pub times: u32,
+    /// The part of the time in which they worked, on average.
+    pub busy_percent: f64,
+    /// What came while a machine worked, and waited.
+    pub waited: u64,
+    /// How long that waited, on average.
+    pub wait_mean_ms: f64,
+    /// Datagrams that came while too many of them waited.
+    pub overrun: u64,
 }
 
 /// Traffic.
@@ -168,6 +187,14 @@ impl fmt::Display for Report {
         for fault in &self.faults {
             writeln!(f, "  fault      {fault}")?;
         }
+        if let Some(cpu) = &self.cpu {
+            let CpuFigures { times, busy_percent, waited, wait_mean_ms, overrun } = cpu;
+            writeln!(
+                f,
+                "  processor  {times} times a server's: {busy_percent:.2} % busy; {waited} inputs waited {wait_mean_ms:.3} ms, \
+                 {overrun} datagrams found no room"
+            )?;
+        }
         writeln!(f, "  table      {:.1} of at most {:.1} entries", table.mean, table.ceiling)?;
         if lookups.count > 0 {
             writeln!(
@@ -208,7 +235,8 @@ impl fmt::Display for Report {
         match (&self.failure, self.settled_s) {
             (Some(failure), _) => {
                 writeln!(f, "  FAILED     {failure}")?;
-                write!(f, "  again      {}", self.command)
+                writeln!(f, "  again      {}", self.command)?;
+                f.write_str("  trace      add --trace FILE, then peerless replay FILE --state")
             }
             (None, Some(settled)) => write!(f, "  passed     settled {settled:.1} s after healing"),
             (None, None) => f.write_str("  passed"),
@@ -218,6 +246,10 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} at {:.6} s: {}", self.kind, self.at_us as f64 / 1e6, self.what)
+        write!(f, "{} at {:.6} s", self.kind, self.at_us as f64 / 1e6)?;
+        if let Some(host) = self.host {
+            write!(f, ", host {host}")?;
+        }
+        write!(f, ": {}", self.what)
     }
 }

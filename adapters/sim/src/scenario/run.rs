@@ -1,6 +1,7 @@
 //! A scenario's world while it runs, as its acts, demands and figures see it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use peerless::contract::{Command, Stage};
 use peerless::crypto::{NodeId, keccak256};
@@ -12,9 +13,10 @@ use super::actor::Actor;
 use super::guard::Guard;
 use super::liar::Liar;
 use super::probe::{Found, Probe};
-use super::{Plan, Role, Scenario};
+use super::{Observer, Plan, Role, Scenario};
+use crate::crypto::Costs;
 use crate::mix::Stream;
-use crate::world::{Birth, HostSpec, Settings, World};
+use crate::world::{Birth, HostSpec, Machine, Settings, Tapped, World};
 use crate::{HostId, Links, scenery};
 
 /// Hosts for which account is kept of every address that they talk to; of the others, bounds and counters are checked.
@@ -54,7 +56,7 @@ pub(super) struct Lookup {
 }
 
 impl Run {
-    pub(super) fn new(scenario: &Scenario, plan: &Plan) -> Self {
+    pub(super) fn new(scenario: &Scenario, plan: &Plan, observer: Option<Arc<Observer>>) -> Self {
         let mut stream = Stream::new(plan.seed, 0, 0x6361_7374);
         let roles: Vec<Role> = (0..plan.nodes)
             .map(|number| {
@@ -70,12 +72,13 @@ impl Run {
         let settings = Settings {
             seed: plan.seed,
             crypto: plan.crypto,
+            cpu: plan.cpu.map(|times| Costs::SERVER.times(times)),
             hosts_expected: plan.nodes as usize,
             threads: plan.threads,
             links,
             ..Settings::default()
         };
-        let maker = maker(scenario, plan, &roles);
+        let maker = maker(scenario, plan, &roles, observer);
         let mut world = World::new(settings, maker);
         let queue = Duration::from_secs(1) * plan.nodes / STARTS_PER_SECOND;
         let spread = STARTS_WITHIN.min(plan.time / 20).max(queue.min(plan.time / 4));
@@ -203,7 +206,12 @@ impl Run {
 }
 
 /// Makes the machines of a scenario's hosts.
-fn maker(scenario: &Scenario, plan: &Plan, roles: &[Role]) -> impl Fn(&Birth<'_>) -> Actor + Send + Sync + 'static {
+fn maker(
+    scenario: &Scenario,
+    plan: &Plan,
+    roles: &[Role],
+    observer: Option<Arc<Observer>>,
+) -> impl Fn(&Birth<'_>) -> Actor + Send + Sync + 'static {
     let roles = roles.to_vec();
     // Of three places one is dialled: twice as many sessions as those, for each has two ends.
     let places = plan.peers.map_or(scenario.peers, |peers| peers.div_ceil(2) * limits::DIAL_RATIO as u32);
@@ -218,20 +226,31 @@ fn maker(scenario: &Scenario, plan: &Plan, roles: &[Role]) -> impl Fn(&Birth<'_>
             config.peers.dial_ratio = ratio as usize;
         }
         scenery::set_bootnodes(birth, &mut config, bootnodes);
-        let mut node = scenery::node(birth, config);
-        for host in &role.keeps {
-            let contact = scenery::contact(birth, *host, birth.addresses.ip(*host));
-            let kind = peerless::contract::PeerKind::Static;
-            node.command(birth.now, Command::AddPeer { contact, kind }).expect("few peers are kept");
-        }
-        match role.malice {
-            None => Actor::Honest(node),
-            Some(malice) => {
+        let tap = match (&observer, role.malice) {
+            (Some(observer), None) => {
+                // What hears everything may hear what opens the node's sessions.
+                config.export_secrets = true;
+                observer(birth, &config)
+            }
+            _ => None,
+        };
+        config.export_secrets = tap.is_some();
+        let node = scenery::node(birth, config);
+        let mut actor = match (role.malice, tap) {
+            (None, None) => Actor::Honest(node),
+            (None, Some(tap)) => Actor::Tapped(Box::new(Tapped::new(node, tap, birth.now))),
+            (Some(malice), _) => {
                 let stream = Stream::new(seed, u64::from(birth.host.0), u64::from(birth.incarnation) + 0x6c69_6172);
                 let secret = scenery::secret(birth.host);
                 let time = (birth.now, birth.unix);
                 Actor::Hostile(Box::new(Liar::new(node, malice, secret, birth.crypto.clone(), stream, time)))
             }
+        };
+        for host in &role.keeps {
+            let contact = scenery::contact(birth, *host, birth.addresses.ip(*host));
+            let kind = peerless::contract::PeerKind::Static;
+            actor.command(birth.now, Command::AddPeer { contact, kind }).expect("few peers are kept");
         }
+        actor
     }
 }

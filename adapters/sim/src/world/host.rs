@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use peerless::contract::{Action, ConnId, Event, Input};
 use peerless::time::{Duration, Instant, UnixTime};
 
+use super::cpu::Processor;
 use super::machine::{Birth, Machine, Watch};
 use super::shared::Shared;
 use super::trace::Trace;
@@ -35,6 +36,10 @@ pub(crate) enum Delivery {
     Segment { from: Remote, end: EndId, segment: Segment },
     /// The machine's deadline may have come.
     Wake,
+    /// The machine's deadline had come while it was busy.
+    Due,
+    /// The machine is not busy any more.
+    Resume,
     /// An end may write.
     Write(EndId),
     /// An end may read on.
@@ -43,7 +48,7 @@ pub(crate) enum Delivery {
     Credit(EndId),
     /// The machine starts, unless it runs.
     Start,
-    /// The machine ends, if it is still this incarnation.
+    /// The machine ends, if it is still this incarnation and still comes and goes.
     Stop { incarnation: u32, how: Crash },
 }
 
@@ -78,6 +83,8 @@ pub(crate) enum Power {
 pub(crate) struct Host<M, W> {
     pub id: HostId,
     pub uplink: Uplink,
+    /// What its machine runs on, if that is modelled.
+    pub cpu: Option<Box<Processor>>,
     pub machine: Option<M>,
     pub power: Power,
     pub incarnation: u32,
@@ -110,6 +117,8 @@ pub(crate) struct Uplink {
     pub packets: u64,
     /// When the last datagram has left: the next one waits for that.
     pub busy_until: Instant,
+    /// When the machine has computed what it sends now.
+    pub computed_at: Instant,
 }
 
 /// What a host is lent while it handles something.
@@ -120,11 +129,18 @@ pub(crate) struct Turn<'a, M, S> {
 }
 
 impl<M: Machine, W: Watch<M>> Host<M, W> {
-    /// Handles what has come.
-    pub(crate) fn deliver<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, what: Delivery) {
+    /// Handles what has come, at once.
+    pub(super) fn carry_out<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, what: Delivery) {
         match what {
             Delivery::Datagram { from, port, bytes } => self.datagram(turn, from, port, &bytes),
-            Delivery::Wake => self.wake(turn),
+            Delivery::Wake => {
+                if self.armed == Some(turn.now) {
+                    self.due(turn);
+                }
+            }
+            Delivery::Due => self.due(turn),
+            // There is nobody to go on.
+            Delivery::Resume => {}
             Delivery::Segment { from, end, segment } => self.segment(turn, from, end, segment),
             Delivery::Write(end) => self.write(turn, end),
             Delivery::Read(end) => {
@@ -136,7 +152,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
             Delivery::Credit(end) => self.credit(turn, end),
             Delivery::Start => self.start(turn),
             Delivery::Stop { incarnation, how } => {
-                if incarnation == self.incarnation && self.power == Power::On {
+                if self.churn.is_some() && incarnation == self.incarnation && self.power == Power::On {
                     self.stop(turn, how);
                 }
             }
@@ -166,6 +182,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
             }
             self.input(turn, Input::Timeout);
         } else {
+            let crypto = self.cpu.as_ref().map_or_else(|| turn.shared.crypto.clone(), |cpu| cpu.crypto());
             let mut seed = Stream::new(turn.shared.seed, u64::from(self.id.0), u64::from(self.incarnation));
             let birth = Birth {
                 host: self.id,
@@ -177,7 +194,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
                 unix,
                 seed: seed.bytes_32(),
                 addresses: turn.shared.addresses,
-                crypto: &turn.shared.crypto,
+                crypto: &crypto,
             };
             let machine = (turn.shared.maker)(&birth);
             self.watch.changed(turn.now, self.id, Some(&machine));
@@ -207,6 +224,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
             self.machine = None;
             self.watch.changed(turn.now, self.id, None);
         }
+        self.abandon_queue(turn);
         if let Some(churn) = self.churn {
             let pause = self.stream.log_normal(churn.pause_median, churn.pause_sigma_millis);
             self.later(turn, pause.max(Duration::from_millis(1)), Delivery::Start);
@@ -224,10 +242,8 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         }
     }
 
-    fn wake<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
-        if self.armed != Some(turn.now) {
-            return;
-        }
+    /// The machine's deadline has come, if it has not moved.
+    fn due<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
         self.armed = None;
         if self.power != Power::On {
             return;
@@ -255,6 +271,9 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
 
     /// After the machine has done anything: drains it, wakes it when it wants, reads on where it paused.
     pub(crate) fn settle<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
+        if let Some(cpu) = &mut self.cpu {
+            self.uplink.computed_at = cpu.work(turn.now, &mut self.uplink.totals);
+        }
         self.drain(turn);
         self.due = self.machine.as_ref().and_then(M::poll_timeout);
         self.arm(turn);
@@ -356,7 +375,7 @@ impl Uplink {
             self.totals.datagrams_lost += 1;
             return;
         }
-        let leaves = self.busy_until.max(now);
+        let leaves = self.busy_until.max(now).max(self.computed_at);
         let ends = (self.site, there);
         let fate = shared.links.datagram(shared.seed, leaves, ends, self.packets, bytes.len(), extra);
         self.totals.datagrams_lost += u64::from(fate.copies[0].is_none());

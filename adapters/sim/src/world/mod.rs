@@ -15,11 +15,13 @@
 //! assert!(world.machines().all(|(_, node)| node.discovery().unwrap().table().len() > 10));
 //! ```
 
+mod cpu;
 mod host;
 mod machine;
 mod shard;
 mod shared;
 mod streams;
+mod tapped;
 mod trace;
 
 use std::fmt;
@@ -31,13 +33,16 @@ use peerless::crypto::Crypto;
 use peerless::node::Node;
 use peerless::time::{Duration, Instant, UnixTime};
 
+use self::cpu::Processor;
+pub use self::cpu::SOCKET_BYTES;
 pub use self::host::Crash;
 use self::host::{Delivery, Host, Power, Turn, Uplink};
 pub use self::machine::{Birth, Machine, Maker, Watch};
 use self::shard::{Routed, Shard, run_all};
 use self::shared::{Partition, Place, Shared};
+pub use self::tapped::Tapped;
 use crate::HostId;
-use crate::crypto::Mode;
+use crate::crypto::{Costs, Mode};
 use crate::engine::Key;
 use crate::mix::{Mix, Stream};
 use crate::network::address::PORT;
@@ -58,6 +63,8 @@ pub struct Settings {
     pub addresses: Addresses,
     /// The primitives.
     pub crypto: Mode,
+    /// What a machine's work costs its host's time; nothing, if nobody says.
+    pub cpu: Option<Costs>,
     /// How many hosts there will be, about: for the size of the primitives' memory.
     pub hosts_expected: usize,
     /// Threads that drive it. The outcome does not depend on it.
@@ -73,6 +80,7 @@ impl Default for Settings {
             links: Links::default(),
             addresses: Addresses::default(),
             crypto: Mode::Real,
+            cpu: None,
             hosts_expected: 1000,
             threads: 1,
         }
@@ -186,6 +194,14 @@ totals! {
     resets,
     /// Connections that machines reported as ended.
     ended,
+    /// Nanoseconds that machines worked, where that is modelled.
+    busy_ns,
+    /// What came while a machine worked, and waited.
+    inputs_waited,
+    /// Microseconds that it waited, together.
+    waited_us,
+    /// Datagrams that came while too many of them waited.
+    datagrams_overrun,
 }
 
 /// See the module. `M` is what runs, [`Node`] by default; `W` watches each host.
@@ -209,6 +225,7 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
             addresses: settings.addresses,
             conditions: Conditions::default(),
             crypto: settings.crypto.build(settings.seed, settings.hosts_expected),
+            cpu: settings.cpu,
             maker: Box::new(maker),
             regions: Vec::new(),
             places: Vec::new(),
@@ -225,7 +242,8 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
         let shard = self.partition.shard(id, region);
         let hosts = &mut self.shards[usize::from(shard)].hosts;
         self.shared.places.push(Place { shard, local: hosts.len() as u32 });
-        hosts.push(Host::new(self.shared.seed, id, region, spec));
+        let cpu = self.shared.cpu.map(|costs| Box::new(Processor::new(self.shared.crypto.clone(), costs)));
+        hosts.push(Host::new(self.shared.seed, id, region, spec, cpu));
         if let Some(pause) = hosts.last().and_then(|host| host.starts_in) {
             self.touch(id, |host, turn| host.later(turn, pause, Delivery::Start));
         }
@@ -348,7 +366,7 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
         });
     }
 
-    /// Lets a host's machine come and go, from its next start or end on.
+    /// Lets a host's machine come and go, from its next start or end on; `None` lets it stay as it is.
     pub fn set_churn(&mut self, host: HostId, churn: Option<Churn>) {
         self.touch(host, |host, _| host.churn = churn);
     }
@@ -372,6 +390,7 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
             host.trace.input(turn.now, &Input::Command(command));
             host.watch.input(turn.now, &Input::Command(command));
             let result = machine.command(turn.now, command);
+            host.watch.commanded(turn.now, result);
             host.settle(turn);
             Some(result)
         })
@@ -416,6 +435,11 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
         self.host(host).uplink.totals
     }
 
+    /// When and where a machine panicked, if one has: it never came back from what it was handed.
+    pub fn panicked(&self) -> Option<(Instant, HostId)> {
+        self.shards.iter().find_map(|shard| shard.delivering)
+    }
+
     /// Things delivered: datagrams, segments, timers, starts and ends.
     pub fn events(&self) -> u64 {
         self.shards.iter().map(|shard| shard.events).sum()
@@ -456,7 +480,7 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
 }
 
 impl<M, W> Host<M, W> {
-    fn new(seed: u64, id: HostId, region: Region, spec: HostSpec<W>) -> Self {
+    fn new(seed: u64, id: HostId, region: Region, spec: HostSpec<W>, cpu: Option<Box<Processor>>) -> Self {
         Self {
             id,
             uplink: Uplink {
@@ -466,7 +490,9 @@ impl<M, W> Host<M, W> {
                 seq: 0,
                 packets: 0,
                 busy_until: Instant::ZERO,
+                computed_at: Instant::ZERO,
             },
+            cpu,
             machine: None,
             power: Power::Idle,
             incarnation: 0,

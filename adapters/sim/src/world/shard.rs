@@ -18,6 +18,8 @@ pub(crate) struct Shard<M, W> {
     pub outlet: Outlet,
     /// Things delivered.
     pub events: u64,
+    /// Whom something is just being delivered to, and when.
+    pub delivering: Option<(Instant, HostId)>,
     /// Where the first invariant was broken.
     pub halted: Option<(Key, HostId)>,
 }
@@ -52,7 +54,13 @@ impl Sink for Routed<'_> {
 impl<M: Machine, W: Watch<M>> Shard<M, W> {
     pub(crate) fn new(number: u16, shards: usize) -> Self {
         let mail = (0..shards).map(|_| Vec::new()).collect();
-        Self { hosts: Vec::new(), outlet: Outlet { number, wheel: Wheel::new(), mail }, events: 0, halted: None }
+        Self {
+            hosts: Vec::new(),
+            outlet: Outlet { number, wheel: Wheel::new(), mail },
+            events: 0,
+            delivering: None,
+            halted: None,
+        }
     }
 
     /// Delivers everything before `end`, in order.
@@ -64,7 +72,9 @@ impl<M: Machine, W: Watch<M>> Shard<M, W> {
             let local = shared.places[parcel.to as usize].local;
             let host = &mut self.hosts[local as usize];
             let mut sink = Routed { outlet: &mut self.outlet, places: &shared.places };
+            self.delivering = Some((key.at, host.id));
             host.deliver(&mut Turn { now: key.at, shared, sink: &mut sink }, parcel.what);
+            self.delivering = None;
             if host.violation.is_some() {
                 self.halted = Some((key, host.id));
             }
@@ -81,7 +91,13 @@ impl<M: Machine, W: Watch<M>> Shard<M, W> {
     ) -> R {
         let host = &mut self.hosts[local as usize];
         let mut sink = Routed { outlet: &mut self.outlet, places: &shared.places };
-        work(host, &mut Turn { now, shared, sink: &mut sink })
+        self.delivering = Some((now, host.id));
+        let result = work(host, &mut Turn { now, shared, sink: &mut sink });
+        self.delivering = None;
+        if host.violation.is_some() && self.halted.is_none() {
+            self.halted = Some((Key { at: now, sender: host.id.0, seq: 0 }, host.id));
+        }
+        result
     }
 }
 

@@ -8,6 +8,7 @@ use peerless::time::{Duration, Instant, UnixTime};
 
 use super::machine::Maker;
 use crate::HostId;
+use crate::crypto::Costs;
 use crate::network::link::{Extra, Site};
 use crate::network::{Addresses, Conditions, Links, Region};
 
@@ -26,6 +27,7 @@ pub(crate) struct Shared<M> {
     pub addresses: Addresses,
     pub conditions: Conditions,
     pub crypto: Arc<dyn Crypto + Send + Sync>,
+    pub cpu: Option<Costs>,
     pub maker: Box<Maker<M>>,
     pub regions: Vec<Region>,
     pub places: Vec<Place>,

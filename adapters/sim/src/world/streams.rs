@@ -102,6 +102,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         self.trace.input(turn.now, &Input::Incoming { from: from.into() });
         self.watch.input(turn.now, &Input::Incoming { from: from.into() });
         let accepted = machine.accept(turn.now, from.into());
+        self.watch.accepted(turn.now, accepted);
         let Some(conn) = accepted else {
             // The system has accepted it before the machine was asked: it opens, and closes at once.
             let end = self.ends_made;
@@ -154,6 +155,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         // Mostly all of it, as sockets do; sometimes any part.
         let n = if self.stream.below(4) == 0 { 1 + self.stream.below(room as u64) as usize } else { room };
         let bytes: Box<[u8]> = outbound[..n].into();
+        self.watch.wrote(turn.now, conn, &bytes);
         end.outstanding += n;
         self.uplink.totals.stream_bytes += n as u64;
         let arrival = self.send_segment(turn, remote, id, after, Segment::Data(bytes));
@@ -251,7 +253,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         let bytes = if let Segment::Data(bytes) = &segment { bytes.len() } else { 0 };
         let shared = turn.shared;
         let time = shared.links.segment(shared.seed, self.uplink.site, there, self.uplink.packets, bytes + 40, extra);
-        let at = (turn.now + time).max(after + Duration::from_micros(1));
+        let at = (turn.now.max(self.uplink.computed_at) + time).max(after + Duration::from_micros(1));
         let from = Remote { host: self.id.0, end };
         self.schedule(turn, at, to.host, Delivery::Segment { from, end: to.end, segment });
         at

@@ -236,7 +236,7 @@ impl Conversation {
         // What one side sends, the other opens.
         let line = |reader| {
             let secrets = keys.secrets(reader, auth_hash, auth, ack)?;
-            Some(Line::Open(Box::new(Frames::new(&keys.crypto, secrets).opener)))
+            Some(Line::Open(Box::new(Frames::new(&*keys.crypto, secrets).opener)))
         };
         let lines = line(Role::Recipient).zip(line(Role::Initiator));
         let early = std::mem::take(early);
@@ -281,7 +281,7 @@ impl Open {
             }
         };
         let before = *bytes;
-        match opener.handle_bytes(&keys.crypto, bytes, MESSAGE_BYTES_MAX) {
+        match opener.handle_bytes(&*keys.crypto, bytes, MESSAGE_BYTES_MAX) {
             Ok(None) => {}
             Ok(Some(body)) => {
                 let what = match read(body, self.snappy, &self.shared) {
@@ -290,7 +290,7 @@ impl Open {
                 };
                 if let What::Message(Message { content: Content::Hello(hello), capability: None, .. }) = &what {
                     ids[side] =
-                        PublicKey::from_xy(&keys.crypto, &hello.key).ok().map(|key| key.node_id()).or(ids[side]);
+                        PublicKey::from_xy(&*keys.crypto, &hello.key).ok().map(|key| key.node_id()).or(ids[side]);
                     self.hellos[side] = Some(hello.clone());
                     self.agree();
                 }

@@ -5,6 +5,7 @@
 //! ephemeral *private* key, which is never sent. Frames need a key log.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aes::cipher::{KeyIvInit, StreamCipher};
 use peerless::crypto::secrets::{Role, Secrets};
@@ -22,7 +23,7 @@ const STATIC_HEADER_BYTES: usize = 23;
 
 /// Keys to inspect with. Holds the curve's tables, so one is enough for any number of captures.
 pub struct Keys {
-    pub(super) crypto: Secp256k1,
+    pub(super) crypto: Arc<dyn Crypto + Send + Sync>,
     log: KeyLog,
     nodes: Vec<(SecretKey, NodeId)>,
 }
@@ -50,7 +51,11 @@ pub(super) struct Discv5 {
 impl Keys {
     /// The sessions of a key log, and the static keys of nodes.
     pub fn new(log: KeyLog, nodes: Vec<SecretKey>) -> Self {
-        let crypto = Secp256k1::new();
+        Self::with_crypto(log, nodes, Arc::new(Secp256k1::new()))
+    }
+
+    /// The same for a capture of nodes that have other primitives.
+    pub fn with_crypto(log: KeyLog, nodes: Vec<SecretKey>, crypto: Arc<dyn Crypto + Send + Sync>) -> Self {
         let with_id = |secret: SecretKey| {
             let id = crypto.public_key(&secret).node_id();
             (secret, id)
@@ -66,14 +71,14 @@ impl Keys {
 
     /// The secrets with which a session begins, as `role` has them.
     pub(super) fn secrets(&self, role: Role, auth_hash: &Digest, auth: &[u8], ack: &[u8]) -> Option<Secrets> {
-        Some(self.log.session(auth_hash, role)?.secrets(&self.crypto, auth, ack))
+        Some(self.log.session(auth_hash, role)?.secrets(&*self.crypto, auth, ack))
     }
 
     /// What the recipient's key opens of an auth packet, size prefix included.
     pub(super) fn open_auth(&self, packet: &[u8]) -> Option<OpenedAuth> {
         let (secret, recipient, plain) = self.open(packet)?;
         let auth = Auth::decode(&plain).ok()?;
-        let initiator = PublicKey::from_xy(&self.crypto, &auth.key).ok()?;
+        let initiator = PublicKey::from_xy(&*self.crypto, &auth.key).ok()?;
         // What the ephemeral key has signed: the static agreement XOR the nonce.
         let mut digest = *self.crypto.ecdh(secret, &initiator).expose();
         for (byte, nonce) in digest.iter_mut().zip(auth.nonce) {
@@ -92,7 +97,7 @@ impl Keys {
     fn open(&self, packet: &[u8]) -> Option<(&SecretKey, NodeId, Vec<u8>)> {
         let (prefix, sealed) = packet.split_at_checked(PREFIX_BYTES)?;
         self.nodes.iter().find_map(|(secret, id)| {
-            let plain = ecies::open(&self.crypto, secret, prefix, sealed).ok()?;
+            let plain = ecies::open(&*self.crypto, secret, prefix, sealed).ok()?;
             Some((secret, *id, plain))
         })
     }

@@ -99,7 +99,7 @@ impl Inspector {
             }
             Item::Custom { bytes, .. } => {
                 self.totals.other_blocks += 1;
-                if let Some(line) = session_line(bytes, &self.keys.crypto) {
+                if let Some(line) = session_line(bytes, &*self.keys.crypto) {
                     self.keys.log_mut().read_line(line.as_bytes());
                 }
             }
@@ -176,11 +176,11 @@ fn read_datagram(keys: &Keys, payload: &[u8], is_cut: bool) -> (Option<NodeId>, 
         return (None, None, unknown("a datagram that was not captured whole"));
     }
     let discv4 = Datagram::split(payload).and_then(|datagram| {
-        datagram.check_hash(&keys.crypto)?;
+        datagram.check_hash(&*keys.crypto)?;
         Ok(datagram)
     });
     if let Ok(datagram) = discv4 {
-        let signer = datagram.signer(&keys.crypto);
+        let signer = datagram.signer(&*keys.crypto);
         let id = signer.ok().map(|key| key.node_id());
         return match signer.and_then(|_| datagram.decode()) {
             Ok(packet) => (id, None, What::Discv4(packet)),

@@ -1,0 +1,120 @@
+//! A host's processor, where it is modelled: whatever the machine is handed costs time, in which more comes and waits.
+//!
+//! Datagrams wait in a socket's buffer, which has an end; segments and timers wait as long as it takes. What the machine
+//! sends leaves when it has been computed. Without a model nothing costs anything.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use peerless::crypto::Crypto;
+use peerless::time::Instant;
+
+use super::Totals;
+use super::host::{Delivery, Host, Power, Sink, Turn};
+use super::machine::{Machine, Watch};
+use crate::crypto::{Costs, Meter};
+
+/// Datagrams that wait for a machine, in bytes: what systems give a socket if nobody asks for more.
+pub const SOCKET_BYTES: usize = 212_992;
+
+/// See the module.
+pub(crate) struct Processor {
+    meter: Arc<Meter>,
+    /// When it is done with everything so far, in nanoseconds.
+    free_at: u64,
+    /// What has come meanwhile, and when.
+    queue: VecDeque<(Instant, Delivery)>,
+    /// Bytes of the datagrams among them.
+    socket_bytes: usize,
+    /// When the queue goes on, if there is one.
+    resumes_at: Option<Instant>,
+}
+
+impl Processor {
+    pub(crate) fn new(crypto: Arc<dyn Crypto + Send + Sync>, costs: Costs) -> Self {
+        let meter = Arc::new(Meter::new(crypto, costs));
+        Self { meter, free_at: 0, queue: VecDeque::new(), socket_bytes: 0, resumes_at: None }
+    }
+
+    /// The primitives for its host's machine.
+    pub(crate) fn crypto(&self) -> Arc<dyn Crypto + Send + Sync> {
+        self.meter.clone()
+    }
+
+    /// Works off what the machine has done at `now`, and tells when that is done.
+    pub(crate) fn work(&mut self, now: Instant, totals: &mut Totals) -> Instant {
+        let cost = self.meter.costs().input + self.meter.take();
+        totals.busy_ns += cost;
+        self.free_at = self.free_at.max(now.as_micros() * 1000) + cost;
+        Instant::from_micros(self.free_at.div_ceil(1000))
+    }
+
+    /// From when on it takes something new; fractions of a microsecond are carried on.
+    fn free(&self) -> Instant {
+        Instant::from_micros(self.free_at / 1000)
+    }
+}
+
+impl<M: Machine, W: Watch<M>> Host<M, W> {
+    /// Handles what has come, or lets it wait until the machine has time.
+    pub(crate) fn deliver<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, what: Delivery) {
+        let Some(cpu) = self.cpu.as_mut().filter(|_| self.power == Power::On) else {
+            return self.carry_out(turn, what);
+        };
+        let what = match what {
+            Delivery::Resume => return self.resume_queue(turn),
+            // No work of the machine's.
+            Delivery::Start | Delivery::Stop { .. } | Delivery::Credit(_) => return self.carry_out(turn, what),
+            what if cpu.queue.is_empty() && cpu.free() <= turn.now => return self.carry_out(turn, what),
+            // It stays armed until the timeout has had its turn.
+            Delivery::Wake if self.armed == Some(turn.now) => Delivery::Due,
+            Delivery::Wake => return,
+            what => what,
+        };
+        if let Delivery::Datagram { bytes, .. } = &what {
+            if cpu.socket_bytes + bytes.len() > SOCKET_BYTES {
+                self.uplink.totals.datagrams_overrun += 1;
+                return;
+            }
+            cpu.socket_bytes += bytes.len();
+        }
+        cpu.queue.push_back((turn.now, what));
+        self.resume_later(turn);
+    }
+
+    /// The machine has time again.
+    fn resume_queue<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
+        loop {
+            let Some(cpu) = self.cpu.as_mut().filter(|cpu| cpu.resumes_at == Some(turn.now)) else { return };
+            if cpu.free() > turn.now || cpu.queue.is_empty() || self.violation.is_some() {
+                cpu.resumes_at = None;
+                return self.resume_later(turn);
+            }
+            let Some((since, what)) = cpu.queue.pop_front() else { return };
+            if let Delivery::Datagram { bytes, .. } = &what {
+                cpu.socket_bytes -= bytes.len();
+            }
+            self.uplink.totals.inputs_waited += 1;
+            self.uplink.totals.waited_us += turn.now.since(since).as_micros() as u64;
+            self.carry_out(turn, what);
+        }
+    }
+
+    fn resume_later<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
+        let Some(cpu) = self.cpu.as_mut().filter(|cpu| cpu.resumes_at.is_none() && !cpu.queue.is_empty()) else {
+            return;
+        };
+        let at = cpu.free().max(turn.now);
+        cpu.resumes_at = Some(at);
+        self.schedule(turn, at, self.id.0, Delivery::Resume);
+    }
+
+    /// The machine is gone, or asleep: what waited for it finds nobody.
+    pub(super) fn abandon_queue<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
+        let Some(cpu) = &mut self.cpu else { return };
+        (cpu.resumes_at, cpu.socket_bytes) = (None, 0);
+        for (_, what) in std::mem::take(&mut cpu.queue) {
+            self.carry_out(turn, what);
+        }
+    }
+}

@@ -1,0 +1,48 @@
+//! What a seed comes to is the same in debug and release, on every machine, and from one version to the next unless
+//! something behaves otherwise: then the hashes change, and `PEERLESS_RENEW=1 cargo test -p peerless-sim --test determinism`
+//! writes them anew.
+
+use std::path::Path;
+use std::time::Duration;
+
+use peerless_sim::crypto::Mode;
+use peerless_sim::scenario::{Plan, find};
+
+const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/trace_hashes.txt");
+
+/// Scenario, seed, primitives, processor: of everything that a run can hang on something.
+const RUNS: [(&str, u64, Mode, Option<u32>); 6] = [
+    ("discovery", 1, Mode::Real, None),
+    ("mesh", 2, Mode::Memo, None),
+    ("mesh", 2, Mode::SimMac, None),
+    ("churn", 3, Mode::SimMac, None),
+    ("nat", 4, Mode::SimMac, Some(10)),
+    ("hostile", 5, Mode::SimMac, None),
+];
+
+fn hashes() -> String {
+    let mut lines = String::new();
+    for (name, seed, crypto, cpu) in RUNS {
+        let scenario = find(name).unwrap();
+        let plan = Plan { crypto, cpu, time: Duration::from_secs(180), ..scenario.small_plan(seed) };
+        let report = scenario.run(&plan).unwrap();
+        let cpu = cpu.map_or_else(|| "none".to_owned(), |times| times.to_string());
+        lines += &format!("{name} {seed} {crypto} {cpu} {} {}\n", report.events, report.trace_hash);
+    }
+    lines
+}
+
+#[test]
+fn a_seed_comes_to_the_same_everywhere() {
+    let hashes = hashes();
+    if std::env::var_os("PEERLESS_RENEW").is_some() {
+        std::fs::write(Path::new(FILE), hashes).unwrap();
+        return;
+    }
+    let expected = std::fs::read_to_string(FILE).unwrap();
+    assert_eq!(
+        hashes, expected,
+        "scenario, seed, primitives, processor, events, trace: a run came out otherwise. If that is meant, write them anew: \
+         PEERLESS_RENEW=1 cargo test -p peerless-sim --test determinism"
+    );
+}
