@@ -156,9 +156,9 @@ fn what_was_not_parked_in_time_is_taken_when_it_is() {
     let (background, say, written) = start(PATIENT);
     drop(say);
     written.recv().expect("a header");
-    let waits = std::time::Instant::now() + Duration::from_secs(30);
+    let waits = Instant::now() + Duration::from_secs(30);
     while !background.shared.lock().is_late {
-        assert!(std::time::Instant::now() < waits, "the writer does not look");
+        assert!(Instant::now() < waits, "the writer does not look");
         std::thread::yield_now();
     }
     let mut blocks = blocks(0, SIZE);
