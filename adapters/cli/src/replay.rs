@@ -131,6 +131,8 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     };
     if let Some(step) = &found {
         output.report(&Found { event: "found", step: Shown::new(step, Vec::new()) });
+    } else if bisect.is_some() {
+        output.report(&NotFound { event: "not found" });
     }
     if *state {
         output.report(&State::of(replay.node(), replay.now()));
@@ -180,6 +182,18 @@ struct Found {
 impl fmt::Display for Found {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "it first holds after {}", self.step)
+    }
+}
+
+/// Neither before a failure nor at all.
+#[derive(Serialize)]
+struct NotFound {
+    event: &'static str,
+}
+
+impl fmt::Display for NotFound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("it holds after none of these inputs")
     }
 }
 

@@ -125,6 +125,7 @@ fn looked_into(trace: &str) {
     assert_eq!(shown.len(), 6, "{shown:?}");
     let output = run(&["--json", "replay", trace, "--bisect", "table > 100"]);
     assert_eq!((output.status.code(), &last(&output)["verified"]), (Some(1), &true.into()));
+    assert!(objects(&output).iter().any(|object| object["event"] == "not found"));
     let output = run(&["replay", trace, "--until", "1s"]);
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("verified so far: "));
     let output = run(&["replay", trace, "--bisect", "tables > 1"]);

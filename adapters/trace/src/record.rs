@@ -1,10 +1,9 @@
 //! The recorder: a tap that writes a trace as it happens.
 //!
-//! On the node's thread, what happens is only laid out; a thread of its own makes checksums and digests and writes
-//! ([`writer`]). What the driver has drained is in the file within a second; what was not written is lost if the process
-//! is killed, and nothing if it panics or exits by returning. A node that is faster than its disk waits for it, with 16 MiB
-//! on the way, for five seconds at most. A recorder that cannot write any more says so once and stays silent: the node
-//! goes on.
+//! On the node's thread, what happens is only laid out; a thread of its own makes checksums and digests, and writes. What
+//! the driver has drained is in the file within a second; what was not written is lost if the process is killed, and nothing
+//! if it panics or exits by returning. A node that is faster than its disk waits for it, with 16 MiB on the way, for five
+//! seconds at most. A recorder that cannot write any more says so once and stays silent: the node goes on.
 
 mod conversations;
 mod output;

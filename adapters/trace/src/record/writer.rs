@@ -31,7 +31,7 @@ impl Default for Patience {
 }
 
 /// Buffers that are kept to be filled again: one is filled, one is written, and some after a moment of slowness.
-const FREE_BUFFERS_MAX: usize = 4;
+const FREE_BUFFERS_MAX: usize = 16;
 /// How long it takes until what lies at the writer is written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 
@@ -93,15 +93,15 @@ impl Writer {
 
 /// A writer with a thread of its own.
 pub(super) struct Background {
-    desk: Arc<Desk>,
+    shared: Arc<Shared>,
     patience: Patience,
     thread: Option<JoinHandle<()>>,
 }
 
 /// What recorder and writer share.
 #[derive(Default)]
-struct Desk {
-    papers: Mutex<Papers>,
+struct Shared {
+    state: Mutex<State>,
     /// The writer waits for it: something was handed over.
     filled: Condvar,
     /// The recorder waits for it: something was written.
@@ -109,7 +109,7 @@ struct Desk {
 }
 
 #[derive(Default)]
-struct Papers {
+struct State {
     waiting: VecDeque<Blocks>,
     /// Their bytes, and those that are being written.
     waiting_bytes: usize,
@@ -123,14 +123,14 @@ struct Papers {
     is_over: bool,
 }
 
-impl Desk {
+impl Shared {
     /// Nothing here panics halfway, so what a poisoned lock holds is good.
-    fn papers(&self) -> MutexGuard<'_, Papers> {
-        self.papers.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Papers {
+impl State {
     fn queue(&mut self, blocks: Blocks) {
         self.waiting_bytes += blocks.len();
         self.waiting.push_back(blocks);
@@ -143,45 +143,45 @@ impl Papers {
 
 impl Background {
     pub(super) fn start(writer: Writer, patience: Patience) -> io::Result<Self> {
-        let desk = Arc::new(Desk::default());
-        let shared = desk.clone();
-        let thread = Builder::new().name("recorder".to_owned()).spawn(move || work(&shared, writer))?;
-        Ok(Self { desk, patience, thread: Some(thread) })
+        let shared = Arc::new(Shared::default());
+        let theirs = shared.clone();
+        let thread = Builder::new().name("recorder".to_owned()).spawn(move || work(&theirs, writer))?;
+        Ok(Self { shared, patience, thread: Some(thread) })
     }
 
     /// Puts what is collected where the writer can take it.
     pub(super) fn park(&self, blocks: &mut Blocks) -> io::Result<()> {
-        let mut papers = self.desk.papers();
-        if let Some(failure) = papers.failure.take() {
+        let mut state = self.shared.lock();
+        if let Some(failure) = state.failure.take() {
             return Err(failure);
         }
-        if papers.is_late {
-            papers.is_late = false;
-            papers.queue(std::mem::take(blocks));
-            drop(papers);
-            self.desk.filled.notify_one();
+        if state.is_late {
+            state.is_late = false;
+            state.queue(std::mem::take(blocks));
+            drop(state);
+            self.shared.filled.notify_one();
         } else {
-            papers.parked = Some(std::mem::take(blocks));
+            state.parked = Some(std::mem::take(blocks));
         }
         Ok(())
     }
 
     /// What was parked, or something to begin with.
     pub(super) fn unpark(&self) -> Blocks {
-        let mut papers = self.desk.papers();
-        papers.parked.take().unwrap_or_else(|| papers.empty_blocks())
+        let mut state = self.shared.lock();
+        state.parked.take().unwrap_or_else(|| state.empty_blocks())
     }
 
     /// Hands over what is collected, and gives something to go on with. Waits if too much is waiting.
     pub(super) fn hand_over(&self, blocks: &mut Blocks) -> io::Result<()> {
         let Patience { waiting_bytes, wait } = self.patience;
-        let mut papers = self.desk.papers();
+        let mut state = self.shared.lock();
         let mut deadline = None;
         loop {
-            if let Some(failure) = papers.failure.take() {
+            if let Some(failure) = state.failure.take() {
                 return Err(failure);
             }
-            if papers.waiting_bytes == 0 || papers.waiting_bytes + blocks.len() <= waiting_bytes {
+            if state.waiting_bytes == 0 || state.waiting_bytes + blocks.len() <= waiting_bytes {
                 break;
             }
             let deadline = *deadline.get_or_insert_with(|| Instant::now() + wait);
@@ -190,67 +190,68 @@ impl Background {
                 let why = format!("the disk was too slow for {wait:?}");
                 return Err(io::Error::new(io::ErrorKind::TimedOut, why));
             }
-            papers = self.desk.written.wait_timeout(papers, rest).unwrap_or_else(PoisonError::into_inner).0;
+            state = self.shared.written.wait_timeout(state, rest).unwrap_or_else(PoisonError::into_inner).0;
         }
-        let next = papers.empty_blocks();
-        papers.queue(std::mem::replace(blocks, next));
-        drop(papers);
-        self.desk.filled.notify_one();
+        let next = state.empty_blocks();
+        state.queue(std::mem::replace(blocks, next));
+        drop(state);
+        self.shared.filled.notify_one();
         Ok(())
     }
 
     /// Waits until everything is written. Nothing can be handed over after.
     pub(super) fn end(&mut self) -> io::Result<()> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        self.desk.papers().is_over = true;
-        self.desk.filled.notify_one();
+        self.shared.lock().is_over = true;
+        self.shared.filled.notify_one();
         if thread.join().is_err() {
             return Err(io::Error::other("the thread that writes has panicked"));
         }
-        self.desk.papers().failure.take().map_or(Ok(()), Err)
+        self.shared.lock().failure.take().map_or(Ok(()), Err)
     }
 }
 
 impl Drop for Background {
     /// Not waited for: a recorder that ended well has waited, and one that gave up must not hang.
     fn drop(&mut self) {
-        self.desk.papers().is_over = true;
-        self.desk.filled.notify_one();
+        self.shared.lock().is_over = true;
+        self.shared.filled.notify_one();
     }
 }
 
 /// The thread: takes what was handed over, and now and then what lies about.
-fn work(desk: &Desk, mut writer: Writer) {
-    let mut papers = desk.papers();
+fn work(shared: &Shared, mut writer: Writer) {
+    let mut state = shared.lock();
     loop {
-        if let Some(mut blocks) = papers.waiting.pop_front() {
-            drop(papers);
+        if let Some(mut blocks) = state.waiting.pop_front() {
+            drop(state);
             let bytes = blocks.len();
             let written = writer.write(&mut blocks);
             blocks.clear();
-            papers = desk.papers();
-            papers.waiting_bytes -= bytes;
+            state = shared.lock();
+            state.waiting_bytes -= bytes;
             // What had to be larger once need not be kept.
-            if blocks.capacity() <= 2 * BUFFER_BYTES && papers.free.len() < FREE_BUFFERS_MAX {
-                papers.free.push(blocks);
+            if blocks.capacity() <= 2 * BUFFER_BYTES && state.free.len() < FREE_BUFFERS_MAX {
+                state.free.push(blocks);
             }
             if let Err(error) = written {
-                papers.failure = Some(error);
+                state.failure = Some(error);
                 return;
             }
-            desk.written.notify_one();
+            shared.written.notify_one();
             continue;
         }
-        if papers.is_over {
+        if state.is_over {
             return;
         }
-        let (guard, timeout) = desk.filled.wait_timeout(papers, FLUSH_INTERVAL).unwrap_or_else(PoisonError::into_inner);
-        papers = guard;
+        let (guard, timeout) =
+            shared.filled.wait_timeout(state, FLUSH_INTERVAL).unwrap_or_else(PoisonError::into_inner);
+        state = guard;
         if timeout.timed_out() {
-            match papers.parked.take() {
-                Some(blocks) if blocks.is_empty() => papers.parked = Some(blocks),
-                Some(blocks) => papers.queue(blocks),
-                None => papers.is_late = true,
+            match state.parked.take() {
+                Some(blocks) if blocks.is_empty() => state.parked = Some(blocks),
+                Some(blocks) => state.queue(blocks),
+                None => state.is_late = true,
             }
         }
     }

@@ -82,7 +82,7 @@ fn a_disk_that_is_slow_is_waited_for() {
     let patient = std::thread::spawn(move || {
         for index in 0..20 {
             background.hand_over(&mut blocks(index, SIZE)).expect("taken");
-            let waiting = background.desk.papers().waiting_bytes;
+            let waiting = background.shared.lock().waiting_bytes;
             assert!(waiting <= PATIENT.waiting_bytes, "{waiting}");
         }
         background.end().expect("written");
@@ -149,4 +149,20 @@ fn what_is_parked_is_written_when_nothing_follows() {
     let more = written.recv().expect("the writer takes it by itself");
     assert!(!header.is_empty() && more.len() > SIZE);
     assert!(background.unpark().is_empty(), "there is something else to go on with");
+}
+
+#[test]
+fn what_was_not_parked_in_time_is_taken_when_it_is() {
+    let (background, say, written) = start(PATIENT);
+    drop(say);
+    written.recv().expect("a header");
+    let waits = Instant::now() + Duration::from_secs(30);
+    while !background.shared.lock().is_late {
+        assert!(Instant::now() < waits, "the writer does not look");
+        std::thread::yield_now();
+    }
+    let mut blocks = blocks(0, SIZE);
+    background.park(&mut blocks).expect("taken");
+    assert!(background.shared.lock().parked.is_none(), "it does not have to wait once more");
+    assert!(written.recv().expect("written").len() > SIZE);
 }
