@@ -105,6 +105,16 @@ fn a_flood_waits_where_work_takes_time_and_nowhere_else() {
 }
 
 #[test]
+fn an_answer_leaves_when_it_has_been_computed() {
+    let slower = Costs::SERVER.times(500);
+    let (_, quick) = flooded(None, 0);
+    let (_, slow) = flooded(Some(slower), 0);
+    // Both sign, and the answering side recovers; a link's latency differs from packet to packet by less than that.
+    let work = Duration::from_nanos(2 * slower.sign + slower.recover);
+    assert!(slow > quick + work * 3 / 4 && slow < quick + work * 3, "{quick:?}, and with {work:?} of work {slow:?}");
+}
+
+#[test]
 fn a_socket_takes_so_much_and_no_more() {
     let mut world = world(Some(SLOW), Mode::SimMac, 1);
     let before = world.host_totals(TARGET);
