@@ -112,7 +112,7 @@ fn simulated() -> (f64, f64) {
     let mut world: World<Node, Queries> = World::new(settings, move |birth| {
         let mut config = scenery::config(birth, chain.clone());
         configure(&mut config);
-        scenery::set_bootnodes(birth, &mut config, 1);
+        scenery::set_bootnodes(birth, &mut config, 0..1);
         scenery::node(birth, config)
     });
     for _ in 0..NODES {

@@ -21,9 +21,12 @@ use crate::{HostId, Links, scenery};
 const ACCOUNTS_MAX: u32 = 500;
 /// Nodes start within this, or a twentieth of the whole time, but for large networks.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
-/// No more than so many start in a second, unless that took more than a quarter of the whole time: what a few bootnodes are
-/// allowed to serve introduces them, and thousands at once are turned away.
-const STARTS_PER_SECOND: u32 = 80;
+/// No more than so many start in a second, unless that took more than a quarter of the whole time: whoever is new must be
+/// found by those who are newer.
+const STARTS_PER_SECOND: u32 = 160;
+/// So many nodes are introduced by the same bootnodes; those of the others are introduced by the first. Nobody can introduce
+/// ten thousand in two minutes.
+const NODES_PER_CIRCLE: u32 = 1000;
 
 /// See the module.
 pub struct Run {
@@ -59,7 +62,7 @@ impl Run {
         let roles: Vec<Role> = (0..plan.nodes)
             .map(|number| {
                 let role = (scenario.cast)(plan, HostId(number), &mut stream);
-                if number < scenario.bootnodes {
+                if number < scenario.bootnodes * circles(plan) {
                     Role { malice: None, nat: Default::default(), churn: None, ..role }
                 } else {
                     role
@@ -202,12 +205,18 @@ impl Run {
     }
 }
 
+/// How many sets of bootnodes there are.
+fn circles(plan: &Plan) -> u32 {
+    (plan.nodes / NODES_PER_CIRCLE).max(1)
+}
+
 /// Makes the machines of a scenario's hosts.
 fn maker(scenario: &Scenario, plan: &Plan, roles: &[Role]) -> impl Fn(&Birth<'_>) -> Actor + Send + Sync + 'static {
     let roles = roles.to_vec();
     // Of three places one is dialled: twice as many sessions as those, for each has two ends.
     let places = plan.peers.map_or(scenario.peers, |peers| peers.div_ceil(2) * limits::DIAL_RATIO as u32);
     let (bootnodes, seed) = (scenario.bootnodes, plan.seed);
+    let circles = circles(plan);
     let networks: std::collections::BTreeSet<u64> = roles.iter().map(|role| role.network).collect();
     let chains: BTreeMap<u64, _> = networks.into_iter().map(|network| (network, scenery::chain(network))).collect();
     move |birth| {
@@ -217,7 +226,8 @@ fn maker(scenario: &Scenario, plan: &Plan, roles: &[Role]) -> impl Fn(&Birth<'_>
         if let Some(ratio) = role.dial_ratio {
             config.peers.dial_ratio = ratio as usize;
         }
-        scenery::set_bootnodes(birth, &mut config, bootnodes);
+        let circle = if birth.host.0 < bootnodes * circles { 0 } else { birth.host.0 % circles };
+        scenery::set_bootnodes(birth, &mut config, bootnodes * circle..bootnodes * (circle + 1));
         let mut node = scenery::node(birth, config);
         for host in &role.keeps {
             let contact = scenery::contact(birth, *host, birth.addresses.ip(*host));
