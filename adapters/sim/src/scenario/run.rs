@@ -43,6 +43,8 @@ pub struct Run {
     pub heals_at: Instant,
     /// When everything healed, if it has.
     pub healed: Option<Instant>,
+    /// Honest nodes in session with honest ones when everything healed.
+    pairs_healed: Vec<(HostId, HostId)>,
 }
 
 /// A lookup and how good its result was.
@@ -97,7 +99,18 @@ impl Run {
         let by_host: Vec<NodeId> = world.hosts().map(id).collect();
         let ids = by_host.iter().copied().zip((0..).map(HostId)).collect();
         let heals_at = scenario.heals_at(plan);
-        Self { plan: plan.clone(), world, roles, ids, by_host, stream, searching: Vec::new(), heals_at, healed: None }
+        Self {
+            plan: plan.clone(),
+            world,
+            roles,
+            ids,
+            by_host,
+            stream,
+            searching: Vec::new(),
+            heals_at,
+            healed: None,
+            pairs_healed: Vec::new(),
+        }
     }
 
     /// When so many percent of the first phase are over.
@@ -128,6 +141,24 @@ impl Run {
     /// A host's node id.
     pub fn id(&self, host: HostId) -> NodeId {
         self.by_host[host.0 as usize]
+    }
+
+    /// Notes that everything has healed.
+    pub(super) fn heals(&mut self) {
+        self.healed = Some(self.world.now());
+        self.pairs_healed = self.honest_pairs();
+    }
+
+    fn honest_pairs(&self) -> Vec<(HostId, HostId)> {
+        let peers = |(host, node)| self.peers(node).map(move |peer| (host, peer));
+        self.honest().flat_map(peers).filter(|(_, peer)| self.is_honest(*peer)).collect()
+    }
+
+    /// Of the sessions that honest nodes had with each other when everything healed, those that they still have, in percent.
+    pub fn sessions_kept_percent(&self) -> f64 {
+        let now: std::collections::BTreeSet<_> = self.honest_pairs().into_iter().collect();
+        let kept = self.pairs_healed.iter().filter(|pair| now.contains(pair)).count();
+        100.0 * kept as f64 / self.pairs_healed.len().max(1) as f64
     }
 
     /// Whom a node is in session with.

@@ -178,9 +178,14 @@ fn hostile() -> Scenario {
         .demand("every honest node is in session with an honest one", honest_sessions(1))
         .demand("tables hold half of what they can", demand::tables(50))
         .always("no honest node bans another", demand::no_honest_faults())
-        .figure("honest sessions of an honest node", |run| {
+        .always("no honest node accuses another of a fault", demand::no_honest_accusations())
+        .figure("sessions of an honest node with honest ones", |run| {
             run.mean(|_, node| run.peers(node).filter(|peer| run.is_honest(*peer)).count())
         })
+        .figure("sessions of an honest node with hostile ones", |run| {
+            run.mean(|_, node| run.peers(node).filter(|peer| !run.is_honest(*peer)).count())
+        })
+        .figure("honest sessions kept since healing, %", Run::sessions_kept_percent)
         .figure("hostile nodes banned by an honest node", |run| {
             run.mean(|_, node| node.peers().bans().iter(run.world.now()).count())
         })
