@@ -138,8 +138,10 @@ pub const UNPROVEN_PINGS_BURST: u32 = 2;
 pub const UNPROVEN_PING_INTERVAL: Duration = Duration::from_secs(60);
 /// Sources that the budget for pings back tells apart: more than it lets through in a second.
 pub const PING_BACK_SLOTS: usize = 256;
-/// Destinations that the rule tells apart: twice what the lookups of a first minute touch.
-pub const UNPROVEN_PING_SLOTS: usize = 512;
+/// Destinations that the rule tells apart at first: the memory doubles as lookups touch more.
+pub const UNPROVEN_PING_SLOTS: usize = 128;
+/// What that grows to at most: a bootnode that pings back a hundred newcomers a second. Beyond, destinations share budgets.
+pub const UNPROVEN_PING_SLOTS_MAX: usize = 8192;
 /// Destinations that share a set of them: as many as a cache line holds.
 pub const UNPROVEN_PING_WAYS: usize = 8;
 /// Datagrams remembered as seen (attack D13).

@@ -205,7 +205,7 @@ fn a_broken_invariant_is_where_the_trace_ends() {
             let trace = trace.clone();
             move |birth: &Birth<'_>| {
                 let mut config = scenery::config(birth, scenery::chain(1337));
-                scenery::set_bootnodes(birth, &mut config, 2);
+                scenery::set_bootnodes(birth, &mut config, 0..2);
                 let tap: Box<dyn Tap + Send> = if birth.host == CULPRIT {
                     let (recorder, bytes) = recorder(birth, &config, &primitives(crypto, seed));
                     *trace.lock().unwrap() = Some(bytes);

@@ -9,6 +9,8 @@ const HEIGHT: f64 = 760.0;
 const PANEL: (f64, f64) = (440.0, 230.0);
 const INK: &str = "#1b2430";
 const FAINT: &str = "#7a8594";
+/// The time in which there may be faults.
+const SHADE: &str = "#fbf3e9";
 const GRID: &str = "#e4e8ee";
 const COLOURS: [&str; 3] = ["#2463eb", "#e8590c", "#0f9d76"];
 
@@ -33,6 +35,10 @@ pub fn svg(report: &Report) -> String {
         let samples = report.series.iter().filter(|sample| sample.lookups > 0);
         samples.map(|sample| (sample.t_s, of(sample))).collect()
     };
+    let mut sessions = vec![Line { name: "established", points: series(|sample| sample.sessions) }];
+    if report.series.iter().any(|sample| sample.sessions - sample.sessions_honest > 1e-9) {
+        sessions.push(Line { name: "with honest nodes", points: series(|sample| sample.sessions_honest) });
+    }
     let panels = [
         Panel {
             title: "Table",
@@ -50,12 +56,7 @@ pub fn svg(report: &Report) -> String {
             ],
             level: None,
         },
-        Panel {
-            title: "Sessions",
-            unit: "a node",
-            lines: vec![Line { name: "established", points: series(|sample| sample.sessions) }],
-            level: None,
-        },
+        Panel { title: "Sessions", unit: "a node", lines: sessions, level: None },
         Panel {
             title: "Traffic",
             unit: "a node and second",
@@ -92,6 +93,16 @@ fn draw(out: &mut String, report: &Report, panels: &[Panel<'_>; 4]) -> std::fmt:
         report.faults.len(),
         report.trace_hash
     )?;
+    if !report.faults.is_empty() {
+        writeln!(
+            out,
+            "<rect x=\"{:.0}\" y=\"33\" width=\"14\" height=\"14\" fill=\"{SHADE}\" stroke=\"#e5cfae\"/><text x=\"{:.0}\" \
+             y=\"44\" text-anchor=\"end\" fill=\"{FAINT}\">faults, until {} s</text>",
+            WIDTH - 74.0,
+            WIDTH - 82.0,
+            number(report.healed_s)
+        )?;
+    }
     for (i, panel) in panels.iter().enumerate() {
         let x = 60.0 + (i % 2) as f64 * 520.0;
         let y = 130.0 + (i / 2) as f64 * 320.0;
@@ -105,8 +116,9 @@ fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, t
     let end = report.virtual_s.max(1e-9);
     let highest = panel.lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y).fold(0.0, f64::max);
     let highest = panel.level.map_or(highest, |(_, level)| highest.max(level));
-    let step = step(highest / 4.0);
-    let top_value = (highest / step).ceil().max(1.0) * step;
+    let highest = if highest > 0.0 { highest } else { 1.0 };
+    let spacing = step(highest / 4.0);
+    let top_value = (highest / spacing).ceil().max(1.0) * spacing;
     let at = |t: f64, y: f64| (left + width * t / end, top + height * (1.0 - y / top_value));
 
     writeln!(
@@ -117,17 +129,10 @@ fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, t
         panel.title,
         panel.unit
     )?;
-    // The time in which there may be faults.
-    let (healed, _) = at(report.healed_s.min(end), 0.0);
     if !report.faults.is_empty() {
-        writeln!(
-            out,
-            "<rect x=\"{left}\" y=\"{top}\" width=\"{:.1}\" height=\"{height}\" fill=\"#fbf3e9\"/>\n<text x=\"{:.1}\" \
-             y=\"{:.1}\" font-size=\"10\" fill=\"#b3803a\" text-anchor=\"end\">faults until here</text>",
-            healed - left,
-            healed - 4.0,
-            top + 12.0
-        )?;
+        let (healed, _) = at(report.healed_s.min(end), 0.0);
+        let shaded = healed - left;
+        writeln!(out, "<rect x=\"{left}\" y=\"{top}\" width=\"{shaded:.1}\" height=\"{height}\" fill=\"{SHADE}\"/>")?;
     }
     let mut value = 0.0;
     while value <= top_value * 1.0001 {
@@ -141,18 +146,22 @@ fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, t
             y + 4.0,
             number(value)
         )?;
-        value += step;
+        value += spacing;
     }
-    for i in 0..=4 {
-        let t = end * f64::from(i) / 4.0;
-        let (x, y) = at(t, 0.0);
-        let label =
-            if end >= 7200.0 { format!("{} h", number(t / 3600.0)) } else { format!("{} min", number(t / 60.0)) };
+    let (unit, seconds) = if end >= 7200.0 { ("h", 3600.0) } else { ("min", 60.0) };
+    let ticks = step(end / seconds / 6.0);
+    let mut tick = 0.0;
+    while tick * seconds <= end * 1.0001 {
+        let (x, y) = at(tick * seconds, 0.0);
         writeln!(
             out,
-            "<text x=\"{x:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"{FAINT}\" font-size=\"11\">{label}</text>",
-            y + 18.0
+            "<line x1=\"{x:.1}\" x2=\"{x:.1}\" y1=\"{y:.1}\" y2=\"{:.1}\" stroke=\"{FAINT}\"/><text x=\"{x:.1}\" y=\"{:.1}\" \
+             text-anchor=\"middle\" fill=\"{FAINT}\" font-size=\"11\">{} {unit}</text>",
+            y + 4.0,
+            y + 18.0,
+            number(tick)
         )?;
+        tick += ticks;
     }
     if let Some((name, level)) = panel.level {
         let (x, y) = at(end, level);
@@ -163,6 +172,15 @@ fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, t
              {level:.0}</text>",
             y - 5.0
         )?;
+    }
+    if panel.lines.iter().flat_map(|line| &line.points).all(|(_, y)| *y == 0.0) {
+        writeln!(
+            out,
+            "<text x=\"{:.1}\" y=\"{:.1}\" text-anchor=\"middle\" fill=\"{FAINT}\">none in this run</text>",
+            left + width / 2.0,
+            top + height / 2.0
+        )?;
+        return Ok(());
     }
     let mut legend = left + width;
     for (line, colour) in panel.lines.iter().zip(COLOURS).rev() {
@@ -181,7 +199,7 @@ fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, t
             top - 16.0,
             line.name
         )?;
-        legend -= 16.0 + 7.0 * line.name.len() as f64;
+        legend -= 14.0 + 7.5 * line.name.chars().count() as f64;
     }
     Ok(())
 }
@@ -190,7 +208,7 @@ fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, t
 fn step(raw: f64) -> f64 {
     let mut magnitude = 0.001;
     while magnitude < 1e12 {
-        for factor in [1.0, 2.0, 5.0] {
+        for factor in [1.0, 2.0, 2.5, 5.0] {
             if magnitude * factor >= raw {
                 return magnitude * factor;
             }
@@ -228,7 +246,7 @@ mod tests {
 
     #[test]
     fn grid_lines_are_round() {
-        assert_eq!([0.3, 1.1, 23.0, 170.0].map(step), [0.5, 2.0, 50.0, 200.0]);
+        assert_eq!([0.3, 1.1, 23.0, 170.0].map(step), [0.5, 2.0, 25.0, 200.0]);
         assert_eq!([0.0, 0.5, 20.0, 1.25].map(number), ["0", "0.5", "20", "1.25"]);
     }
 }

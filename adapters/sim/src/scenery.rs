@@ -58,15 +58,15 @@ pub fn discovery_only(bootnodes: u32) -> impl Fn(&Birth<'_>) -> Node + Send + Sy
         let mut config = config(birth, chain.clone());
         config.peers.max_peers = 0;
         config.peers.dial_ratio = 0;
-        set_bootnodes(birth, &mut config, bootnodes);
+        set_bootnodes(birth, &mut config, 0..bootnodes);
         node(birth, config)
     }
 }
 
-/// Makes the first `count` hosts the node's bootnodes.
-pub fn set_bootnodes(birth: &Birth<'_>, config: &mut Config, count: u32) {
+/// Makes these hosts the node's bootnodes.
+pub fn set_bootnodes(birth: &Birth<'_>, config: &mut Config, hosts: std::ops::Range<u32>) {
     let Some(discovery) = &mut config.discovery else { return };
-    let others = (0..count).map(HostId).filter(|host| *host != birth.host);
+    let others = hosts.map(HostId).filter(|host| *host != birth.host);
     discovery.bootnodes = others.map(|host| contact(birth, host, birth.addresses.ip(host))).collect();
 }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use peerless_sim::scenario::truth::Truth;
-use peerless_sim::scenario::{Faults, Plan, Scenario, campaign, find, stock};
+use peerless_sim::scenario::{Faults, Plan, Role, Scenario, campaign, find, stock};
 
 const SEEDS_EACH: u64 = 26;
 
@@ -60,6 +60,21 @@ fn a_thousand_nodes_are_as_others_have_found() {
     assert!(settled.clone().count() > 20);
     settled.for_each(|sample| assert!(sample.found_percent == 100.0, "{sample:?}"));
     assert!(report.lookups.found_percent >= 99.9, "{:?}", report.lookups);
+}
+
+/// Against the same world, with the same faults, in which nobody lies.
+#[test]
+fn liars_cost_honest_nodes_few_sessions() {
+    let time = Duration::from_secs(400);
+    let [hostile, honest] = [find("hostile").unwrap(), find("hostile").unwrap().cast(|_, _, _| Role::default())];
+    let report = hostile.run(&Plan { nodes: 80, time, ..hostile.plan(7) }).unwrap();
+    let twin = honest.run(&Plan { nodes: 80, time, ..honest.plan(7) }).unwrap();
+    assert!(report.passed() && twin.passed(), "{report}\n{twin}");
+    let figure = |name: &str| report.figures[name];
+    assert_eq!(figure("honest sessions kept since healing, %"), 100.0, "{report}");
+    let (with, without) = (figure("sessions of an honest node with honest ones"), twin.sessions.mean);
+    println!("{with:.2} with liars, {without:.2} without");
+    assert!(with > 0.75 * without, "{with:.2} with liars, {without:.2} without");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Source budgets: what strangers may make us compute and send (attacks D5, D6, D7, D10, D13).
 //!
-//! Fixed memory, whatever the number of sources: each is hashed to a slot with a secret key, so that nobody can aim at
+//! Bounded memory, whatever the number of sources: each is hashed to a slot with a secret key, so that nobody can aim at
 //! another's slot, and those that fall together share its budget. Destinations of ours are told apart as long as there is
 //! room. It never looks into packets.
 
 use alloc::boxed::Box;
 use alloc::vec;
+use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
@@ -84,37 +85,61 @@ struct Destination {
     used_until: u32,
 }
 
-/// A rate for each of many destinations that seldom share one: an honest node's lookups touch many at once, and none of
-/// them has done anything for which it should be passed over.
+/// A rate for each of many destinations that seldom share one: an honest node's lookups touch many at once, a bootnode's
+/// guests are more, and none of them has done anything for which it should be passed over.
 #[derive(Debug)]
 struct Destinations {
     interval: u32,
     burst: u32,
-    sets: Box<[[Destination; limits::UNPROVEN_PING_WAYS]]>,
+    /// A power of two of them.
+    sets: Vec<[Destination; limits::UNPROVEN_PING_WAYS]>,
 }
 
 impl Destinations {
     fn new(interval: Duration, burst: u32, slots: usize) -> Self {
         let interval = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX);
-        Self { interval, burst, sets: vec![Default::default(); slots / limits::UNPROVEN_PING_WAYS].into() }
+        Self { interval, burst, sets: vec![Default::default(); slots / limits::UNPROVEN_PING_WAYS] }
     }
 
     /// Takes one from the budget of a destination. One that is new to a full set takes over the place of whoever has used
     /// least of all in it, with what that has used: whoever was pushed out finds no place in it that has used less.
-    fn take(&mut self, hash: u64, now: Instant) -> bool {
-        let (sets, fingerprint) = (self.sets.len() as u64, (hash >> 32) as u32);
-        let Some(set) = self.sets.get_mut((hash % sets) as usize) else { return false };
-        let known = set.iter().position(|place| place.fingerprint == fingerprint);
-        let least = || set.iter().enumerate().min_by_key(|(_, place)| place.used_until).map(|(way, _)| way);
-        let Some(place) = known.or_else(least).and_then(|way| set.get_mut(way)) else { return false };
-        let seconds = |micros: u128| u32::try_from(micros / 1_000_000).unwrap_or(u32::MAX);
-        let since_start = u128::from(now.as_micros());
-        let used = place.used_until.saturating_sub(seconds(since_start));
+    fn take(&mut self, fingerprint: u32, now: Instant) -> bool {
+        let now = now.as_micros();
+        let [floor, ceiling] = [now / 1_000_000, now.div_ceil(1_000_000)].map(|s| u32::try_from(s).unwrap_or(u32::MAX));
+        let mut place = *self.place(fingerprint);
+        while place.fingerprint != fingerprint && place.used_until > floor && self.grow() {
+            place = *self.place(fingerprint);
+        }
+        let used = place.used_until.saturating_sub(floor);
         if used.saturating_add(self.interval) > self.interval.saturating_mul(self.burst) {
             return false;
         }
-        let from = place.used_until.max(seconds(since_start + 999_999));
-        *place = Destination { fingerprint, used_until: from.saturating_add(self.interval) };
+        let used_until = place.used_until.max(ceiling).saturating_add(self.interval);
+        *self.place(fingerprint) = Destination { fingerprint, used_until };
+        true
+    }
+
+    /// The destination's place in its set, or the one that it would take over.
+    fn place(&mut self, fingerprint: u32) -> &mut Destination {
+        let sets = self.sets.len();
+        let set = &mut self.sets[fingerprint as usize % sets];
+        let known = set.iter().position(|place| place.fingerprint == fingerprint);
+        let least = || set.iter().zip(0..).min_by_key(|(place, _)| place.used_until).map_or(0, |(_, way)| way);
+        let way = known.unwrap_or_else(least);
+        &mut set[way]
+    }
+
+    /// Twice the memory, if there may be more. Each destination has a place of its own in it: a set becomes two.
+    fn grow(&mut self) -> bool {
+        let sets = self.sets.len();
+        if sets * limits::UNPROVEN_PING_WAYS >= limits::UNPROVEN_PING_SLOTS_MAX {
+            return false;
+        }
+        self.sets.extend_from_within(..);
+        for (i, set) in self.sets.iter_mut().enumerate() {
+            let stays = |place: &Destination| place.fingerprint as usize % (2 * sets) == i;
+            set.iter_mut().filter(|place| !stays(place)).for_each(|place| *place = Destination::default());
+        }
         true
     }
 }
@@ -184,7 +209,7 @@ impl Limiter {
             IpAddr::V4(ip) => self.hasher.hash(&ip.octets()),
             IpAddr::V6(ip) => self.hasher.hash(&ip.octets()),
         });
-        source.is_none_or(|hash| self.unproven_pings.take(hash, now))
+        source.is_none_or(|hash| self.unproven_pings.take((hash >> 32) as u32, now))
     }
 
     /// Remembers a datagram; tells whether the same came from there before, longer ago than a sender may repeat itself.
@@ -277,18 +302,21 @@ mod tests {
     fn destinations_share_no_budget_while_they_are_few() {
         let mut limiter = limiter();
         let ip = |n: u32| IpAddr::from((0x0800_0000 + n * 977).to_be_bytes());
+        assert_eq!(limiter.unproven_pings.sets.len() * limits::UNPROVEN_PING_WAYS, limits::UNPROVEN_PING_SLOTS);
         for second in [0, 30] {
             let now = Instant::from_micros(second * 1_000_000);
-            assert_eq!((0..200).filter(|n| limiter.admit_unproven_ping(ip(*n), now)).count(), 200);
+            assert_eq!((0..1000).filter(|n| limiter.admit_unproven_ping(ip(*n), now)).count(), 1000);
         }
+        assert_eq!((0..1000).filter(|n| limiter.admit_unproven_ping(ip(*n), Instant::ZERO)).count(), 0);
         // However many there are, nobody gets more than its own.
         let mut sent = alloc::collections::BTreeMap::<u32, u32>::new();
         let mut rng = Seed::new([2; 32]).fork("destinations");
-        for i in 0..100_000 {
-            let (n, now) = (rng.below(3000) as u32, Instant::from_micros(100_000_000 + i * 500));
+        for i in 0..200_000 {
+            let (n, now) = (rng.below(30_000) as u32, Instant::from_micros(200_000_000 + i * 250));
             *sent.entry(n).or_default() += u32::from(limiter.admit_unproven_ping(ip(n), now));
         }
         assert!(sent.values().all(|count| *count <= limits::UNPROVEN_PINGS_BURST), "in 50 seconds");
+        assert_eq!(limiter.unproven_pings.sets.len() * limits::UNPROVEN_PING_WAYS, limits::UNPROVEN_PING_SLOTS_MAX);
     }
 
     #[test]

@@ -98,6 +98,21 @@ pub fn no_honest_faults() -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     }
 }
 
+/// No honest node has ended a session with an honest one of its network for a fault of the other.
+pub fn no_honest_accusations() -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
+    move |run| {
+        for host in run.world.hosts().filter(|host| run.is_honest(*host)) {
+            let accused = run.world.watch(host).accused.iter().filter_map(|id| run.host_of(id));
+            let innocent =
+                |other: &HostId| run.is_honest(*other) && run.role(*other).network == run.role(host).network;
+            if let Some(other) = { accused }.find(innocent) {
+                return Err(format!("host {} accused host {}", host.0, other.0));
+            }
+        }
+        Ok(())
+    }
+}
+
 /// No connection of an honest node has ended for a fault: for worlds in which everybody is honest.
 pub fn no_faults() -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {

@@ -6,10 +6,11 @@
 //! and pongs only, and not more bytes than [`AMPLIFICATION`] times what came from there. That deadlines advance is
 //! checked by the world itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use peerless::contract::{Action, End, Event, Input, Stage, Tap};
+use peerless::contract::{Action, End, EndReason, Event, Input, Side, Stage, Tap};
+use peerless::crypto::NodeId;
 use peerless::limits;
 use peerless::node::Node;
 use peerless::time::Instant;
@@ -69,6 +70,8 @@ pub struct Guard {
     pub(super) established: u64,
     /// Dials, of all machines.
     pub(super) dials: u64,
+    /// Whom any machine parted with for a fault.
+    pub(super) accused: BTreeSet<NodeId>,
     /// The lookup that is being measured.
     pub(super) probe: Option<Probe>,
     steps: u32,
@@ -150,7 +153,10 @@ impl Tap for Guard {
                 }
                 self.is_due = true;
             }
-            Action::Emit(Event::Ended { end, .. }) => {
+            Action::Emit(Event::Ended { id, end, .. }) => {
+                if end.by == Side::Us && matches!(end.why, EndReason::Fault(_)) {
+                    self.accused.extend(id);
+                }
                 self.ended_now += 1;
                 *self.ended.entry(*end).or_default() += 1;
                 self.is_due = true;

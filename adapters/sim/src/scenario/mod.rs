@@ -293,7 +293,8 @@ impl Scenario {
         self
     }
 
-    /// Who lives where. The first three hosts are everybody's bootnodes; what hides or breaks them is for the others.
+    /// Who lives where. The first three hosts are everybody's bootnodes, or three of each thousand are; what hides or breaks
+    /// them is for the others.
     #[must_use]
     pub fn cast(mut self, cast: impl Fn(&Plan, HostId, &mut Stream) -> Role + Send + Sync + 'static) -> Self {
         self.cast = Box::new(cast);

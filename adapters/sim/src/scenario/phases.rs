@@ -292,7 +292,7 @@ fn heal(run: &mut Run) {
         run.world.set_clock_skew(host, 0);
         run.world.start(host);
     }
-    run.healed = Some(now);
+    run.heals();
 }
 
 fn sample(run: &mut Run, notes: &mut Notes, interval: Duration) {
@@ -308,6 +308,7 @@ fn sample(run: &mut Run, notes: &mut Notes, interval: Duration) {
         running,
         table: run.mean(|_, node| node.discovery().map_or(0, |discovery| discovery.table().len())),
         sessions: run.mean(|_, node| node.peers().counts().established),
+        sessions_honest: run.mean(|_, node| run.peers(node).filter(|peer| run.is_honest(*peer)).count()),
         lookups: lookups.count as u32,
         queries: lookups.queries,
         hops: lookups.hops,

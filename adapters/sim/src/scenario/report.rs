@@ -145,6 +145,8 @@ pub struct Sample {
     pub table: f64,
     /// Sessions of an honest node, on average.
     pub sessions: f64,
+    /// Those of them with honest nodes.
+    pub sessions_honest: f64,
     /// Measured lookups that ended since the last sample.
     pub lookups: u32,
     /// Nodes that they asked, on average.

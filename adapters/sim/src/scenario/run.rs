@@ -23,9 +23,12 @@ use crate::{HostId, Links, scenery};
 const ACCOUNTS_MAX: u32 = 500;
 /// Nodes start within this, or a twentieth of the whole time, but for large networks.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
-/// No more than so many start in a second, unless that took more than a quarter of the whole time: what a few bootnodes are
-/// allowed to serve introduces them, and thousands at once are turned away.
-const STARTS_PER_SECOND: u32 = 80;
+/// No more than so many start in a second, unless that took more than a quarter of the whole time: whoever is new must be
+/// found by those who are newer.
+const STARTS_PER_SECOND: u32 = 160;
+/// So many nodes are introduced by the same bootnodes; those of the others are introduced by the first. Nobody can introduce
+/// ten thousand in two minutes.
+const NODES_PER_CIRCLE: u32 = 1000;
 
 /// See the module.
 pub struct Run {
@@ -42,6 +45,8 @@ pub struct Run {
     pub heals_at: Instant,
     /// When everything healed, if it has.
     pub healed: Option<Instant>,
+    /// Honest nodes in session with honest ones when everything healed.
+    pairs_healed: Vec<(HostId, HostId)>,
 }
 
 /// A lookup and how good its result was.
@@ -61,7 +66,7 @@ impl Run {
         let roles: Vec<Role> = (0..plan.nodes)
             .map(|number| {
                 let role = (scenario.cast)(plan, HostId(number), &mut stream);
-                if number < scenario.bootnodes {
+                if number < scenario.bootnodes * circles(plan) {
                     Role { malice: None, nat: Default::default(), churn: None, ..role }
                 } else {
                     role
@@ -97,7 +102,18 @@ impl Run {
         let by_host: Vec<NodeId> = world.hosts().map(id).collect();
         let ids = by_host.iter().copied().zip((0..).map(HostId)).collect();
         let heals_at = scenario.heals_at(plan);
-        Self { plan: plan.clone(), world, roles, ids, by_host, stream, searching: Vec::new(), heals_at, healed: None }
+        Self {
+            plan: plan.clone(),
+            world,
+            roles,
+            ids,
+            by_host,
+            stream,
+            searching: Vec::new(),
+            heals_at,
+            healed: None,
+            pairs_healed: Vec::new(),
+        }
     }
 
     /// When so many percent of the first phase are over.
@@ -128,6 +144,24 @@ impl Run {
     /// A host's node id.
     pub fn id(&self, host: HostId) -> NodeId {
         self.by_host[host.0 as usize]
+    }
+
+    /// Notes that everything has healed.
+    pub(super) fn heals(&mut self) {
+        self.healed = Some(self.world.now());
+        self.pairs_healed = self.honest_pairs();
+    }
+
+    fn honest_pairs(&self) -> Vec<(HostId, HostId)> {
+        let peers = |(host, node)| self.peers(node).map(move |peer| (host, peer));
+        self.honest().flat_map(peers).filter(|(_, peer)| self.is_honest(*peer)).collect()
+    }
+
+    /// Of the sessions that honest nodes had with each other when everything healed, those that they still have, in percent.
+    pub fn sessions_kept_percent(&self) -> f64 {
+        let now: std::collections::BTreeSet<_> = self.honest_pairs().into_iter().collect();
+        let kept = self.pairs_healed.iter().filter(|pair| now.contains(pair)).count();
+        100.0 * kept as f64 / self.pairs_healed.len().max(1) as f64
     }
 
     /// Whom a node is in session with.
@@ -205,6 +239,11 @@ impl Run {
     }
 }
 
+/// How many sets of bootnodes there are.
+fn circles(plan: &Plan) -> u32 {
+    (plan.nodes / NODES_PER_CIRCLE).max(1)
+}
+
 /// Makes the machines of a scenario's hosts.
 fn maker(
     scenario: &Scenario,
@@ -216,6 +255,7 @@ fn maker(
     // Of three places one is dialled: twice as many sessions as those, for each has two ends.
     let places = plan.peers.map_or(scenario.peers, |peers| peers.div_ceil(2) * limits::DIAL_RATIO as u32);
     let (bootnodes, seed) = (scenario.bootnodes, plan.seed);
+    let circles = circles(plan);
     let networks: std::collections::BTreeSet<u64> = roles.iter().map(|role| role.network).collect();
     let chains: BTreeMap<u64, _> = networks.into_iter().map(|network| (network, scenery::chain(network))).collect();
     move |birth| {
@@ -225,7 +265,8 @@ fn maker(
         if let Some(ratio) = role.dial_ratio {
             config.peers.dial_ratio = ratio as usize;
         }
-        scenery::set_bootnodes(birth, &mut config, bootnodes);
+        let circle = if birth.host.0 < bootnodes * circles { 0 } else { birth.host.0 % circles };
+        scenery::set_bootnodes(birth, &mut config, bootnodes * circle..bootnodes * (circle + 1));
         let tap = match (&observer, role.malice) {
             (Some(observer), None) => {
                 // What hears everything may hear what opens the node's sessions.

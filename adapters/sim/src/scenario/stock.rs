@@ -179,12 +179,17 @@ fn hostile() -> Scenario {
         .demand("98 of 100 honest nodes are in session with an honest one", honest_company(98))
         .demand("tables hold half of what they can", demand::tables(50))
         .always("no honest node bans another", demand::no_honest_faults())
-        .figure("honest sessions of an honest node", |run| {
+        .always("no honest node accuses another of a fault", demand::no_honest_accusations())
+        .figure("sessions of an honest node with honest ones", |run| {
             run.mean(|_, node| run.peers(node).filter(|peer| run.is_honest(*peer)).count())
         })
         .figure("honest nodes without an honest peer", |run| {
             run.honest().filter(|(_, node)| run.peers(node).all(|peer| !run.is_honest(peer))).count() as f64
         })
+        .figure("sessions of an honest node with hostile ones", |run| {
+            run.mean(|_, node| run.peers(node).filter(|peer| !run.is_honest(*peer)).count())
+        })
+        .figure("honest sessions kept since healing, %", Run::sessions_kept_percent)
         .figure("hostile nodes banned by an honest node", |run| {
             run.mean(|_, node| node.peers().bans().iter(run.world.now()).count())
         })
