@@ -142,6 +142,8 @@ pub struct Calls {
 struct Open {
     id: CallId,
     addr: SocketAddr,
+    /// For [`Purpose::Verify`].
+    verifies: bool,
     due: Option<Instant>,
     call: Box<Call>,
 }
@@ -162,9 +164,9 @@ impl Calls {
         limits::CALLS_MAX - self.open.len()
     }
 
-    /// Number of open calls for such a purpose.
-    pub fn count(&self, purpose: impl Fn(&Purpose) -> bool) -> usize {
-        self.iter().filter(|call| purpose(&call.purpose)).count()
+    /// Number of open calls that verify nodes heard of.
+    pub fn verifying(&self) -> usize {
+        self.open.iter().filter(|open| open.verifies).count()
     }
 
     /// The open calls, oldest first.
@@ -203,7 +205,8 @@ impl Calls {
             trusts_old_proof: false,
             replies: 0,
         };
-        self.open.push(Open { id, addr: contact.udp_addr(), due: None, call: Box::new(call) });
+        let verifies = purpose == Purpose::Verify;
+        self.open.push(Open { id, addr: contact.udp_addr(), verifies, due: None, call: Box::new(call) });
         Some(id)
     }
 

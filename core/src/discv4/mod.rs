@@ -422,7 +422,7 @@ impl Discv4 {
             self.unverified = VecDeque::new();
             return;
         }
-        let verifying = self.calls.count(|purpose| *purpose == Purpose::Verify);
+        let verifying = self.calls.verifying();
         for _ in verifying..limits::VERIFY_PARALLEL.min(verifying + self.calls.room() / 2) {
             let Some(contact) = self.unverified.pop_front() else { break };
             if self.table.has_room_for(&contact) {

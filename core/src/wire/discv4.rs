@@ -202,8 +202,8 @@ impl<'a> Datagram<'a> {
     /// If it is malformed.
     pub fn decode(&self) -> Result<Packet, DecodeError> {
         let kind = self.kind()?;
-        let (mut list, _padding) = rlp::list_prefix(&self.signed[1..], Bounds::SMALL)?;
-        Ok(match kind {
+        let (mut list, _padding) = rlp::shallow_prefix(&self.signed[1..])?;
+        let packet = match kind {
             Kind::Ping => Packet::Ping {
                 version: list.u64()?,
                 from: Endpoint::decode(list.list()?)?,
@@ -225,7 +225,9 @@ impl<'a> Datagram<'a> {
             Kind::EnrResponse => {
                 Packet::EnrResponse { request_hash: *list.fixed()?, record: list_item(&mut list)?.to_vec() }
             }
-        })
+        };
+        list.check_rest(Bounds::SMALL)?;
+        Ok(packet)
     }
 }
 
@@ -235,7 +237,11 @@ fn expiration(list: &mut List<'_>) -> Result<UnixTime, DecodeError> {
 
 /// The sequence number that EIP-868 put where EIP-8 lets anything stand: what is no integer is somebody's extension.
 fn enr_seq(list: &mut List<'_>) -> Option<u64> {
-    list.u64_or_end().ok().flatten()
+    let before = *list;
+    list.u64_or_end().unwrap_or_else(|_| {
+        *list = before;
+        None
+    })
 }
 
 /// The next item with its header; it must be a list.
@@ -247,11 +253,12 @@ fn list_item<'a>(list: &mut List<'a>) -> Result<&'a [u8], DecodeError> {
 
 /// The entries of a Neighbors packet: at most 16, because no more fit a datagram. One without an address is passed over.
 fn neighbors(mut list: List<'_>) -> Result<Vec<Neighbor>, DecodeError> {
-    let mut nodes = Vec::with_capacity(list.count());
+    let mut nodes = Vec::with_capacity(NEIGHBORS_PER_PACKET);
     while !list.is_empty() {
         let mut entry = list.list()?;
         let Endpoint { ip, udp, tcp } = Endpoint::read(&mut entry)?;
         let key = *entry.fixed()?;
+        entry.check_rest(Bounds::SMALL)?;
         if let Some(ip) = ip {
             nodes.push(Neighbor { ip, udp, tcp, key });
         }
@@ -261,7 +268,9 @@ fn neighbors(mut list: List<'_>) -> Result<Vec<Neighbor>, DecodeError> {
 
 impl Endpoint {
     fn decode(mut list: List<'_>) -> Result<Self, DecodeError> {
-        Self::read(&mut list)
+        let endpoint = Self::read(&mut list)?;
+        list.check_rest(Bounds::SMALL)?;
+        Ok(endpoint)
     }
 
     /// Reads `ip, udp, tcp`.

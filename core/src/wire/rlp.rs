@@ -158,6 +158,20 @@ pub fn list_prefix(input: &[u8], bounds: Bounds) -> Result<(List<'_>, &[u8]), De
     Ok((List { rest: &input[header.header_bytes..end] }, &input[end..]))
 }
 
+/// Reads the header of a list at the start of `input`; returns it and what follows it (EIP-8 lets packets be padded). Its
+/// items are checked as they are read, and [`List::check_rest`] checks those that are not.
+///
+/// # Errors
+/// If the header is malformed, or not that of a list.
+pub fn shallow_prefix(input: &[u8]) -> Result<(List<'_>, &[u8]), DecodeError> {
+    let header = Header::read(input)?;
+    if !header.is_list {
+        return Err(DecodeError::ExpectedList);
+    }
+    let (list, rest) = input.split_at(header.end());
+    Ok((List { rest: &list[header.header_bytes..] }, rest))
+}
+
 /// The items of a list that [`check`] has accepted before, without checking again; none if `input` is not a list.
 pub(crate) fn checked_list(input: &[u8]) -> List<'_> {
     List { rest: input }.list().unwrap_or(List { rest: &[] })
@@ -198,6 +212,18 @@ impl<'a> List<'a> {
         if self.is_empty() { Ok(()) } else { Err(DecodeError::TooManyItems) }
     }
 
+    /// Checks the items that have not been read: to be ignored is not to be anything.
+    ///
+    /// # Errors
+    /// If one is malformed or exceeds `bounds`.
+    pub fn check_rest(&self, bounds: Bounds) -> Result<(), DecodeError> {
+        let mut rest = self.rest;
+        while !rest.is_empty() {
+            rest = &rest[check(rest, bounds)?..];
+        }
+        Ok(())
+    }
+
     /// The next item's whole encoding, header included.
     ///
     /// # Errors
@@ -211,6 +237,7 @@ impl<'a> List<'a> {
     ///
     /// # Errors
     /// If there is none or it is a string.
+    #[inline]
     pub fn list(&mut self) -> Result<List<'a>, DecodeError> {
         match self.item()? {
             (true, _, payload) => Ok(List { rest: payload }),
@@ -222,6 +249,7 @@ impl<'a> List<'a> {
     ///
     /// # Errors
     /// If there is none or it is a list.
+    #[inline]
     pub fn bytes(&mut self) -> Result<&'a [u8], DecodeError> {
         match self.item()? {
             (false, _, payload) => Ok(payload),
@@ -233,6 +261,7 @@ impl<'a> List<'a> {
     ///
     /// # Errors
     /// If there is none, it is a list, or of another length.
+    #[inline]
     pub fn fixed<const N: usize>(&mut self) -> Result<&'a [u8; N], DecodeError> {
         self.bytes()?.try_into().map_err(|_| DecodeError::WrongLength)
     }
@@ -241,6 +270,7 @@ impl<'a> List<'a> {
     ///
     /// # Errors
     /// If there is none, it is a list, has a leading zero, or is longer.
+    #[inline]
     pub fn uint_bytes(&mut self, bytes_max: usize) -> Result<&'a [u8], DecodeError> {
         let bytes = self.bytes()?;
         if bytes.first() == Some(&0) {
@@ -256,6 +286,7 @@ impl<'a> List<'a> {
     ///
     /// # Errors
     /// As [`List::uint_bytes`].
+    #[inline]
     pub fn u64(&mut self) -> Result<u64, DecodeError> {
         Ok(self.uint_bytes(8)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
@@ -264,6 +295,7 @@ impl<'a> List<'a> {
     ///
     /// # Errors
     /// As [`List::uint_bytes`].
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, DecodeError> {
         u16::try_from(self.u64()?).map_err(|_| DecodeError::IntegerOverflow)
     }
@@ -277,6 +309,7 @@ impl<'a> List<'a> {
     }
 
     /// The next item: whether it is a list, its whole encoding, its payload.
+    #[inline]
     fn item(&mut self) -> Result<(bool, &'a [u8], &'a [u8]), DecodeError> {
         if self.rest.is_empty() {
             return Err(DecodeError::MissingField);

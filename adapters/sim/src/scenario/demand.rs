@@ -103,8 +103,7 @@ pub fn no_honest_accusations() -> impl Fn(&Run) -> Result<(), String> + Send + S
     move |run| {
         for host in run.world.hosts().filter(|host| run.is_honest(*host)) {
             let accused = run.world.watch(host).accused.iter().filter_map(|id| run.host_of(id));
-            let innocent =
-                |other: &HostId| run.is_honest(*other) && run.role(*other).network == run.role(host).network;
+            let innocent = |other: &HostId| run.is_honest(*other) && run.role(*other).network == run.role(host).network;
             if let Some(other) = { accused }.find(innocent) {
                 return Err(format!("host {} accused host {}", host.0, other.0));
             }
