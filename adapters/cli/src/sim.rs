@@ -53,10 +53,9 @@ pub(crate) struct Arguments {
     /// Which of the seed's faults: none, all, or their numbers [default: the scenario's]
     #[arg(long, env = "PEERLESS_FAULTS", value_name = "FAULTS")]
     faults: Option<Faults>,
-    /// Threads that drive it; the outcome is the same with any number
-    #[arg(long, env = "PEERLESS_THREADS", value_name = "N", default_value_t = 1)]
-    #[arg(value_parser = clap::value_parser!(u16).range(1..=64))]
-    threads: u16,
+    /// Threads that drive it; the outcome is the same with any number [default: one for each core, with 1000 nodes or more]
+    #[arg(long, env = "PEERLESS_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
+    threads: Option<u16>,
     /// Draw table fill, lookups, sessions and traffic over time into this SVG file
     #[arg(long, env = "PEERLESS_PLOT", value_name = "FILE")]
     plot: Option<PathBuf>,
@@ -149,6 +148,13 @@ fn list(output: &Output) {
     }
 }
 
+/// Nodes from which on a run uses all cores by default.
+const NODES_FOR_THREADS: u32 = 1000;
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 fn find(name: &str) -> Result<Scenario> {
     scenario::find(name).with_context(|| {
         let names: Vec<&str> = scenario::stock().iter().map(|scenario| scenario.name).collect();
@@ -159,8 +165,10 @@ fn find(name: &str) -> Result<Scenario> {
 fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let scenario = find(arguments.scenario.as_deref().unwrap_or_default())?;
     let mut plan = scenario.plan(arguments.seed);
-    plan.threads = arguments.threads.into();
     plan.nodes = arguments.nodes.unwrap_or(plan.nodes);
+    // A small network has too little to do between two meetings of its threads.
+    let is_large = plan.nodes >= NODES_FOR_THREADS;
+    plan.threads = arguments.threads.map_or_else(|| if is_large { cores() } else { 1 }, usize::from);
     plan.peers = arguments.peers;
     plan.time = arguments.time.map_or(plan.time, |time| *time);
     plan.crypto = arguments.crypto.unwrap_or(plan.crypto);
@@ -270,8 +278,7 @@ fn run_campaign(output: &Output, arguments: &Campaign) -> Result<Outcome> {
     if let Some(folder) = &arguments.trace {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let threads = arguments.threads.map_or(cores, usize::from);
+    let threads = arguments.threads.map_or_else(cores, usize::from);
     let (began, duration) = (Instant::now(), Duration::from(arguments.duration));
     output.say(format_args!("seeds from {} on, {threads} at once", arguments.seed));
     let bar = bar(output, duration.as_secs());

@@ -5,10 +5,11 @@
 //! what happens by itself; `inbound` handles datagrams, `asking` drives the calls.
 //!
 //! When it refreshes: at the start and while the table is empty, a lookup of our own id from the bootnodes, then again after
-//! 10 seconds, 20, 40 and so on up to 5 minutes. While the table is young (its first minute) or small (under 16 nodes), one
-//! lookup every 5 to 10 seconds, a quarter of them of our own id: that finds all of a devnet within seconds, and costs a
-//! large network one minute's worth. From then on every 15 to 30 minutes, one lookup of our own id and three of random
-//! targets. Each time bootnodes that are not in the table are heard of again, as geth does.
+//! 10 seconds, 20, 40 and so on up to 5 minutes. While the table is small (under 16 nodes), one lookup every 5 to 10 seconds,
+//! in turn of our own id and of a random target: that finds all of a devnet within seconds. While it is young (its first
+//! minute), the same with pauses as long as it is old, which fills the table of a node in a large network with five lookups.
+//! From then on every 15 to 30 minutes, one lookup of our own id and three of random targets. Each time bootnodes that are
+//! not in the table are heard of again, as geth does.
 
 mod asking;
 pub mod bonds;
@@ -46,7 +47,7 @@ pub struct Config {
     pub bootnodes: Vec<Contact>,
     /// Between two rounds of lookups, drawn anew each time.
     pub refresh_interval: (Duration, Duration),
-    /// Between two lookups while the table is young or small.
+    /// Between two lookups while the table is small; at least, while it is young.
     pub young_interval: (Duration, Duration),
     /// How long the table is young.
     pub young_age: Duration,
@@ -366,9 +367,10 @@ impl Discv4 {
             self.reseeds += 1;
             (1, 0, pause.min(self.config.reseed_interval_max))
         } else if is_young || is_small {
-            let own = usize::from(cx.rng.below(4) == 0);
+            let own = usize::from(self.searches_begun.is_multiple_of(2));
             let (min, max) = self.config.young_interval;
-            (own, 1 - own, cx.rng.duration(min, max))
+            let pause = cx.rng.duration(min, max);
+            (own, 1 - own, if is_small { pause } else { pause.max(cx.now.since(self.started)) })
         } else {
             let (min, max) = self.config.refresh_interval;
             (1, 3, cx.rng.duration(min, max))
