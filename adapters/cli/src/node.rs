@@ -191,7 +191,7 @@ fn note(output: &Output, event: &Event<'_>) {
             });
         }
         Event::Ended { conn, id, addr, direction, end } => {
-            tracing::info!(%conn, peer = ?id, %addr, %direction, "{end}");
+            tracing::info!(%conn, peer = id.map(tracing::field::debug), %addr, %direction, "{end}");
             tell(output, || {
                 json!({"event": "ended", "conn": conn.0, "node_id": id.map(|id| id.to_string()), "addr": addr,
                     "direction": direction.to_string(), "stage": end.stage.to_string(), "reason": end.why.to_string(),
