@@ -459,6 +459,15 @@ fn a_young_table_is_filled_and_an_old_one_left_alone() {
     assert!(per_node_and_second < 2.5, "{per_node_and_second}");
 }
 
+/// Lookups of a young node grow rare, every second of them of its own id: eight in a minute filled no more of a table.
+#[test]
+fn the_pauses_of_a_young_table_grow() {
+    let mut net = devnet(20);
+    net.run(secs(58));
+    let lookups: Vec<_> = net.peers.iter().map(|peer| peer.machine.searches_begun).collect();
+    assert!(lookups.iter().all(|lookups| (4..=6).contains(lookups)), "{lookups:?}");
+}
+
 #[test]
 fn at_rest_a_machine_is_small() {
     // Were every bucket full, which takes a network of 2^20 nodes.

@@ -221,6 +221,37 @@ fn a_datagram_holds_no_more_than_sixteen_neighbours() {
     assert_eq!((DATAGRAM_BYTES_MAX - DATAGRAM_BYTES_MIN) / smallest, 16);
 }
 
+/// What EIP-8 has us ignore has to be RLP all the same, wherever it stands.
+#[test]
+fn what_is_ignored_is_checked() {
+    let list = |items: &[u8]| match items.len() {
+        short @ ..56 => [&[0xc0 + short as u8], items].concat(),
+        long => [&[0xf8, long as u8], items].concat(),
+    };
+    let decode = |kind: Kind, items: &[u8]| {
+        let signed = [&[kind as u8], &list(items)[..]].concat();
+        let signature = RecoverableSignature([0; 65]);
+        Datagram { hash: &[0; 32], hashed: &[], signed: &signed, signature }.decode()
+    };
+    let endpoint = [0x84, 8, 8, 8, 8, 1, 1];
+    let node = [&endpoint[..], &[0xb8, 64], &[7; 64]].concat();
+    let (sound, unsound) = (&[0xc2, 0x81, 0x80][..], &[0xc2, 0x81, 0x01][..]);
+    for (tail, verdict) in [(sound, Ok(())), (unsound, Err(DecodeError::NonCanonical))] {
+        let endpoint_and_tail = list(&[&endpoint, tail].concat());
+        let pings = [
+            [&[4], &endpoint_and_tail[..], &list(&endpoint), &[9]].concat(),
+            // In the place of the record's sequence number, and after it.
+            [&[4], &list(&endpoint)[..], &list(&endpoint), &[9], tail].concat(),
+            [&[4], &list(&endpoint)[..], &list(&endpoint), &[9, 1], tail].concat(),
+        ];
+        for ping in &pings {
+            assert_eq!(decode(Kind::Ping, ping).map(|_| ()), verdict, "{ping:x?}");
+        }
+        let nodes = list(&list(&[&node, tail].concat()));
+        assert_eq!(decode(Kind::Neighbors, &[&nodes, &[9][..]].concat()).map(|_| ()), verdict);
+    }
+}
+
 #[test]
 fn a_sealed_datagram_is_appended() {
     let secret = SecretKey::from_bytes([7; 32]).unwrap();
