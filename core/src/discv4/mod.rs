@@ -2,14 +2,7 @@
 //!
 //! [`Discv4`] composes smaller machines that own one thing each: [`bonds`] the endpoint proofs, [`calls`] the questions in
 //! flight, [`table`] who is known, [`lookup`] one search, [`limiter`] what strangers may cost us. Here is the interface and
-//! what happens by itself; `inbound` handles datagrams, `asking` drives the calls.
-//!
-//! When it refreshes: at the start and while the table is empty, a lookup of our own id from the bootnodes, then again after
-//! 10 seconds, 20, 40 and so on up to 5 minutes. While the table is small (under 16 nodes), one lookup every 5 to 10 seconds,
-//! in turn of our own id and of a random target: that finds all of a devnet within seconds. While it is young (its first
-//! minute), the same with pauses as long as it is old, which fills the table of a node in a large network with five lookups.
-//! From then on every 15 to 30 minutes, one lookup of our own id and three of random targets. Each time bootnodes that are
-//! not in the table are heard of again, as geth does.
+//! what happens by itself; `inbound` handles datagrams, `asking` drives the calls, `searching` the lookups.
 
 mod asking;
 pub mod bonds;
@@ -17,6 +10,7 @@ pub mod calls;
 mod inbound;
 pub mod limiter;
 pub mod lookup;
+mod searching;
 pub mod table;
 
 use alloc::boxed::Box;
@@ -26,7 +20,6 @@ use core::net::SocketAddr;
 
 use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Refusal};
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
-use crate::limits;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::discv4::{Endpoint, Packet};
@@ -348,127 +341,6 @@ impl Discv4 {
             return Err(CommandError::ShuttingDown);
         }
         self.ask(cx, contact, question, Purpose::Command(command))
-    }
-
-    /// Begins what is due, and says when the next round is.
-    fn refresh(&mut self, cx: &mut Cx<'_>) {
-        let is_young = cx.now.since(self.started) < self.config.young_age;
-        let is_small = self.table.len() < self.config.young_nodes;
-        if self.stage == Stage::New {
-            self.stage = Stage::Seeding;
-        }
-        // Those in the table already are not worth it. Without this, parts of a network that were cut off from each other
-        // until they had forgotten each other would never find back.
-        for i in 0..self.config.bootnodes.len() {
-            self.hear_of(cx, self.config.bootnodes[i]);
-        }
-        let (own_lookups, random_lookups, pause) = if self.table.is_empty() {
-            let pause = self.config.reseed_interval * 2u32.saturating_pow(self.reseeds.min(16));
-            self.reseeds += 1;
-            (1, 0, pause.min(self.config.reseed_interval_max))
-        } else if is_young || is_small {
-            let own = usize::from(self.searches_begun.is_multiple_of(2));
-            let (min, max) = self.config.young_interval;
-            let pause = cx.rng.duration(min, max);
-            (own, 1 - own, if is_small { pause } else { pause.max(cx.now.since(self.started)) })
-        } else {
-            let (min, max) = self.config.refresh_interval;
-            (1, 3, cx.rng.duration(min, max))
-        };
-        // When the embedder's own lookups leave no room, they do the same work.
-        for _ in 0..own_lookups {
-            let target = *self.local.key.as_bytes();
-            _ = self.begin_lookup(None, target);
-        }
-        for _ in 0..random_lookups {
-            let target = cx.rng.bytes();
-            _ = self.begin_lookup(None, target);
-        }
-        self.refresh_due = Some(cx.now + pause.max(Duration::from_micros(1)));
-    }
-
-    fn begin_lookup(&mut self, command: Option<CommandId>, target: [u8; 64]) -> Result<(), CommandError> {
-        if self.stage == Stage::Closed {
-            return Err(CommandError::ShuttingDown);
-        }
-        if self.searches.len() >= limits::LOOKUPS_MAX {
-            return Err(CommandError::Busy);
-        }
-        let hash = NodeId(crate::crypto::keccak256(&target));
-        let known = self.table.nearest(&hash, limits::BUCKET_SIZE, |_| true);
-        // A table that knows little is helped by the bootnodes, which are in it if they are alive.
-        let helpers = if known.len() < limits::LOOKUP_PARALLEL { &self.config.bootnodes[..] } else { &[] };
-        let lookup = Lookup::new(self.local.id, target, known.into_iter().chain(helpers).copied());
-        self.searches_begun += 1;
-        self.searches.insert(LookupId(self.searches_begun), Box::new(Search { lookup, command }));
-        Ok(())
-    }
-
-    /// Keeps a node that was heard of until it can be pinged. Tells whether it is worth it.
-    fn hear_of(&mut self, cx: &Cx<'_>, contact: Contact) -> bool {
-        let is_wanted = self.unverified.len() < limits::UNVERIFIED_MAX
-            && self.table.has_room_for(&contact)
-            && contact.udp != 0
-            && cx.filter.permits(contact.ip)
-            && self.unverified.iter().all(|other| other.key != contact.key);
-        if is_wanted {
-            self.unverified.push_back(contact);
-        }
-        is_wanted
-    }
-
-    /// Moves everything on that waits for room among the calls: lookups first, then nodes to be verified.
-    fn progress(&mut self, cx: &mut Cx<'_>) {
-        self.step_lookups(cx);
-        if self.unverified.is_empty() {
-            self.unverified = VecDeque::new();
-            return;
-        }
-        let verifying = self.calls.verifying();
-        for _ in verifying..limits::VERIFY_PARALLEL.min(verifying + self.calls.room() / 2) {
-            let Some(contact) = self.unverified.pop_front() else { break };
-            if self.table.has_room_for(&contact) {
-                // Whoever cannot be pinged now will be heard of again.
-                _ = self.ask(cx, contact, Question::Ping, Purpose::Verify);
-            }
-        }
-    }
-
-    fn step_lookups(&mut self, cx: &mut Cx<'_>) {
-        if self.searches.is_empty() && self.stage != Stage::Seeding {
-            return;
-        }
-        let mut next = LookupId(0);
-        while let Some((&id, search)) = self.searches.range(next..).next() {
-            next = LookupId(id.0 + 1);
-            if let Some(contact) = search.lookup.next() {
-                let target = *search.lookup.target();
-                let asked = self.ask(cx, contact, Question::FindNode { target }, Purpose::Lookup(id));
-                let Some(search) = self.searches.get_mut(&id) else { continue };
-                match asked {
-                    Ok(()) => search.lookup.asked(&contact.id),
-                    // Calls are in flight, and when one ends this is tried again.
-                    Err(CommandError::Busy) if !self.calls.is_empty() => return,
-                    Err(_) => search.lookup.failed(&contact.id),
-                }
-                // There may be more to ask.
-                next = id;
-            } else if search.lookup.is_over()
-                && let Some(search) = self.searches.remove(&id)
-            {
-                self.end_lookup(cx, &search);
-            }
-        }
-        if self.stage == Stage::Seeding && self.searches.is_empty() {
-            self.stage = Stage::Open;
-        }
-    }
-
-    fn end_lookup(&mut self, cx: &mut Cx<'_>, search: &Search) {
-        if let Some(command) = search.command {
-            let (nodes, queries) = (search.lookup.results(), search.lookup.queries());
-            cx.out.emit(Event::Nodes { command, nodes, queries });
-        }
     }
 
     /// A node has proven its endpoint: it comes into the table if there is a place.

@@ -15,6 +15,7 @@ use std::sync::LazyLock;
 use super::*;
 use crate::contract::{Action, Context};
 use crate::crypto::{Digest, Secp256k1, keccak256};
+use crate::limits;
 use crate::netfilter::NetFilter;
 use crate::rng::Seed;
 use crate::time::UnixTime;
