@@ -2,8 +2,8 @@
 //!
 //! A timing wheel of [`SLOTS`] slots of [`SLOT_MICROS`] microseconds holds what is near; what is further away than the
 //! wheel reaches waits in a heap. Entries live in one slab and are chained by slot, so that a slot costs four bytes and an
-//! insertion no comparison; a slot is sorted when its time has come. The order is that of a plain heap, whatever is
-//! inserted when. It never runs what it holds.
+//! insertion no comparison; a slot is sorted when its time has come, and from then on it is known what comes next. The
+//! order is that of a plain heap, whatever is inserted when. It never runs what it holds.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -11,11 +11,11 @@ use std::collections::BinaryHeap;
 use peerless::time::Instant;
 
 /// Microseconds in one slot, as a power of two.
-const SLOT_SHIFT: u32 = 8;
-/// Microseconds in one slot: a few events of a large network.
+const SLOT_SHIFT: u32 = 12;
+/// Microseconds in one slot: dozens of events of a large network, and less than any of them causes another one in.
 pub const SLOT_MICROS: u64 = 1 << SLOT_SHIFT;
-/// Slots of the wheel: 16.8 seconds, beyond which little but rare timers lie.
-pub const SLOTS: usize = 1 << 16;
+/// Slots of the wheel: 33.6 seconds, beyond which little but rare timers lie.
+pub const SLOTS: usize = 1 << 13;
 /// No entry.
 const NONE: u32 = u32::MAX;
 
@@ -43,8 +43,6 @@ const fn unpack((at, order): Packed) -> Key {
 
 struct Entry<T> {
     packed: Packed,
-    /// The next entry of the same slot, or of the free list.
-    next: u32,
     /// `None` in the free list.
     item: Option<T>,
 }
@@ -52,6 +50,9 @@ struct Entry<T> {
 /// See the module.
 pub struct Wheel<T> {
     entries: Vec<Entry<T>>,
+    /// The next entry of the same slot, or of the free list, by entry. Apart from them: a chain is followed in memory that
+    /// is near, and the entries are then read side by side.
+    links: Vec<u32>,
     free: u32,
     heads: Box<[u32]>,
     /// One bit for each slot that is not empty.
@@ -78,6 +79,7 @@ impl<T> Wheel<T> {
     pub fn new() -> Self {
         Self {
             entries: Vec::new(),
+            links: Vec::new(),
             free: NONE,
             heads: vec![NONE; SLOTS].into(),
             occupied: vec![0; SLOTS / 64].into(),
@@ -131,12 +133,17 @@ impl<T> Wheel<T> {
             return None;
         }
         let index = if is_near { self.near.pop()?.0.1 } else { self.due.pop()?.1 };
-        let entry = &mut self.entries[index as usize];
-        let item = entry.item.take()?;
-        entry.next = self.free;
+        let item = self.entries[index as usize].item.take()?;
+        self.links[index as usize] = self.free;
         self.free = index;
         self.len -= 1;
         Some((unpack(packed), item))
+    }
+
+    /// What comes `ahead` items after the next one, if that is known without looking further.
+    pub fn ahead(&self, ahead: usize) -> Option<&T> {
+        let place = self.due.len().checked_sub(1 + ahead)?;
+        self.entries[self.due[place].1 as usize].item.as_ref()
     }
 
     /// The next key, and whether it is `near`'s.
@@ -170,9 +177,8 @@ impl<T> Wheel<T> {
         let mut index = std::mem::replace(&mut self.heads[place], NONE);
         self.occupied[place / 64] &= !(1 << (place % 64));
         while index != NONE {
-            let entry = &self.entries[index as usize];
-            self.due.push((entry.packed, index));
-            index = entry.next;
+            self.due.push((self.entries[index as usize].packed, index));
+            index = self.links[index as usize];
         }
         self.due.sort_unstable_by(|a, b| b.cmp(a));
         true
@@ -201,7 +207,7 @@ impl<T> Wheel<T> {
 
     fn chain(&mut self, slot: u64, index: u32) {
         let place = (slot % SLOTS as u64) as usize;
-        self.entries[index as usize].next = self.heads[place];
+        self.links[index as usize] = self.heads[place];
         self.heads[place] = index;
         self.occupied[place / 64] |= 1 << (place % 64);
     }
@@ -210,13 +216,13 @@ impl<T> Wheel<T> {
         let item = Some(item);
         if self.free == NONE {
             let index = u32::try_from(self.entries.len()).expect("fewer than 2^32 things wait");
-            self.entries.push(Entry { packed, next: NONE, item });
+            self.entries.push(Entry { packed, item });
+            self.links.push(NONE);
             return index;
         }
         let index = self.free;
-        let entry = &mut self.entries[index as usize];
-        self.free = entry.next;
-        *entry = Entry { packed, next: NONE, item };
+        self.free = self.links[index as usize];
+        self.entries[index as usize] = Entry { packed, item };
         index
     }
 }

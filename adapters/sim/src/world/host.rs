@@ -31,7 +31,7 @@ pub(crate) struct Parcel {
 #[derive(Debug)]
 pub(crate) enum Delivery {
     /// A datagram, to an external port.
-    Datagram { from: Addr, port: u16, bytes: Box<[u8]> },
+    Datagram { from: Addr, port: u16, bytes: Vec<u8> },
     /// A stream's segment, for one of the host's ends.
     Segment { from: Remote, end: EndId, segment: Segment },
     /// The machine's deadline may have come.
@@ -67,6 +67,10 @@ pub enum Crash {
 /// Where what a host does goes to.
 pub(crate) trait Sink {
     fn push(&mut self, key: Key, parcel: Parcel);
+    /// An empty buffer for a datagram.
+    fn buffer(&mut self) -> Vec<u8>;
+    /// Takes a buffer back.
+    fn reuse(&mut self, buffer: Vec<u8>);
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,7 +136,10 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
     /// Handles what has come, at once.
     pub(super) fn carry_out<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, what: Delivery) {
         match what {
-            Delivery::Datagram { from, port, bytes } => self.datagram(turn, from, port, &bytes),
+            Delivery::Datagram { from, port, bytes } => {
+                self.datagram(turn, from, port, &bytes);
+                turn.sink.reuse(bytes);
+            }
             Delivery::Wake => {
                 if self.armed == Some(turn.now) {
                     self.due(turn);
@@ -382,7 +389,9 @@ impl Uplink {
         self.totals.datagrams_doubled += u64::from(fate.copies[1].is_some());
         self.busy_until = leaves + shared.links.transmission(self.site.region, there.region, bytes.len());
         for time in fate.copies.into_iter().flatten() {
-            let what = Delivery::Datagram { from, port: to.port, bytes: bytes.into() };
+            let mut buffer = turn.sink.buffer();
+            buffer.extend_from_slice(bytes);
+            let what = Delivery::Datagram { from, port: to.port, bytes: buffer };
             self.schedule(turn.sink, leaves + time, Parcel { to: host.0, what });
         }
     }

@@ -32,7 +32,12 @@ pub(crate) struct Outlet {
     pub number: u16,
     pub wheel: Wheel<Parcel>,
     pub mail: Vec<Mail>,
+    /// Buffers of datagrams that were delivered, for those that are sent next: the latest are still near the processor.
+    buffers: Vec<Vec<u8>>,
 }
+
+/// Buffers that are kept at most: 1.3 MB.
+const BUFFERS_MAX: usize = 1024;
 
 /// An outlet that knows where hosts live.
 pub(crate) struct Routed<'a> {
@@ -49,6 +54,17 @@ impl Sink for Routed<'_> {
             self.outlet.mail[usize::from(shard)].push((key, parcel));
         }
     }
+
+    fn buffer(&mut self) -> Vec<u8> {
+        self.outlet.buffers.pop().unwrap_or_default()
+    }
+
+    fn reuse(&mut self, mut buffer: Vec<u8>) {
+        if self.outlet.buffers.len() < BUFFERS_MAX {
+            buffer.clear();
+            self.outlet.buffers.push(buffer);
+        }
+    }
 }
 
 impl<M: Machine, W: Watch<M>> Shard<M, W> {
@@ -56,7 +72,7 @@ impl<M: Machine, W: Watch<M>> Shard<M, W> {
         let mail = (0..shards).map(|_| Vec::new()).collect();
         Self {
             hosts: Vec::new(),
-            outlet: Outlet { number, wheel: Wheel::new(), mail },
+            outlet: Outlet { number, wheel: Wheel::new(), mail, buffers: Vec::new() },
             events: 0,
             delivering: None,
             halted: None,
