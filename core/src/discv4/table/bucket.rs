@@ -19,7 +19,7 @@ pub struct Bucket {
     pub(super) replacements: Vec<Contact>,
 }
 
-// Reading every bucket's keys shall not read more than two cache lines of each.
+// Counting over the whole table reads all buckets in a row: two cache lines each.
 const _: () = assert!(size_of::<Bucket>() <= 128);
 
 impl Bucket {

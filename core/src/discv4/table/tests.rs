@@ -286,7 +286,8 @@ fn checks_follow_their_entries() {
 fn contacts_of_equal_keys(f: &mut Fixture) -> Vec<Contact> {
     let key = |ip: [u8; 4]| entries::subnet_key(Subnet::of(ip.into()));
     let mut subnets: Vec<[u8; 4]> = (0..9).map(|i| [20 + i, 1, 1, 0]).collect();
-    let twin = (0u32..).map(|i| [60, (i >> 16) as u8, (i >> 8) as u8, i as u8]).find(|ip| key(*ip) == key(subnets[0]));
+    let twin =
+        (0u32..).map(|i| [60 + (i >> 16) as u8, (i >> 8) as u8, i as u8, 0]).find(|ip| key(*ip) == key(subnets[0]));
     subnets.push(twin.unwrap());
     (0..96)
         .map(|i| {
@@ -336,12 +337,12 @@ fn check_keys<'a>(table: &Table, contacts: impl Iterator<Item = &'a Contact>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn keys_agree_with_their_entries(
         known in 0usize..=96,
-        steps in proptest::collection::vec((0u8..12, 0usize..96), 0..100),
+        steps in proptest::collection::vec((0u8..12, 0usize..96), 0..200),
     ) {
         let mut f = Fixture::new();
         let contacts = contacts_of_equal_keys(&mut f);
