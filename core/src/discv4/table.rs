@@ -5,12 +5,15 @@
 //! It sends nothing; every change comes back to its parent as a [`Change`].
 
 mod bucket;
+mod entries;
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-pub use bucket::{Bucket, Entry};
+pub use bucket::Bucket;
+pub use entries::Entry;
 
+use self::entries::{Crowd, Standing};
 use super::Candidate;
 use crate::crypto::NodeId;
 use crate::limits;
@@ -21,6 +24,9 @@ use crate::wire::forkid::ForkId;
 
 /// Distances up to this share the first bucket.
 const NEAR_DISTANCE: u16 = 256 - (limits::BUCKETS as u16 - 1);
+
+// The ids of each further bucket differ from our own in one of the first 16 bits.
+const _: () = assert!(NEAR_DISTANCE == 240);
 
 /// What became of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,46 +82,50 @@ impl Table {
 
     /// All entries, the nearest bucket's first.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.buckets.iter().flat_map(|bucket| bucket.entries.iter())
+        self.buckets.iter().flat_map(Bucket::entries)
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.buckets.iter().map(|bucket| bucket.entries.len()).sum()
+        self.buckets.iter().map(|bucket| bucket.entries().len()).sum()
     }
 
     /// Whether nobody is known.
     pub fn is_empty(&self) -> bool {
-        self.buckets.iter().all(|bucket| bucket.entries.is_empty())
+        self.buckets.iter().all(|bucket| bucket.entries().is_empty())
     }
 
     /// The entry of a node.
     pub fn entry(&self, id: &NodeId) -> Option<&Entry> {
         let bucket = self.bucket(id);
-        bucket.entries.get(bucket.position(id)?)
+        bucket.entries().get(bucket.entries.position(id)?)
     }
 
     /// Whether the next check of a node of the table is due soon: it is new, or failed one.
     pub fn is_checked_often(&self, id: &NodeId) -> bool {
-        let bucket = self.bucket(id);
-        bucket.position(id).is_some_and(|place| bucket.is_checked_often(place))
+        let entries = &self.bucket(id).entries;
+        entries.position(id).is_some_and(|place| entries.is_checked_often(place))
     }
 
     /// Whether hearing of this node is of any use: it is unknown, and its bucket has a place.
     pub fn has_room_for(&self, contact: &Contact) -> bool {
         let bucket = self.bucket(&contact.id);
-        contact.id != self.own && !bucket.is_full() && bucket.position(&contact.id).is_none() && self.admits(contact)
+        let is_new = contact.id != self.own && !bucket.is_full() && bucket.entries.position(&contact.id).is_none();
+        is_new && self.admits(contact)
     }
 
     /// The nearest live nodes to `target` that satisfy `wanted`, nearest first.
     pub fn nearest(&self, target: &NodeId, count: usize, wanted: impl Fn(&Contact) -> bool) -> Vec<&Contact> {
-        // The target's own bucket is nearer to it than all nearer to us, and those are nearer than each of the others.
-        let own = self.index(target);
-        let further = (own + 1..self.buckets.len()).map(|i| i..i + 1);
+        // Whoever differs from us first in a bit in which the target differs as well is nearer to it than all who share more
+        // with us; in any other bit, further. So each bucket is nearer as a whole than the next one in this order.
+        let [target_bits, own_bits] = [target, &self.own].map(|id| u16::from_be_bytes([id.0[0], id.0[1]]));
+        let is_nearer = |i: &usize| (target_bits ^ own_bits) >> (i - 1) & 1 == 1;
+        let nearer = (1..limits::BUCKETS).rev().filter(is_nearer);
+        let further = (1..limits::BUCKETS).filter(|i| !is_nearer(i));
         let mut nodes: Vec<&Contact> = Vec::with_capacity(count + limits::BUCKET_SIZE);
-        for group in [own..own + 1, 0..own].into_iter().chain(further) {
+        for i in nearer.chain([0]).chain(further) {
             let start = nodes.len();
-            let live = self.buckets[group].iter().flat_map(|bucket| &bucket.entries).filter(|entry| entry.liveness > 0);
+            let live = self.buckets[i].entries().iter().filter(|entry| entry.liveness() > 0);
             nodes.extend(live.map(Entry::contact).filter(|contact| wanted(contact)));
             nodes[start..].sort_unstable_by(|a, b| target.cmp_distance(&a.id, &b.id));
             if nodes.len() >= count {
@@ -131,14 +141,14 @@ impl Table {
     pub fn candidates(&self, rng: &mut Rng, max: usize) -> Vec<Candidate> {
         let mut piles: Vec<Vec<&Entry>> = Vec::new();
         for bucket in &self.buckets {
-            let mut pile: Vec<&Entry> =
-                bucket.entries.iter().filter(|entry| entry.liveness > 0 && entry.contact.tcp != 0).collect();
+            let fit = |entry: &&Entry| entry.liveness() > 0 && entry.contact().tcp != 0;
+            let mut pile: Vec<&Entry> = bucket.entries().iter().filter(fit).collect();
             rng.shuffle(&mut pile);
             piles.push(pile);
         }
         rng.shuffle(&mut piles);
         let rounds = (0..limits::BUCKET_SIZE).flat_map(|round| piles.iter().filter_map(move |pile| pile.get(round)));
-        rounds.take(max).map(|entry| Candidate { contact: entry.contact, fork_id: entry.fork_id }).collect()
+        rounds.take(max).map(|entry| Candidate { contact: *entry.contact(), fork_id: entry.fork_id() }).collect()
     }
 
     /// A node proved its endpoint. It comes in if it is new and there is a place, moves if it had another endpoint, or waits
@@ -149,12 +159,12 @@ impl Table {
             return None;
         }
         let bucket = self.bucket(&contact.id);
-        let place = bucket.position(&contact.id);
+        let place = bucket.entries.position(&contact.id);
         // Subnets are counted only where it matters: mostly, somebody well known has been heard from again.
-        if let Some(entry) = place.and_then(|place| bucket.entries.get(place))
-            && entry.contact.udp_addr() == contact.udp_addr()
+        if let Some(entry) = place.and_then(|place| bucket.entries().get(place))
+            && entry.contact().udp_addr() == contact.udp_addr()
         {
-            if entry.contact.tcp == 0 {
+            if entry.contact().tcp == 0 {
                 self.note_tcp(&contact.id, contact.udp_addr(), contact.tcp);
             }
             return None;
@@ -166,10 +176,7 @@ impl Table {
                 if !admitted {
                     return None;
                 }
-                // What the old endpoint earned says nothing of the new one (attack D18).
-                let entry = &mut bucket.entries[place];
-                *entry = Entry { record_seq: entry.record_seq, fork_id: entry.fork_id, ..Entry::new(contact, 1) };
-                bucket.set_checked_often(place, true);
+                bucket.entries.relocate(place, contact);
                 None
             }
             None if !admitted => {
@@ -178,7 +185,7 @@ impl Table {
             }
             None => {
                 bucket.replacements.retain(|other| other.id != contact.id);
-                bucket.push(Entry::new(contact, 1));
+                bucket.entries.push(Entry::new(contact, 1));
                 Some(Change::Added(contact))
             }
         };
@@ -190,23 +197,16 @@ impl Table {
 
     /// The node itself says where it listens.
     pub fn note_tcp(&mut self, id: &NodeId, at: SocketAddr, tcp: u16) {
-        if let Some(entry) = self.entry_mut(id)
-            && entry.contact.udp_addr() == at
-            && tcp != 0
+        if tcp != 0
+            && let Some(place) = self.place_at(id, at)
         {
-            entry.contact.tcp = tcp;
+            self.bucket_mut(id).entries.set_tcp(place, tcp);
         }
     }
 
     /// A record of the node was verified. False if it is older than the one we have.
     pub fn note_record(&mut self, id: &NodeId, seq: u64, fork_id: Option<ForkId>) -> bool {
-        let Some(entry) = self.entry_mut(id) else { return true };
-        if seq < entry.record_seq {
-            return false;
-        }
-        entry.record_seq = seq;
-        entry.fork_id = fork_id;
-        true
+        self.standing_mut(id).is_none_or(|standing| standing.note_record(seq, fork_id))
     }
 
     /// When the next check is due.
@@ -220,35 +220,30 @@ impl Table {
         [true, false].map(|fast| {
             let checks = if fast { &mut self.fast } else { &mut self.slow };
             checks.due.filter(|due| *due <= now)?;
-            let count: u32 = self.buckets.iter().map(|bucket| bucket.places(fast).count_ones()).sum();
+            let count: usize = self.buckets.iter().map(|bucket| bucket.entries.places(fast).len()).sum();
             if count == 0 {
                 checks.due = None;
                 return None;
             }
             checks.schedule(now, rng);
-            let mut chosen = rng.below(u64::from(count)) as u32;
-            for bucket in &self.buckets {
-                let mut places = bucket.places(fast);
-                if chosen >= places.count_ones() {
-                    chosen -= places.count_ones();
-                    continue;
-                }
-                (0..chosen).for_each(|_| places &= places - 1);
-                return bucket.entries.get(places.trailing_zeros() as usize).map(|entry| entry.contact);
-            }
-            None
+            let chosen = rng.below(count as u64) as usize;
+            // Entries are passed by unread.
+            let mut entries = self
+                .buckets
+                .iter()
+                .flat_map(|bucket| bucket.entries.places(fast).filter_map(|place| bucket.entries().get(place)));
+            entries.nth(chosen).map(|entry| *entry.contact())
         })
     }
 
     /// A node answered a ping at this endpoint.
     pub fn check_passed(&mut self, id: &NodeId, at: SocketAddr, now: Instant, rng: &mut Rng) {
-        let bucket = self.bucket_mut(id);
-        if let Some(place) = bucket.position(id)
-            && let Some(entry) = bucket.entries.get_mut(place)
-            && entry.contact.udp_addr() == at
-        {
-            entry.liveness = entry.liveness.saturating_add(1);
-            bucket.set_checked_often(place, false);
+        if let Some(place) = self.place_at(id, at) {
+            let entries = &mut self.bucket_mut(id).entries;
+            if let Some(standing) = entries.standing_mut(place) {
+                standing.liveness = standing.liveness.saturating_add(1);
+            }
+            entries.set_checked_often(place, false);
             if self.slow.due.is_none() {
                 self.slow.schedule(now, rng);
             }
@@ -258,7 +253,7 @@ impl Table {
     /// A node did not answer a check. This counts once somebody else answers, if there is enough of somebody else.
     #[must_use]
     pub fn check_failed(&mut self, id: &NodeId, at: SocketAddr, now: Instant, rng: &mut Rng) -> Vec<Change> {
-        if self.entry(id).is_none_or(|entry| entry.contact.udp_addr() != at) {
+        if self.place_at(id, at).is_none() {
             return Vec::new();
         }
         if self.len() <= limits::DOUBTS_MAX {
@@ -282,16 +277,13 @@ impl Table {
     #[must_use]
     pub fn find_result(&mut self, id: &NodeId, answered: bool, now: Instant, rng: &mut Rng) -> Vec<Change> {
         let silence = self.doubts.len() >= limits::DOUBTS_MAX;
-        let bucket = self.bucket_mut(id);
-        let plenty = bucket.entries.len() >= limits::BUCKET_SIZE / 4;
-        let Some(entry) = bucket.position(id).and_then(|place| bucket.entries.get_mut(place)) else {
-            return Vec::new();
-        };
+        let plenty = self.bucket(id).entries().len() >= limits::BUCKET_SIZE / 4;
+        let Some(standing) = self.standing_mut(id) else { return Vec::new() };
         if answered {
-            entry.find_failures = 0;
+            standing.find_failures = 0;
         } else if !silence {
-            entry.find_failures = entry.find_failures.saturating_add(1);
-            if plenty && entry.find_failures >= limits::FIND_FAILURES_MAX {
+            standing.find_failures = standing.find_failures.saturating_add(1);
+            if plenty && standing.find_failures >= limits::FIND_FAILURES_MAX {
                 return self.remove(id, now, rng);
             }
         }
@@ -299,14 +291,14 @@ impl Table {
     }
 
     fn discredit(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {
-        let bucket = self.bucket_mut(id);
-        let Some(place) = bucket.position(id) else { return Vec::new() };
-        let Some(entry) = bucket.entries.get_mut(place) else { return Vec::new() };
-        entry.liveness /= 3;
-        if entry.liveness == 0 {
+        let entries = &mut self.bucket_mut(id).entries;
+        let Some(place) = entries.position(id) else { return Vec::new() };
+        let Some(standing) = entries.standing_mut(place) else { return Vec::new() };
+        standing.liveness /= 3;
+        if standing.liveness == 0 {
             return self.remove(id, now, rng);
         }
-        bucket.set_checked_often(place, true);
+        entries.set_checked_often(place, true);
         if self.fast.due.is_none() {
             self.fast.schedule(now, rng);
         }
@@ -317,15 +309,15 @@ impl Table {
     fn remove(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {
         let mut changes = Vec::new();
         let bucket = self.bucket_mut(id);
-        if let Some(place) = bucket.position(id) {
-            bucket.remove(place);
+        if let Some(place) = bucket.entries.position(id) {
+            bucket.entries.remove(place);
             changes.push(Change::Removed(*id));
         }
         let mut waiting = core::mem::take(&mut bucket.replacements);
         let fitting: Vec<usize> = (0..waiting.len()).filter(|i| self.admits(&waiting[*i])).collect();
         if let Some(chosen) = rng.choose(&fitting) {
             let contact = waiting.remove(*chosen);
-            self.bucket_mut(id).push(Entry::new(contact, 0));
+            self.bucket_mut(id).entries.push(Entry::new(contact, 0));
             changes.push(Change::Added(contact));
             if self.fast.due.is_none() {
                 self.fast.schedule(now, rng);
@@ -337,8 +329,9 @@ impl Table {
 
     /// Whether the rules about subnets admit `contact`, not counting what it has already.
     fn admits(&self, contact: &Contact) -> bool {
-        self.bucket(&contact.id).admits(contact)
-            && bucket::count_subnet(self.entries().map(Entry::contact), contact) < limits::SUBNET_PER_TABLE
+        let Some(crowd) = Crowd::around(contact) else { return true };
+        self.bucket(&contact.id).admits(&crowd)
+            && self.buckets.iter().map(|bucket| bucket.entries.count(&crowd)).sum::<usize>() < limits::SUBNET_PER_TABLE
     }
 
     fn index(&self, id: &NodeId) -> usize {
@@ -353,10 +346,16 @@ impl Table {
         &mut self.buckets[self.index(id)]
     }
 
-    fn entry_mut(&mut self, id: &NodeId) -> Option<&mut Entry> {
-        let bucket = self.bucket_mut(id);
-        let place = bucket.position(id)?;
-        bucket.entries.get_mut(place)
+    /// The place of a node, if it is there with this endpoint.
+    fn place_at(&self, id: &NodeId, at: SocketAddr) -> Option<usize> {
+        let bucket = self.bucket(id);
+        let place = bucket.entries.position(id)?;
+        (bucket.entries().get(place)?.contact().udp_addr() == at).then_some(place)
+    }
+
+    fn standing_mut(&mut self, id: &NodeId) -> Option<&mut Standing> {
+        let entries = &mut self.bucket_mut(id).entries;
+        entries.standing_mut(entries.position(id)?)
     }
 }
 

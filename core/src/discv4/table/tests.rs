@@ -1,7 +1,10 @@
 //! The table: who gets in, who is checked when, who goes.
 
+use proptest::{prelude::ProptestConfig, prop_assert_eq, proptest};
+
 use super::*;
 use crate::crypto::PublicKey;
+use crate::netfilter::{Subnet, scope};
 use crate::rng::Seed;
 
 const FAST: Duration = Duration::from_secs(3);
@@ -34,6 +37,17 @@ impl Fixture {
         }
     }
 
+    /// An id of the given bucket that need not be any key's.
+    fn id(&mut self, bucket: usize) -> NodeId {
+        let (own, random) = (u128::from_be_bytes(*self.table.own.0.first_chunk().unwrap()), self.rng.bytes());
+        let first = 1 << (usize::from(NEAR_DISTANCE) + bucket - 1 - 128);
+        let near = own ^ first ^ u128::from_be_bytes(random) & (first - 1);
+        let mut id = NodeId(self.rng.bytes());
+        id.0[..16].copy_from_slice(&near.to_be_bytes());
+        assert_eq!(self.table.index(&id), bucket);
+        id
+    }
+
     fn insert(&mut self, contact: Contact) -> Option<Change> {
         self.table.insert(contact, self.now, &mut self.rng)
     }
@@ -59,11 +73,6 @@ impl Fixture {
     fn heard(&mut self, from: &Contact) -> Vec<Change> {
         self.table.heard(&from.id, self.now, &mut self.rng)
     }
-}
-
-#[test]
-fn an_entry_is_small() {
-    assert!(size_of::<Entry>() <= 160, "{}", size_of::<Entry>());
 }
 
 #[test]
@@ -219,6 +228,14 @@ fn the_nearest_are_the_nearest() {
         all.sort_by(|a, b| target.cmp_distance(&a.id, &b.id));
         assert!(f.table.nearest(&target, 16, |_| true).into_iter().eq(&all[..16]));
     }
+    // Nearer to us, other buckets come first, and more of them are asked.
+    for bucket in 0..limits::BUCKETS {
+        for count in [1, 16, 40, 100] {
+            let target = f.id(bucket);
+            all.sort_by(|a, b| target.cmp_distance(&a.id, &b.id));
+            assert!(f.table.nearest(&target, count, |_| true).into_iter().eq(&all[..count.min(all.len())]));
+        }
+    }
     assert_eq!(f.table.nearest(&f.table.own, 100, |_| true).len(), all.len());
     assert!(f.table.nearest(&f.table.own, 100, |_| false).is_empty());
 }
@@ -261,5 +278,100 @@ fn checks_follow_their_entries() {
     assert!(f.table.entry(&nodes[2].id).is_none());
     for (i, node) in nodes.iter().enumerate().filter(|(i, _)| *i != 2) {
         assert_eq!(f.table.is_checked_often(&node.id), ![1, 4, 6].contains(&i), "{i}");
+    }
+}
+
+/// Contacts of four buckets, made so that keys collide: many share the end of their ids, and two subnets their key. One in
+/// four is of a local network.
+fn contacts_of_equal_keys(f: &mut Fixture) -> Vec<Contact> {
+    let key = |ip: [u8; 4]| entries::subnet_key(Subnet::of(ip.into()));
+    let mut subnets: Vec<[u8; 4]> = (0..9).map(|i| [20 + i, 1, 1, 0]).collect();
+    let twin =
+        (0u32..).map(|i| [60 + (i >> 16) as u8, (i >> 8) as u8, i as u8, 0]).find(|ip| key(*ip) == key(subnets[0]));
+    subnets.push(twin.unwrap());
+    (0..96)
+        .map(|i| {
+            let mut contact = f.contact(16, Some(subnets[i % subnets.len()]));
+            contact.id = f.id(13 + i / 24);
+            contact.id.0[30..].copy_from_slice(&[7, (i % 3) as u8]);
+            if i % 4 == 0 {
+                contact.ip = [10, 0, 0, i as u8].into();
+            }
+            contact
+        })
+        .collect()
+}
+
+/// How many of the other nodes share the subnet, as plainly as it can be said.
+fn plain_count(entries: &[Entry], contact: &Contact) -> usize {
+    let others = entries.iter().map(Entry::contact).filter(|other| other.id != contact.id);
+    let alike = others.filter(|other| Subnet::of(other.ip) == Subnet::of(contact.ip));
+    if scope(contact.ip).is_local() { 0 } else { alike.count() }
+}
+
+/// Keys agree with their entries, and everybody is somewhere once.
+fn check_keys<'a>(table: &Table, contacts: impl Iterator<Item = &'a Contact>) {
+    for (i, bucket) in table.buckets.iter().enumerate() {
+        let ids: Vec<NodeId> = bucket.entries().iter().map(|entry| entry.contact().id).collect();
+        for (place, id) in ids.iter().enumerate() {
+            assert_eq!((table.index(id), bucket.entries.position(id)), (i, Some(place)));
+            assert!(!ids[..place].contains(id) && bucket.replacements().iter().all(|waiting| waiting.id != *id));
+        }
+        assert_eq!(bucket.entries.places(true).len() + bucket.entries.places(false).len(), ids.len());
+    }
+    let all: Vec<Entry> = table.entries().copied().collect();
+    for contact in contacts {
+        let known = all.iter().find(|entry| entry.contact().id == contact.id).map(Entry::contact);
+        assert_eq!(table.entry(&contact.id).map(Entry::contact), known);
+        let crowd = Crowd::around(contact);
+        for bucket in &table.buckets {
+            let counted = crowd.map_or(0, |crowd| bucket.entries.count(&crowd));
+            assert_eq!(counted, plain_count(bucket.entries(), contact));
+        }
+        let bucket = table.bucket(&contact.id).entries();
+        let is_admitted = plain_count(bucket, contact) < limits::SUBNET_PER_BUCKET
+            && plain_count(&all, contact) < limits::SUBNET_PER_TABLE;
+        let has_room = known.is_none() && bucket.len() < limits::BUCKET_SIZE && is_admitted;
+        assert_eq!(table.has_room_for(contact), has_room);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn keys_agree_with_their_entries(
+        known in 0usize..=96,
+        steps in proptest::collection::vec((0u8..12, 0usize..96), 0..200),
+    ) {
+        let mut f = Fixture::new();
+        let contacts = contacts_of_equal_keys(&mut f);
+        contacts[..known].iter().for_each(|contact| _ = f.insert(*contact));
+        for (step, who) in steps {
+            let before: Vec<_> = f.table.entries().map(|entry| entry.contact().id).collect();
+            let before: Vec<_> = before.into_iter().map(|id| (id, f.table.is_checked_often(&id))).collect();
+            let mut touched = f.table.doubts.clone();
+            let (contact, other) = (contacts[who], contacts[(who * 7 + 1) % 96]);
+            let at = f.table.entry(&contact.id).map_or(contact.udp_addr(), |entry| entry.contact().udp_addr());
+            match step {
+                0..5 => _ = f.insert(contact),
+                5 => _ = f.insert(Contact { ip: other.ip, ..contact }),
+                6 => f.table.check_passed(&contact.id, at, f.now, &mut f.rng),
+                7 => _ = f.table.check_failed(&contact.id, at, f.now, &mut f.rng),
+                8 => _ = f.heard(&contact),
+                9 => _ = f.table.find_result(&contact.id, true, f.now, &mut f.rng),
+                10 => (0..4).for_each(|_| _ = f.table.find_result(&contact.id, false, f.now, &mut f.rng)),
+                _ => f.table.note_tcp(&contact.id, at, who as u16),
+            }
+            touched.push(contact.id);
+            check_keys(&f.table, contacts.iter().skip(who % 7).step_by(7));
+            for (id, was_often) in before.iter().filter(|(id, _)| !touched.contains(id) && f.table.entry(id).is_some()) {
+                prop_assert_eq!(f.table.is_checked_often(id), *was_often);
+            }
+            let mut near: Vec<_> = f.table.entries().filter(|entry| entry.liveness() > 0).map(Entry::contact).collect();
+            near.sort_by(|a, b| contact.id.cmp_distance(&a.id, &b.id));
+            near.truncate(limits::BUCKET_SIZE);
+            prop_assert_eq!(f.table.nearest(&contact.id, limits::BUCKET_SIZE, |_| true), near);
+        }
     }
 }
