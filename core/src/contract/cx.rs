@@ -33,14 +33,17 @@ pub struct Cx<'a> {
 }
 
 impl Cx<'_> {
-    /// Queues a datagram, unless the address is filtered or the outbox full; both are counted. Tells whether it went.
-    pub fn send(&mut self, to: SocketAddr, bytes: &[u8]) -> bool {
+    /// Queues what is staged in the outbox as a datagram, unless the address is filtered or the outbox full; both are counted,
+    /// and what was staged is forgotten. Tells whether it went.
+    pub fn send_staged(&mut self, to: SocketAddr) -> bool {
+        let bytes = self.out.staged().len();
         let dropped = if !self.filter.permits(to.ip()) {
+            self.out.discard_staged();
             DropReason::Filtered
-        } else if !self.out.send(to, bytes) {
+        } else if !self.out.send_staged(to) {
             DropReason::OutboxFull
         } else {
-            self.stats.datagrams_out.add(bytes.len());
+            self.stats.datagrams_out.add(bytes);
             return true;
         };
         self.stats.drop_datagram(dropped);
