@@ -1,10 +1,18 @@
-//! What a node holds at rest, in bytes: the figures that the README promises.
+//! What a node holds at rest, in bytes: the figures that the README promises. And that its answers to a ping take nothing.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use peerless::contract::Command;
-use peerless_tests::memory::{Counting, live};
-use peerless_tests::net::{Net, config};
+use peerless::contract::{Action, Command, Context};
+use peerless::crypto::{Secp256k1, SecretKey};
+use peerless::discv4::{Config, Discv4, Local, Received};
+use peerless::netfilter::NetFilter;
+use peerless::rng::Seed;
+use peerless::time::Instant;
+use peerless::wire::discv4::{DATAGRAM_BYTES_MAX, Endpoint, NEIGHBORS_PER_PACKET, Neighbor, Packet};
+use peerless_tests::memory::{Counting, live, peak_of};
+use peerless_tests::net::{Net, START, config};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
@@ -63,4 +71,52 @@ fn a_node_that_only_discovers_is_small() {
     let each = usize::try_from(after - before).unwrap() / NODES;
     println!("a node that only discovers takes {each} bytes, its limiter tables included");
     assert!(each <= 48 << 10, "{each} bytes");
+}
+
+#[test]
+fn a_pong_is_built_where_it_leaves_from() {
+    let crypto = Arc::new(Secp256k1::new());
+    let secret = |byte| SecretKey::from_bytes([byte; 32]).unwrap();
+    let mut rng = Seed::new([1; 32]).fork("memory");
+    let mut context = Context::new(Instant::ZERO, START, NetFilter::default(), crypto.clone());
+    let from = SocketAddr::from(([10, 0, 0, 2], 30303));
+    let endpoint = Endpoint::from(from);
+    let local = Local::new(&*crypto, secret(1), endpoint, None);
+    let mut machine = Discv4::new(&mut context.cx(&mut rng), Config::default(), local);
+    let mut answers_to_ping = |seconds| {
+        let expiration = START.plus_secs(seconds);
+        let mut ping = Vec::new();
+        Packet::Ping { version: 4, from: endpoint, to: endpoint, expiration, enr_seq: None }.seal(
+            &*crypto,
+            &secret(2),
+            &mut ping,
+        );
+        let mut answers = 0;
+        let peak = peak_of(|| {
+            assert_eq!(machine.handle_datagram(&mut context.cx(&mut rng), from, &ping), Received::Handled);
+            while let Some(action) = context.out.pop() {
+                assert!(matches!(action, Action::Send { .. }));
+                answers += 1;
+            }
+        });
+        (answers, peak)
+    };
+    let (answers, _) = answers_to_ping(10);
+    assert_eq!(answers, 2, "a pong, and a ping back");
+    // Now the outbox has room, and the machine knows who pings.
+    assert_eq!(answers_to_ping(11), (1, 0));
+}
+
+#[test]
+fn a_sealed_packet_takes_the_room_it_is_given() {
+    let crypto = Secp256k1::new();
+    let secret = SecretKey::from_bytes([1; 32]).unwrap();
+    let expiration = START.plus_secs(20);
+    let node = Neighbor { ip: [10, 0, 0, 1].into(), udp: 30303, tcp: 30303, key: [9; 64] };
+    let mut out = Vec::with_capacity(DATAGRAM_BYTES_MAX);
+    let peak = peak_of(|| {
+        let nodes = std::iter::repeat_n(node, NEIGHBORS_PER_PACKET);
+        Packet::seal_neighbors(nodes, expiration, &crypto, &secret, &mut out);
+    });
+    assert_eq!((peak, out.capacity()), (0, DATAGRAM_BYTES_MAX));
 }

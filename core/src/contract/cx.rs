@@ -33,14 +33,17 @@ pub struct Cx<'a> {
 }
 
 impl Cx<'_> {
-    /// Queues a datagram, unless the address is filtered or the outbox full; both are counted. Tells whether it went.
-    pub fn send(&mut self, to: SocketAddr, bytes: &[u8]) -> bool {
+    /// Queues what is staged in the outbox as a datagram, unless the address is filtered or the outbox full; both are counted,
+    /// and what was staged is forgotten. Tells whether it went.
+    pub fn send_staged(&mut self, to: SocketAddr) -> bool {
+        let bytes = self.out.staged().len();
         let dropped = if !self.filter.permits(to.ip()) {
+            self.out.discard_staged();
             DropReason::Filtered
-        } else if !self.out.send(to, bytes) {
+        } else if !self.out.send_staged(to) {
             DropReason::OutboxFull
         } else {
-            self.stats.datagrams_out.add(bytes.len());
+            self.stats.datagrams_out.add(bytes);
             return true;
         };
         self.stats.drop_datagram(dropped);
@@ -102,5 +105,47 @@ impl Context {
         let unix = self.unix();
         let Self { now, crypto, snappy, filter, out, stats, .. } = self;
         Cx { now: *now, unix, rng, crypto: &**crypto, filter, snappy, out, stats }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec;
+
+    use super::*;
+    use crate::contract::Action;
+    use crate::contract::stats::Traffic;
+    use crate::crypto::Secp256k1;
+    use crate::limits;
+    use crate::rng::Seed;
+
+    #[test]
+    fn what_cannot_be_sent_is_counted_and_forgotten() {
+        let filter = NetFilter::only(vec!["10.0.0.0/8".parse().unwrap()]);
+        let mut context = Context::new(Instant::ZERO, UnixTime::from_secs(0), filter, Arc::new(Secp256k1::new()));
+        let mut rng = Seed::new([1; 32]).fork("cx");
+        let mut cx = context.cx(&mut rng);
+        let (allowed, filtered) = (SocketAddr::from(([10, 0, 0, 1], 1)), SocketAddr::from(([11, 0, 0, 1], 1)));
+        let mut send = |to, byte| {
+            cx.out.tail().extend_from_slice(&[byte; 1000]);
+            let went = cx.send_staged(to);
+            assert!(cx.out.staged().is_empty());
+            went
+        };
+        assert!(send(allowed, 1) && !send(filtered, 2));
+        let mut sent = 1;
+        while send(allowed, 3) {
+            sent += 1;
+        }
+        assert!(!send(filtered, 4) && !send(allowed, 5));
+        assert_eq!(sent, limits::OUTBOX_BYTES_MARK as u64 / 1000 + 1);
+        assert_eq!(context.stats.datagrams_out, Traffic { count: sent, bytes: sent * 1000 });
+        let dropped = [(DropReason::Filtered, 2), (DropReason::OutboxFull, 2)];
+        assert!(context.stats.datagrams_dropped.into_iter().eq(dropped));
+        for at in 0..sent {
+            let Some(Action::Send { to, bytes }) = context.out.pop() else { panic!() };
+            assert_eq!((to, bytes), (allowed, &[if at == 0 { 1 } else { 3 }; 1000][..]));
+        }
+        assert!(context.out.pop().is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! The queue of actions between machines and driver. Bounded in bytes and in items; popping is all a driver can do.
 //!
-//! Payloads live in one arena, in queue order, and are lent when their action is popped. A message can be built in place:
-//! [`Outbox::stage`] lends the arena's free end, [`Outbox::emit_staged`] makes an event of it.
+//! Payloads live in one arena, in queue order, and are lent when their action is popped. They are built in place:
+//! [`Outbox::stage`] lends the arena's free end, [`Outbox::emit_staged`] makes an event of it, `Cx::send_staged` a datagram.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -68,13 +68,13 @@ impl Outbox {
         self.dropped
     }
 
-    /// Queues a datagram; false if the outbox is full. The address must have been filtered: machines use `Cx::send`.
-    pub(super) fn send(&mut self, to: SocketAddr, bytes: &[u8]) -> bool {
+    /// Queues what is staged as a datagram; false, and it is forgotten, if the outbox is full. The address must have been
+    /// filtered: machines use `Cx::send_staged`.
+    pub(super) fn send_staged(&mut self, to: SocketAddr) -> bool {
         if self.is_full() {
+            self.discard_staged();
             return false;
         }
-        self.discard_staged();
-        self.arena.extend_from_slice(bytes);
         self.push(Queued::Send(to));
         true
     }
@@ -105,10 +105,17 @@ impl Outbox {
 
     /// Makes room for `len` bytes at the arena's end, replacing what was staged.
     pub fn stage(&mut self, len: usize) -> &mut [u8] {
+        let start = self.tail().len();
+        self.arena.resize(start + len, 0);
+        &mut self.arena[start..]
+    }
+
+    /// Where a payload can be appended whose length is not known before; what was staged is forgotten. What is there already
+    /// must stay as it is: it belongs to the actions that wait.
+    pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         self.discard_staged();
         self.reclaim();
-        self.arena.resize(self.committed + len, 0);
-        &mut self.arena[self.committed..]
+        &mut self.arena
     }
 
     /// Cuts what is staged to its first `len` bytes.
@@ -202,10 +209,15 @@ mod tests {
         "127.0.0.1:1".parse().unwrap()
     }
 
+    fn send(out: &mut Outbox, bytes: &[u8]) -> bool {
+        out.tail().extend_from_slice(bytes);
+        out.send_staged(addr())
+    }
+
     #[test]
     fn actions_come_in_order_with_their_payloads() {
         let mut out = Outbox::default();
-        assert!(out.send(addr(), b"one"));
+        assert!(send(&mut out, b"one"));
         out.stage(5).copy_from_slice(b"xtwox");
         let event = Event::Message { conn: ConnId(1), capability: Capability::eth(68), id: 2, payload: &[] };
         out.emit_staged(event, 1..4);
@@ -221,7 +233,7 @@ mod tests {
     #[test]
     fn a_driver_that_never_drains_is_bounded() {
         let mut out = Outbox::default();
-        let sent = (0..100_000).filter(|_| out.send(addr(), &[0; 1280])).count();
+        let sent = (0..100_000).filter(|_| send(&mut out, &[0; 1280])).count();
         assert!(sent * 1280 <= limits::OUTBOX_BYTES_MARK + 1280);
         let before = out.len();
         out.emit(Event::NodeRemoved { id: crate::crypto::NodeId([0; 32]) });
@@ -234,7 +246,7 @@ mod tests {
     fn memory_is_given_back() {
         let mut out = Outbox::default();
         for _ in 0..1000 {
-            while out.send(addr(), &[1; 1000]) {}
+            while send(&mut out, &[1; 1000]) {}
             while out.pop().is_some() {}
             assert!(out.arena.capacity() <= limits::IDLE_OUTBOX_BYTES, "{}", out.arena.capacity());
             assert!(out.queue.capacity() <= limits::IDLE_OUTBOX_ACTIONS, "{}", out.queue.capacity());

@@ -164,8 +164,7 @@ impl Discv4 {
         let packets = nearest.len().div_ceil(NEIGHBORS_PER_PACKET).max(1);
         let mut chunks = nearest.chunks(NEIGHBORS_PER_PACKET);
         for _ in 0..packets {
-            let nodes = chunks.next().unwrap_or_default().iter().map(|contact| Neighbor::from(*contact)).collect();
-            self.local.send(cx, addr, &Packet::Neighbors { nodes, expiration: expiration(cx) });
+            self.local.send_neighbors(cx, addr, chunks.next().unwrap_or_default());
         }
         Ok(())
     }
@@ -202,10 +201,7 @@ impl Discv4 {
         if !self.bonds.is_proven(&sender.id, sender.addr, cx.now) {
             return Err(DropReason::NoEndpointProof);
         }
-        if let Some(record) = &self.local.record {
-            let response = Packet::EnrResponse { request_hash: *hash, record: record.as_bytes().to_vec() };
-            self.local.send(cx, sender.addr, &response);
-        }
+        self.local.send_record(cx, sender.addr, hash);
         Ok(())
     }
 

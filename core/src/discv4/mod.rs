@@ -22,7 +22,7 @@ use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, 
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
-use crate::wire::discv4::{Endpoint, Packet};
+use crate::wire::discv4::{Endpoint, Neighbor, Packet};
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
 use crate::wire::forkid::ForkId;
@@ -103,10 +103,23 @@ impl Local {
     /// Signs and sends a packet; returns the hash by which answers refer to it. A datagram that cannot be sent is lost like
     /// any other.
     fn send(&self, cx: &mut Cx<'_>, to: SocketAddr, packet: &Packet) -> Digest {
-        let mut bytes = Vec::new();
-        let hash = packet.seal(cx.crypto, &self.secret, &mut bytes);
-        cx.send(to, &bytes);
+        let hash = packet.seal(cx.crypto, &self.secret, cx.out.tail());
+        cx.send_staged(to);
         hash
+    }
+
+    /// Sends a Neighbors packet.
+    fn send_neighbors(&self, cx: &mut Cx<'_>, to: SocketAddr, nodes: &[&Contact]) {
+        let nodes = nodes.iter().map(|contact| Neighbor::from(*contact));
+        Packet::seal_neighbors(nodes, asking::expiration(cx), cx.crypto, &self.secret, cx.out.tail());
+        cx.send_staged(to);
+    }
+
+    /// Answers the EnrRequest of that hash with our record, if we have one.
+    fn send_record(&self, cx: &mut Cx<'_>, to: SocketAddr, request_hash: &Digest) {
+        let Some(record) = &self.record else { return };
+        Packet::seal_enr_response(request_hash, record.as_bytes(), cx.crypto, &self.secret, cx.out.tail());
+        cx.send_staged(to);
     }
 }
 

@@ -8,7 +8,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::DecodeError;
 use super::enode::Contact;
-use super::rlp::{self, Bounds, List, RlpStream, ShortList};
+use super::rlp::{self, Bounds, List, Writer};
 use crate::crypto::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey};
 use crate::netfilter::canonical;
 use crate::time::UnixTime;
@@ -286,8 +286,18 @@ impl Endpoint {
         Ok(Self { ip, udp: list.u16()?, tcp: list.u16()? })
     }
 
-    fn append_to(&self, out: &mut RlpStream) {
-        endpoint_list(self.ip, self.udp, self.tcp).append_to(out);
+    fn encode(&self, out: &mut Writer<'_>) {
+        out.list(|items| self.write(items));
+    }
+
+    /// Writes `ip, udp, tcp`.
+    fn write(&self, items: &mut Writer<'_>) {
+        match self.ip {
+            None => items.bytes(&[]),
+            Some(IpAddr::V4(ip)) => items.bytes(&ip.octets()),
+            Some(IpAddr::V6(ip)) => items.bytes(&ip.octets()),
+        };
+        items.u64(self.udp.into()).u64(self.tcp.into());
     }
 
     /// The address, if the endpoint has one.
@@ -296,23 +306,14 @@ impl Endpoint {
     }
 }
 
-fn endpoint_list(ip: Option<IpAddr>, udp: u16, tcp: u16) -> ShortList {
-    let list = match ip {
-        None => ShortList::new().empty(),
-        Some(IpAddr::V4(ip)) => ShortList::new().fixed(&ip.octets()),
-        Some(IpAddr::V6(ip)) => ShortList::new().fixed(&ip.octets()),
-    };
-    list.u16(udp).u16(tcp)
-}
-
-/// Appends a key or a hash. The library writes strings byte by byte, and these are most of what packets consist of.
-fn append_fixed<const N: usize>(out: &mut RlpStream, bytes: &[u8; N]) {
-    const { assert!(N > 1 && N <= 64) };
-    let mut item = [0; 66];
-    let header: &[u8] = if N < 56 { &[0x80 + N as u8] } else { &[0xb8, N as u8] };
-    item[..header.len()].copy_from_slice(header);
-    item[header.len()..header.len() + N].copy_from_slice(bytes);
-    out.append_raw(&item[..header.len() + N], 1);
+impl Neighbor {
+    fn encode(&self, out: &mut Writer<'_>) {
+        let endpoint = Endpoint { ip: Some(self.ip), udp: self.udp, tcp: self.tcp };
+        out.list(|items| {
+            endpoint.write(items);
+            items.bytes(&self.key);
+        });
+    }
 }
 
 impl From<SocketAddr> for Endpoint {
@@ -346,58 +347,82 @@ impl Packet {
         }
     }
 
-    /// Appends the signed datagram to `out` and returns its hash.
+    /// Appends the signed datagram to `out` and returns its hash. It is built in place: nothing else is allocated.
     pub fn seal(&self, crypto: &dyn Crypto, secret: &SecretKey, out: &mut Vec<u8>) -> Digest {
-        let (start, data) = (out.len(), self.encode());
-        out.reserve(TYPE_AT + 1 + data.len());
-        out.resize(start + TYPE_AT, 0);
-        out.push(self.kind() as u8);
-        out.extend_from_slice(&data);
-        let datagram = &mut out[start..];
-        let signature = crypto.sign(secret, &crypto.signed_hash(&datagram[TYPE_AT..]));
-        datagram[SIGNATURE_AT..TYPE_AT].copy_from_slice(&signature.0);
-        let hash = crypto.datagram_hash(&datagram[SIGNATURE_AT..]);
-        datagram[..SIGNATURE_AT].copy_from_slice(&hash);
-        hash
+        seal(self.kind(), crypto, secret, out, |items| self.write(items))
     }
 
-    /// The RLP list that follows the type.
-    fn encode(&self) -> impl core::ops::Deref<Target = [u8]> {
-        let mut out = RlpStream::new();
+    /// As [`Packet::seal`] of a [`Packet::Neighbors`], for nodes that need not be gathered.
+    pub fn seal_neighbors(
+        nodes: impl Iterator<Item = Neighbor>,
+        expiration: UnixTime,
+        crypto: &dyn Crypto,
+        secret: &SecretKey,
+        out: &mut Vec<u8>,
+    ) -> Digest {
+        seal(Kind::Neighbors, crypto, secret, out, |items| write_neighbors(items, nodes, expiration))
+    }
+
+    /// As [`Packet::seal`] of a [`Packet::EnrResponse`], for a record that need not be copied.
+    pub fn seal_enr_response(
+        request_hash: &Digest,
+        record: &[u8],
+        crypto: &dyn Crypto,
+        secret: &SecretKey,
+        out: &mut Vec<u8>,
+    ) -> Digest {
+        seal(Kind::EnrResponse, crypto, secret, out, |items| write_enr_response(items, request_hash, record))
+    }
+
+    /// Writes what the list after the type holds.
+    fn write(&self, items: &mut Writer<'_>) {
         match self {
             Self::Ping { version, from, to, expiration, enr_seq } => {
-                out.begin_list(4 + usize::from(enr_seq.is_some())).append(version);
-                from.append_to(&mut out);
-                to.append_to(&mut out);
-                out.append(&expiration.as_secs());
-                enr_seq.iter().for_each(|seq| _ = out.append(seq));
+                items.u64(*version);
+                from.encode(items);
+                to.encode(items);
+                items.u64(expiration.as_secs());
+                enr_seq.iter().for_each(|seq| _ = items.u64(*seq));
             }
             Self::Pong { to, ping_hash, expiration, enr_seq } => {
-                out.begin_list(3 + usize::from(enr_seq.is_some()));
-                to.append_to(&mut out);
-                append_fixed(&mut out, ping_hash);
-                out.append(&expiration.as_secs());
-                enr_seq.iter().for_each(|seq| _ = out.append(seq));
+                to.encode(items);
+                items.bytes(ping_hash).u64(expiration.as_secs());
+                enr_seq.iter().for_each(|seq| _ = items.u64(*seq));
             }
-            Self::FindNode { target, expiration } => {
-                append_fixed(out.begin_list(2), target);
-                out.append(&expiration.as_secs());
-            }
-            Self::Neighbors { nodes, expiration } => {
-                out.begin_list(2).begin_list(nodes.len());
-                for node in nodes {
-                    endpoint_list(Some(node.ip), node.udp, node.tcp).fixed(&node.key).append_to(&mut out);
-                }
-                out.append(&expiration.as_secs());
-            }
-            Self::EnrRequest { expiration } => _ = out.begin_list(1).append(&expiration.as_secs()),
-            Self::EnrResponse { request_hash, record } => {
-                append_fixed(out.begin_list(2), request_hash);
-                out.append_raw(record, 1);
-            }
+            Self::FindNode { target, expiration } => _ = items.bytes(target).u64(expiration.as_secs()),
+            Self::Neighbors { nodes, expiration } => write_neighbors(items, nodes.iter().copied(), *expiration),
+            Self::EnrRequest { expiration } => _ = items.u64(expiration.as_secs()),
+            Self::EnrResponse { request_hash, record } => write_enr_response(items, request_hash, record),
         }
-        out.out()
     }
+}
+
+fn write_neighbors(items: &mut Writer<'_>, nodes: impl Iterator<Item = Neighbor>, expiration: UnixTime) {
+    items.list(|entries| nodes.for_each(|node| node.encode(entries))).u64(expiration.as_secs());
+}
+
+fn write_enr_response(items: &mut Writer<'_>, request_hash: &Digest, record: &[u8]) {
+    items.bytes(request_hash).raw(record);
+}
+
+/// Appends a datagram whose list holds what `write` writes: room for hash and signature first, then what they are of.
+fn seal(
+    kind: Kind,
+    crypto: &dyn Crypto,
+    secret: &SecretKey,
+    out: &mut Vec<u8>,
+    write: impl FnOnce(&mut Writer<'_>),
+) -> Digest {
+    let start = out.len();
+    out.resize(start + TYPE_AT, 0);
+    out.push(kind as u8);
+    Writer::new(out).list(write);
+    let datagram = &mut out[start..];
+    let signature = crypto.sign(secret, &crypto.signed_hash(&datagram[TYPE_AT..]));
+    datagram[SIGNATURE_AT..TYPE_AT].copy_from_slice(&signature.0);
+    let hash = crypto.datagram_hash(&datagram[SIGNATURE_AT..]);
+    datagram[..SIGNATURE_AT].copy_from_slice(&hash);
+    hash
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
-//! RLP, strictly: how everything that came from outside is decoded. The crate `rlp` encodes.
+//! RLP, strictly: how everything that came from outside is decoded. The crate `rlp` encodes, but for discovery packets,
+//! which a `Writer` appends to where they leave from.
 //!
 //! [`list`] and friends check a whole value once, without recursion and without allocation: every length and every
 //! one-byte string in its shortest form, nothing beyond its parent, depth and number of items within [`Bounds`]. What
 //! they return is a cursor whose typed reads demand canonical integers and exact lengths. Fields left unread are the
 //! EIP-8 tail; a caller that forbids one says so with [`List::end`].
+
+use alloc::vec::Vec;
 
 pub use ::rlp::RlpStream;
 
@@ -321,72 +324,72 @@ impl<'a> List<'a> {
     }
 }
 
-/// A list of few short strings, encoded where it stands. The crate's encoder writes byte by byte and moves a list's items when
-/// its header's size is known: too slow for endpoints, of which discovery packets mostly consist.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct ShortList {
-    /// Room for the header, then the items.
-    bytes: [u8; Self::HEADER_BYTES + Self::PAYLOAD_BYTES_MAX],
-    end: usize,
+/// Appends items to a buffer, where they will stay. The crate's encoder has a buffer of its own, and writes byte by byte: too
+/// slow for discovery packets, which are many and small.
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    out: &'a mut Vec<u8>,
 }
 
-impl ShortList {
-    /// Encoded items of at most so many bytes in all: those of a relayed node with an IPv6 address.
-    const PAYLOAD_BYTES_MAX: usize = 17 + 3 + 3 + 66;
-    const HEADER_BYTES: usize = 2;
-
-    /// An empty list.
-    pub(super) const fn new() -> Self {
-        Self { bytes: [0; Self::HEADER_BYTES + Self::PAYLOAD_BYTES_MAX], end: Self::HEADER_BYTES }
+impl<'a> Writer<'a> {
+    /// A writer of what follows in `out`.
+    pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
+        Self { out }
     }
 
-    /// Appends a string of `N` bytes, more than one: keys, hashes, addresses.
-    pub(super) const fn fixed<const N: usize>(self, bytes: &[u8; N]) -> Self {
-        const { assert!(N > 1 && N < 256) };
-        let list = if N < 56 { self.byte(0x80 + N as u8) } else { self.byte(0xb8).byte(N as u8) };
-        list.raw(bytes)
+    /// Appends a list of the items that `write` appends.
+    #[inline]
+    pub(super) fn list(&mut self, write: impl FnOnce(&mut Self)) -> &mut Self {
+        let start = self.out.len();
+        self.out.push(0xc0);
+        write(self);
+        let payload_bytes = self.out.len() - start - 1;
+        if payload_bytes < 56 {
+            self.out[start] += payload_bytes as u8;
+        } else {
+            let length = (payload_bytes as u64).to_be_bytes();
+            let length = significant(&length);
+            self.out[start] = 0xf7 + length.len() as u8;
+            self.out.extend_from_slice(length);
+            self.out[start + 1..].rotate_right(length.len());
+        }
+        self
     }
 
-    /// Appends an empty string.
-    pub(super) const fn empty(self) -> Self {
-        self.byte(0x80)
+    /// Appends a string.
+    #[inline]
+    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+        match bytes.len() {
+            1 if bytes[0] < 0x80 => {}
+            short @ ..56 => self.out.push(0x80 + short as u8),
+            long => {
+                let length = (long as u64).to_be_bytes();
+                let length = significant(&length);
+                self.out.push(0xb7 + length.len() as u8);
+                self.out.extend_from_slice(length);
+            }
+        }
+        self.raw(bytes)
     }
 
     /// Appends an integer.
-    pub(super) const fn u16(self, value: u16) -> Self {
-        match value.to_be_bytes() {
-            [0, 0] => self.byte(0x80),
-            [0, low @ ..=0x7f] => self.byte(low),
-            [0, low] => self.byte(0x81).byte(low),
-            bytes => self.byte(0x82).raw(&bytes),
-        }
+    #[inline]
+    pub(super) fn u64(&mut self, value: u64) -> &mut Self {
+        self.bytes(significant(&value.to_be_bytes()))
     }
 
-    /// Appends the list to another one.
-    pub(super) fn append_to(mut self, out: &mut RlpStream) {
-        let payload_bytes = self.end - Self::HEADER_BYTES;
-        let start = if payload_bytes < 56 {
-            self.bytes[1] = 0xc0 + payload_bytes as u8;
-            1
-        } else {
-            self.bytes[..2].copy_from_slice(&[0xf8, payload_bytes as u8]);
-            0
-        };
-        out.append_raw(&self.bytes[start..self.end], 1);
-    }
-
-    const fn byte(mut self, byte: u8) -> Self {
-        self.bytes[self.end] = byte;
-        self.end += 1;
+    /// Appends what is encoded already.
+    #[inline]
+    pub(super) fn raw(&mut self, items: &[u8]) -> &mut Self {
+        self.out.extend_from_slice(items);
         self
     }
+}
 
-    const fn raw(mut self, bytes: &[u8]) -> Self {
-        let (_, free) = self.bytes.split_at_mut(self.end);
-        free.split_at_mut(bytes.len()).0.copy_from_slice(bytes);
-        self.end += bytes.len();
-        self
-    }
+/// Without leading zeros, as integers and lengths are written.
+fn significant(bytes: &[u8; 8]) -> &[u8] {
+    let zeros = u64::from_be_bytes(*bytes).leading_zeros() / 8;
+    &bytes[zeros as usize..]
 }
 
 #[cfg(test)]

@@ -51,11 +51,12 @@ fn outbox(data: &[u8], reached: &mut Reached) {
         match choices.below(9) {
             0 => {
                 let (to, content) = (to(choices.byte()), choices.bytes(30).to_vec());
-                let went = cx.send(to, &content);
+                cx.out.stage(content.len()).copy_from_slice(&content);
+                let went = cx.send_staged(to);
                 assert_eq!(went, !full);
+                staged.clear();
                 if went {
                     reached.note("sent");
-                    staged.clear();
                     model.push_back(Queued::Send(to, content));
                 } else {
                     reached.note("full");

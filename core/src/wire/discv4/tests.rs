@@ -3,10 +3,12 @@
 use alloc::vec;
 use std::sync::LazyLock;
 
+use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
 use crate::crypto::{Secp256k1, keccak256};
+use crate::wire::rlp::RlpStream;
 
 static CRYPTO: LazyLock<Secp256k1> = LazyLock::new(Secp256k1::new);
 
@@ -161,9 +163,9 @@ fn endpoints_decode() {
         let expected =
             Endpoint { ip: Some(text(&row["ip"]).parse().unwrap()), udp: port(&row["udp"]), tcp: port(&row["tcp"]) };
         assert_eq!(decoded, expected);
-        let mut out = RlpStream::new();
-        decoded.append_to(&mut out);
-        assert_eq!(out.as_raw(), raw);
+        let mut out = vec![];
+        decoded.encode(&mut Writer::new(&mut out));
+        assert_eq!(out, raw);
     }
 }
 
@@ -265,7 +267,6 @@ fn a_sealed_datagram_is_appended() {
 
 #[test]
 fn any_bytes_are_safe_to_open() {
-    use proptest::prelude::*;
     let samples: Vec<Vec<u8>> =
         vectors()["packets"].as_array().unwrap().iter().map(|row| bytes(&row["datagram"])).collect();
     let mut runner = proptest::test_runner::TestRunner::deterministic();
@@ -288,4 +289,112 @@ fn any_bytes_are_safe_to_open() {
             Ok(())
         })
         .unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// The list of a packet as the crate `rlp` encodes it.
+fn reference(packet: &Packet) -> Vec<u8> {
+    let append_endpoint = |out: &mut RlpStream, ip: Option<IpAddr>, udp: u16, tcp: u16| {
+        match ip {
+            None => out.append_empty_data(),
+            Some(IpAddr::V4(ip)) => out.append(&&ip.octets()[..]),
+            Some(IpAddr::V6(ip)) => out.append(&&ip.octets()[..]),
+        };
+        out.append(&udp).append(&tcp);
+    };
+    let mut out = RlpStream::new();
+    out.begin_unbounded_list();
+    let (endpoints, hash, enr_seq) = match packet {
+        Packet::Ping { version, from, to, enr_seq, .. } => {
+            out.append(version);
+            (vec![from, to], None, *enr_seq)
+        }
+        Packet::Pong { to, ping_hash, enr_seq, .. } => (vec![to], Some(&ping_hash[..]), *enr_seq),
+        Packet::FindNode { target, .. } => (vec![], Some(&target[..]), None),
+        Packet::Neighbors { nodes, .. } => {
+            out.begin_list(nodes.len());
+            for node in nodes {
+                append_endpoint(out.begin_list(4), Some(node.ip), node.udp, node.tcp);
+                out.append(&&node.key[..]);
+            }
+            (vec![], None, None)
+        }
+        Packet::EnrRequest { .. } => (vec![], None, None),
+        Packet::EnrResponse { request_hash, .. } => (vec![], Some(&request_hash[..]), None),
+    };
+    endpoints.iter().for_each(|of| append_endpoint(out.begin_list(3), of.ip, of.udp, of.tcp));
+    hash.iter().for_each(|hash| _ = out.append(hash));
+    packet.expiration().iter().for_each(|expiration| _ = out.append(&expiration.as_secs()));
+    enr_seq.iter().for_each(|seq| _ = out.append(seq));
+    if let Packet::EnrResponse { record, .. } = packet {
+        out.append_raw(record, 1);
+    }
+    out.finalize_unbounded_list();
+    out.out().to_vec()
+}
+
+/// Integers of all lengths, not mostly long ones.
+fn integers() -> impl Strategy<Value = u64> {
+    (any::<u64>(), 0..=64u32).prop_map(|(value, shift)| value.checked_shr(shift).unwrap_or(0))
+}
+
+fn ports() -> impl Strategy<Value = u16> {
+    (any::<u16>(), 0..=16u32).prop_map(|(value, shift)| value.checked_shr(shift).unwrap_or(0))
+}
+
+fn ips() -> impl Strategy<Value = IpAddr> {
+    prop_oneof![any::<[u8; 4]>().prop_map(IpAddr::from), any::<[u8; 16]>().prop_map(IpAddr::from)]
+        .prop_map(|ip| canonical(SocketAddr::new(ip, 0)).ip())
+}
+
+fn endpoints() -> impl Strategy<Value = Endpoint> {
+    (proptest::option::of(ips()), ports(), ports()).prop_map(|(ip, udp, tcp)| Endpoint { ip, udp, tcp })
+}
+
+fn packets() -> impl Strategy<Value = Packet> {
+    let expirations = || integers().prop_map(UnixTime::from_secs);
+    let keys = || (any::<[u8; 32]>(), any::<[u8; 32]>()).prop_map(|(x, y)| [x, y].concat().try_into().unwrap());
+    let enr_seqs = || proptest::option::of(integers());
+    let neighbors = (ips(), ports(), ports(), keys()).prop_map(|(ip, udp, tcp, key)| Neighbor { ip, udp, tcp, key });
+    let records = proptest::collection::vec(any::<u8>(), 0..300).prop_map(|items| {
+        let mut record = RlpStream::new_list(1);
+        record.append(&items);
+        record.out().to_vec()
+    });
+    prop_oneof![
+        (integers(), endpoints(), endpoints(), expirations(), enr_seqs()).prop_map(
+            |(version, from, to, expiration, enr_seq)| Packet::Ping { version, from, to, expiration, enr_seq }
+        ),
+        (endpoints(), any::<[u8; 32]>(), expirations(), enr_seqs())
+            .prop_map(|(to, ping_hash, expiration, enr_seq)| Packet::Pong { to, ping_hash, expiration, enr_seq }),
+        (keys(), expirations()).prop_map(|(target, expiration)| Packet::FindNode { target, expiration }),
+        (proptest::collection::vec(neighbors, 0..=NEIGHBORS_PER_PACKET), expirations())
+            .prop_map(|(nodes, expiration)| Packet::Neighbors { nodes, expiration }),
+        expirations().prop_map(|expiration| Packet::EnrRequest { expiration }),
+        (any::<[u8; 32]>(), records).prop_map(|(request_hash, record)| Packet::EnrResponse { request_hash, record }),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn any_packet_is_encoded_as_the_crate_does_and_decodes_to_itself(packet in packets()) {
+        let secret = SecretKey::from_bytes([7; 32]).unwrap();
+        let mut sealed = vec![];
+        let hash = packet.seal(&*CRYPTO, &secret, &mut sealed);
+        prop_assert_eq!(&sealed[98..], &reference(&packet));
+        prop_assert_eq!(&sealed[..32], &hash);
+
+        let mut alike = vec![];
+        match &packet {
+            Packet::Neighbors { nodes, expiration } => {
+                Packet::seal_neighbors(nodes.iter().copied(), *expiration, &*CRYPTO, &secret, &mut alike);
+                prop_assert_eq!(&alike, &sealed);
+            }
+            Packet::EnrResponse { request_hash, record } => {
+                Packet::seal_enr_response(request_hash, record, &*CRYPTO, &secret, &mut alike);
+                prop_assert_eq!(&alike, &sealed);
+            }
+            _ => {}
+        }
+        prop_assert_eq!(open(&sealed), Ok((CRYPTO.public_key(&secret), packet)));
+    }
 }

@@ -50,6 +50,13 @@ impl Tree {
         }
     }
 
+    fn write(&self, out: &mut Writer<'_>) {
+        match self {
+            Self::String(bytes) => out.bytes(bytes),
+            Self::List(items) => out.list(|out| items.iter().for_each(|item| item.write(out))),
+        };
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut stream = RlpStream::new();
         self.append(&mut stream);
@@ -325,21 +332,22 @@ fn trees() -> impl Strategy<Value = Tree> {
 }
 
 proptest! {
-    /// What is encoded fast is what the crate encodes.
+    /// What is written in place is what the crate encodes.
     #[test]
-    fn a_short_list_is_a_list(ip in any::<[u8; 16]>(), ports in any::<[u16; 2]>(), key in any::<[u8; 64]>()) {
-        let encoded = |list: ShortList| {
-            let mut out = RlpStream::new();
-            list.append_to(&mut out);
-            out.out().to_vec()
-        };
-        let [udp, tcp] = ports;
-        let mut plain = RlpStream::new_list(4);
-        plain.append(&&ip[..]).append(&udp).append(&tcp).append(&&key[..]);
-        prop_assert_eq!(encoded(ShortList::new().fixed(&ip).u16(udp).u16(tcp).fixed(&key)), plain.out().to_vec());
-        let mut plain = RlpStream::new_list(3);
-        plain.append_empty_data().append(&(udp & 0xff)).append(&(tcp & 1));
-        prop_assert_eq!(encoded(ShortList::new().empty().u16(udp & 0xff).u16(tcp & 1)), plain.out().to_vec());
+    fn any_tree_is_written_as_the_crate_does(tree in trees(), before in 0..3usize) {
+        let mut reference = RlpStream::new();
+        tree.append(&mut reference);
+        let mut out = vec![7; before];
+        tree.write(&mut Writer::new(&mut out));
+        prop_assert_eq!(&out[..before], &[7; 3][..before]);
+        prop_assert_eq!(&out[before..], &reference.out()[..]);
+    }
+
+    #[test]
+    fn any_integer_is_written_as_the_crate_does(value in any::<u64>(), shift in 0..64u32) {
+        let mut out = vec![];
+        Writer::new(&mut out).u64(value >> shift);
+        prop_assert_eq!(out, ::rlp::encode(&(value >> shift)).to_vec());
     }
 
     #[test]
