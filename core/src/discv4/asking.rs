@@ -235,7 +235,7 @@ impl Discv4 {
                 Outcome::Timeout => Event::CallFailed { command, why: CallFailure::Timeout },
             }),
             (Purpose::Lookup(id), outcome) => {
-                if let Some(search) = self.searches.get_mut(&id) {
+                if let Some(search) = self.searches.iter_mut().find(|search| search.id == id) {
                     match &outcome {
                         Outcome::Nodes(nodes) => search.lookup.answered(&contact.id, nodes),
                         _ => search.lookup.failed(&contact.id),

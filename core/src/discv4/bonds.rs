@@ -19,8 +19,8 @@ const SETS: usize = limits::BONDS_MAX / limits::BOND_WAYS;
 /// A proof that is kept. Times are whole seconds since the memory was made, plus one; 0 is never.
 #[derive(Clone, Copy, Default, Debug)]
 struct Proof {
-    /// Of a keyed hash of id and endpoint, the half that does not choose the set. Whoever sends all that the budget for
-    /// strangers lets through is days away from hitting one of the eight in his set, and has gained one endpoint until that proof lapses.
+    /// Half of a keyed hash of id and endpoint. Whoever sends all that the budget for strangers lets through is days away
+    /// from hitting one of the eight in his set, and has gained one endpoint until that proof lapses.
     fingerprint: u32,
     /// They answered our ping.
     proven: u32,
@@ -125,25 +125,38 @@ impl Bonds {
         self.len() == 0
     }
 
-    /// The set that an id at an endpoint belongs to, and its fingerprint there.
+    /// The set that an id at an endpoint belongs to, and its fingerprint there. The endpoint alone chooses the set: however
+    /// many ids somebody proves there, they push out each other.
     fn set(&mut self, id: &NodeId, at: SocketAddr) -> (&mut [Proof; limits::BOND_WAYS], u32) {
+        let set = self.index(at);
         let mut key = [0; 51];
         key[..32].copy_from_slice(&id.0);
-        match at.ip() {
-            IpAddr::V4(ip) => key[32..36].copy_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => {
-                key[32..48].copy_from_slice(&ip.octets());
-                key[50] = 6;
-            }
-        }
-        key[48..50].copy_from_slice(&at.port().to_be_bytes());
-        let hash = self.hasher.hash(&key);
-        (&mut self.sets[(hash % SETS as u64) as usize], (hash >> 32) as u32)
+        key[32..].copy_from_slice(&endpoint(at));
+        let fingerprint = (self.hasher.hash(&key) >> 32) as u32;
+        (&mut self.sets[set], fingerprint)
+    }
+
+    fn index(&self, at: SocketAddr) -> usize {
+        (self.hasher.hash(&endpoint(at)) % SETS as u64) as usize
     }
 
     fn seconds(&self, now: Instant) -> u32 {
         u32::try_from(now.since(self.epoch).as_secs()).unwrap_or(u32::MAX).saturating_add(1)
     }
+}
+
+/// An endpoint as bytes, each its own.
+fn endpoint(at: SocketAddr) -> [u8; 19] {
+    let mut bytes = [0; 19];
+    match at.ip() {
+        IpAddr::V4(ip) => bytes[..4].copy_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => {
+            bytes[..16].copy_from_slice(&ip.octets());
+            bytes[18] = 6;
+        }
+    }
+    bytes[16..18].copy_from_slice(&at.port().to_be_bytes());
+    bytes
 }
 
 #[cfg(test)]
@@ -207,9 +220,20 @@ mod tests {
         let (kept, at) = (NodeId([9; 32]), addr("8.8.8.8:30303"));
         bonds.prove(&kept, at, Instant::ZERO);
         for _ in 0..20_000 {
-            bonds.prove(&NodeId(rng.bytes()), at, Instant::ZERO);
+            let elsewhere = SocketAddr::new(IpAddr::from(rng.bytes::<4>()), 30303);
+            bonds.prove(&NodeId(rng.bytes()), elsewhere, Instant::ZERO);
             assert!(bonds.is_proven(&kept, at, Instant::ZERO));
         }
         assert_eq!(bonds.len(), limits::BONDS_MAX);
+    }
+
+    #[test]
+    fn many_ids_at_one_endpoint_push_out_nobody_elsewhere() {
+        let mut bonds = bonds();
+        let mut rng = Seed::new([3; 32]).fork("ids");
+        for _ in 0..20_000 {
+            bonds.prove(&NodeId(rng.bytes()), addr("8.8.8.8:30303"), Instant::ZERO);
+        }
+        assert_eq!(bonds.len(), limits::BOND_WAYS);
     }
 }

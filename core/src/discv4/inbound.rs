@@ -47,10 +47,7 @@ impl Discv4 {
             return Received::Unrecognised;
         }
         match self.accept(cx, from, &datagram) {
-            Ok(()) => {
-                self.progress(cx);
-                Received::Handled
-            }
+            Ok(()) => Received::Handled,
             Err(reason) => Received::Dropped(reason),
         }
     }
@@ -88,16 +85,19 @@ impl Discv4 {
         match packet {
             Packet::Ping { from: claimed, enr_seq, .. } => {
                 self.handle_ping(cx, sender, datagram.hash, claimed.tcp, enr_seq);
-                Ok(())
+                return Ok(());
             }
-            Packet::FindNode { target, .. } => self.handle_find_node(cx, sender, &target),
-            Packet::EnrRequest { .. } => self.handle_enr_request(cx, sender, datagram.hash),
-            Packet::Pong { to, ping_hash, enr_seq, .. } => self.handle_pong(cx, sender, &ping_hash, to, enr_seq),
-            Packet::Neighbors { nodes, .. } => self.handle_neighbors(cx, sender, &nodes),
+            Packet::FindNode { target, .. } => return self.handle_find_node(cx, sender, &target),
+            Packet::EnrRequest { .. } => return self.handle_enr_request(cx, sender, datagram.hash),
+            Packet::Pong { to, ping_hash, enr_seq, .. } => self.handle_pong(cx, sender, &ping_hash, to, enr_seq)?,
+            Packet::Neighbors { nodes, .. } => self.handle_neighbors(cx, sender, &nodes)?,
             Packet::EnrResponse { request_hash, record } => {
-                self.handle_enr_response(cx, sender, &request_hash, &record)
+                self.handle_enr_response(cx, sender, &request_hash, &record)?;
             }
         }
+        // An answer ends a call, and makes room for others.
+        self.progress(cx);
+        Ok(())
     }
 
     fn handle_ping(&mut self, cx: &mut Cx<'_>, sender: Sender, hash: &Digest, tcp: u16, enr_seq: Option<u64>) {

@@ -25,6 +25,8 @@ enum State {
 /// One of a lookup's nodes.
 #[derive(Clone, Copy, Debug)]
 struct Place {
+    /// The first eight bytes of the distance from the target: they mostly decide which of two is nearer.
+    distance: u64,
     node: u8,
     state: State,
 }
@@ -104,7 +106,7 @@ impl Lookup {
         if node.id == self.own {
             return;
         }
-        let Err(rank) = self.rank(&node.id) else { return };
+        let (Err(rank), distance) = (self.rank(&node.id), self.distance(&node.id)) else { return };
         let place = if self.nodes.len() < limits::LOOKUP_NODES_MAX {
             self.nodes.push(node);
             self.nodes.len() - 1
@@ -116,7 +118,7 @@ impl Lookup {
             self.nodes[place] = node;
             place
         };
-        self.order.insert(rank, Place { node: place as u8, state: State::Heard });
+        self.order.insert(rank, Place { distance, node: place as u8, state: State::Heard });
     }
 
     fn mark(&mut self, id: &NodeId, state: State) {
@@ -127,7 +129,15 @@ impl Lookup {
 
     /// Where the node with this id is in the order of distance, or would be.
     fn rank(&self, id: &NodeId) -> Result<usize, usize> {
-        self.order.binary_search_by(|place| self.hash.cmp_distance(&self.node(place).id, id))
+        let distance = self.distance(id);
+        self.order.binary_search_by(|place| {
+            place.distance.cmp(&distance).then_with(|| self.hash.cmp_distance(&self.node(place).id, id))
+        })
+    }
+
+    fn distance(&self, id: &NodeId) -> u64 {
+        let [a, b] = [&self.hash, id].map(|id| u64::from_be_bytes(*id.0.first_chunk().expect("32 bytes hold 8")));
+        a ^ b
     }
 
     fn node(&self, place: &Place) -> &Contact {

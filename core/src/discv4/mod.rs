@@ -13,8 +13,7 @@ pub mod lookup;
 mod searching;
 pub mod table;
 
-use alloc::boxed::Box;
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
@@ -151,6 +150,7 @@ pub struct LookupId(u64);
 /// A lookup and whom it is for.
 #[derive(Debug)]
 struct Search {
+    id: LookupId,
     lookup: Lookup,
     command: Option<CommandId>,
 }
@@ -163,7 +163,8 @@ pub struct Discv4 {
     calls: Calls,
     table: Table,
     limiter: Limiter,
-    searches: BTreeMap<LookupId, Box<Search>>,
+    /// Oldest first, which is the order of their ids; at most [`crate::limits::LOOKUPS_MAX`].
+    searches: Vec<Search>,
     searches_begun: u64,
     /// Heard of, and not yet pinged.
     unverified: VecDeque<Contact>,
@@ -197,7 +198,7 @@ impl Discv4 {
             bonds: Bonds::new(cx.now, cx.rng),
             calls: Calls::default(),
             limiter: Limiter::new(cx.rng),
-            searches: BTreeMap::new(),
+            searches: Vec::new(),
             searches_begun: 0,
             unverified: VecDeque::new(),
             started: cx.now,
@@ -338,7 +339,7 @@ impl Discv4 {
             _ => None,
         });
         let searches = core::mem::take(&mut self.searches);
-        for command in calls.chain(searches.into_values().filter_map(|search| search.command)) {
+        for command in calls.chain(searches.into_iter().filter_map(|search| search.command)) {
             cx.out.emit(Event::CallFailed { command, why: CallFailure::Closed });
         }
     }

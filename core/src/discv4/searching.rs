@@ -7,8 +7,8 @@
 //! From then on every 15 to 30 minutes, one lookup of our own id and three of random targets. Each time bootnodes that are
 //! not in the table are heard of again, as geth does.
 
-use alloc::boxed::Box;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 
 use super::calls::{Purpose, Question};
 use super::lookup::Lookup;
@@ -70,7 +70,7 @@ impl Discv4 {
         let helpers = if known.len() < limits::LOOKUP_PARALLEL { &self.config.bootnodes[..] } else { &[] };
         let lookup = Lookup::new(self.local.id, target, known.into_iter().chain(helpers).copied());
         self.searches_begun += 1;
-        self.searches.insert(LookupId(self.searches_begun), Box::new(Search { lookup, command }));
+        self.searches.push(Search { id: LookupId(self.searches_begun), lookup, command });
         Ok(())
     }
 
@@ -87,19 +87,21 @@ impl Discv4 {
         is_wanted
     }
 
-    /// Moves everything on that waits for room among the calls: lookups first, then nodes to be verified.
+    /// Moves everything on that waits for room among the calls: lookups first, then nodes to be verified. Nothing is left
+    /// that could be done now: it is to be called again when calls have ended, and after whatever brings new work.
     pub(super) fn progress(&mut self, cx: &mut Cx<'_>) {
         self.step_lookups(cx);
         if self.unverified.is_empty() {
             self.unverified = VecDeque::new();
             return;
         }
-        let verifying = self.calls.verifying();
-        for _ in verifying..limits::VERIFY_PARALLEL.min(verifying + self.calls.room() / 2) {
-            let Some(contact) = self.unverified.pop_front() else { break };
-            if self.table.has_room_for(&contact) {
-                // Whoever cannot be pinged now will be heard of again.
-                _ = self.ask(cx, contact, Question::Ping, Purpose::Verify);
+        let mut places = limits::VERIFY_PARALLEL.saturating_sub(self.calls.verifying()).min(self.calls.room() / 2);
+        while places > 0
+            && let Some(contact) = self.unverified.pop_front()
+        {
+            // Whoever cannot be pinged now will be heard of again.
+            if self.table.has_room_for(&contact) && self.ask(cx, contact, Question::Ping, Purpose::Verify).is_ok() {
+                places -= 1;
             }
         }
     }
@@ -108,26 +110,27 @@ impl Discv4 {
         if self.searches.is_empty() && self.stage != Stage::Seeding {
             return;
         }
-        let mut next = LookupId(0);
-        while let Some((&id, search)) = self.searches.range(next..).next() {
-            next = LookupId(id.0 + 1);
+        let mut place = 0;
+        while let Some(search) = self.searches.get(place) {
             if let Some(contact) = search.lookup.next() {
-                let target = *search.lookup.target();
+                let (id, target) = (search.id, *search.lookup.target());
                 let asked = self.ask(cx, contact, Question::FindNode { target }, Purpose::Lookup(id));
-                let Some(search) = self.searches.get_mut(&id) else { continue };
-                match asked {
-                    Ok(()) => search.lookup.asked(&contact.id),
+                // There may be more to ask: the place stays.
+                match (asked, &mut self.searches[place].lookup) {
+                    (Ok(()), lookup) => lookup.asked(&contact.id),
                     // Calls are in flight, and when one ends this is tried again.
-                    Err(CommandError::Busy) if !self.calls.is_empty() => return,
-                    Err(_) => search.lookup.failed(&contact.id),
+                    (Err(CommandError::Busy), _) if !self.calls.is_empty() => return,
+                    (Err(_), lookup) => lookup.failed(&contact.id),
                 }
-                // There may be more to ask.
-                next = id;
-            } else if search.lookup.is_over()
-                && let Some(search) = self.searches.remove(&id)
-            {
+            } else if search.lookup.is_over() {
+                let search = self.searches.remove(place);
                 self.end_lookup(cx, &search);
+            } else {
+                place += 1;
             }
+        }
+        if self.searches.is_empty() {
+            self.searches = Vec::new();
         }
         if self.stage == Stage::Seeding && self.searches.is_empty() {
             self.stage = Stage::Open;
