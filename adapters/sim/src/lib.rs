@@ -21,13 +21,14 @@
 //! assert!(report.passed(), "{report}");
 //! # Ok::<(), peerless_sim::scenario::PlanError>(())
 //! ```
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod crypto;
 pub mod engine;
 pub mod mix;
 pub mod network;
 pub mod plot;
+mod prefetch;
 pub mod scenario;
 pub mod scenery;
 pub mod world;

@@ -9,6 +9,7 @@ pub mod ids;
 pub mod input;
 pub mod outbound;
 pub mod outbox;
+pub mod prefetch;
 pub mod reason;
 pub mod stats;
 pub mod tap;
@@ -20,6 +21,7 @@ pub use ids::{CommandId, ConnId, Direction, PeerKind};
 pub use input::{Command, CommandError, Input};
 pub use outbound::Outbound;
 pub use outbox::Outbox;
+pub use prefetch::{Depth, Prefetch};
 pub use reason::{
     ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, IoFault, Reason, Refusal, ScoreReason, Side, Stage,
     StatusRefusal,

@@ -9,6 +9,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
 
+use crate::contract::Prefetch;
 use crate::crypto::NodeId;
 use crate::limits;
 use crate::rng::Rng;
@@ -113,6 +114,11 @@ impl Bonds {
     #[must_use]
     pub fn is_proven(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> bool {
         self.find(id, at, now).is_some_and(|bond| bond.is_proven())
+    }
+
+    /// Shows what any question about an endpoint will read.
+    pub fn prefetch(&self, at: SocketAddr, memory: &mut impl Prefetch) {
+        memory.prefetch(&self.sets[self.index(at)]);
     }
 
     /// Number of proofs kept, lapsed ones included.

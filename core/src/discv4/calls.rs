@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::LookupId;
-use crate::contract::CommandId;
+use crate::contract::{CommandId, Depth, Prefetch};
 use crate::crypto::{Digest, PublicKey};
 use crate::limits;
 use crate::time::Instant;
@@ -149,6 +149,15 @@ struct Open {
 }
 
 impl Calls {
+    /// Shows what a datagram from an address will read.
+    pub fn prefetch(&self, from: SocketAddr, depth: Depth, memory: &mut impl Prefetch) {
+        match depth {
+            Depth::Own => {}
+            Depth::Owned => memory.prefetch(&self.open[..]),
+            Depth::Further => self.to(from).for_each(|(_, call)| memory.prefetch(call)),
+        }
+    }
+
     /// Number of open calls.
     pub fn len(&self) -> usize {
         self.open.len()

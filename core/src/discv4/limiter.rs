@@ -11,6 +11,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
 
+use crate::contract::Prefetch;
 use crate::crypto::Digest;
 use crate::limits;
 use crate::netfilter::{Subnet, scope};
@@ -212,9 +213,30 @@ impl Limiter {
         source.is_none_or(|hash| self.unproven_pings.take((hash >> 32) as u32, now))
     }
 
+    /// Shows what an unsolicited datagram will read.
+    pub fn prefetch(&self, from: SocketAddr, hash: &Digest, memory: &mut impl Prefetch) {
+        memory.prefetch(&self.seen[self.seen_as(from, hash).0]);
+        if let Some(source) = self.subnet(from.ip()) {
+            memory.prefetch(&self.datagrams.slots[(source % limits::LIMITER_SLOTS as u64) as usize]);
+        }
+    }
+
     /// Remembers a datagram; tells whether the same came from there before, longer ago than a sender may repeat itself.
     #[must_use]
     pub fn is_replay(&mut self, from: SocketAddr, hash: &Digest, now: Instant) -> bool {
+        let (place, fingerprint) = self.seen_as(from, hash);
+        let Some(seen) = self.seen.get_mut(place) else { return false };
+        let now = (now.as_micros() / 1000) as u32;
+        let grace = limits::REPLAY_GRACE.as_millis() as u32;
+        if seen.fingerprint == fingerprint {
+            return now.wrapping_sub(seen.first) >= grace;
+        }
+        *seen = Seen { fingerprint, first: now };
+        false
+    }
+
+    /// Where a datagram is remembered, and as what.
+    fn seen_as(&self, from: SocketAddr, hash: &Digest) -> (usize, u32) {
         let mut key = [0; 50];
         key[..32].copy_from_slice(hash);
         match from.ip() {
@@ -223,15 +245,7 @@ impl Limiter {
         }
         key[48..].copy_from_slice(&from.port().to_be_bytes());
         let hash = self.hasher.hash(&key);
-        let slots = self.seen.len() as u64;
-        let Some(seen) = self.seen.get_mut((hash % slots) as usize) else { return false };
-        let (fingerprint, now) = (((hash >> 32) as u32).max(1), (now.as_micros() / 1000) as u32);
-        let grace = limits::REPLAY_GRACE.as_millis() as u32;
-        if seen.fingerprint == fingerprint {
-            return now.wrapping_sub(seen.first) >= grace;
-        }
-        *seen = Seen { fingerprint, first: now };
-        false
+        ((hash % limits::REPLAY_SLOTS as u64) as usize, ((hash >> 32) as u32).max(1))
     }
 
     /// The source that an address belongs to; `None` for one on this machine or network, where many nodes may live.

@@ -5,6 +5,7 @@
 
 use alloc::vec::Vec;
 
+use crate::contract::Prefetch;
 use crate::crypto::{NodeId, keccak256};
 use crate::limits;
 use crate::wire::enode::Contact;
@@ -52,6 +53,11 @@ impl Lookup {
         let mut lookup = Self { target, hash, own, nodes: Vec::new(), order: Vec::new(), queries: 0 };
         seeds.into_iter().for_each(|seed| lookup.hear(seed));
         lookup
+    }
+
+    /// Shows what an answer will read.
+    pub fn prefetch(&self, memory: &mut impl Prefetch) {
+        memory.prefetch(&self.order[..]);
     }
 
     /// What is looked up.

@@ -17,11 +17,13 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Refusal};
+use crate::contract::{
+    CallFailure, CommandError, CommandId, Cx, Depth, DiscoveryTimer, DropReason, Event, Prefetch, Refusal,
+};
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
-use crate::wire::discv4::{Endpoint, Neighbor, Packet};
+use crate::wire::discv4::{Datagram, Endpoint, Kind, Neighbor, Packet};
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
 use crate::wire::forkid::ForkId;
@@ -209,6 +211,34 @@ impl Discv4 {
             table,
             config,
             local,
+        }
+    }
+
+    /// Shows what a datagram from an address will read.
+    pub fn prefetch(&self, from: SocketAddr, bytes: &[u8], depth: Depth, memory: &mut impl Prefetch) {
+        self.calls.prefetch(from, depth, memory);
+        match (depth, Datagram::split(bytes)) {
+            (Depth::Own, _) => {
+                memory.prefetch(&self.calls);
+                memory.prefetch(&self.bonds);
+                memory.prefetch(&self.limiter);
+                memory.prefetch(&self.local);
+                memory.prefetch(&self.searches);
+                memory.prefetch(&self.unverified);
+                memory.prefetch(&self.stage);
+                memory.prefetch(&self.not_before);
+            }
+            (Depth::Owned, Ok(datagram)) => {
+                self.bonds.prefetch(from, memory);
+                match datagram.kind() {
+                    Ok(Kind::Ping | Kind::FindNode | Kind::EnrRequest) => {
+                        self.limiter.prefetch(from, datagram.hash, memory);
+                    }
+                    _ => memory.prefetch(&self.searches[..]),
+                }
+            }
+            (Depth::Further, _) => self.searches.iter().for_each(|search| search.lookup.prefetch(memory)),
+            _ => {}
         }
     }
 

@@ -17,8 +17,8 @@ pub use self::config::{Config, ConfigError};
 use self::conn::{Conn, Progress};
 pub use self::view::SessionView;
 use crate::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Context, Cx, DropReason, EndReason, Event, Input, Reason,
-    Refusal, Side,
+    Action, Command, CommandError, CommandId, ConnId, Context, Cx, Depth, DropReason, EndReason, Event, Input, Prefetch,
+    Reason, Refusal, Side,
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
 use crate::discv4::{self, Discv4, Received};
@@ -169,6 +169,20 @@ impl Node {
                 // Misuse changes nothing; who wants to know asks by `command`.
                 let _ = self.command(now, command);
             }
+        }
+    }
+
+    /// Shows what handling `input` will read, as far as that can be told: for drivers of many nodes (see [`Prefetch`]). Each
+    /// [`Depth`] reads what the one before has shown, so that some time should pass between two of them.
+    pub fn prefetch(&self, input: &Input<'_>, depth: Depth, memory: &mut impl Prefetch) {
+        if depth == Depth::Own {
+            memory.prefetch(&self.context);
+            memory.prefetch(&self.deadlines);
+            memory.prefetch(&self.look_at);
+            memory.prefetch(&self.shutting_down);
+        }
+        if let (Input::Datagram { from, bytes }, Some(discovery)) = (input, &self.discovery) {
+            discovery.prefetch(canonical(*from), bytes, depth, memory);
         }
     }
 

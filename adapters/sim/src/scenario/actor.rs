@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input};
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Depth, Input};
 use peerless::node::Node;
 use peerless::time::Instant;
 
@@ -93,6 +93,12 @@ impl Machine for Actor {
             Self::Honest(node) => node.wants_read(conn),
             Self::Tapped(tapped) => tapped.wants_read(conn),
             Self::Hostile(liar) => liar.wants_read(conn),
+        }
+    }
+
+    fn prefetch(&self, input: &Input<'_>, depth: Depth) {
+        if let Self::Honest(node) = self {
+            Machine::prefetch(node, input, depth);
         }
     }
 }

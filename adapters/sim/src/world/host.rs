@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use peerless::contract::{Action, ConnId, Event, Input};
+use peerless::contract::{Action, ConnId, Depth, Event, Input, Prefetch};
 use peerless::time::{Duration, Instant, UnixTime};
 
 use super::cpu::Processor;
@@ -20,6 +20,7 @@ use crate::network::address::PORT;
 use crate::network::link::Site;
 use crate::network::nat::NatBox;
 use crate::network::stream::{End, EndId, Remote, Segment};
+use crate::prefetch::Caches;
 
 /// Something that will be delivered to a host.
 #[derive(Debug)]
@@ -133,6 +134,31 @@ pub(crate) struct Turn<'a, M, S> {
 }
 
 impl<M: Machine, W: Watch<M>> Host<M, W> {
+    /// Shows the processor what handling a delivery will read.
+    pub(super) fn prefetch(&self, what: &Delivery, depth: Depth) {
+        let mut memory = Caches;
+        if depth == Depth::Own {
+            memory.prefetch(&self.uplink);
+            memory.prefetch(&self.trace);
+            memory.prefetch(&self.armed);
+            memory.prefetch(&self.due);
+            memory.prefetch(&self.power);
+            memory.prefetch(&self.violation);
+            memory.prefetch(&self.paused);
+            memory.prefetch(&self.id);
+        }
+        match (what, &self.machine) {
+            (Delivery::Datagram { from, bytes, .. }, Some(machine)) => {
+                if depth == Depth::Own {
+                    memory.prefetch(&bytes[..]);
+                }
+                machine.prefetch(&Input::Datagram { from: (*from).into(), bytes }, depth);
+            }
+            (Delivery::Wake, Some(machine)) => machine.prefetch(&Input::Timeout, depth),
+            _ => {}
+        }
+    }
+
     /// Handles what has come, at once.
     pub(super) fn carry_out<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, what: Delivery) {
         match what {

@@ -3,13 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input, Tap};
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Depth, Input, Tap};
 use peerless::crypto::Crypto;
 use peerless::node::Node;
 use peerless::time::{Instant, UnixTime};
 
 use crate::HostId;
 use crate::network::{Addr, Addresses, Nat, Region};
+use crate::prefetch::Caches;
 
 /// Whatever keeps the driver contract. [`Node`] does; a scenario's own liars can, beside it or around it.
 pub trait Machine: Send {
@@ -30,6 +31,10 @@ pub trait Machine: Send {
     fn outbound(&self, conn: ConnId) -> &[u8];
     /// See [`Node::wants_read`].
     fn wants_read(&self, conn: ConnId) -> bool;
+    /// See [`Node::prefetch`]. Whoever does not implement it is slower among thousands.
+    fn prefetch(&self, input: &Input<'_>, depth: Depth) {
+        let _ = (input, depth);
+    }
 }
 
 impl Machine for Node {
@@ -59,6 +64,10 @@ impl Machine for Node {
 
     fn wants_read(&self, conn: ConnId) -> bool {
         Self::wants_read(self, conn)
+    }
+
+    fn prefetch(&self, input: &Input<'_>, depth: Depth) {
+        Self::prefetch(self, input, depth, &mut Caches);
     }
 }
 

@@ -4,6 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+use peerless::contract::Depth;
 use peerless::time::{Duration, Instant};
 
 use super::host::{Host, Parcel, Sink, Turn};
@@ -23,6 +24,9 @@ pub(crate) struct Shard<M, W> {
     /// Where the first invariant was broken.
     pub halted: Option<(Key, HostId)>,
 }
+
+/// How far ahead of an event each depth of what it reads is prefetched: one event takes longer than memory does.
+const LOOK_AHEAD: [(usize, Depth); 3] = [(5, Depth::Own), (3, Depth::Owned), (1, Depth::Further)];
 
 /// What goes from one shard to another.
 type Mail = Vec<(Key, Parcel)>;
@@ -85,6 +89,7 @@ impl<M: Machine, W: Watch<M>> Shard<M, W> {
             && let Some((key, parcel)) = self.outlet.wheel.pop_before(end)
         {
             self.events += 1;
+            self.look_ahead(shared);
             let local = shared.places[parcel.to as usize].local;
             let host = &mut self.hosts[local as usize];
             let mut sink = Routed { outlet: &mut self.outlet, places: &shared.places };
@@ -93,6 +98,16 @@ impl<M: Machine, W: Watch<M>> Shard<M, W> {
             self.delivering = None;
             if host.violation.is_some() {
                 self.halted = Some((key, host.id));
+            }
+        }
+    }
+
+    /// Shows the processor what those who come next will read, in three steps.
+    fn look_ahead(&self, shared: &Shared<M>) {
+        for (ahead, depth) in LOOK_AHEAD {
+            if let Some(parcel) = self.outlet.wheel.ahead(ahead) {
+                let local = shared.places[parcel.to as usize].local;
+                self.hosts[local as usize].prefetch(&parcel.what, depth);
             }
         }
     }
