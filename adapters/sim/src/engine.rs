@@ -8,7 +8,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use peerless::contract::Prefetch;
 use peerless::time::Instant;
+
+use crate::prefetch::Caches;
 
 /// Microseconds in one slot, as a power of two.
 const SLOT_SHIFT: u32 = 12;
@@ -41,18 +44,20 @@ const fn unpack((at, order): Packed) -> Key {
     Key { at: Instant::from_micros(at), sender: (order >> 32) as u32, seq: order as u32 }
 }
 
-struct Entry<T> {
+/// An entry's place in the order, and in a chain.
+#[derive(Clone, Copy)]
+struct Link {
     packed: Packed,
-    /// `None` in the free list.
-    item: Option<T>,
+    /// The next entry of the same slot, or of the free list.
+    next: u32,
 }
 
 /// See the module.
 pub struct Wheel<T> {
-    entries: Vec<Entry<T>>,
-    /// The next entry of the same slot, or of the free list, by entry. Apart from them: a chain is followed in memory that
-    /// is near, and the entries are then read side by side.
-    links: Vec<u32>,
+    /// By entry. Apart from what they stand for: a chain is followed and sorted in memory that is near.
+    links: Vec<Link>,
+    /// By entry; `None` in the free list.
+    items: Vec<Option<T>>,
     free: u32,
     heads: Box<[u32]>,
     /// One bit for each slot that is not empty.
@@ -78,8 +83,8 @@ impl<T> Wheel<T> {
     /// An empty wheel at the beginning of time.
     pub fn new() -> Self {
         Self {
-            entries: Vec::new(),
             links: Vec::new(),
+            items: Vec::new(),
             free: NONE,
             heads: vec![NONE; SLOTS].into(),
             occupied: vec![0; SLOTS / 64].into(),
@@ -133,17 +138,23 @@ impl<T> Wheel<T> {
             return None;
         }
         let index = if is_near { self.near.pop()?.0.1 } else { self.due.pop()?.1 };
-        let item = self.entries[index as usize].item.take()?;
-        self.links[index as usize] = self.free;
+        let item = self.items[index as usize].take()?;
+        self.links[index as usize].next = self.free;
         self.free = index;
         self.len -= 1;
         Some((unpack(packed), item))
     }
 
-    /// What comes `ahead` items after the next one, if that is known without looking further.
+    /// Prefetches what comes so many items after the next one.
+    pub(crate) fn prefetch(&self, ahead: usize) {
+        let place = self.due.len().checked_sub(1 + ahead);
+        place.iter().for_each(|place| Caches.prefetch(&self.items[self.due[*place].1 as usize]));
+    }
+
+    /// What comes so many items after the next one, if that is known without looking further.
     pub fn ahead(&self, ahead: usize) -> Option<&T> {
         let place = self.due.len().checked_sub(1 + ahead)?;
-        self.entries[self.due[place].1 as usize].item.as_ref()
+        self.items[self.due[place].1 as usize].as_ref()
     }
 
     /// The next key, and whether it is `near`'s.
@@ -177,8 +188,9 @@ impl<T> Wheel<T> {
         let mut index = std::mem::replace(&mut self.heads[place], NONE);
         self.occupied[place / 64] &= !(1 << (place % 64));
         while index != NONE {
-            self.due.push((self.entries[index as usize].packed, index));
-            index = self.links[index as usize];
+            let Link { packed, next } = self.links[index as usize];
+            self.due.push((packed, index));
+            index = next;
         }
         self.due.sort_unstable_by(|a, b| b.cmp(a));
         true
@@ -207,7 +219,7 @@ impl<T> Wheel<T> {
 
     fn chain(&mut self, slot: u64, index: u32) {
         let place = (slot % SLOTS as u64) as usize;
-        self.links[index as usize] = self.heads[place];
+        self.links[index as usize].next = self.heads[place];
         self.heads[place] = index;
         self.occupied[place / 64] |= 1 << (place % 64);
     }
@@ -215,14 +227,15 @@ impl<T> Wheel<T> {
     fn take_entry(&mut self, packed: Packed, item: T) -> u32 {
         let item = Some(item);
         if self.free == NONE {
-            let index = u32::try_from(self.entries.len()).expect("fewer than 2^32 things wait");
-            self.entries.push(Entry { packed, item });
-            self.links.push(NONE);
+            let index = u32::try_from(self.links.len()).expect("fewer than 2^32 things wait");
+            self.links.push(Link { packed, next: NONE });
+            self.items.push(item);
             return index;
         }
         let index = self.free;
-        self.free = self.links[index as usize];
-        self.entries[index as usize] = Entry { packed, item };
+        self.free = self.links[index as usize].next;
+        self.links[index as usize] = Link { packed, next: NONE };
+        self.items[index as usize] = item;
         index
     }
 }

@@ -23,8 +23,8 @@ pub struct SimMac {
     hash: Mix,
     /// Public keys by secret.
     by_secret: Registry<32, PublicKey>,
-    /// Public keys and their ids by x coordinate.
-    by_x: Registry<32, (PublicKey, NodeId)>,
+    /// The y coordinates of public keys, and their ids, by x coordinate.
+    by_x: Registry<32, ([u8; 32], NodeId)>,
 }
 
 impl SimMac {
@@ -70,6 +70,17 @@ fn x(key: &PublicKey) -> &[u8; 32] {
     key.as_bytes().first_chunk().expect("64 bytes hold 32")
 }
 
+fn y(key: &PublicKey) -> &[u8; 32] {
+    key.as_bytes().last_chunk().expect("64 bytes hold 32")
+}
+
+fn point(x: &[u8; 32], y: &[u8; 32]) -> PublicKey {
+    let mut xy = [0; 64];
+    xy[..32].copy_from_slice(x);
+    xy[32..].copy_from_slice(y);
+    PublicKey::from_xy_checked(xy)
+}
+
 fn is_odd(key: &PublicKey) -> bool {
     key.as_bytes()[63] & 1 == 1
 }
@@ -81,7 +92,7 @@ impl Crypto for SimMac {
         }
         let key = self.real.public_key(secret);
         self.by_secret.insert(*secret.expose(), key);
-        self.by_x.insert(*x(&key), (key, key.node_id()));
+        self.by_x.insert(*x(&key), (*y(&key), key.node_id()));
         key
     }
 
@@ -118,14 +129,19 @@ impl Crypto for SimMac {
     }
 
     fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
-        let known = xy.first_chunk().and_then(|x| self.by_x.find(x));
-        known.filter(|(key, _)| key.as_bytes() == xy).map(|(key, _)| *key).or_else(|| self.real.public_key_from_xy(xy))
+        let (x, y) = xy.split_first_chunk()?;
+        match self.by_x.find(x) {
+            Some((known, _)) if known == y => Some(PublicKey::from_xy_checked(*xy)),
+            _ => self.real.public_key_from_xy(xy),
+        }
     }
 
     fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
-        let known = compressed.last_chunk().and_then(|x| self.by_x.find(x));
-        let known = known.filter(|(key, _)| compressed[0] == 2 + u8::from(is_odd(key)));
-        known.map(|(key, _)| *key).or_else(|| self.real.public_key_from_compressed(compressed))
+        let (sign, x) = compressed.split_last_chunk()?;
+        match self.by_x.find(x) {
+            Some((y, _)) if *sign == [2 + (y[31] & 1)] => Some(point(x, y)),
+            _ => self.real.public_key_from_compressed(compressed),
+        }
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {
@@ -134,7 +150,9 @@ impl Crypto for SimMac {
         SharedSecret::new(self.hash.bytes(low.as_bytes()).bytes(high.as_bytes()).finish_32())
     }
 
+    /// Whoever hashes what came in a datagram looks for its signer next, whose x coordinate it begins with.
     fn datagram_hash(&self, bytes: &[u8]) -> Digest {
+        bytes.first_chunk().iter().for_each(|x| self.by_x.prefetch(x));
         self.hash.bytes(bytes).finish_32()
     }
 
@@ -143,7 +161,7 @@ impl Crypto for SimMac {
     }
 
     fn node_id(&self, key: &PublicKey) -> NodeId {
-        let known = self.by_x.find(x(key)).filter(|(known, _)| known == key);
+        let known = self.by_x.find(x(key)).filter(|(known, _)| known == y(key));
         known.map_or_else(|| key.node_id(), |(_, id)| *id)
     }
 

@@ -3,23 +3,30 @@
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
+use peerless::contract::Prefetch;
+
 use crate::mix::Mix;
+use crate::prefetch::Caches;
 
 /// A key and what is known of it.
 type Entry<const K: usize, V> = ([u8; K], V);
+
+/// A place of a registry; aligned, so that it lies on as few cache lines as it can.
+#[repr(align(64))]
+struct Slot<const K: usize, V>(OnceLock<Entry<K, V>>);
 
 /// Places looked at for one key.
 const PROBES: usize = 8;
 
 /// Remembers what it is told first, as long as there is room. Reading takes no lock.
 pub(crate) struct Registry<const K: usize, V> {
-    slots: Box<[OnceLock<Entry<K, V>>]>,
+    slots: Box<[Slot<K, V>]>,
 }
 
 impl<const K: usize, V> Registry<K, V> {
     /// Room for `capacity` keys and some, which should be hashes or coordinates: they are not hashed again.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { slots: (0..(2 * capacity).next_power_of_two().max(64)).map(|_| OnceLock::new()).collect() }
+        Self { slots: (0..(2 * capacity).next_power_of_two().max(64)).map(|_| Slot(OnceLock::new())).collect() }
     }
 
     pub(crate) fn find(&self, key: &[u8; K]) -> Option<&V> {
@@ -31,6 +38,11 @@ impl<const K: usize, V> Registry<K, V> {
             }
         }
         None
+    }
+
+    /// The key will be looked for soon.
+    pub(crate) fn prefetch(&self, key: &[u8; K]) {
+        self.places(key).next().iter().for_each(|place| Caches.prefetch(*place));
     }
 
     /// Forgotten if there is no room.
@@ -50,7 +62,7 @@ impl<const K: usize, V> Registry<K, V> {
     fn places(&self, key: &[u8; K]) -> impl Iterator<Item = &OnceLock<Entry<K, V>>> {
         let start = key.last_chunk::<8>().map_or(0, |bytes| u64::from_le_bytes(*bytes)) as usize;
         let mask = self.slots.len() - 1;
-        (0..PROBES).map(move |i| &self.slots[(start.wrapping_add(i)) & mask])
+        (0..PROBES).map(move |i| &self.slots[(start.wrapping_add(i)) & mask].0)
     }
 }
 

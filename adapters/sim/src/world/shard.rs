@@ -104,6 +104,7 @@ impl<M: Machine, W: Watch<M>> Shard<M, W> {
 
     /// Shows the processor what those who come next will read, in three steps.
     fn look_ahead(&self, shared: &Shared<M>) {
+        self.outlet.wheel.prefetch(LOOK_AHEAD[0].0 + 2);
         for (ahead, depth) in LOOK_AHEAD {
             if let Some(parcel) = self.outlet.wheel.ahead(ahead) {
                 let local = shared.places[parcel.to as usize].local;
