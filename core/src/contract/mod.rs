@@ -21,7 +21,7 @@ pub use ids::{CommandId, ConnId, Direction, PeerKind};
 pub use input::{Command, CommandError, Input};
 pub use outbound::Outbound;
 pub use outbox::Outbox;
-pub use prefetch::{Depth, Prefetch};
+pub use prefetch::Prefetch;
 pub use reason::{
     ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, IoFault, Reason, Refusal, ScoreReason, Side, Stage,
     StatusRefusal,

@@ -8,14 +8,3 @@ pub trait Prefetch {
     /// This value will be read soon; what it points to is shown by itself.
     fn prefetch<T: ?Sized>(&mut self, value: &T);
 }
-
-/// What is read one after the other, because each is found by the one before.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Depth {
-    /// Parts of the node itself.
-    Own,
-    /// What these point to.
-    Owned,
-    /// What that points to.
-    Further,
-}

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::LookupId;
-use crate::contract::{CommandId, Depth, Prefetch};
+use crate::contract::{CommandId, Prefetch};
 use crate::crypto::{Digest, PublicKey};
 use crate::limits;
 use crate::time::Instant;
@@ -149,12 +149,13 @@ struct Open {
 }
 
 impl Calls {
-    /// Shows what a datagram from an address will read.
-    pub fn prefetch(&self, from: SocketAddr, depth: Depth, memory: &mut impl Prefetch) {
+    /// Shows what a datagram from an address will read. See [`Node::prefetch`](crate::Node::prefetch).
+    pub fn prefetch(&self, from: SocketAddr, depth: usize, memory: &mut impl Prefetch) {
         match depth {
-            Depth::Own => {}
-            Depth::Owned => memory.prefetch(&self.open[..]),
-            Depth::Further => self.to(from).for_each(|(_, call)| memory.prefetch(call)),
+            0 => memory.prefetch(self),
+            1 => memory.prefetch(&self.open[..]),
+            2 => self.to(from).for_each(|(_, call)| memory.prefetch(call)),
+            _ => {}
         }
     }
 

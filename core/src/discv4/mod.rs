@@ -18,7 +18,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::contract::{
-    CallFailure, CommandError, CommandId, Cx, Depth, DiscoveryTimer, DropReason, Event, Prefetch, Refusal,
+    CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Prefetch, Refusal,
 };
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
 use crate::rng::Rng;
@@ -214,12 +214,11 @@ impl Discv4 {
         }
     }
 
-    /// Shows what a datagram from an address will read.
-    pub fn prefetch(&self, from: SocketAddr, bytes: &[u8], depth: Depth, memory: &mut impl Prefetch) {
+    /// Shows what a datagram from an address will read. See [`Node::prefetch`](crate::Node::prefetch).
+    pub fn prefetch(&self, from: SocketAddr, bytes: &[u8], depth: usize, memory: &mut impl Prefetch) {
         self.calls.prefetch(from, depth, memory);
-        match (depth, Datagram::split(bytes)) {
-            (Depth::Own, _) => {
-                memory.prefetch(&self.calls);
+        match depth {
+            0 => {
                 memory.prefetch(&self.bonds);
                 memory.prefetch(&self.limiter);
                 memory.prefetch(&self.local);
@@ -228,16 +227,16 @@ impl Discv4 {
                 memory.prefetch(&self.stage);
                 memory.prefetch(&self.not_before);
             }
-            (Depth::Owned, Ok(datagram)) => {
+            1 => {
                 self.bonds.prefetch(from, memory);
-                match datagram.kind() {
-                    Ok(Kind::Ping | Kind::FindNode | Kind::EnrRequest) => {
-                        self.limiter.prefetch(from, datagram.hash, memory);
-                    }
-                    _ => memory.prefetch(&self.searches[..]),
+                memory.prefetch(&self.searches[..]);
+                if let Ok(datagram) = Datagram::split(bytes)
+                    && let Ok(Kind::Ping | Kind::FindNode | Kind::EnrRequest) = datagram.kind()
+                {
+                    self.limiter.prefetch(from, datagram.hash, memory);
                 }
             }
-            (Depth::Further, _) => self.searches.iter().for_each(|search| search.lookup.prefetch(memory)),
+            2 => self.searches.iter().for_each(|search| search.lookup.prefetch(memory)),
             _ => {}
         }
     }

@@ -17,7 +17,7 @@ pub use self::config::{Config, ConfigError};
 use self::conn::{Conn, Progress};
 pub use self::view::SessionView;
 use crate::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Context, Cx, Depth, DropReason, EndReason, Event, Input, Prefetch,
+    Action, Command, CommandError, CommandId, ConnId, Context, Cx, DropReason, EndReason, Event, Input, Prefetch,
     Reason, Refusal, Side,
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
@@ -59,7 +59,7 @@ pub struct Node {
     export_secrets: bool,
     context: Context,
     rngs: Rngs,
-    discovery: Option<Discv4>,
+    discovery: Option<Box<Discv4>>,
     peers: Peers,
     /// From dial or accept until `Ended` has been popped.
     conns: BTreeMap<ConnId, Box<Conn>>,
@@ -113,7 +113,7 @@ impl Node {
         let discovery = config.discovery.map(|settings| {
             let endpoint = Endpoint { ip: config.ip, udp: config.udp, tcp: config.tcp };
             let local = discv4::Local::new(context.crypto(), config.secret.clone(), endpoint, Some(record.clone()));
-            Discv4::new(&mut context.cx(&mut rngs.discovery), settings, local)
+            Box::new(Discv4::new(&mut context.cx(&mut rngs.discovery), settings, local))
         });
         let mut node = Self {
             hello,
@@ -172,19 +172,23 @@ impl Node {
         }
     }
 
-    /// Shows what handling `input` will read, as far as that can be told: for drivers of many nodes (see [`Prefetch`]). Each
-    /// [`Depth`] reads what the one before has shown, so that some time should pass between two of them.
-    pub fn prefetch(&self, input: &Input<'_>, depth: Depth, memory: &mut impl Prefetch) {
-        if depth == Depth::Own {
+    /// Shows what handling `input` will read, as far as that can be told: for drivers of many nodes (see [`Prefetch`]). At
+    /// depth 0 these are parts of the node itself, at each of the following what those before point to, and from
+    /// [`Node::PREFETCH_DEPTHS`] on nothing; between two of them the memory needs some time to come.
+    pub fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
+        if depth == 0 {
             memory.prefetch(&self.context);
             memory.prefetch(&self.deadlines);
+            memory.prefetch(&self.discovery);
             memory.prefetch(&self.look_at);
             memory.prefetch(&self.shutting_down);
-        }
-        if let (Input::Datagram { from, bytes }, Some(discovery)) = (input, &self.discovery) {
-            discovery.prefetch(canonical(*from), bytes, depth, memory);
+        } else if let (Input::Datagram { from, bytes }, Some(discovery)) = (input, &self.discovery) {
+            discovery.prefetch(canonical(*from), bytes, depth - 1, memory);
         }
     }
+
+    /// How deep [`Node::prefetch`] goes.
+    pub const PREFETCH_DEPTHS: usize = 4;
 
     /// A listener has a stream. `None`: close it unread.
     pub fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
@@ -300,7 +304,7 @@ impl Node {
 
     /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        let discovery = self.discovery.as_ref().and_then(Discv4::poll_timeout);
+        let discovery = self.discovery.as_ref().and_then(|discovery| discovery.poll_timeout());
         let others = self.deadlines.next();
         let (at, reason) = match discovery {
             Some((at, timer)) if others.is_none_or(|(other, _)| at <= other) => (at, Reason::Discovery(timer)),

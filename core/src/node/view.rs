@@ -61,7 +61,7 @@ impl Node {
 
     /// Discovery, unless it is off.
     pub fn discovery(&self) -> Option<&Discv4> {
-        self.discovery.as_ref()
+        self.discovery.as_deref()
     }
 
     /// Peers, scores, bans and slots.

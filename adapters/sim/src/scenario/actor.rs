@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Depth, Input};
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input};
 use peerless::node::Node;
 use peerless::time::Instant;
 
@@ -96,7 +96,7 @@ impl Machine for Actor {
         }
     }
 
-    fn prefetch(&self, input: &Input<'_>, depth: Depth) {
+    fn prefetch(&self, input: &Input<'_>, depth: usize) {
         if let Self::Honest(node) = self {
             Machine::prefetch(node, input, depth);
         }

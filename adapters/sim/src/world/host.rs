@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use peerless::contract::{Action, ConnId, Depth, Event, Input, Prefetch};
+use peerless::contract::{Action, ConnId, Event, Input, Prefetch};
 use peerless::time::{Duration, Instant, UnixTime};
 
 use super::cpu::Processor;
@@ -90,7 +90,7 @@ pub(crate) struct Host<M, W> {
     pub uplink: Uplink,
     /// What its machine runs on, if that is modelled.
     pub cpu: Option<Box<Processor>>,
-    pub machine: Option<M>,
+    pub machine: Option<Box<M>>,
     pub power: Power,
     pub incarnation: u32,
     pub clock_skew_secs: i64,
@@ -134,24 +134,26 @@ pub(crate) struct Turn<'a, M, S> {
 }
 
 impl<M: Machine, W: Watch<M>> Host<M, W> {
-    /// Shows the processor what handling a delivery will read.
-    pub(super) fn prefetch(&self, what: &Delivery, depth: Depth) {
+    /// Prefetches what a delivery will read: at depth 0 of the host, from then on of its machine.
+    pub(super) fn prefetch(&self, what: &Delivery, depth: usize) {
         let mut memory = Caches;
-        if depth == Depth::Own {
+        let Some(depth) = depth.checked_sub(1) else {
+            memory.prefetch(&self.id);
             memory.prefetch(&self.uplink);
+            memory.prefetch(&self.machine);
             memory.prefetch(&self.trace);
             memory.prefetch(&self.armed);
             memory.prefetch(&self.due);
             memory.prefetch(&self.power);
             memory.prefetch(&self.violation);
             memory.prefetch(&self.paused);
-            memory.prefetch(&self.id);
-        }
+            if let Delivery::Datagram { bytes, .. } = what {
+                memory.prefetch(&bytes[..]);
+            }
+            return;
+        };
         match (what, &self.machine) {
             (Delivery::Datagram { from, bytes, .. }, Some(machine)) => {
-                if depth == Depth::Own {
-                    memory.prefetch(&bytes[..]);
-                }
                 machine.prefetch(&Input::Datagram { from: (*from).into(), bytes }, depth);
             }
             (Delivery::Wake, Some(machine)) => machine.prefetch(&Input::Timeout, depth),
@@ -229,7 +231,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
                 addresses: turn.shared.addresses,
                 crypto: &crypto,
             };
-            let machine = (turn.shared.maker)(&birth);
+            let machine = Box::new((turn.shared.maker)(&birth));
             self.watch.changed(turn.now, self.id, Some(&machine));
             self.machine = Some(machine);
             self.settle(turn);
@@ -308,7 +310,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
             self.uplink.computed_at = cpu.work(turn.now, &mut self.uplink.totals);
         }
         self.drain(turn);
-        self.due = self.machine.as_ref().and_then(M::poll_timeout);
+        self.due = self.machine.as_ref().and_then(|machine| machine.poll_timeout());
         self.arm(turn);
         if let Some(machine) = &self.machine
             && let Err(what) = self.watch.stepped(turn.now, self.id, machine)

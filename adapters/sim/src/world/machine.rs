@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Depth, Input, Tap};
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input, Tap};
 use peerless::crypto::Crypto;
 use peerless::node::Node;
 use peerless::time::{Instant, UnixTime};
@@ -32,7 +32,7 @@ pub trait Machine: Send {
     /// See [`Node::wants_read`].
     fn wants_read(&self, conn: ConnId) -> bool;
     /// See [`Node::prefetch`]. Whoever does not implement it is slower among thousands.
-    fn prefetch(&self, input: &Input<'_>, depth: Depth) {
+    fn prefetch(&self, input: &Input<'_>, depth: usize) {
         let _ = (input, depth);
     }
 }
@@ -66,7 +66,7 @@ impl Machine for Node {
         Self::wants_read(self, conn)
     }
 
-    fn prefetch(&self, input: &Input<'_>, depth: Depth) {
+    fn prefetch(&self, input: &Input<'_>, depth: usize) {
         Self::prefetch(self, input, depth, &mut Caches);
     }
 }

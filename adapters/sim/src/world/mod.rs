@@ -331,7 +331,7 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
     /// A host's machine, if it runs.
     pub fn machine(&self, host: HostId) -> Option<&M> {
         let host = self.host(host);
-        host.machine.as_ref().filter(|_| host.power == Power::On)
+        host.machine.as_deref().filter(|_| host.power == Power::On)
     }
 
     /// The machines that run, in the hosts' order.

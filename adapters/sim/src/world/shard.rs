@@ -4,7 +4,7 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use peerless::contract::Depth;
+use peerless::node::Node;
 use peerless::time::{Duration, Instant};
 
 use super::host::{Host, Parcel, Sink, Turn};
@@ -25,8 +25,9 @@ pub(crate) struct Shard<M, W> {
     pub halted: Option<(Key, HostId)>,
 }
 
-/// How far ahead of an event each depth of what it reads is prefetched: one event takes longer than memory does.
-const LOOK_AHEAD: [(usize, Depth); 3] = [(5, Depth::Own), (3, Depth::Owned), (1, Depth::Further)];
+/// How far ahead of a delivery each part of what it reads is prefetched, by depth (see [`Host::prefetch`]): memory takes
+/// about as long as one delivery, at times as long as two.
+const LOOK_AHEAD: [usize; 1 + Node::PREFETCH_DEPTHS] = [7, 5, 4, 3, 1];
 
 /// What goes from one shard to another.
 type Mail = Vec<(Key, Parcel)>;
@@ -102,10 +103,10 @@ impl<M: Machine, W: Watch<M>> Shard<M, W> {
         }
     }
 
-    /// Shows the processor what those who come next will read, in three steps.
+    /// Prefetches what those who come next will read.
     fn look_ahead(&self, shared: &Shared<M>) {
-        self.outlet.wheel.prefetch(LOOK_AHEAD[0].0 + 2);
-        for (ahead, depth) in LOOK_AHEAD {
+        self.outlet.wheel.prefetch(LOOK_AHEAD[0] + 2);
+        for (depth, ahead) in LOOK_AHEAD.into_iter().enumerate() {
             if let Some(parcel) = self.outlet.wheel.ahead(ahead) {
                 let local = shared.places[parcel.to as usize].local;
                 self.hosts[local as usize].prefetch(&parcel.what, depth);
