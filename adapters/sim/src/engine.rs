@@ -2,11 +2,11 @@
 //!
 //! A timing wheel of [`SLOTS`] slots of [`SLOT_MICROS`] microseconds holds what is near; what is further away than the
 //! wheel reaches waits in a heap. Entries live in one slab and are chained by slot, so that a slot costs four bytes and an
-//! insertion no comparison; a slot is sorted when its time has come, and from then on it is known what comes next. The
-//! order is that of a plain heap, whatever is inserted when. It never runs what it holds.
+//! insertion no comparison; a slot is sorted shortly before its time comes, and from then on it is known what comes next.
+//! The order is that of a plain heap, whatever is inserted when. It never runs what it holds.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use peerless::contract::Prefetch;
 use peerless::time::Instant;
@@ -19,6 +19,8 @@ const SLOT_SHIFT: u32 = 12;
 pub const SLOT_MICROS: u64 = 1 << SLOT_SHIFT;
 /// Slots of the wheel: 33.6 seconds, beyond which little but rare timers lie.
 pub const SLOTS: usize = 1 << 13;
+/// How many of those that come next are known, leaving aside what is inserted before them.
+pub const KNOWN: usize = 16;
 /// No entry.
 const NONE: u32 = u32::MAX;
 
@@ -62,10 +64,12 @@ pub struct Wheel<T> {
     heads: Box<[u32]>,
     /// One bit for each slot that is not empty.
     occupied: Box<[u64]>,
-    /// The absolute number of the slot that `due` was taken from: everything up to its end is in `due` or `near`.
+    /// The absolute number of the last slot that went to `due`: everything up to its end is in `due` or `near`.
     cursor: u64,
-    /// The current slot, latest first.
-    due: Vec<(Packed, u32)>,
+    /// What comes next, in order: at least [`KNOWN`], if so many wait.
+    due: VecDeque<(Packed, u32)>,
+    /// The slot that is being sorted.
+    slot: Vec<(Packed, u32)>,
     /// What was inserted at times that the cursor has come to already.
     near: BinaryHeap<Reverse<(Packed, u32)>>,
     /// What lies beyond the wheel.
@@ -89,7 +93,8 @@ impl<T> Wheel<T> {
             heads: vec![NONE; SLOTS].into(),
             occupied: vec![0; SLOTS / 64].into(),
             cursor: 0,
-            due: Vec::new(),
+            due: VecDeque::new(),
+            slot: Vec::new(),
             near: BinaryHeap::new(),
             far: BinaryHeap::new(),
             len: 0,
@@ -137,7 +142,7 @@ impl<T> Wheel<T> {
         if packed.0 >= end.as_micros() && end.as_micros() != u64::MAX {
             return None;
         }
-        let index = if is_near { self.near.pop()?.0.1 } else { self.due.pop()?.1 };
+        let index = if is_near { self.near.pop()?.0.1 } else { self.due.pop_front()?.1 };
         let item = self.items[index as usize].take()?;
         self.links[index as usize].next = self.free;
         self.free = index;
@@ -145,24 +150,21 @@ impl<T> Wheel<T> {
         Some((unpack(packed), item))
     }
 
-    /// Prefetches what comes so many items after the next one.
+    /// Prefetches what comes so many items after the next one; fewer than [`KNOWN`].
     pub(crate) fn prefetch(&self, ahead: usize) {
-        let place = self.due.len().checked_sub(1 + ahead);
-        place.iter().for_each(|place| Caches.prefetch(&self.items[self.due[*place].1 as usize]));
+        self.due.get(ahead).iter().for_each(|(_, index)| Caches.prefetch(&self.items[*index as usize]));
     }
 
-    /// What comes so many items after the next one, if that is known without looking further.
+    /// What comes so many items after the next one, as far as is known; fewer than [`KNOWN`].
     pub fn ahead(&self, ahead: usize) -> Option<&T> {
-        let place = self.due.len().checked_sub(1 + ahead)?;
-        self.items[self.due[place].1 as usize].as_ref()
+        let (_, index) = self.due.get(ahead)?;
+        self.items[*index as usize].as_ref()
     }
 
     /// The next key, and whether it is `near`'s.
     fn front(&mut self) -> Option<(Packed, bool)> {
-        if self.due.is_empty() && self.near.is_empty() && !self.advance() {
-            return None;
-        }
-        let due = self.due.last().map(|(packed, _)| *packed);
+        while self.due.len() <= KNOWN && self.advance() {}
+        let due = self.due.front().map(|(packed, _)| *packed);
         let near = self.near.peek().map(|Reverse((packed, _))| *packed);
         match (due, near) {
             (Some(due), Some(near)) if near < due => Some((near, true)),
@@ -189,10 +191,11 @@ impl<T> Wheel<T> {
         self.occupied[place / 64] &= !(1 << (place % 64));
         while index != NONE {
             let Link { packed, next } = self.links[index as usize];
-            self.due.push((packed, index));
+            self.slot.push((packed, index));
             index = next;
         }
-        self.due.sort_unstable_by(|a, b| b.cmp(a));
+        self.slot.sort_unstable();
+        self.due.extend(self.slot.drain(..));
         true
     }
 

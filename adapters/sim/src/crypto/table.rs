@@ -16,7 +16,7 @@ type Entry<const K: usize, V> = ([u8; K], V);
 struct Slot<const K: usize, V>(OnceLock<Entry<K, V>>);
 
 /// Places looked at for one key.
-const PROBES: usize = 8;
+const PROBES: usize = 16;
 
 /// Remembers what it is told first, as long as there is room. Reading takes no lock.
 pub(crate) struct Registry<const K: usize, V> {
@@ -26,7 +26,7 @@ pub(crate) struct Registry<const K: usize, V> {
 impl<const K: usize, V> Registry<K, V> {
     /// Room for `capacity` keys and some, which should be hashes or coordinates: they are not hashed again.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { slots: (0..(2 * capacity).next_power_of_two().max(64)).map(|_| Slot(OnceLock::new())).collect() }
+        Self { slots: (0..(capacity + capacity / 4).next_power_of_two().max(64)).map(|_| Slot(OnceLock::new())).collect() }
     }
 
     pub(crate) fn find(&self, key: &[u8; K]) -> Option<&V> {
