@@ -153,10 +153,15 @@ impl Calls {
     pub fn prefetch(&self, from: SocketAddr, depth: usize, memory: &mut impl Prefetch) {
         match depth {
             0 => memory.prefetch(self),
-            1 => memory.prefetch(&self.open[..]),
+            1 => self.prefetch_open(memory),
             2 => self.to(from).for_each(|(_, call)| memory.prefetch(call)),
             _ => {}
         }
+    }
+
+    /// Shows what any search among the open calls will read.
+    pub fn prefetch_open(&self, memory: &mut impl Prefetch) {
+        memory.prefetch(&self.open[..]);
     }
 
     /// Number of open calls.

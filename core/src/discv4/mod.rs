@@ -214,6 +214,15 @@ impl Discv4 {
         }
     }
 
+    /// Shows what [`Discv4::handle_timeout`] will read. See [`Node::prefetch`](crate::Node::prefetch).
+    pub fn prefetch_timeout(&self, depth: usize, memory: &mut impl Prefetch) {
+        match depth {
+            0 => memory.prefetch(self),
+            1 => self.calls.prefetch_open(memory),
+            _ => {}
+        }
+    }
+
     /// Shows what a datagram from an address will read. See [`Node::prefetch`](crate::Node::prefetch).
     pub fn prefetch(&self, from: SocketAddr, bytes: &[u8], depth: usize, memory: &mut impl Prefetch) {
         self.calls.prefetch(from, depth, memory);
@@ -226,6 +235,7 @@ impl Discv4 {
                 memory.prefetch(&self.unverified);
                 memory.prefetch(&self.stage);
                 memory.prefetch(&self.not_before);
+                self.table.prefetch_deadlines(memory);
             }
             1 => {
                 self.bonds.prefetch(from, memory);
@@ -391,9 +401,8 @@ impl Discv4 {
         if !cx.filter.permits(contact.ip) {
             return;
         }
-        let was_empty = self.table.is_empty();
         let change = self.table.insert(contact, cx.now, cx.rng);
-        if was_empty && change.is_some() {
+        if change.is_some() && self.table.len() == 1 {
             // Whoever waits for the first node need not wait for the next round.
             self.reseeds = 0;
             let (soon, _) = self.config.young_interval;

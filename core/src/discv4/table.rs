@@ -15,6 +15,7 @@ pub use entries::Entry;
 
 use self::entries::{Crowd, Standing};
 use super::Candidate;
+use crate::contract::Prefetch;
 use crate::crypto::NodeId;
 use crate::limits;
 use crate::rng::Rng;
@@ -207,6 +208,12 @@ impl Table {
     /// A record of the node was verified. False if it is older than the one we have.
     pub fn note_record(&mut self, id: &NodeId, seq: u64, fork_id: Option<ForkId>) -> bool {
         self.standing_mut(id).is_none_or(|standing| standing.note_record(seq, fork_id))
+    }
+
+    /// Shows what [`Table::check_due`] will read.
+    pub fn prefetch_deadlines(&self, memory: &mut impl Prefetch) {
+        memory.prefetch(&self.fast);
+        memory.prefetch(&self.slow);
     }
 
     /// When the next check is due.

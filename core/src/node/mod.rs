@@ -176,14 +176,23 @@ impl Node {
     /// depth 0 these are parts of the node itself, at each of the following what those before point to, and from
     /// [`Node::PREFETCH_DEPTHS`] on nothing; between two of them the memory needs some time to come.
     pub fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
-        if depth == 0 {
+        let Some(depth) = depth.checked_sub(1) else {
             memory.prefetch(&self.context);
             memory.prefetch(&self.deadlines);
             memory.prefetch(&self.discovery);
             memory.prefetch(&self.look_at);
             memory.prefetch(&self.shutting_down);
-        } else if let (Input::Datagram { from, bytes }, Some(discovery)) = (input, &self.discovery) {
-            discovery.prefetch(canonical(*from), bytes, depth - 1, memory);
+            if matches!(input, Input::Timeout) {
+                memory.prefetch(&self.rngs.discovery);
+            }
+            return;
+        };
+        match (input, &self.discovery) {
+            (Input::Datagram { from, bytes }, Some(discovery)) => {
+                discovery.prefetch(canonical(*from), bytes, depth, memory);
+            }
+            (Input::Timeout, Some(discovery)) => discovery.prefetch_timeout(depth, memory),
+            _ => {}
         }
     }
 
