@@ -12,10 +12,9 @@ pub const OUTBOX_ACTIONS_MARK: usize = 8192;
 /// Payload bytes in the outbox beyond which a connection that is fed all the same ends with `Overrun`: the mark and one
 /// message of the largest size.
 pub const OUTBOX_BYTES_MAX: usize = OUTBOX_BYTES_MARK + MESSAGE_BYTES_MAX;
-/// Payload memory that an empty outbox keeps: an answer to FindNode.
-pub const IDLE_OUTBOX_BYTES: usize = 2048;
-/// Actions that an empty outbox has room for: what one datagram mostly causes.
-pub const IDLE_OUTBOX_ACTIONS: usize = 4;
+/// Payload memory that an outbox takes first: a pong and a ping. It keeps none while it is empty, because what the
+/// allocator handed out last is nearer to the processor than what lay idle since the last turn.
+pub const OUTBOX_BYTES_FIRST: usize = 512;
 /// Memory that an empty stream buffer keeps: an idle session stays below 8 KiB with two of them.
 pub const IDLE_BUFFER_BYTES: usize = 2048;
 /// Bytes that may wait for one peer's socket before messages to it are refused (attack F12).

@@ -105,9 +105,10 @@ impl Outbox {
 
     /// Makes room for `len` bytes at the arena's end, replacing what was staged.
     pub fn stage(&mut self, len: usize) -> &mut [u8] {
-        let start = self.tail().len();
-        self.arena.resize(start + len, 0);
-        &mut self.arena[start..]
+        let arena = self.tail();
+        let start = arena.len();
+        arena.resize(start + len, 0);
+        &mut arena[start..]
     }
 
     /// Where a payload can be appended whose length is not known before; what was staged is forgotten. What is there already
@@ -115,6 +116,9 @@ impl Outbox {
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         self.discard_staged();
         self.reclaim();
+        if self.arena.capacity() == 0 {
+            self.arena.reserve_exact(limits::OUTBOX_BYTES_FIRST);
+        }
         &mut self.arena
     }
 
@@ -191,12 +195,10 @@ impl Outbox {
         }
     }
 
-    /// Gives back the memory of a burst, when all of it has been popped.
+    /// Gives the memory back when all of it has been popped.
     fn rest(&mut self) {
-        self.arena.clear();
+        (self.queue, self.arena) = (VecDeque::new(), Vec::new());
         (self.popped, self.committed) = (0, 0);
-        self.arena.shrink_to(limits::IDLE_OUTBOX_BYTES);
-        self.queue.shrink_to(limits::IDLE_OUTBOX_ACTIONS);
     }
 }
 
@@ -248,8 +250,7 @@ mod tests {
         for _ in 0..1000 {
             while send(&mut out, &[1; 1000]) {}
             while out.pop().is_some() {}
-            assert!(out.arena.capacity() <= limits::IDLE_OUTBOX_BYTES, "{}", out.arena.capacity());
-            assert!(out.queue.capacity() <= limits::IDLE_OUTBOX_ACTIONS, "{}", out.queue.capacity());
+            assert_eq!((out.arena.capacity(), out.queue.capacity()), (0, 0));
         }
     }
 }
