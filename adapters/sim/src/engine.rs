@@ -155,10 +155,10 @@ impl<T> Wheel<T> {
         self.due.get(ahead).iter().for_each(|(_, index)| Caches.prefetch(&self.items[*index as usize]));
     }
 
-    /// What comes so many items after the next one, as far as is known; fewer than [`KNOWN`].
-    pub fn ahead(&self, ahead: usize) -> Option<&T> {
-        let (_, index) = self.due.get(ahead)?;
-        self.items[*index as usize].as_ref()
+    /// What comes so many items after the next one, as far as is known, and when; fewer than [`KNOWN`].
+    pub fn ahead(&self, ahead: usize) -> Option<(Instant, &T)> {
+        let ((at, _), index) = self.due.get(ahead)?;
+        Some((Instant::from_micros(*at), self.items[*index as usize].as_ref()?))
     }
 
     /// The next key, and whether it is `near`'s.

@@ -135,7 +135,7 @@ pub(crate) struct Turn<'a, M, S> {
 
 impl<M: Machine, W: Watch<M>> Host<M, W> {
     /// Prefetches what a delivery will read: at depth 0 of the host, from then on of its machine.
-    pub(super) fn prefetch(&self, what: &Delivery, depth: usize) {
+    pub(super) fn prefetch(&self, at: Instant, what: &Delivery, depth: usize) {
         let mut memory = Caches;
         let Some(depth) = depth.checked_sub(1) else {
             memory.prefetch(&self.id);
@@ -156,7 +156,10 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
             (Delivery::Datagram { from, bytes, .. }, Some(machine)) => {
                 machine.prefetch(&Input::Datagram { from: (*from).into(), bytes }, depth);
             }
-            (Delivery::Wake, Some(machine)) => machine.prefetch(&Input::Timeout, depth),
+            // Many wakes come too early: the deadline that they were for has moved.
+            (Delivery::Wake, Some(machine)) if self.due.is_some_and(|due| due <= at) => {
+                machine.prefetch(&Input::Timeout, depth);
+            }
             _ => {}
         }
     }

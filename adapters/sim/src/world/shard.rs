@@ -107,9 +107,9 @@ impl<M: Machine, W: Watch<M>> Shard<M, W> {
     fn look_ahead(&self, shared: &Shared<M>) {
         self.outlet.wheel.prefetch(LOOK_AHEAD[0] + 2);
         for (depth, ahead) in LOOK_AHEAD.into_iter().enumerate() {
-            if let Some(parcel) = self.outlet.wheel.ahead(ahead) {
+            if let Some((at, parcel)) = self.outlet.wheel.ahead(ahead) {
                 let local = shared.places[parcel.to as usize].local;
-                self.hosts[local as usize].prefetch(&parcel.what, depth);
+                self.hosts[local as usize].prefetch(at, &parcel.what, depth);
             }
         }
     }
