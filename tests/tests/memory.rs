@@ -7,6 +7,7 @@ use std::time::Duration;
 use peerless::contract::{Action, Command, Context};
 use peerless::crypto::{Secp256k1, SecretKey};
 use peerless::discv4::{Config, Discv4, Local, Received};
+use peerless::limits;
 use peerless::netfilter::NetFilter;
 use peerless::rng::Seed;
 use peerless::time::Instant;

@@ -17,9 +17,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use crate::contract::{
-    CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Prefetch, Refusal,
-};
+use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Prefetch, Refusal};
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};

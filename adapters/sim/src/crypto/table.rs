@@ -26,7 +26,9 @@ pub(crate) struct Registry<const K: usize, V> {
 impl<const K: usize, V> Registry<K, V> {
     /// Room for `capacity` keys and some, which should be hashes or coordinates: they are not hashed again.
     pub(crate) fn new(capacity: usize) -> Self {
-        Self { slots: (0..(capacity + capacity / 4).next_power_of_two().max(64)).map(|_| Slot(OnceLock::new())).collect() }
+        Self {
+            slots: (0..(capacity + capacity / 4).next_power_of_two().max(64)).map(|_| Slot(OnceLock::new())).collect(),
+        }
     }
 
     pub(crate) fn find(&self, key: &[u8; K]) -> Option<&V> {
