@@ -51,3 +51,17 @@ impl Truth {
         if off.is_empty() { Ok(()) } else { Err(off.join("; ")) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Run;
+    use super::*;
+
+    #[test]
+    fn the_ceiling_of_a_table_is_the_known_one() {
+        for Truth { nodes, table, .. } in KNOWN {
+            let ceiling = Run::table_ceiling(nodes);
+            assert!((ceiling - table).abs() < 1.0, "{ceiling} for {nodes} nodes, not {table}");
+        }
+    }
+}
