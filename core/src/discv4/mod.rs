@@ -62,7 +62,7 @@ impl Default for Config {
             bootnodes: Vec::new(),
             refresh_interval: (secs(15 * 60), secs(30 * 60)),
             young_interval: (secs(5), secs(10)),
-            young_age: secs(60),
+            young_age: secs(15 * 60),
             young_nodes: 16,
             reseed_interval: secs(10),
             reseed_interval_max: secs(300),
