@@ -26,8 +26,8 @@ const STARTS_WITHIN: Duration = Duration::from_secs(60);
 /// No more than so many start in a second, unless that took more than a quarter of the whole time: whoever is new must be
 /// found by those who are newer.
 const STARTS_PER_SECOND: u32 = 160;
-/// So many nodes are introduced by the same bootnodes; those of the others are introduced by the first. Nobody can introduce
-/// ten thousand in two minutes.
+/// For each thousand nodes there are as many bootnodes as a scenario has at least: nobody can introduce ten thousand in two
+/// minutes.
 const NODES_PER_CIRCLE: u32 = 1000;
 
 /// See the module.
@@ -239,9 +239,17 @@ impl Run {
     }
 }
 
-/// How many sets of bootnodes there are.
+/// How many times as many bootnodes there are as a scenario has at least.
 fn circles(plan: &Plan) -> u32 {
     (plan.nodes / NODES_PER_CIRCLE).max(1)
+}
+
+/// A host's bootnodes, `count` of `circles` times as many, drawn for each host: groups with bootnodes of their own would stay
+/// networks of their own for hours. Bootnodes are introduced by the first of them.
+fn bootnodes(seed: u64, host: HostId, count: u32, circles: u32) -> impl Iterator<Item = u32> {
+    let mut draws = Stream::new(seed, u64::from(host.0), 0x626f_6f74);
+    let is_bootnode = host.0 < count * circles;
+    (0..count).map(move |i| if is_bootnode { i } else { i * circles + draws.below(u64::from(circles)) as u32 })
 }
 
 /// Makes the machines of a scenario's hosts.
@@ -254,8 +262,7 @@ fn maker(
     let roles = roles.to_vec();
     // Of three places one is dialled: twice as many sessions as those, for each has two ends.
     let places = plan.peers.map_or(scenario.peers, |peers| peers.div_ceil(2) * limits::DIAL_RATIO as u32);
-    let (bootnodes, seed) = (scenario.bootnodes, plan.seed);
-    let circles = circles(plan);
+    let (count, circles, seed) = (scenario.bootnodes, circles(plan), plan.seed);
     let networks: std::collections::BTreeSet<u64> = roles.iter().map(|role| role.network).collect();
     let chains: BTreeMap<u64, _> = networks.into_iter().map(|network| (network, scenery::chain(network))).collect();
     move |birth| {
@@ -265,8 +272,7 @@ fn maker(
         if let Some(ratio) = role.dial_ratio {
             config.peers.dial_ratio = ratio as usize;
         }
-        let circle = if birth.host.0 < bootnodes * circles { 0 } else { birth.host.0 % circles };
-        scenery::set_bootnodes(birth, &mut config, bootnodes * circle..bootnodes * (circle + 1));
+        scenery::set_bootnodes(birth, &mut config, bootnodes(seed, birth.host, count, circles));
         let tap = match (&observer, role.malice) {
             (Some(observer), None) => {
                 // What hears everything may hear what opens the node's sessions.
