@@ -101,6 +101,8 @@ pub const SUBNET_PER_TABLE: usize = 10;
 pub const LOOKUP_PARALLEL: usize = 3;
 /// Lookups at once.
 pub const LOOKUPS_MAX: usize = 8;
+/// Random targets of which one is looked up: enough to reach the buckets of a large network that chance does not fill.
+pub const TARGET_DRAWS: usize = 16;
 /// A request's answer, as geth.
 pub const CALL_TIMEOUT: Duration = Duration::from_millis(500);
 /// Calls in flight (attack D15: each ends exactly once).

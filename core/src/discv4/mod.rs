@@ -41,7 +41,7 @@ pub struct Config {
     pub refresh_interval: (Duration, Duration),
     /// Between two lookups while the table is small; at least, while it is young.
     pub young_interval: (Duration, Duration),
-    /// How long the table is young.
+    /// How long the table is young: pauses between lookups are as long as it is old.
     pub young_age: Duration,
     /// Below how many nodes the table is small.
     pub young_nodes: usize,

@@ -3,9 +3,9 @@
 //! When it refreshes: at the start and while the table is empty, a lookup of our own id from the bootnodes, then again after
 //! 10 seconds, 20, 40 and so on up to 5 minutes. While the table is small (under 16 nodes), one lookup every 5 to 10 seconds,
 //! in turn of our own id and of a random target: that finds all of a devnet within seconds. While it is young (its first
-//! minute), the same with pauses as long as it is old, which fills the table of a node in a large network with five lookups.
-//! From then on every 15 to 30 minutes, one lookup of our own id and three of random targets. Each time bootnodes that are
-//! not in the table are heard of again, as geth does.
+//! quarter of an hour), the same with pauses as long as it is old: nine lookups, which fill the table of a node in a large
+//! network and notice who comes later. From then on every 15 to 30 minutes, one lookup of our own id and three of random
+//! targets. Each time bootnodes that are not in the table are heard of again, as geth does.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -51,10 +51,18 @@ impl Discv4 {
             _ = self.begin_lookup(None, target);
         }
         for _ in 0..random_lookups {
-            let target = cx.rng.bytes();
+            let target = self.random_target(cx);
             _ = self.begin_lookup(None, target);
         }
         self.refresh_due = Some(cx.now + pause.max(Duration::from_micros(1)));
+    }
+
+    /// Of a few random targets the one in whose bucket there is the most room. Of uniform ones half would lie in the bucket of
+    /// the furthest nodes, which is full first; and of a near bucket nobody tells who is not asked for its like.
+    fn random_target(&self, cx: &mut Cx<'_>) -> [u8; 64] {
+        let targets: [[u8; 64]; limits::TARGET_DRAWS] = core::array::from_fn(|_| cx.rng.bytes());
+        let nodes_there = |target: &&[u8; 64]| self.table.bucket(&NodeId(keccak256(*target))).entries().len();
+        targets.iter().min_by_key(nodes_there).copied().unwrap_or_else(|| cx.rng.bytes())
     }
 
     pub(super) fn begin_lookup(&mut self, command: Option<CommandId>, target: [u8; 64]) -> Result<(), CommandError> {

@@ -345,7 +345,8 @@ impl Table {
         usize::from(self.own.log_distance(id).saturating_sub(NEAR_DISTANCE))
     }
 
-    fn bucket(&self, id: &NodeId) -> &Bucket {
+    /// The bucket that a node with this id belongs to.
+    pub fn bucket(&self, id: &NodeId) -> &Bucket {
         &self.buckets[self.index(id)]
     }
 

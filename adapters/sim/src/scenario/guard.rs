@@ -13,7 +13,7 @@ use peerless::contract::{Action, End, EndReason, Event, Input, Side, Stage, Tap}
 use peerless::crypto::NodeId;
 use peerless::limits;
 use peerless::node::Node;
-use peerless::time::Instant;
+use peerless::time::{Duration, Instant};
 use peerless::wire::discv4::{Datagram, Kind, Packet};
 
 use super::actor::Actor;
@@ -27,8 +27,11 @@ pub const FULL_CHECK_STEPS: u32 = 64;
 pub const AMPLIFICATION: u64 = 3;
 /// What may go to such an address beyond that at first (attack D1).
 pub const UNASKED_BYTES: u64 = 1280;
-/// The largest ping: one more may go there in each [`limits::UNPROVEN_PING_INTERVAL`].
+/// The largest ping: one more may go there in each [`limits::UNPROVEN_PING_INTERVAL`], or [`START_PING_INTERVAL`].
 const PING_BYTES_MAX: u64 = 180;
+
+/// A bootnode that answers nobody is pinged no more often, however often the node finds somebody and loses him again.
+const START_PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What passed between a node and an address that has proven nothing yet.
 #[derive(Clone, Debug)]
@@ -59,6 +62,8 @@ impl Standing {
 pub struct Guard {
     /// Whether addresses are kept account of: memory that worlds of many thousand nodes do not have.
     keeps_accounts: bool,
+    /// Whom the node was told to start from: it asks them at its own pace while it knows nobody.
+    bootnodes: Vec<IpAddr>,
     standings: BTreeMap<IpAddr, Standing>,
     /// When an address was last dialled.
     dialled: BTreeMap<IpAddr, Instant>,
@@ -80,9 +85,9 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard that keeps account of addresses or does not.
-    pub fn new(keeps_accounts: bool) -> Self {
-        Self { keeps_accounts, ..Self::default() }
+    /// A guard that keeps account of addresses or does not, of a node with these bootnodes.
+    pub fn new(keeps_accounts: bool, bootnodes: Vec<IpAddr>) -> Self {
+        Self { keeps_accounts, bootnodes, ..Self::default() }
     }
 
     fn sends(&mut self, now: Instant, to: SocketAddr, bytes: &[u8]) {
@@ -104,7 +109,9 @@ impl Guard {
             self.violation.get_or_insert(format!("a {name} to {to}, which has proven nothing"));
             return;
         }
-        let intervals = now.since(account.since).as_secs() / limits::UNPROVEN_PING_INTERVAL.as_secs();
+        let is_start = self.bootnodes.contains(&to.ip());
+        let interval = if is_start { START_PING_INTERVAL } else { limits::UNPROVEN_PING_INTERVAL };
+        let intervals = now.since(account.since).as_secs() / interval.as_secs();
         let unasked = UNASKED_BYTES + intervals * PING_BYTES_MAX;
         if account.bytes_out > unasked + AMPLIFICATION * account.bytes_in {
             let (sent, had) = (account.bytes_out, account.bytes_in);

@@ -89,12 +89,14 @@ impl Run {
         let spread = STARTS_WITHIN.min(plan.time / 20).max(queue.min(plan.time / 4));
         for (number, role) in (0..).zip(&roles) {
             let keeps_accounts = role.malice.is_none() && number < ACCOUNTS_MAX;
+            let starts = bootnodes(plan.seed, HostId(number), scenario.bootnodes, circles(plan));
+            let starts = starts.take_while(|_| keeps_accounts).map(|host| world.addr(HostId(host)).ip.into()).collect();
             world.add_host(HostSpec {
                 region: role.region,
                 nat: role.nat,
                 starts_in: Some(stream.duration(Duration::ZERO, spread)),
                 churn: role.churn,
-                watch: Guard::new(keeps_accounts),
+                watch: Guard::new(keeps_accounts, starts),
                 ..HostSpec::default()
             });
         }
