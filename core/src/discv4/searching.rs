@@ -57,12 +57,14 @@ impl Discv4 {
         self.refresh_due = Some(cx.now + pause.max(Duration::from_micros(1)));
     }
 
-    /// Of a few random targets the one in whose bucket there is the most room. Of uniform ones half would lie in the bucket of
-    /// the furthest nodes, which is full first; and of a near bucket nobody tells who is not asked for its like.
+    /// Of a few random targets one in the furthest bucket that has room. Of uniform ones half would lie in that of the
+    /// furthest nodes, which is full first; and the nearest are found by lookups of our own id.
     fn random_target(&self, cx: &mut Cx<'_>) -> [u8; 64] {
         let targets: [[u8; 64]; limits::TARGET_DRAWS] = core::array::from_fn(|_| cx.rng.bytes());
-        let nodes_there = |target: &&[u8; 64]| self.table.bucket(&NodeId(keccak256(*target))).entries().len();
-        targets.iter().min_by_key(nodes_there).copied().unwrap_or_else(|| cx.rng.bytes())
+        let id = |target: &[u8; 64]| NodeId(keccak256(target));
+        let with_room = targets.iter().filter(|target| !self.table.bucket(&id(target)).is_full());
+        let furthest = with_room.max_by_key(|target| self.local.id.log_distance(&id(target)));
+        *furthest.unwrap_or(&targets[0])
     }
 
     pub(super) fn begin_lookup(&mut self, command: Option<CommandId>, target: [u8; 64]) -> Result<(), CommandError> {

@@ -15,7 +15,7 @@
 //!         0 => Role::default(),
 //!         _ => Role { region: Some(Region::AU), nat: Nat::FullCone, ..Role::default() },
 //!     })
-//!     .demand("everybody has three peers", demand::sessions(3));
+//!     .demand("everybody has two peers", demand::sessions(2));
 //! let report = islands.run(&islands.plan(7)).unwrap();
 //! assert!(report.passed(), "{report}");
 //! ```

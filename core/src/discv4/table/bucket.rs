@@ -33,7 +33,8 @@ impl Bucket {
         &self.replacements
     }
 
-    pub(super) fn is_full(&self) -> bool {
+    /// Whether there is no room for another entry.
+    pub fn is_full(&self) -> bool {
         self.entries().len() >= limits::BUCKET_SIZE
     }
 
