@@ -149,7 +149,7 @@ struct Open {
 }
 
 impl Calls {
-    /// Shows what a datagram from an address will read. See [`Node::prefetch`](crate::Node::prefetch).
+    /// Shows what a datagram from an address will read. See [`Node::prefetch`](crate::node::Node::prefetch).
     pub fn prefetch(&self, from: SocketAddr, depth: usize, memory: &mut impl Prefetch) {
         match depth {
             0 => memory.prefetch(self),

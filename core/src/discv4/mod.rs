@@ -212,7 +212,7 @@ impl Discv4 {
         }
     }
 
-    /// Shows what [`Discv4::handle_timeout`] will read. See [`Node::prefetch`](crate::Node::prefetch).
+    /// Shows what [`Discv4::handle_timeout`] will read. See [`Node::prefetch`](crate::node::Node::prefetch).
     pub fn prefetch_timeout(&self, depth: usize, memory: &mut impl Prefetch) {
         match depth {
             0 => memory.prefetch(self),
@@ -221,7 +221,7 @@ impl Discv4 {
         }
     }
 
-    /// Shows what a datagram from an address will read. See [`Node::prefetch`](crate::Node::prefetch).
+    /// Shows what a datagram from an address will read. See [`Node::prefetch`](crate::node::Node::prefetch).
     pub fn prefetch(&self, from: SocketAddr, bytes: &[u8], depth: usize, memory: &mut impl Prefetch) {
         self.calls.prefetch(from, depth, memory);
         match depth {
