@@ -59,7 +59,7 @@ impl Discv4 {
 
     /// Of a few random targets one in the furthest bucket that has room. Of uniform ones half would lie in that of the
     /// furthest nodes, which is full first; and the nearest are found by lookups of our own id.
-    fn random_target(&self, cx: &mut Cx<'_>) -> [u8; 64] {
+    pub(super) fn random_target(&self, cx: &mut Cx<'_>) -> [u8; 64] {
         let targets: [[u8; 64]; limits::TARGET_DRAWS] = core::array::from_fn(|_| cx.rng.bytes());
         let id = |target: &[u8; 64]| NodeId(keccak256(target));
         let with_room = targets.iter().filter(|target| !self.table.bucket(&id(target)).is_full());

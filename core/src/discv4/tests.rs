@@ -455,7 +455,7 @@ fn a_young_table_is_filled_and_an_old_one_left_alone() {
     net.run(secs(90));
     let sent = net.sent;
     net.run(secs(600));
-    // Checks, two packets each: a node's every second or so. Beyond them nothing happens for a quarter of an hour.
+    // Checks, two packets each: a node's every second or so. Beyond them there are the few lookups of a young table.
     let per_node_and_second = (net.sent - sent) as f64 / 20.0 / 600.0;
     assert!(per_node_and_second < 2.5, "{per_node_and_second}");
 }
@@ -467,6 +467,48 @@ fn the_pauses_of_a_young_table_grow() {
     net.run(secs(58));
     let lookups: Vec<_> = net.peers.iter().map(|peer| peer.machine.searches_begun).collect();
     assert!(lookups.iter().all(|lookups| (4..=6).contains(lookups)), "{lookups:?}");
+}
+
+#[test]
+fn a_young_table_looks_for_a_quarter_of_an_hour() {
+    let mut net = devnet(20);
+    let mut lookups_until = |time| {
+        net.run(time);
+        net.peers.iter().map(|peer| peer.machine.searches_begun).collect::<Vec<_>>()
+    };
+    let (early, late) = (lookups_until(secs(300)), lookups_until(secs(550)));
+    assert!(early.iter().zip(&late).all(|(early, late)| (1..=2).contains(&(late - early))), "{early:?} {late:?}");
+}
+
+#[test]
+fn a_lookup_goes_on_with_every_answer() {
+    let mut net = devnet(20);
+    net.run(secs(60));
+    net.with(1, |machine, cx| machine.lookup(cx, Some(CommandId(7)), [9; 64])).unwrap();
+    net.run(millis(900));
+    let is_over = |event: &Event<'_>| matches!(event, Event::Nodes { command: CommandId(7), queries: 16.., .. });
+    assert!(net.peers[1].events.iter().any(is_over));
+}
+
+#[test]
+fn random_targets_lie_where_there_is_room() {
+    let mut net = devnet(1);
+    net.with(0, |machine, cx| {
+        let own = *machine.local().id();
+        let distance = |target: [u8; 64]| own.log_distance(&NodeId(keccak256(&target)));
+        for _ in 0..8 {
+            assert_eq!(distance(machine.random_target(cx)), 256, "half of all ids are as far as that");
+        }
+        for n in 0..16 {
+            let mut contact = Contact::new(*machine.local().key(), [20 + n, 1, 1, 1].into(), 30303, 30303);
+            contact.id.0[0] ^= 0x80;
+            contact.id.0[31] = n;
+            assert!(machine.table.insert(contact, cx.now, cx.rng).is_some());
+        }
+        for _ in 0..8 {
+            assert_eq!(distance(machine.random_target(cx)), 255, "the furthest that are left");
+        }
+    });
 }
 
 #[test]
