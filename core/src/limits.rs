@@ -113,8 +113,13 @@ pub const EXPIRATION: Duration = Duration::from_secs(20);
 pub const EXPIRATION_FUTURE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Age at which an endpoint proof lapses: the specification says 12 hours, clients keep 24.
 pub const BOND_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// Endpoint proofs kept, least recently used first to go: the table, its replacements and as many passers-by.
-pub const BONDS_MAX: usize = 1024;
+/// Endpoint proofs for which there is memory at first; it doubles rather than that a young one is pushed out.
+pub const BONDS_FIRST: usize = 192;
+/// Endpoint proofs kept at most, least recently used first to go: what a bootnode's guests prove in a quarter of an hour,
+/// at a dozen a second, in 128 KiB.
+pub const BONDS_MAX: usize = 12_288;
+/// Age up to which a proof is young: whoever made it is likely to come back soon.
+pub const BOND_YOUNG_AGE: Duration = Duration::from_secs(15 * 60);
 /// Failed FindNodes in a row after which a node leaves the table.
 pub const FIND_FAILURES_MAX: u8 = 5;
 /// Datagrams a second that one subnet may have us check signatures of, and their burst (attack D6).
@@ -139,20 +144,23 @@ pub const UNPROVEN_PINGS_BURST: u32 = 2;
 pub const UNPROVEN_PING_INTERVAL: Duration = Duration::from_secs(60);
 /// Sources that the budget for pings back tells apart: more than it lets through in a second.
 pub const PING_BACK_SLOTS: usize = 256;
-/// Destinations that the rule tells apart at first: the memory doubles as lookups touch more.
+/// Destinations that the rule tells apart at first: the memory doubles as lookups touch more, and starts anew when all of
+/// them have long been paid for.
 pub const UNPROVEN_PING_SLOTS: usize = 128;
 /// What that grows to at most: a bootnode that pings back a hundred newcomers a second. Beyond, destinations share budgets.
 pub const UNPROVEN_PING_SLOTS_MAX: usize = 8192;
 /// Destinations that share a set of them: as many as a cache line holds.
 pub const UNPROVEN_PING_WAYS: usize = 8;
-/// Datagrams remembered as seen (attack D13).
-pub const REPLAY_SLOTS: usize = 512;
+/// Datagrams remembered as seen (attack D13): at eight a second, those of half a minute.
+pub const REPLAY_SLOTS: usize = 256;
+/// Datagrams of which the newest ones are remembered together: as many as a cache line holds.
+pub const REPLAY_WAYS: usize = 8;
 /// Time in which equal datagrams are no replay: expirations count whole seconds, so that whoever asks twice in one second
 /// sends the same bytes.
 pub const REPLAY_GRACE: Duration = Duration::from_secs(2);
-/// Endpoint proofs that share a set of the memory for them: eight keep the least recently used of a set a good stand-in
-/// for the least recently used of all.
-pub const BOND_WAYS: usize = 8;
+/// Endpoint proofs that share a set of the memory for them: as many as a cache line holds keep the least recently used of
+/// a set a good stand-in for the least recently used of all.
+pub const BOND_WAYS: usize = 6;
 /// Replies to one call whose signatures are checked outside of the budget for unsolicited datagrams: 16 nodes come in
 /// two packets, and an address that is being asked must not become a way around the budget.
 pub const REPLIES_PER_CALL_MAX: u8 = 8;

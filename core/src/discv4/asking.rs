@@ -20,7 +20,7 @@ use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
 
 /// How old the proof of an endpoint may be that spares us another ping before the pause in which we are pinged back.
-const FRESH_PROOF_AGE: Duration = Duration::from_secs(3);
+const FRESH_PROOF_AGE: Duration = Duration::from_secs(4);
 
 /// How a call ended.
 #[derive(Clone, Debug)]

@@ -1,38 +1,62 @@
 //! Endpoint proofs in both directions (discv4, "Endpoint Proof"; attacks D1 to D4).
 //!
 //! A proof belongs to one node id at one IP address and port, and is made by nothing but a pong that answers our latest
-//! ping to there: spoofed packets cannot make, renew or push out one. Memory is fixed. It never sends anything.
+//! ping to there: spoofed packets cannot make, renew or push out one. Memory is bounded, and grows while proofs would push
+//! out young ones. It never sends anything.
 
-use alloc::boxed::Box;
 use alloc::vec;
-use core::net::{IpAddr, SocketAddr};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
 
 use siphasher::sip::SipHasher13;
 
+use super::endpoint_bytes;
 use crate::contract::Prefetch;
 use crate::crypto::NodeId;
 use crate::limits;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
-const SETS: usize = limits::BONDS_MAX / limits::BOND_WAYS;
+/// Seconds of a tick: sixteen bits of ticks are more than the lifetime of a proof.
+const TICK_SECONDS: u64 = 2;
+/// Ticks after which nothing proven before the first one holds.
+const LIFETIME_TICKS: u64 = limits::BOND_LIFETIME.as_secs() / TICK_SECONDS + 1;
+const _: () = assert!(LIFETIME_TICKS < u16::MAX as u64);
 
-/// A proof that is kept. Times are whole seconds since the memory was made, plus one; 0 is never.
+/// Who is where, as keyed hashes: sixteen bits of the endpoint, of which the lowest choose the set, and 32 of the id and
+/// the endpoint. Whoever sends all that the budget for strangers lets through is years away from hitting somebody's proof.
+type Fingerprint = [u16; 3];
+
+/// A proof that is kept. Times are ticks since [`Bonds::epoch`], plus one; 0 is never.
 #[derive(Clone, Copy, Default, Debug)]
 struct Proof {
-    /// Half of a keyed hash of id and endpoint. Whoever sends all that the budget for strangers lets through is days away
-    /// from hitting one of the eight in his set, and has gained one endpoint until that proof lapses.
-    fingerprint: u32,
+    fingerprint: Fingerprint,
     /// They answered our ping.
-    proven: u32,
+    proven: u16,
     /// They showed that they take our endpoint for proven, by pinging us or by answering a question.
-    knows_us: u32,
+    knows_us: u16,
+}
+
+/// Proofs that may push out each other, the most recently used first. Many nodes in one process find them in no cache: one
+/// line is all that is read.
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(align(64))]
+struct Set([Proof; limits::BOND_WAYS]);
+
+const _: () = assert!(size_of::<Set>() == 64);
+
+impl Set {
+    /// Makes the proof at `way` the most recently used one.
+    fn promote(&mut self, way: usize) -> &mut Proof {
+        self.0[..=way].rotate_right(1);
+        &mut self.0[0]
+    }
 }
 
 /// What we and a node at an endpoint know of each other now.
 pub struct Bond<'a> {
     proof: &'a mut Proof,
-    seconds: u32,
+    now: u16,
 }
 
 impl Bond<'_> {
@@ -42,7 +66,7 @@ impl Bond<'_> {
         self.is_proven_within(limits::BOND_LIFETIME)
     }
 
-    /// Whether the node answered a ping of ours within the last `age`.
+    /// Whether the node answered a ping of ours within the last `age`, of which up to two seconds may be missing.
     #[must_use]
     pub fn is_proven_within(&self, age: Duration) -> bool {
         self.is_within(self.proof.proven, age)
@@ -56,7 +80,7 @@ impl Bond<'_> {
 
     /// The node showed that it takes our endpoint for proven.
     pub fn note_knows_us(&mut self) {
-        self.proof.knows_us = self.seconds;
+        self.proof.knows_us = self.now;
     }
 
     /// The node did not answer a question, so it may have forgotten us.
@@ -64,17 +88,22 @@ impl Bond<'_> {
         self.proof.knows_us = 0;
     }
 
-    fn is_within(&self, then: u32, age: Duration) -> bool {
-        then != 0 && u64::from(self.seconds.saturating_sub(then)) < age.as_secs()
+    fn is_within(&self, then: u16, age: Duration) -> bool {
+        then != 0 && ticks_between(then, self.now) * TICK_SECONDS < age.as_secs()
     }
+}
+
+fn ticks_between(then: u16, now: u16) -> u64 {
+    u64::from(now.saturating_sub(then))
 }
 
 /// See the module.
 pub struct Bonds {
     hasher: SipHasher13,
+    /// Tick 1. Moves on before ticks outgrow sixteen bits.
     epoch: Instant,
-    /// Most recently used first in each set.
-    sets: Box<[[Proof; limits::BOND_WAYS]]>,
+    /// A power of two of them.
+    sets: Vec<Set>,
 }
 
 impl Bonds {
@@ -83,31 +112,34 @@ impl Bonds {
         Self {
             hasher: SipHasher13::new_with_key(&rng.bytes()),
             epoch: now,
-            sets: vec![Default::default(); SETS].into(),
+            sets: vec![Set::default(); limits::BONDS_FIRST / limits::BOND_WAYS],
         }
     }
 
     /// The node answered our ping to this endpoint.
     pub fn prove(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> Bond<'_> {
-        let seconds = self.seconds(now);
-        let (set, fingerprint) = self.set(id, at);
-        let way = set.iter().position(|proof| proof.fingerprint == fingerprint).unwrap_or(limits::BOND_WAYS - 1);
-        set[..=way].rotate_right(1);
-        if set[0].fingerprint != fingerprint {
-            set[0] = Proof { fingerprint, ..Proof::default() };
+        let now = self.tick(now);
+        let fingerprint = self.fingerprint(id, at);
+        let found = self.place(fingerprint);
+        if found.is_none() && self.is_short(fingerprint, now) {
+            self.grow();
         }
-        set[0].proven = seconds;
-        Bond { proof: &mut set[0], seconds }
+        let proof = self.set(fingerprint).promote(found.unwrap_or(limits::BOND_WAYS - 1));
+        if proof.fingerprint != fingerprint {
+            *proof = Proof { fingerprint, ..Proof::default() };
+        }
+        proof.proven = now;
+        Bond { proof, now }
     }
 
     /// What is known of a node at an endpoint, if it has ever proven it: that becomes the most recently used of its set. A
     /// ping alone, whose source may be spoofed, leaves no trace.
     pub fn find(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> Option<Bond<'_>> {
-        let seconds = self.seconds(now);
-        let (set, fingerprint) = self.set(id, at);
-        let way = set.iter().position(|proof| proof.fingerprint == fingerprint && proof.proven != 0)?;
-        set[..=way].rotate_right(1);
-        Some(Bond { proof: &mut set[0], seconds })
+        let now = self.tick(now);
+        let fingerprint = self.fingerprint(id, at);
+        let way = self.place(fingerprint)?;
+        let proof = self.set(fingerprint).promote(way);
+        (proof.proven != 0).then_some(Bond { proof, now })
     }
 
     /// Whether the node has proven this very endpoint, and the proof has not lapsed.
@@ -118,12 +150,12 @@ impl Bonds {
 
     /// Shows what any question about an endpoint will read.
     pub fn prefetch(&self, at: SocketAddr, memory: &mut impl Prefetch) {
-        memory.prefetch(&self.sets[self.index(at)]);
+        memory.prefetch(&self.sets[self.index(self.endpoint_bits(at))]);
     }
 
     /// Number of proofs kept, lapsed ones included.
     pub fn len(&self) -> usize {
-        self.sets.iter().flatten().filter(|proof| proof.proven != 0).count()
+        self.sets.iter().flat_map(|set| &set.0).filter(|proof| proof.proven != 0).count()
     }
 
     /// Whether there are no proofs.
@@ -131,42 +163,79 @@ impl Bonds {
         self.len() == 0
     }
 
-    /// The set that an id at an endpoint belongs to, and its fingerprint there. The endpoint alone chooses the set: however
-    /// many ids somebody proves there, they push out each other.
-    fn set(&mut self, id: &NodeId, at: SocketAddr) -> (&mut [Proof; limits::BOND_WAYS], u32) {
-        let set = self.index(at);
+    fn fingerprint(&self, id: &NodeId, at: SocketAddr) -> Fingerprint {
         let mut key = [0; 51];
         key[..32].copy_from_slice(&id.0);
-        key[32..].copy_from_slice(&endpoint(at));
-        let fingerprint = (self.hasher.hash(&key) >> 32) as u32;
-        (&mut self.sets[set], fingerprint)
+        key[32..].copy_from_slice(&endpoint_bytes(at));
+        let hash = self.hasher.hash(&key);
+        [self.endpoint_bits(at), hash as u16, (hash >> 16) as u16]
     }
 
-    fn index(&self, at: SocketAddr) -> usize {
-        (self.hasher.hash(&endpoint(at)) % SETS as u64) as usize
+    fn endpoint_bits(&self, at: SocketAddr) -> u16 {
+        self.hasher.hash(&endpoint_bytes(at)) as u16
     }
 
-    fn seconds(&self, now: Instant) -> u32 {
-        u32::try_from(now.since(self.epoch).as_secs()).unwrap_or(u32::MAX).saturating_add(1)
+    /// The endpoint alone chooses the set: however many ids somebody proves there, they push out each other.
+    fn index(&self, endpoint_bits: u16) -> usize {
+        usize::from(endpoint_bits) % self.sets.len()
     }
-}
 
-/// An endpoint as bytes, each its own.
-fn endpoint(at: SocketAddr) -> [u8; 19] {
-    let mut bytes = [0; 19];
-    match at.ip() {
-        IpAddr::V4(ip) => bytes[..4].copy_from_slice(&ip.octets()),
-        IpAddr::V6(ip) => {
-            bytes[..16].copy_from_slice(&ip.octets());
-            bytes[18] = 6;
-        }
+    fn set(&mut self, [endpoint_bits, ..]: Fingerprint) -> &mut Set {
+        let index = self.index(endpoint_bits);
+        &mut self.sets[index]
     }
-    bytes[16..18].copy_from_slice(&at.port().to_be_bytes());
-    bytes
+
+    /// The way of a proof in its set.
+    fn place(&mut self, fingerprint: Fingerprint) -> Option<usize> {
+        self.set(fingerprint).0.iter().position(|proof| proof.fingerprint == fingerprint)
+    }
+
+    /// Whether the memory should grow for one more in this set: it would push out a young proof, and young ones are so many
+    /// that another set would be no better.
+    fn is_short(&mut self, fingerprint: Fingerprint, now: u16) -> bool {
+        let is_young = |proof: &Proof| {
+            proof.proven != 0 && ticks_between(proof.proven, now) * TICK_SECONDS < limits::BOND_YOUNG_AGE.as_secs()
+        };
+        let room = self.sets.len() * limits::BOND_WAYS;
+        let last = self.set(fingerprint).0[limits::BOND_WAYS - 1];
+        let is_tight =
+            || self.sets.iter().flat_map(|set| &set.0).filter(|proof| is_young(proof)).count() >= room / 4 * 3;
+        2 * room <= limits::BONDS_MAX && is_young(&last) && is_tight()
+    }
+
+    /// Twice the memory. A set becomes two.
+    fn grow(&mut self) {
+        let grown = 2 * self.sets.len();
+        let half = |index: usize| {
+            let whole = &self.sets[index % self.sets.len()];
+            let belongs = |proof: &&Proof| usize::from(proof.fingerprint[0]) % grown == index;
+            let mut set = Set::default();
+            set.0.iter_mut().zip(whole.0.iter().filter(belongs)).for_each(|(way, proof)| *way = *proof);
+            set
+        };
+        self.sets = (0..grown).map(half).collect();
+    }
+
+    /// The tick of `now`. Moves the epoch, and with it all that is kept, if sixteen bits do not hold it.
+    fn tick(&mut self, now: Instant) -> u16 {
+        let ticks = now.since(self.epoch).as_secs() / TICK_SECONDS + 1;
+        u16::try_from(ticks).unwrap_or_else(|_| {
+            let surplus = ticks - LIFETIME_TICKS;
+            self.epoch = self.epoch + Duration::from_secs(surplus * TICK_SECONDS);
+            let surplus = u16::try_from(surplus).unwrap_or(u16::MAX);
+            for proof in self.sets.iter_mut().flat_map(|set| &mut set.0) {
+                proof.proven = proof.proven.saturating_sub(surplus);
+                proof.knows_us = proof.knows_us.saturating_sub(surplus);
+            }
+            LIFETIME_TICKS as u16
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use core::net::IpAddr;
+
     use super::*;
     use crate::rng::Seed;
 
@@ -225,12 +294,56 @@ mod tests {
         let mut rng = Seed::new([2; 32]).fork("ids");
         let (kept, at) = (NodeId([9; 32]), addr("8.8.8.8:30303"));
         bonds.prove(&kept, at, Instant::ZERO);
-        for _ in 0..20_000 {
+        for _ in 0..200_000 {
             let elsewhere = SocketAddr::new(IpAddr::from(rng.bytes::<4>()), 30303);
             bonds.prove(&NodeId(rng.bytes()), elsewhere, Instant::ZERO);
             assert!(bonds.is_proven(&kept, at, Instant::ZERO));
         }
         assert_eq!(bonds.len(), limits::BONDS_MAX);
+    }
+
+    #[test]
+    fn young_proofs_push_out_few_while_memory_can_grow() {
+        let mut bonds = bonds();
+        let guests: Vec<(NodeId, SocketAddr)> =
+            (0..2000u32).map(|n| (NodeId([n as u8; 32]), SocketAddr::from(((n * 977).to_be_bytes(), 30303)))).collect();
+        let at = |n: usize, pause: Duration| Instant::ZERO + pause * n as u32;
+        for (n, (id, addr)) in guests.iter().enumerate() {
+            bonds.prove(id, *addr, at(n, Duration::from_millis(100))).note_knows_us();
+        }
+        let now = at(guests.len(), Duration::from_millis(100));
+        let kept =
+            guests.iter().filter(|(id, at)| bonds.find(id, *at, now).is_some_and(|bond| bond.is_mutual())).count();
+        assert!(kept > guests.len() * 5 / 6 && kept == bonds.len(), "{kept} of {}", guests.len());
+
+        // A few guests a quarter of an hour, and many at once of which some share a set, make nothing grow.
+        for (count, pause) in [(guests.len(), Duration::from_secs(60)), (limits::BONDS_FIRST * 2 / 3, Duration::ZERO)] {
+            let mut bonds = self::bonds();
+            for (n, (id, addr)) in guests.iter().enumerate().take(count) {
+                bonds.prove(id, *addr, at(n, pause));
+            }
+            assert_eq!(bonds.sets.len() * limits::BOND_WAYS, limits::BONDS_FIRST);
+        }
+    }
+
+    #[test]
+    fn proofs_hold_for_their_time_however_old_the_memory_is() {
+        let mut bonds = bonds();
+        let (id, other, at) = (NodeId([1; 32]), NodeId([2; 32]), addr("1.2.3.4:30303"));
+        for day in [0, 1, 3, 40, 50_000] {
+            let made = Instant::ZERO + HOUR * 24 * day + Duration::from_millis(1500);
+            bonds.prove(&id, at, made).note_knows_us();
+            // Looking at another time moves the epoch as well.
+            for hours in 0..24 {
+                let now = made + HOUR * hours;
+                assert!(!bonds.is_proven(&other, at, now));
+                assert!(bonds.find(&id, at, now).is_some_and(|bond| bond.is_mutual()), "day {day}, {hours} hours");
+            }
+            assert!(bonds.is_proven(&id, at, made + (HOUR * 24 - Duration::from_secs(2))));
+            assert!(!bonds.is_proven(&id, at, made + HOUR * 24));
+            // They have renewed nothing, whatever we have.
+            assert!(!bonds.prove(&id, at, made + HOUR * 24).is_mutual());
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
 
+use super::endpoint_bytes;
 use crate::contract::Prefetch;
 use crate::crypto::Digest;
 use crate::limits;
@@ -92,14 +93,20 @@ struct Destination {
 struct Destinations {
     interval: u32,
     burst: u32,
+    /// When everything taken by anybody will have been paid for: then there is nothing to remember.
+    all_used_until: u32,
     /// A power of two of them.
     sets: Vec<[Destination; limits::UNPROVEN_PING_WAYS]>,
 }
 
 impl Destinations {
-    fn new(interval: Duration, burst: u32, slots: usize) -> Self {
+    fn new(interval: Duration, burst: u32) -> Self {
         let interval = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX);
-        Self { interval, burst, sets: vec![Default::default(); slots / limits::UNPROVEN_PING_WAYS] }
+        Self { interval, burst, all_used_until: 0, sets: Self::empty() }
+    }
+
+    fn empty() -> Vec<[Destination; limits::UNPROVEN_PING_WAYS]> {
+        vec![Default::default(); limits::UNPROVEN_PING_SLOTS / limits::UNPROVEN_PING_WAYS]
     }
 
     /// Takes one from the budget of a destination. One that is new to a full set takes over the place of whoever has used
@@ -107,6 +114,9 @@ impl Destinations {
     fn take(&mut self, fingerprint: u32, now: Instant) -> bool {
         let now = now.as_micros();
         let [floor, ceiling] = [now / 1_000_000, now.div_ceil(1_000_000)].map(|s| u32::try_from(s).unwrap_or(u32::MAX));
+        if self.all_used_until <= floor && self.sets.len() > limits::UNPROVEN_PING_SLOTS / limits::UNPROVEN_PING_WAYS {
+            self.sets = Self::empty();
+        }
         let mut place = *self.place(fingerprint);
         while place.fingerprint != fingerprint && place.used_until > floor && self.grow() {
             place = *self.place(fingerprint);
@@ -117,6 +127,7 @@ impl Destinations {
         }
         let used_until = place.used_until.max(ceiling).saturating_add(self.interval);
         *self.place(fingerprint) = Destination { fingerprint, used_until };
+        self.all_used_until = self.all_used_until.max(used_until);
         true
     }
 
@@ -153,13 +164,18 @@ struct Seen {
     first: u32,
 }
 
+/// Datagrams that may push out each other, the newest first: one cache line.
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(align(64))]
+struct SeenSet([Seen; limits::REPLAY_WAYS]);
+
 /// See the module.
 pub struct Limiter {
     hasher: SipHasher13,
     datagrams: Budget,
     ping_backs: Budget,
     unproven_pings: Destinations,
-    seen: Box<[Seen]>,
+    seen: Box<[SeenSet]>,
 }
 
 impl Limiter {
@@ -175,17 +191,13 @@ impl Limiter {
             limits::PING_BACK_SLOTS,
             Some(Rate::per_second(limits::PING_BACKS_PER_SECOND, limits::PING_BACKS_PER_SECOND)),
         );
-        let unproven_pings = Destinations::new(
-            limits::UNPROVEN_PING_INTERVAL,
-            limits::UNPROVEN_PINGS_BURST,
-            limits::UNPROVEN_PING_SLOTS,
-        );
+        let unproven_pings = Destinations::new(limits::UNPROVEN_PING_INTERVAL, limits::UNPROVEN_PINGS_BURST);
         Self {
             hasher: SipHasher13::new_with_key(&rng.bytes()),
             datagrams,
             ping_backs,
             unproven_pings,
-            seen: vec![Seen::default(); limits::REPLAY_SLOTS].into(),
+            seen: vec![SeenSet::default(); limits::REPLAY_SLOTS / limits::REPLAY_WAYS].into(),
         }
     }
 
@@ -224,28 +236,25 @@ impl Limiter {
     /// Remembers a datagram; tells whether the same came from there before, longer ago than a sender may repeat itself.
     #[must_use]
     pub fn is_replay(&mut self, from: SocketAddr, hash: &Digest, now: Instant) -> bool {
-        let (place, fingerprint) = self.seen_as(from, hash);
-        let Some(seen) = self.seen.get_mut(place) else { return false };
+        let (set, fingerprint) = self.seen_as(from, hash);
+        let SeenSet(set) = &mut self.seen[set];
         let now = (now.as_micros() / 1000) as u32;
         let grace = limits::REPLAY_GRACE.as_millis() as u32;
-        if seen.fingerprint == fingerprint {
+        if let Some(seen) = set.iter().find(|seen| seen.fingerprint == fingerprint) {
             return now.wrapping_sub(seen.first) >= grace;
         }
-        *seen = Seen { fingerprint, first: now };
+        set.rotate_right(1);
+        set[0] = Seen { fingerprint, first: now };
         false
     }
 
     /// Where a datagram is remembered, and as what.
     fn seen_as(&self, from: SocketAddr, hash: &Digest) -> (usize, u32) {
-        let mut key = [0; 50];
+        let mut key = [0; 51];
         key[..32].copy_from_slice(hash);
-        match from.ip() {
-            IpAddr::V4(ip) => key[32..36].copy_from_slice(&ip.octets()),
-            IpAddr::V6(ip) => key[32..48].copy_from_slice(&ip.octets()),
-        }
-        key[48..].copy_from_slice(&from.port().to_be_bytes());
+        key[32..].copy_from_slice(&endpoint_bytes(from));
         let hash = self.hasher.hash(&key);
-        ((hash % limits::REPLAY_SLOTS as u64) as usize, ((hash >> 32) as u32).max(1))
+        ((hash % self.seen.len() as u64) as usize, ((hash >> 32) as u32).max(1))
     }
 
     /// The source that an address belongs to; `None` for one on this machine or network, where many nodes may live.
@@ -331,6 +340,10 @@ mod tests {
         }
         assert!(sent.values().all(|count| *count <= limits::UNPROVEN_PINGS_BURST), "in 50 seconds");
         assert_eq!(limiter.unproven_pings.sets.len() * limits::UNPROVEN_PING_WAYS, limits::UNPROVEN_PING_SLOTS_MAX);
+        // Once all has been paid for, the memory is given back.
+        let later = Instant::from_micros(400_000_000);
+        assert!(limiter.admit_unproven_ping(ip(1), later));
+        assert_eq!(limiter.unproven_pings.sets.len() * limits::UNPROVEN_PING_WAYS, limits::UNPROVEN_PING_SLOTS);
     }
 
     #[test]
@@ -344,5 +357,18 @@ mod tests {
         assert!(limiter.is_replay(a, &[1; 32], at(100_000)));
         assert!(!limiter.is_replay(b, &[1; 32], at(12)));
         assert!(!limiter.is_replay(a, &[2; 32], at(12)));
+    }
+    #[test]
+    fn replays_are_told_among_what_comes_in_half_a_minute() {
+        let mut limiter = limiter();
+        let hash = |n: u64| crate::crypto::keccak256(&n.to_be_bytes());
+        let from = |n: u64| SocketAddr::from(([8, 8, n as u8, 8], 30303));
+        for n in 0..240 {
+            assert!(!limiter.is_replay(from(n), &hash(n), Instant::from_micros(n * 125_000)));
+        }
+        // The last twenty seconds are what an expiration of twenty seconds leaves open.
+        let told =
+            (80..240).filter(|n| limiter.is_replay(from(*n), &hash(*n), Instant::from_micros(33_000_000))).count();
+        assert!(told >= 150, "{told} of 160");
     }
 }

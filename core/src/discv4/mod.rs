@@ -15,7 +15,7 @@ pub mod table;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Prefetch, Refusal};
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
@@ -439,6 +439,20 @@ impl Discv4 {
             None
         }
     }
+}
+
+/// An endpoint as bytes, each its own.
+fn endpoint_bytes(at: SocketAddr) -> [u8; 19] {
+    let mut bytes = [0; 19];
+    match at.ip() {
+        IpAddr::V4(ip) => bytes[..4].copy_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => {
+            bytes[..16].copy_from_slice(&ip.octets());
+            bytes[18] = 6;
+        }
+    }
+    bytes[16..18].copy_from_slice(&at.port().to_be_bytes());
+    bytes
 }
 
 #[cfg(test)]

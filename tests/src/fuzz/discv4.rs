@@ -260,7 +260,7 @@ impl World {
         let (now, unix) = (self.now(), self.context.unix());
         let received = self.machine.handle_datagram(&mut self.context.cx(&mut self.rng), from, &bytes);
         let place = key.map(|key| (key, from));
-        let lives = |at: &Instant| now.since(*at) < limits::BOND_LIFETIME - Duration::from_secs(1);
+        let lives = |at: &Instant| now.since(*at) < limits::BOND_LIFETIME - Duration::from_secs(2);
         let is_proven = place.and_then(|place| self.proven.get(&place)).is_some_and(lives);
 
         let handled = received == Received::Handled;
