@@ -13,6 +13,7 @@ use core::net::SocketAddr;
 pub use bucket::Bucket;
 pub use entries::Entry;
 
+use self::bucket::Waiting;
 use self::entries::{Crowd, Standing};
 use super::Candidate;
 use crate::contract::Prefetch;
@@ -185,7 +186,7 @@ impl Table {
                 return None;
             }
             None => {
-                bucket.replacements.retain(|other| other.id != contact.id);
+                bucket.forget_replacement(&contact);
                 bucket.entries.push(Entry::new(contact, 1));
                 Some(Change::Added(contact))
             }
@@ -321,9 +322,10 @@ impl Table {
             changes.push(Change::Removed(*id));
         }
         let mut waiting = core::mem::take(&mut bucket.replacements);
-        let fitting: Vec<usize> = (0..waiting.len()).filter(|i| self.admits(&waiting[*i])).collect();
-        if let Some(chosen) = rng.choose(&fitting) {
-            let contact = waiting.remove(*chosen);
+        let fits = |(i, waiting): (usize, &Waiting)| Some((i, waiting.contact())).filter(|(_, node)| self.admits(node));
+        let fitting: Vec<(usize, Contact)> = waiting.iter().enumerate().filter_map(fits).collect();
+        if let Some((chosen, contact)) = rng.choose(&fitting).copied() {
+            waiting.remove(chosen);
             self.bucket_mut(id).entries.push(Entry::new(contact, 0));
             changes.push(Change::Added(contact));
             if self.fast.due.is_none() {

@@ -6,8 +6,9 @@
 //! [`Standing`], holds nothing that a key is made of. Limits on subnets are the business of its parents.
 
 use alloc::vec::Vec;
+use core::net::IpAddr;
 
-use crate::crypto::NodeId;
+use crate::crypto::{NodeId, PublicKey};
 use crate::limits::BUCKET_SIZE;
 use crate::netfilter::{Subnet, scope};
 use crate::wire::enode::Contact;
@@ -117,7 +118,7 @@ impl Entries {
     /// How many of a crowd are here.
     pub(super) fn count(&self, crowd: &Crowd<'_>) -> usize {
         let alike = self.matching(&self.subnet_keys, crowd.subnet_key);
-        alike.filter(|place| self.is_at(*place, |contact| crowd.includes(contact))).count()
+        alike.filter(|place| self.is_at(*place, |contact| crowd.includes(contact.ip, &contact.key))).count()
     }
 
     /// Whether the next check of the entry at `place` is due soon: it is new, or failed one.
@@ -238,8 +239,8 @@ impl<'a> Crowd<'a> {
         is_counted.then(|| Self { newcomer, subnet, subnet_key: subnet_key(subnet) })
     }
 
-    pub(super) fn includes(&self, other: &Contact) -> bool {
-        Subnet::of(other.ip) == self.subnet && other.id != self.newcomer.id
+    pub(super) fn includes(&self, ip: IpAddr, key: &PublicKey) -> bool {
+        Subnet::of(ip) == self.subnet && *key != self.newcomer.key
     }
 }
 

@@ -1,5 +1,9 @@
 //! The table: who gets in, who is checked when, who goes.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
 use proptest::{prelude::ProptestConfig, prop_assert_eq, proptest};
 
 use super::*;
@@ -97,7 +101,7 @@ fn a_full_bucket_puts_newcomers_in_line() {
     for contact in &waiting {
         assert_eq!(f.insert(*contact), None);
     }
-    let line = f.table.buckets()[16].replacements().to_vec();
+    let line: Vec<_> = f.table.buckets()[16].replacements().collect();
     assert_eq!(line.len(), limits::REPLACEMENTS);
     assert_eq!(line[0], waiting[limits::REPLACEMENTS + 2], "newest first");
     assert!(!f.table.has_room_for(&waiting[0]));
@@ -107,7 +111,7 @@ fn a_full_bucket_puts_newcomers_in_line() {
     let changes = f.heard(&entries[0]);
     let [Change::Removed(gone), Change::Added(came)] = changes[..] else { panic!("{changes:?}") };
     assert_eq!(gone, entries[3].id);
-    assert!(line.contains(&came) && !f.table.buckets()[16].replacements().contains(&came));
+    assert!(line.contains(&came) && f.table.buckets()[16].replacements().all(|waiting| waiting != came));
     assert!(f.table.nearest(&came.id, 16, |_| true).iter().all(|contact| contact.id != came.id));
     f.pass(&came);
     assert_eq!(f.table.nearest(&came.id, 1, |_| true), [&came]);
@@ -281,25 +285,35 @@ fn checks_follow_their_entries() {
     }
 }
 
-/// Contacts of four buckets, made so that keys collide: many share the end of their ids, and two subnets their key. One in
-/// four is of a local network.
-fn contacts_of_equal_keys(f: &mut Fixture) -> Vec<Contact> {
+/// Keys of four buckets, 24 of each, among them all that were found whose ids end alike.
+fn keys_of_equal_ends(f: &mut Fixture) -> Vec<PublicKey> {
+    let mut by_end = BTreeMap::<(usize, [u8; 2]), Vec<PublicKey>>::new();
+    for _ in 0..16_384 {
+        let key = PublicKey::from_xy_checked(f.rng.bytes());
+        let id = key.node_id();
+        by_end.entry((f.table.index(&id), [id.0[30], id.0[31]])).or_default().push(key);
+    }
+    let mut keys = Vec::new();
+    for bucket in 13..=16 {
+        let mut groups: Vec<_> = by_end.iter().filter(|((of, _), _)| *of == bucket).map(|(_, group)| group).collect();
+        groups.sort_by_key(|group| Reverse(group.len()));
+        assert!(groups[..3].iter().all(|group| group.len() > 1), "some end alike");
+        keys.extend(groups.into_iter().flatten().take(24));
+    }
+    keys
+}
+
+/// Contacts made so that keys collide: many share the end of their ids, and two subnets their key. One in four is of a
+/// local network.
+fn contacts_of_equal_keys() -> Vec<Contact> {
     let key = |ip: [u8; 4]| entries::subnet_key(Subnet::of(ip.into()));
     let mut subnets: Vec<[u8; 4]> = (0..9).map(|i| [20 + i, 1, 1, 0]).collect();
     let twin =
         (0u32..).map(|i| [60 + (i >> 16) as u8, (i >> 8) as u8, i as u8, 0]).find(|ip| key(*ip) == key(subnets[0]));
     subnets.push(twin.unwrap());
-    (0..96)
-        .map(|i| {
-            let mut contact = f.contact(16, Some(subnets[i % subnets.len()]));
-            contact.id = f.id(13 + i / 24);
-            contact.id.0[30..].copy_from_slice(&[7, (i % 3) as u8]);
-            if i % 4 == 0 {
-                contact.ip = [10, 0, 0, i as u8].into();
-            }
-            contact
-        })
-        .collect()
+    let keys = keys_of_equal_ends(&mut Fixture::new());
+    let ip = |i: usize| if i.is_multiple_of(4) { [10, 0, 0, i as u8] } else { subnets[i % subnets.len()] };
+    keys.into_iter().enumerate().map(|(i, key)| Contact::new(key, ip(i).into(), 30303, 30303)).collect()
 }
 
 /// How many of the other nodes share the subnet, as plainly as it can be said.
@@ -315,7 +329,7 @@ fn check_keys<'a>(table: &Table, contacts: impl Iterator<Item = &'a Contact>) {
         let ids: Vec<NodeId> = bucket.entries().iter().map(|entry| entry.contact().id).collect();
         for (place, id) in ids.iter().enumerate() {
             assert_eq!((table.index(id), bucket.entries.position(id)), (i, Some(place)));
-            assert!(!ids[..place].contains(id) && bucket.replacements().iter().all(|waiting| waiting.id != *id));
+            assert!(!ids[..place].contains(id) && bucket.replacements().all(|waiting| waiting.id != *id));
         }
         assert_eq!(bucket.entries.places(true).len() + bucket.entries.places(false).len(), ids.len());
     }
@@ -344,8 +358,9 @@ proptest! {
         known in 0usize..=96,
         steps in proptest::collection::vec((0u8..12, 0usize..96), 0..200),
     ) {
+        static CONTACTS: OnceLock<Vec<Contact>> = OnceLock::new();
+        let contacts = CONTACTS.get_or_init(contacts_of_equal_keys);
         let mut f = Fixture::new();
-        let contacts = contacts_of_equal_keys(&mut f);
         contacts[..known].iter().for_each(|contact| _ = f.insert(*contact));
         for (step, who) in steps {
             let before: Vec<_> = f.table.entries().map(|entry| entry.contact().id).collect();
