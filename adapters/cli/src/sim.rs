@@ -1,5 +1,6 @@
 //! The command `sim`: a whole network in virtual time, one run of a scenario or many of them.
 
+mod huge_pages;
 mod trace;
 
 use std::fmt;
@@ -148,7 +149,7 @@ fn list(output: &Output) {
     }
 }
 
-/// Nodes from which on a run uses all cores by default.
+/// Nodes from which on a run uses all cores by default, and huge pages.
 const NODES_FOR_THREADS: u32 = 1000;
 
 fn cores() -> usize {
@@ -168,6 +169,9 @@ fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     plan.nodes = arguments.nodes.unwrap_or(plan.nodes);
     // A small network has too little to do between two meetings of its threads.
     let is_large = plan.nodes >= NODES_FOR_THREADS;
+    if is_large {
+        huge_pages::ask_for();
+    }
     plan.threads = arguments.threads.map_or_else(|| if is_large { cores() } else { 1 }, usize::from);
     plan.peers = arguments.peers;
     plan.time = arguments.time.map_or(plan.time, |time| *time);

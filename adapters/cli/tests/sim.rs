@@ -4,7 +4,7 @@ mod common;
 
 use std::path::PathBuf;
 
-use common::{last, objects, run, stderr};
+use common::{last, objects, peerless, run, stderr};
 use serde_json::Value;
 
 fn fresh_folder(name: &str) -> PathBuf {
@@ -110,4 +110,21 @@ fn a_failure_that_a_campaign_finds_is_a_trace() {
     assert_eq!(report["failure"]["host"], found["trace"]["host"]);
     assert!(std::fs::read(&again).expect("a file") == std::fs::read(&file).expect("a file"), "byte for byte");
     std::fs::remove_dir_all(folder).expect("removed");
+}
+
+/// A large run begins anew to get huge pages: from outside nobody can tell. This one ends at once, for a reason that shows
+/// that all arguments have come through.
+#[test]
+fn a_large_run_begins_anew_unnoticed() {
+    let arguments = ["--json", "sim", "discovery", "--nodes", "1000", "--time", "3s"];
+    let [anew, at_once] = [false, true].map(|has_settings| {
+        let mut command = peerless(&arguments);
+        command.env_remove("GLIBC_TUNABLES");
+        if has_settings {
+            command.env("GLIBC_TUNABLES", "glibc.malloc.arena_max=2");
+        }
+        command.output().expect("it runs")
+    });
+    assert!(last(&anew)["error"].as_str().is_some_and(|error| error.contains("virtual time")), "{}", last(&anew));
+    assert_eq!(anew, at_once);
 }

@@ -16,7 +16,7 @@ fn main() -> ExitCode {
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(2);
     let mut agrees = true;
     for nodes in sizes {
-        let seconds = seconds.unwrap_or(240.max(nodes / 20));
+        let seconds = seconds.unwrap_or(240.max(nodes / 16));
         let time = Duration::from_secs(u64::from(seconds));
         let report = scenario.run(&Plan { nodes, time, threads, faults: Faults::None, ..scenario.plan(1) });
         let report = report.expect("a plan that can be run");

@@ -24,7 +24,8 @@ const LIFETIME_TICKS: u64 = limits::BOND_LIFETIME.as_secs() / TICK_SECONDS + 1;
 const _: () = assert!(LIFETIME_TICKS < u16::MAX as u64);
 
 /// Who is where, as keyed hashes: sixteen bits of the endpoint, of which the lowest choose the set, and 32 of the id and
-/// the endpoint. Whoever sends all that the budget for strangers lets through is years away from hitting somebody's proof.
+/// the endpoint. Whoever sends all that the budget for strangers lets through is months away from hitting one of the most
+/// proofs that are kept, and has gained one endpoint until that lapses.
 type Fingerprint = [u16; 3];
 
 /// A proof that is kept. Times are ticks since [`Bonds::epoch`], plus one; 0 is never.

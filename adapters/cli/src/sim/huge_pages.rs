@@ -1,0 +1,31 @@
+//! Huge pages for runs of many nodes, most of whose time is that of memory, and a good part of that the search for pages.
+//!
+//! The allocator of glibc asks the kernel for them if it is told to before `main` begins: hence the program replaces itself
+//! by one that is told. Elsewhere, or where the user has settings of the allocator's own, nothing happens.
+
+/// Where glibc reads its settings.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const VARIABLE: &str = "GLIBC_TUNABLES";
+
+/// Huge pages where they fit, and one heap, which grows by as much as many of them.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const SETTINGS: &str = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.top_pad=67108864";
+
+/// Begins the program anew, if that gets it huge pages. Must be called before anything has been done.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(super) fn ask_for() {
+    use std::os::unix::process::CommandExt as _;
+    use std::process::Command;
+
+    let mut arguments = std::env::args_os();
+    if std::env::var_os(VARIABLE).is_none()
+        && let (Ok(program), Some(name)) = (std::env::current_exe(), arguments.next())
+    {
+        let reason = Command::new(program).arg0(name).args(arguments).env(VARIABLE, SETTINGS).exec();
+        tracing::debug!(%reason, "the program cannot begin anew with huge pages");
+    }
+}
+
+/// Does nothing: other allocators have ways of their own.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(super) fn ask_for() {}
