@@ -71,7 +71,7 @@ fn a_node_that_only_discovers_is_small() {
     let after = at_rest(&mut net);
     let each = usize::try_from(after - before).unwrap() / NODES;
     println!("a node that only discovers takes {each} bytes, its limiter tables included");
-    assert!(each <= 48 << 10, "{each} bytes");
+    assert!(each <= 28 << 10, "{each} bytes");
 }
 
 #[test]
