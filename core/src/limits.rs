@@ -113,7 +113,8 @@ pub const EXPIRATION: Duration = Duration::from_secs(20);
 pub const EXPIRATION_FUTURE_MAX: Duration = Duration::from_secs(24 * 3600);
 /// Age at which an endpoint proof lapses: the specification says 12 hours, clients keep 24.
 pub const BOND_LIFETIME: Duration = Duration::from_secs(24 * 3600);
-/// Endpoint proofs for which there is memory at first; it doubles rather than that a young one is pushed out.
+/// Endpoint proofs for which there is memory at first; it doubles when a young one would be pushed out and young ones fill
+/// three quarters of it.
 pub const BONDS_FIRST: usize = 192;
 /// Endpoint proofs kept at most, least recently used first to go: what a bootnode's guests prove in a quarter of an hour,
 /// at a dozen a second, in 128 KiB.

@@ -149,8 +149,8 @@ fn list(output: &Output) {
     }
 }
 
-/// Nodes from which on a run uses all cores by default, and huge pages.
-const NODES_FOR_THREADS: u32 = 1000;
+/// Nodes from which on a run is large: it uses all cores by default, and huge pages.
+const LARGE_RUN_NODES: u32 = 1000;
 
 fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
@@ -168,7 +168,7 @@ fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let mut plan = scenario.plan(arguments.seed);
     plan.nodes = arguments.nodes.unwrap_or(plan.nodes);
     // A small network has too little to do between two meetings of its threads.
-    let is_large = plan.nodes >= NODES_FOR_THREADS;
+    let is_large = plan.nodes >= LARGE_RUN_NODES;
     if is_large {
         huge_pages::ask_for();
     }

@@ -1,8 +1,8 @@
 //! Endpoint proofs in both directions (discv4, "Endpoint Proof"; attacks D1 to D4).
 //!
 //! A proof belongs to one node id at one IP address and port, and is made by nothing but a pong that answers our latest
-//! ping to there: spoofed packets cannot make, renew or push out one. Memory is bounded, and grows while proofs would push
-//! out young ones. It never sends anything.
+//! ping to there: spoofed packets cannot make, renew or push out one. Memory is bounded, and grows when young proofs fill it.
+//! It never sends anything.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -19,7 +19,7 @@ use crate::time::{Duration, Instant};
 
 /// Seconds of a tick: sixteen bits of ticks are more than the lifetime of a proof.
 const TICK_SECONDS: u64 = 2;
-/// Ticks after which nothing proven before the first one holds.
+/// The first tick at which nothing holds that was proven in tick 1.
 const LIFETIME_TICKS: u64 = limits::BOND_LIFETIME.as_secs() / TICK_SECONDS + 1;
 const _: () = assert!(LIFETIME_TICKS < u16::MAX as u64);
 

@@ -285,7 +285,7 @@ fn checks_follow_their_entries() {
     }
 }
 
-/// Keys of four buckets, 24 of each, among them all that were found whose ids end alike.
+/// Keys of four buckets, 24 of each: first those whose ids end alike, then others.
 fn keys_of_equal_ends(f: &mut Fixture) -> Vec<PublicKey> {
     let mut by_end = BTreeMap::<(usize, [u8; 2]), Vec<PublicKey>>::new();
     for _ in 0..16_384 {
