@@ -154,12 +154,13 @@ impl Discv4 {
     }
 
     fn handle_find_node(&mut self, cx: &mut Cx<'_>, sender: Sender, target: &[u8; 64]) -> Result<(), DropReason> {
-        let Sender { id, addr, .. } = sender;
+        let Sender { key, id, addr } = sender;
         if !self.bonds.is_proven(&id, addr, cx.now) {
             return Err(DropReason::NoEndpointProof);
         }
         let hash = NodeId(keccak256(target));
-        let may_know = |contact: &Contact| contact.id != id && relay_allowed(addr.ip(), contact.ip);
+        // By its key, so that the keys of a bucket's nodes are read in the order in which they lie in memory.
+        let may_know = |contact: &Contact| contact.key != key && relay_allowed(addr.ip(), contact.ip);
         let nearest = self.table.nearest(&hash, limits::BUCKET_SIZE, may_know);
         let packets = nearest.len().div_ceil(NEIGHBORS_PER_PACKET).max(1);
         let mut chunks = nearest.chunks(NEIGHBORS_PER_PACKET);

@@ -6,6 +6,7 @@
 
 mod bucket;
 mod entries;
+mod forks;
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -14,7 +15,7 @@ pub use bucket::Bucket;
 pub use entries::Entry;
 
 use self::bucket::Waiting;
-use self::entries::{Crowd, Standing};
+use self::entries::{Crowd, Entries, Place, Standing};
 use super::Candidate;
 use crate::contract::Prefetch;
 use crate::crypto::NodeId;
@@ -43,7 +44,7 @@ pub enum Change {
 #[derive(Debug)]
 pub struct Table {
     own: NodeId,
-    buckets: [Bucket; limits::BUCKETS],
+    entries: Entries,
     fast: Checks,
     slow: Checks,
     /// The latest nodes that failed a check after which nobody has answered yet: perhaps it is us who is cut off, or
@@ -70,7 +71,7 @@ impl Table {
     pub fn new(own: NodeId, fast_interval_max: Duration, slow_interval_max: Duration) -> Self {
         Self {
             own,
-            buckets: Default::default(),
+            entries: Entries::default(),
             fast: Checks { interval_max: fast_interval_max, due: None },
             slow: Checks { interval_max: slow_interval_max, due: None },
             doubts: Vec::new(),
@@ -79,40 +80,42 @@ impl Table {
 
     /// The buckets, the nearest first.
     pub fn buckets(&self) -> &[Bucket] {
-        &self.buckets
+        self.entries.buckets()
     }
 
     /// All entries, the nearest bucket's first.
     pub fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.buckets.iter().flat_map(Bucket::entries)
+        self.buckets().iter().flat_map(Bucket::entries)
     }
 
     /// Number of entries.
     pub fn len(&self) -> usize {
-        self.buckets.iter().map(|bucket| bucket.entries().len()).sum()
+        self.entries.count_checked(true) + self.entries.count_checked(false)
     }
 
     /// Whether nobody is known.
     pub fn is_empty(&self) -> bool {
-        self.buckets.iter().all(|bucket| bucket.entries().is_empty())
+        self.len() == 0
     }
 
     /// The entry of a node.
     pub fn entry(&self, id: &NodeId) -> Option<&Entry> {
-        let bucket = self.bucket(id);
-        bucket.entries().get(bucket.entries.position(id)?)
+        self.entries.get(self.place(id)?)
+    }
+
+    /// The fork id in a node's record, if it is here and we have its record.
+    pub fn fork_id(&self, id: &NodeId) -> Option<ForkId> {
+        self.entries.fork_id(self.place(id)?)
     }
 
     /// Whether the next check of a node of the table is due soon: it is new, or failed one.
     pub fn is_checked_often(&self, id: &NodeId) -> bool {
-        let entries = &self.bucket(id).entries;
-        entries.position(id).is_some_and(|place| entries.is_checked_often(place))
+        self.place(id).is_some_and(|place| self.entries.is_checked_often(place))
     }
 
     /// Whether hearing of this node is of any use: it is unknown, and its bucket has a place.
     pub fn has_room_for(&self, contact: &Contact) -> bool {
-        let bucket = self.bucket(&contact.id);
-        let is_new = contact.id != self.own && !bucket.is_full() && bucket.entries.position(&contact.id).is_none();
+        let is_new = contact.id != self.own && !self.bucket(&contact.id).is_full() && self.place(&contact.id).is_none();
         is_new && self.admits(contact)
     }
 
@@ -127,7 +130,7 @@ impl Table {
         let mut nodes: Vec<&Contact> = Vec::with_capacity(count + limits::BUCKET_SIZE);
         for i in nearer.chain([0]).chain(further) {
             let start = nodes.len();
-            let live = self.buckets[i].entries().iter().filter(|entry| entry.liveness() > 0);
+            let live = self.buckets()[i].entries().iter().filter(|entry| entry.liveness() > 0);
             nodes.extend(live.map(Entry::contact).filter(|contact| wanted(contact)));
             nodes[start..].sort_unstable_by(|a, b| target.cmp_distance(&a.id, &b.id));
             if nodes.len() >= count {
@@ -142,7 +145,7 @@ impl Table {
     /// many of an attacker's nodes are among them depends on its subnets, not on how near its ids are (attack D12).
     pub fn candidates(&self, rng: &mut Rng, max: usize) -> Vec<Candidate> {
         let mut piles: Vec<Vec<&Entry>> = Vec::new();
-        for bucket in &self.buckets {
+        for bucket in self.buckets() {
             let fit = |entry: &&Entry| entry.liveness() > 0 && entry.contact().tcp != 0;
             let mut pile: Vec<&Entry> = bucket.entries().iter().filter(fit).collect();
             rng.shuffle(&mut pile);
@@ -150,7 +153,8 @@ impl Table {
         }
         rng.shuffle(&mut piles);
         let rounds = (0..limits::BUCKET_SIZE).flat_map(|round| piles.iter().filter_map(move |pile| pile.get(round)));
-        rounds.take(max).map(|entry| Candidate { contact: *entry.contact(), fork_id: entry.fork_id() }).collect()
+        let candidate = |contact: &Contact| Candidate { contact: *contact, fork_id: self.fork_id(&contact.id) };
+        rounds.take(max).map(|entry| candidate(entry.contact())).collect()
     }
 
     /// A node proved its endpoint. It comes in if it is new and there is a place, moves if it had another endpoint, or waits
@@ -160,10 +164,9 @@ impl Table {
         if contact.id == self.own {
             return None;
         }
-        let bucket = self.bucket(&contact.id);
-        let place = bucket.entries.position(&contact.id);
+        let place = self.place(&contact.id);
         // Subnets are counted only where it matters: mostly, somebody well known has been heard from again.
-        if let Some(entry) = place.and_then(|place| bucket.entries().get(place))
+        if let Some(entry) = place.and_then(|place| self.entries.get(place))
             && entry.contact().udp_addr() == contact.udp_addr()
         {
             if entry.contact().tcp == 0 {
@@ -171,23 +174,23 @@ impl Table {
             }
             return None;
         }
-        let admitted = (place.is_some() || !bucket.is_full()) && self.admits(&contact);
-        let bucket = self.bucket_mut(&contact.id);
+        let bucket = self.index(&contact.id);
+        let admitted = (place.is_some() || !self.buckets()[bucket].is_full()) && self.admits(&contact);
         let change = match place {
             Some(place) => {
                 if !admitted {
                     return None;
                 }
-                bucket.entries.relocate(place, contact);
+                self.entries.relocate(place, contact);
                 None
             }
             None if !admitted => {
-                bucket.add_replacement(contact);
+                self.entries.bucket_mut(bucket).add_replacement(contact);
                 return None;
             }
             None => {
-                bucket.forget_replacement(&contact);
-                bucket.entries.push(Entry::new(contact, 1));
+                self.entries.bucket_mut(bucket).forget_replacement(&contact);
+                self.entries.push(bucket, Entry::new(contact, 1));
                 Some(Change::Added(contact))
             }
         };
@@ -202,13 +205,13 @@ impl Table {
         if tcp != 0
             && let Some(place) = self.place_at(id, at)
         {
-            self.bucket_mut(id).entries.set_tcp(place, tcp);
+            self.entries.set_tcp(place, tcp);
         }
     }
 
     /// A record of the node was verified. False if it is older than the one we have.
     pub fn note_record(&mut self, id: &NodeId, seq: u64, fork_id: Option<ForkId>) -> bool {
-        self.standing_mut(id).is_none_or(|standing| standing.note_record(seq, fork_id))
+        self.place(id).is_none_or(|place| self.entries.note_record(place, seq, fork_id))
     }
 
     /// Shows what [`Table::check_due`] will read.
@@ -228,30 +231,24 @@ impl Table {
         [true, false].map(|fast| {
             let checks = if fast { &mut self.fast } else { &mut self.slow };
             checks.due.filter(|due| *due <= now)?;
-            let count: usize = self.buckets.iter().map(|bucket| bucket.entries.places(fast).len()).sum();
+            let count = self.entries.count_checked(fast);
             if count == 0 {
                 checks.due = None;
                 return None;
             }
             checks.schedule(now, rng);
-            let chosen = rng.below(count as u64) as usize;
-            // Entries are passed by unread.
-            let mut entries = self
-                .buckets
-                .iter()
-                .flat_map(|bucket| bucket.entries.places(fast).filter_map(|place| bucket.entries().get(place)));
-            entries.nth(chosen).map(|entry| *entry.contact())
+            let chosen = self.entries.places(fast).nth(rng.below(count as u64) as usize)?;
+            self.entries.get(chosen).map(|entry| *entry.contact())
         })
     }
 
     /// A node answered a ping at this endpoint.
     pub fn check_passed(&mut self, id: &NodeId, at: SocketAddr, now: Instant, rng: &mut Rng) {
         if let Some(place) = self.place_at(id, at) {
-            let entries = &mut self.bucket_mut(id).entries;
-            if let Some(standing) = entries.standing_mut(place) {
+            if let Some(standing) = self.entries.standing_mut(place) {
                 standing.liveness = standing.liveness.saturating_add(1);
             }
-            entries.set_checked_often(place, false);
+            self.entries.set_checked_often(place, false);
             if self.slow.due.is_none() {
                 self.slow.schedule(now, rng);
             }
@@ -299,14 +296,13 @@ impl Table {
     }
 
     fn discredit(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {
-        let entries = &mut self.bucket_mut(id).entries;
-        let Some(place) = entries.position(id) else { return Vec::new() };
-        let Some(standing) = entries.standing_mut(place) else { return Vec::new() };
+        let Some(place) = self.place(id) else { return Vec::new() };
+        let Some(standing) = self.entries.standing_mut(place) else { return Vec::new() };
         standing.liveness /= 3;
         if standing.liveness == 0 {
             return self.remove(id, now, rng);
         }
-        entries.set_checked_often(place, true);
+        self.entries.set_checked_often(place, true);
         if self.fast.due.is_none() {
             self.fast.schedule(now, rng);
         }
@@ -316,31 +312,32 @@ impl Table {
     /// Removes a node; one that waited, chosen at random, takes its place.
     fn remove(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {
         let mut changes = Vec::new();
-        let bucket = self.bucket_mut(id);
-        if let Some(place) = bucket.entries.position(id) {
-            bucket.entries.remove(place);
+        if let Some(place) = self.place(id) {
+            self.entries.remove(place);
             changes.push(Change::Removed(*id));
         }
-        let mut waiting = core::mem::take(&mut bucket.replacements);
+        let bucket = self.index(id);
+        let mut waiting = core::mem::take(&mut self.entries.bucket_mut(bucket).replacements);
         let fits = |(i, waiting): (usize, &Waiting)| Some((i, waiting.contact())).filter(|(_, node)| self.admits(node));
         let fitting: Vec<(usize, Contact)> = waiting.iter().enumerate().filter_map(fits).collect();
         if let Some((chosen, contact)) = rng.choose(&fitting).copied() {
             waiting.remove(chosen);
-            self.bucket_mut(id).entries.push(Entry::new(contact, 0));
+            self.entries.push(bucket, Entry::new(contact, 0));
             changes.push(Change::Added(contact));
             if self.fast.due.is_none() {
                 self.fast.schedule(now, rng);
             }
         }
-        self.bucket_mut(id).replacements = waiting;
+        self.entries.bucket_mut(bucket).replacements = waiting;
         changes
     }
 
     /// Whether the rules about subnets admit `contact`, not counting what it has already.
     fn admits(&self, contact: &Contact) -> bool {
         let Some(crowd) = Crowd::around(contact) else { return true };
-        self.bucket(&contact.id).admits(&crowd)
-            && self.buckets.iter().map(|bucket| bucket.entries.count(&crowd)).sum::<usize>() < limits::SUBNET_PER_TABLE
+        let count = |bucket| self.entries.count(bucket, &crowd);
+        count(self.index(&contact.id)) < limits::SUBNET_PER_BUCKET
+            && (0..limits::BUCKETS).map(count).sum::<usize>() < limits::SUBNET_PER_TABLE
     }
 
     fn index(&self, id: &NodeId) -> usize {
@@ -349,23 +346,22 @@ impl Table {
 
     /// The bucket that a node with this id belongs to.
     pub fn bucket(&self, id: &NodeId) -> &Bucket {
-        &self.buckets[self.index(id)]
+        &self.buckets()[self.index(id)]
     }
 
-    fn bucket_mut(&mut self, id: &NodeId) -> &mut Bucket {
-        &mut self.buckets[self.index(id)]
+    /// The place of a node.
+    fn place(&self, id: &NodeId) -> Option<Place> {
+        self.entries.find(self.index(id), id)
     }
 
     /// The place of a node, if it is there with this endpoint.
-    fn place_at(&self, id: &NodeId, at: SocketAddr) -> Option<usize> {
-        let bucket = self.bucket(id);
-        let place = bucket.entries.position(id)?;
-        (bucket.entries().get(place)?.contact().udp_addr() == at).then_some(place)
+    fn place_at(&self, id: &NodeId, at: SocketAddr) -> Option<Place> {
+        let place = self.place(id)?;
+        (self.entries.get(place)?.contact().udp_addr() == at).then_some(place)
     }
 
     fn standing_mut(&mut self, id: &NodeId) -> Option<&mut Standing> {
-        let entries = &mut self.bucket_mut(id).entries;
-        entries.standing_mut(entries.position(id)?)
+        self.entries.standing_mut(self.place(id)?)
     }
 }
 

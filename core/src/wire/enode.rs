@@ -22,12 +22,15 @@ const SCHEME: &str = "enode://";
 const KEY_DIGITS: usize = 128;
 
 /// A node that can be reached: its key, its id (hashed once), its address and ports.
+///
+/// What is asked of it most often comes together, after the key: see [`Entry`](crate::discv4::table::Entry).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(C)]
 pub struct Contact {
-    /// `keccak256(key)`.
-    pub id: NodeId,
     /// The node's public key.
     pub key: PublicKey,
+    /// `keccak256(key)`.
+    pub id: NodeId,
     /// Canonical address.
     pub ip: IpAddr,
     /// discv4 port; 0 if the node has none.

@@ -1,11 +1,12 @@
 //! One bucket of the table: its entries, and the candidates that wait for a place.
 //!
-//! It knows nothing of subnets' share in the whole table, of time, or of who checks whom.
+//! It knows nothing of subnets' share in the whole table, of time, or of who checks whom; its entries are changed by
+//! [`Entries`](super::entries::Entries), which keeps the keys by which they are found.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use super::entries::{Crowd, Entries, Entry};
+use super::entries::{Crowd, Entry};
 use crate::crypto::PublicKey;
 use crate::limits;
 use crate::wire::enode::Contact;
@@ -40,18 +41,16 @@ impl From<Contact> for Waiting {
 /// See the module.
 #[derive(Clone, Default, Debug)]
 pub struct Bucket {
-    pub(super) entries: Entries,
+    /// The longest known first.
+    pub(super) entries: Vec<Entry>,
     /// Newest first.
     pub(super) replacements: Vec<Waiting>,
 }
 
-// Counting over the whole table reads all buckets in a row: two cache lines each.
-const _: () = assert!(size_of::<Bucket>() <= 128);
-
 impl Bucket {
     /// The bucket's nodes, at most [`limits::BUCKET_SIZE`].
     pub fn entries(&self) -> &[Entry] {
-        self.entries.as_slice()
+        &self.entries
     }
 
     /// Nodes that proved their endpoint while the bucket was full, newest first; at most [`limits::REPLACEMENTS`].
@@ -61,12 +60,7 @@ impl Bucket {
 
     /// Whether there is no room for another entry.
     pub fn is_full(&self) -> bool {
-        self.entries().len() >= limits::BUCKET_SIZE
-    }
-
-    /// Whether the bucket's rule about subnets admits one more of this crowd.
-    pub(super) fn admits(&self, crowd: &Crowd<'_>) -> bool {
-        self.entries.count(crowd) < limits::SUBNET_PER_BUCKET
+        self.entries.len() >= limits::BUCKET_SIZE
     }
 
     /// Puts a node in line for a place.

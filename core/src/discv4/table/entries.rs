@@ -1,15 +1,16 @@
-//! The entries of one bucket, with short keys by which they are found and counted.
+//! The entries of all buckets, with short keys by which they are found and counted.
 //!
-//! A host of ten thousand nodes finds none of their memory in its caches: looking for an id or counting a subnet reads the
-//! keys, 32 bytes a bucket, and only the entries whose keys match. Who crafts ids or addresses of equal keys makes us read
-//! an entry more, not judge differently. Keys change with their entries and nowhere else: what is lent for change,
-//! [`Standing`], holds nothing that a key is made of. Limits on subnets are the business of its parents.
+//! A host of ten thousand nodes finds none of their memory in its caches: looking for an id, counting a subnet and drawing
+//! an entry read a few lines of keys and bits, and only the entries that match. Who crafts ids or addresses of equal keys
+//! makes us read an entry more, not judge differently. Keys change with their entries and nowhere else: what is lent for
+//! change, [`Standing`], holds nothing that a key is made of. Limits on subnets are the business of its parent.
 
-use alloc::vec::Vec;
 use core::net::IpAddr;
 
+use super::bucket::Bucket;
+use super::forks::ForkIds;
 use crate::crypto::{NodeId, PublicKey};
-use crate::limits::BUCKET_SIZE;
+use crate::limits::{BUCKET_SIZE, BUCKETS};
 use crate::netfilter::{Subnet, scope};
 use crate::wire::enode::Contact;
 use crate::wire::forkid::ForkId;
@@ -18,18 +19,21 @@ use crate::wire::forkid::ForkId;
 const GROWTH: usize = 4;
 
 /// A node of the table. It proved its endpoint when it came in.
+///
+/// Its key is on one cache line, all that is asked of it more often on the next.
 #[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
 pub struct Entry {
     contact: Contact,
     standing: Standing,
 }
 
-// There are up to 272 of them, more than all else that a node at rest keeps: 118 bytes of contact, 23 of standing.
-const _: () = assert!(size_of::<Entry>() <= 144);
+// There are up to 272 of them, more than all else that a node at rest keeps.
+const _: () = assert!(size_of::<Entry>() == 128);
 
 impl Entry {
     pub(super) fn new(contact: Contact, liveness: u8) -> Self {
-        Self { contact, standing: Standing { liveness, find_failures: 0, record_seq: 0, fork_id: None } }
+        Self { contact, standing: Standing { liveness, find_failures: 0, record_seq: [0; 8] } }
     }
 
     /// The node.
@@ -45,183 +49,197 @@ impl Entry {
 
     /// The sequence number of its record that we have; 0 if none.
     pub fn record_seq(&self) -> u64 {
-        self.standing.record_seq
-    }
-
-    /// The fork id in its record.
-    pub fn fork_id(&self) -> Option<ForkId> {
-        self.standing.fork_id.map(PackedForkId::unpacked)
+        u64::from_ne_bytes(self.standing.record_seq)
     }
 }
 
-/// What a node has earned, and what its record says: the part of an entry that may change in place.
+/// What a node has earned, and the number of its record: the part of an entry that may change in place. The number is plain
+/// bytes, as its alignment would cost six more.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Standing {
     pub(super) liveness: u8,
     pub(super) find_failures: u8,
-    record_seq: u64,
-    fork_id: Option<PackedForkId>,
+    record_seq: [u8; 8],
 }
 
-impl Standing {
-    /// Keeps what a record says. False if it is older than the one we have.
-    pub(super) fn note_record(&mut self, seq: u64, fork_id: Option<ForkId>) -> bool {
-        let is_news = seq >= self.record_seq;
-        if is_news {
-            self.record_seq = seq;
-            self.fork_id = fork_id.map(PackedForkId::new);
-        }
-        is_news
-    }
+/// Where an entry is. The places of later entries of its bucket move down by one when one is removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Place {
+    pub(super) bucket: usize,
+    pub(super) index: usize,
 }
 
-/// A [`ForkId`] as plain bytes: an optional one takes 13 of them, where the alignment of its number would make it 24.
-#[derive(Clone, Copy, Debug)]
-struct PackedForkId {
-    hash: [u8; 4],
-    next: [u8; 8],
-}
-
-impl PackedForkId {
-    fn new(ForkId { hash, next }: ForkId) -> Self {
-        Self { hash, next: next.to_ne_bytes() }
-    }
-
-    fn unpacked(self) -> ForkId {
-        ForkId { hash: self.hash, next: u64::from_ne_bytes(self.next) }
-    }
-}
-
-/// See the module. An entry's place is its index; the places of later entries move up when one is removed.
+/// See the module.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Entries {
-    entries: Vec<Entry>,
-    /// Keys by place; those past the last entry mean nothing.
-    id_keys: [u16; BUCKET_SIZE],
-    subnet_keys: [u16; BUCKET_SIZE],
-    /// One bit for each place: whether the entry is checked often. Apart from the entries, so that drawing one of a kind
-    /// from the whole table need not read them.
-    often: u32,
+    /// By bucket, a bit for each place with an entry that is checked often.
+    often: [u16; BUCKETS],
+    /// The same for all others.
+    seldom: [u16; BUCKETS],
+    /// Keys by bucket and place; those of places without an entry mean nothing.
+    id_keys: [[u16; BUCKET_SIZE]; BUCKETS],
+    subnet_keys: [[u16; BUCKET_SIZE]; BUCKETS],
+    fork_ids: ForkIds,
+    buckets: [Bucket; BUCKETS],
 }
 
 impl Entries {
-    /// The entries by place, the longest known first.
-    pub(super) fn as_slice(&self) -> &[Entry] {
-        &self.entries
+    /// The buckets, the nearest first.
+    pub(super) fn buckets(&self) -> &[Bucket; BUCKETS] {
+        &self.buckets
     }
 
-    /// The place of a node.
-    pub(super) fn position(&self, id: &NodeId) -> Option<usize> {
-        self.matching(&self.id_keys, id_key(id)).find(|place| self.is_at(*place, |contact| contact.id == *id))
+    /// A bucket, for those that wait for a place in it.
+    pub(super) fn bucket_mut(&mut self, bucket: usize) -> &mut Bucket {
+        &mut self.buckets[bucket]
     }
 
-    /// How many of a crowd are here.
-    pub(super) fn count(&self, crowd: &Crowd<'_>) -> usize {
-        let alike = self.matching(&self.subnet_keys, crowd.subnet_key);
-        alike.filter(|place| self.is_at(*place, |contact| crowd.includes(contact.ip, &contact.key))).count()
+    /// Where a node of this bucket is.
+    pub(super) fn find(&self, bucket: usize, id: &NodeId) -> Option<Place> {
+        let mut alike = self.matching(bucket, &self.id_keys, id_key(id));
+        alike.find(|place| self.get(*place).is_some_and(|entry| entry.contact.id == *id))
+    }
+
+    /// The entry at a place.
+    pub(super) fn get(&self, place: Place) -> Option<&Entry> {
+        self.buckets[place.bucket].entries.get(place.index)
+    }
+
+    /// How many of a crowd are in a bucket.
+    pub(super) fn count(&self, bucket: usize, crowd: &Crowd<'_>) -> usize {
+        let alike = self.matching(bucket, &self.subnet_keys, crowd.subnet_key);
+        let includes = |entry: &Entry| crowd.includes(entry.contact.ip, &entry.contact.key);
+        alike.filter(|place| self.get(*place).is_some_and(includes)).count()
     }
 
     /// Whether the next check of the entry at `place` is due soon: it is new, or failed one.
-    pub(super) fn is_checked_often(&self, place: usize) -> bool {
-        self.often & bit(place) != 0
+    pub(super) fn is_checked_often(&self, place: Place) -> bool {
+        self.often[place.bucket] & bit(place.index) != 0
     }
 
-    /// The places of the entries that are checked often, or of the others.
-    pub(super) fn places(&self, often: bool) -> Places {
-        Places(if often { self.often } else { !self.often } & self.taken())
+    /// How many entries are checked often, or how many others there are.
+    pub(super) fn count_checked(&self, often: bool) -> usize {
+        self.checked(often).iter().map(|bits| bits.count_ones() as usize).sum()
+    }
+
+    /// The places of the entries that are checked often, or of the others, the nearest bucket's first.
+    pub(super) fn places(&self, often: bool) -> impl Iterator<Item = Place> {
+        self.checked(often).iter().enumerate().flat_map(|(bucket, bits)| Places { bucket, bits: *bits })
+    }
+
+    /// The fork id in the record of the node at `place`.
+    pub(super) fn fork_id(&self, place: Place) -> Option<ForkId> {
+        self.fork_ids.get(place)
     }
 
     /// Adds an entry, which is checked often. A full bucket takes none.
-    pub(super) fn push(&mut self, entry: Entry) {
-        let place = self.entries.len();
-        if place < BUCKET_SIZE {
-            if place == self.entries.capacity() {
-                self.entries.reserve_exact(GROWTH);
+    pub(super) fn push(&mut self, bucket: usize, entry: Entry) {
+        let entries = &mut self.buckets[bucket].entries;
+        let place = Place { bucket, index: entries.len() };
+        if place.index < BUCKET_SIZE {
+            if place.index == entries.capacity() {
+                entries.reserve_exact(GROWTH);
             }
-            self.entries.push(entry);
+            entries.push(entry);
             self.note_keys(place);
             self.set_checked_often(place, true);
         }
     }
 
     /// Removes the entry at `place`, if there is one.
-    pub(super) fn remove(&mut self, place: usize) {
-        if place < self.entries.len() {
-            self.entries.remove(place);
-            self.id_keys.copy_within(place + 1.., place);
-            self.subnet_keys.copy_within(place + 1.., place);
-            let below = bit(place) - 1;
-            self.often = self.often & below | (self.often >> 1) & !below;
+    pub(super) fn remove(&mut self, place: Place) {
+        let Place { bucket, index } = place;
+        if index < self.buckets[bucket].entries.len() {
+            self.buckets[bucket].entries.remove(index);
+            self.fork_ids.remove(place);
+            self.id_keys[bucket].copy_within(index + 1.., index);
+            self.subnet_keys[bucket].copy_within(index + 1.., index);
+            let below = bit(index) - 1;
+            for bits in [&mut self.often[bucket], &mut self.seldom[bucket]] {
+                *bits = *bits & below | (*bits >> 1) & !below;
+            }
         }
     }
 
     /// The node at `place` has another endpoint. Its record remains, but what the old endpoint earned says nothing of the
     /// new one (attack D18).
-    pub(super) fn relocate(&mut self, place: usize, contact: Contact) {
-        if let Some(entry) = self.entries.get_mut(place) {
+    pub(super) fn relocate(&mut self, place: Place, contact: Contact) {
+        if let Some(entry) = self.get_mut(place) {
             *entry = Entry { contact, standing: Standing { liveness: 1, find_failures: 0, ..entry.standing } };
             self.note_keys(place);
             self.set_checked_often(place, true);
         }
     }
 
-    pub(super) fn set_tcp(&mut self, place: usize, tcp: u16) {
-        if let Some(entry) = self.entries.get_mut(place) {
+    pub(super) fn set_tcp(&mut self, place: Place, tcp: u16) {
+        if let Some(entry) = self.get_mut(place) {
             entry.contact.tcp = tcp;
         }
     }
 
-    pub(super) fn standing_mut(&mut self, place: usize) -> Option<&mut Standing> {
-        Some(&mut self.entries.get_mut(place)?.standing)
+    /// Keeps what a record says. False if it is older than the one we have.
+    pub(super) fn note_record(&mut self, place: Place, seq: u64, fork_id: Option<ForkId>) -> bool {
+        let Some(entry) = self.get_mut(place) else { return true };
+        let is_news = seq >= entry.record_seq();
+        if is_news {
+            entry.standing.record_seq = seq.to_ne_bytes();
+            self.fork_ids.set(place, fork_id);
+        }
+        is_news
     }
 
-    pub(super) fn set_checked_often(&mut self, place: usize, often: bool) {
-        self.often = if often { self.often | bit(place) } else { self.often & !bit(place) };
+    pub(super) fn standing_mut(&mut self, place: Place) -> Option<&mut Standing> {
+        Some(&mut self.get_mut(place)?.standing)
     }
 
-    fn note_keys(&mut self, place: usize) {
-        if let Some(Entry { contact, .. }) = self.entries.get(place) {
-            self.id_keys[place] = id_key(&contact.id);
-            self.subnet_keys[place] = subnet_key(Subnet::of(contact.ip));
+    pub(super) fn set_checked_often(&mut self, place: Place, often: bool) {
+        let Place { bucket, index } = place;
+        let (to, from) = if often { (&mut self.often, &mut self.seldom) } else { (&mut self.seldom, &mut self.often) };
+        to[bucket] |= bit(index);
+        from[bucket] &= !bit(index);
+    }
+
+    fn get_mut(&mut self, place: Place) -> Option<&mut Entry> {
+        self.buckets[place.bucket].entries.get_mut(place.index)
+    }
+
+    fn note_keys(&mut self, place: Place) {
+        if let Some(Entry { contact, .. }) = self.get(place) {
+            let (id_key, subnet_key) = (id_key(&contact.id), subnet_key(Subnet::of(contact.ip)));
+            self.id_keys[place.bucket][place.index] = id_key;
+            self.subnet_keys[place.bucket][place.index] = subnet_key;
         }
     }
 
-    fn is_at(&self, place: usize, wanted: impl FnOnce(&Contact) -> bool) -> bool {
-        self.entries.get(place).is_some_and(|entry| wanted(&entry.contact))
+    fn checked(&self, often: bool) -> &[u16; BUCKETS] {
+        if often { &self.often } else { &self.seldom }
     }
 
-    /// One bit for each entry.
-    fn taken(&self) -> u32 {
-        bit(self.entries.len()) - 1
-    }
-
-    /// The places with this key. Without a branch and with lanes as wide as the keys, so that it takes few instructions.
-    fn matching(&self, keys: &[u16; BUCKET_SIZE], key: u16) -> Places {
-        let bits = keys.iter().enumerate().fold(0u16, |bits, (place, other)| bits | u16::from(*other == key) << place);
-        Places(u32::from(bits) & self.taken())
+    /// The places of a bucket with this key. Without a branch and with lanes as wide as the keys, so that it takes few
+    /// instructions.
+    fn matching(&self, bucket: usize, keys: &[[u16; BUCKET_SIZE]; BUCKETS], key: u16) -> Places {
+        let lanes = keys[bucket].iter().enumerate();
+        let bits = lanes.fold(0, |bits, (index, other)| bits | u16::from(*other == key) << index);
+        Places { bucket, bits: bits & (self.often[bucket] | self.seldom[bucket]) }
     }
 }
 
 /// Some places of a bucket, one bit each, lowest first.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Places(u32);
-
-impl Iterator for Places {
-    type Item = usize;
-
-    fn next(&mut self) -> Option<usize> {
-        let place = self.0.trailing_zeros() as usize;
-        self.0 &= self.0.checked_sub(1)?;
-        Some(place)
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        let count = self.0.count_ones() as usize;
-        (count, Some(count))
-    }
+struct Places {
+    bucket: usize,
+    bits: u16,
 }
 
-impl ExactSizeIterator for Places {}
+impl Iterator for Places {
+    type Item = Place;
+
+    fn next(&mut self) -> Option<Place> {
+        let index = self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits.checked_sub(1)?;
+        Some(Place { bucket: self.bucket, index })
+    }
+}
 
 /// The other nodes of a newcomer's subnet.
 #[derive(Clone, Copy, Debug)]
@@ -244,10 +262,10 @@ impl<'a> Crowd<'a> {
     }
 }
 
-/// A place's bit; a bucket has fewer places than the word has bits.
-const fn bit(place: usize) -> u32 {
+/// A place's bit; a bucket has no more places than the word has bits.
+const fn bit(index: usize) -> u16 {
     const { assert!(BUCKET_SIZE <= 16) };
-    1 << place
+    1 << index
 }
 
 /// The end of an id: those of a bucket begin alike.

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
-use proptest::{prelude::ProptestConfig, prop_assert_eq, proptest};
+use proptest::{prelude::ProptestConfig, prop_assert, prop_assert_eq, proptest};
 
 use super::*;
 use crate::crypto::PublicKey;
@@ -269,7 +269,7 @@ fn records_do_not_roll_back() {
     assert!(f.table.note_record(&node.id, 5, fork_id));
     assert!(!f.table.note_record(&node.id, 4, None));
     let entry = f.table.entry(&node.id).unwrap();
-    assert_eq!((entry.record_seq(), entry.fork_id()), (5, fork_id));
+    assert_eq!((entry.record_seq(), f.table.fork_id(&node.id)), (5, fork_id));
 }
 
 /// Places move up when one before them falls free, and their kind of check moves with them.
@@ -325,21 +325,23 @@ fn plain_count(entries: &[Entry], contact: &Contact) -> usize {
 
 /// Keys agree with their entries, and everybody is somewhere once.
 fn check_keys<'a>(table: &Table, contacts: impl Iterator<Item = &'a Contact>) {
-    for (i, bucket) in table.buckets.iter().enumerate() {
+    for (i, bucket) in table.buckets().iter().enumerate() {
         let ids: Vec<NodeId> = bucket.entries().iter().map(|entry| entry.contact().id).collect();
-        for (place, id) in ids.iter().enumerate() {
-            assert_eq!((table.index(id), bucket.entries.position(id)), (i, Some(place)));
-            assert!(!ids[..place].contains(id) && bucket.replacements().all(|waiting| waiting.id != *id));
+        for (index, id) in ids.iter().enumerate() {
+            assert_eq!((table.index(id), table.place(id)), (i, Some(Place { bucket: i, index })));
+            assert!(!ids[..index].contains(id) && bucket.replacements().all(|waiting| waiting.id != *id));
         }
-        assert_eq!(bucket.entries.places(true).len() + bucket.entries.places(false).len(), ids.len());
+        let places = [true, false].into_iter().flat_map(|often| table.entries.places(often));
+        assert_eq!(places.filter(|place| place.bucket == i).count(), ids.len());
     }
     let all: Vec<Entry> = table.entries().copied().collect();
+    assert_eq!(table.len(), all.len());
     for contact in contacts {
         let known = all.iter().find(|entry| entry.contact().id == contact.id).map(Entry::contact);
         assert_eq!(table.entry(&contact.id).map(Entry::contact), known);
         let crowd = Crowd::around(contact);
-        for bucket in &table.buckets {
-            let counted = crowd.map_or(0, |crowd| bucket.entries.count(&crowd));
+        for (i, bucket) in table.buckets().iter().enumerate() {
+            let counted = crowd.map_or(0, |crowd| table.entries.count(i, &crowd));
             assert_eq!(counted, plain_count(bucket.entries(), contact));
         }
         let bucket = table.bucket(&contact.id).entries();
@@ -356,12 +358,13 @@ proptest! {
     #[test]
     fn keys_agree_with_their_entries(
         known in 0usize..=96,
-        steps in proptest::collection::vec((0u8..12, 0usize..96), 0..200),
+        steps in proptest::collection::vec((0u8..14, 0usize..96), 0..200),
     ) {
         static CONTACTS: OnceLock<Vec<Contact>> = OnceLock::new();
         let contacts = CONTACTS.get_or_init(contacts_of_equal_keys);
         let mut f = Fixture::new();
         contacts[..known].iter().for_each(|contact| _ = f.insert(*contact));
+        let mut fork_ids = BTreeMap::new();
         for (step, who) in steps {
             let before: Vec<_> = f.table.entries().map(|entry| entry.contact().id).collect();
             let before: Vec<_> = before.into_iter().map(|id| (id, f.table.is_checked_often(&id))).collect();
@@ -376,7 +379,16 @@ proptest! {
                 8 => _ = f.heard(&contact),
                 9 => _ = f.table.find_result(&contact.id, true, f.now, &mut f.rng),
                 10 => (0..4).for_each(|_| _ = f.table.find_result(&contact.id, false, f.now, &mut f.rng)),
-                _ => f.table.note_tcp(&contact.id, at, who as u16),
+                11 => f.table.note_tcp(&contact.id, at, who as u16),
+                _ => {
+                    let fork_id = (who % 5 > 0).then_some(ForkId { hash: [step; 4], next: who as u64 % 5 });
+                    prop_assert!(f.table.note_record(&contact.id, 1, fork_id));
+                    fork_ids.insert(contact.id, fork_id);
+                }
+            }
+            fork_ids.retain(|id, _| f.table.entry(id).is_some());
+            for id in f.table.entries().map(|entry| entry.contact().id) {
+                prop_assert_eq!(f.table.fork_id(&id), fork_ids.get(&id).copied().flatten());
             }
             touched.push(contact.id);
             check_keys(&f.table, contacts.iter().skip(who % 7).step_by(7));

@@ -27,7 +27,10 @@ fn newer_records_are_fetched_and_their_fork_ids_kept() {
     (0..5).for_each(|i| _ = give_record(&mut net, i, 7));
     net.run(secs(40));
     let id = *net.peers[2].machine.local().id();
-    let entry = |net: &Net| net.peers[1].machine.table().entry(&id).map(|e| (e.record_seq(), e.fork_id()));
+    let entry = |net: &Net| {
+        let table = net.peers[1].machine.table();
+        table.entry(&id).map(|entry| (entry.record_seq(), table.fork_id(&id)))
+    };
     assert_eq!(entry(&net), Some((7, Some(FORK))));
     give_record(&mut net, 2, 8);
     net.run(secs(120));
