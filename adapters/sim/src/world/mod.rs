@@ -18,6 +18,7 @@
 mod cpu;
 mod host;
 mod machine;
+mod parallel;
 mod shard;
 mod shared;
 mod streams;
@@ -38,7 +39,8 @@ pub use self::cpu::SOCKET_BYTES;
 pub use self::host::Crash;
 use self::host::{Delivery, Host, Power, Turn, Uplink};
 pub use self::machine::{Birth, Machine, Maker, Watch};
-use self::shard::{Routed, Shard, run_all};
+use self::parallel::run_all;
+use self::shard::{Routed, Shard};
 use self::shared::{Partition, Place, Shared};
 pub use self::tapped::Tapped;
 use crate::HostId;

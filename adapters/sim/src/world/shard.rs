@@ -1,11 +1,7 @@
-//! Some of the hosts and what is to happen to them; several shards are driven in parallel, in windows in which none can
-//! reach another.
-
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+//! Some of the hosts and what is to happen to them.
 
 use peerless::node::Node;
-use peerless::time::{Duration, Instant};
+use peerless::time::Instant;
 
 use super::host::{Host, Parcel, Sink, Turn};
 use super::machine::{Machine, Watch};
@@ -30,7 +26,7 @@ pub(crate) struct Shard<M, W> {
 const LOOK_AHEAD: [usize; 1 + Node::PREFETCH_DEPTHS] = [7, 5, 4, 3, 1];
 
 /// What goes from one shard to another.
-type Mail = Vec<(Key, Parcel)>;
+pub(super) type Mail = Vec<(Key, Parcel)>;
 
 /// Where what a shard's hosts do goes to: its own wheel, or the mail to other shards.
 pub(crate) struct Outlet {
@@ -69,6 +65,18 @@ impl Sink for Routed<'_> {
             buffer.clear();
             self.outlet.buffers.push(buffer);
         }
+    }
+}
+
+impl<M, W> Shard<M, W> {
+    /// Which of the shards it is.
+    pub(super) fn number(&self) -> usize {
+        usize::from(self.outlet.number)
+    }
+
+    /// When the next thing happens.
+    pub(super) fn next(&mut self) -> Option<Instant> {
+        self.outlet.wheel.peek().map(|key| key.at)
     }
 }
 
@@ -131,130 +139,5 @@ impl<M: Machine, W: Watch<M>> Shard<M, W> {
             self.halted = Some((Key { at: now, sender: host.id.0, seq: 0 }, host.id));
         }
         result
-    }
-}
-
-/// Delivers everything before `end` in all shards, each in a thread of its own.
-pub(crate) fn run_all<M: Machine + Send, W: Watch<M>>(
-    shards: &mut [Shard<M, W>],
-    shared: &Shared<M>,
-    lookahead: Duration,
-    end: Instant,
-) {
-    if let [shard] = shards {
-        shard.run_before(shared, end);
-        return;
-    }
-    let meeting = &Meeting::new(shards.len());
-    std::thread::scope(|scope| {
-        for shard in shards {
-            scope.spawn(move || {
-                let _guard = Guard(meeting);
-                drive(shard, shared, lookahead, end, meeting);
-            });
-        }
-    });
-}
-
-/// One thread's part: windows from the earliest thing that waits anywhere, as long as nobody reaches anybody else.
-fn drive<M: Machine, W: Watch<M>>(
-    shard: &mut Shard<M, W>,
-    shared: &Shared<M>,
-    lookahead: Duration,
-    end: Instant,
-    meeting: &Meeting,
-) {
-    let me = usize::from(shard.outlet.number);
-    // Two sides of every board: whoever is a window ahead writes on the other one.
-    for side in [0, 1].into_iter().cycle() {
-        let board = &meeting.boards[side];
-        let mut next = shard.outlet.wheel.peek().map_or(u64::MAX, |key| key.at.as_micros());
-        for (to, mail) in shard.outlet.mail.iter_mut().enumerate().filter(|(_, mail)| !mail.is_empty()) {
-            next = mail.iter().map(|(key, _)| key.at.as_micros()).fold(next, u64::min);
-            let mut slot = board.mail[me][to].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            std::mem::swap(&mut *slot, mail);
-        }
-        board.next[me].store(next, Ordering::Release);
-        if shard.halted.is_some() {
-            board.halted.store(true, Ordering::Release);
-        }
-        meeting.wait();
-        for from in &board.mail {
-            let mut slot = from[me].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for (key, parcel) in slot.drain(..) {
-                shard.outlet.wheel.push(key, parcel);
-            }
-        }
-        let first = board.next.iter().map(|next| next.load(Ordering::Acquire)).min().unwrap_or(u64::MAX);
-        if first >= end.as_micros() || board.halted.load(Ordering::Acquire) {
-            return;
-        }
-        shard.run_before(shared, (Instant::from_micros(first) + lookahead).min(end));
-    }
-}
-
-/// Where threads meet between windows.
-struct Meeting {
-    threads: usize,
-    arrived: AtomicUsize,
-    round: AtomicUsize,
-    /// A thread panicked: nobody must wait for it.
-    is_off: AtomicBool,
-    boards: [Board; 2],
-}
-
-/// What threads tell each other.
-struct Board {
-    next: Vec<AtomicU64>,
-    halted: AtomicBool,
-    /// By sender and receiver.
-    mail: Vec<Vec<Mutex<Mail>>>,
-}
-
-impl Meeting {
-    fn new(threads: usize) -> Self {
-        let board = || Board {
-            next: (0..threads).map(|_| AtomicU64::new(u64::MAX)).collect(),
-            halted: AtomicBool::new(false),
-            mail: (0..threads).map(|_| (0..threads).map(|_| Mutex::default()).collect()).collect(),
-        };
-        Self {
-            threads,
-            arrived: AtomicUsize::new(0),
-            round: AtomicUsize::new(0),
-            is_off: AtomicBool::new(false),
-            boards: [board(), board()],
-        }
-    }
-
-    /// Returns when all threads are here. They come within microseconds of each other, so it spins a while.
-    fn wait(&self) {
-        let round = self.round.load(Ordering::Acquire);
-        if self.arrived.fetch_add(1, Ordering::AcqRel) + 1 == self.threads {
-            self.arrived.store(0, Ordering::Relaxed);
-            self.round.store(round + 1, Ordering::Release);
-            return;
-        }
-        let mut spins = 0u32;
-        while self.round.load(Ordering::Acquire) == round {
-            assert!(!self.is_off.load(Ordering::Relaxed), "another thread of this world has panicked");
-            spins += 1;
-            match spins {
-                0..2000 => std::hint::spin_loop(),
-                2000..2100 => std::thread::yield_now(),
-                // Somebody else has the processor: leave it to the thread that is waited for.
-                _ => std::thread::sleep(Duration::from_micros(50)),
-            }
-        }
-    }
-}
-
-struct Guard<'a>(&'a Meeting);
-
-impl Drop for Guard<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.is_off.store(true, Ordering::Relaxed);
-        }
     }
 }

@@ -41,7 +41,8 @@ impl ForkIds {
         const { assert!(BUCKETS * BUCKET_SIZE < u16::MAX as usize) };
         let known = self.values.iter().position(|value| *value == fork_id);
         let index = known.unwrap_or_else(|| {
-            let is_unused = |index: &usize| self.names.as_flattened().iter().all(|name| usize::from(*name) != index + 1);
+            let is_unused =
+                |index: &usize| self.names.as_flattened().iter().all(|name| usize::from(*name) != index + 1);
             match (0..self.values.len()).find(is_unused) {
                 Some(index) => {
                     self.values[index] = fork_id;

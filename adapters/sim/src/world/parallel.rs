@@ -1,0 +1,173 @@
+//! Shards in parallel, each in a thread of its own. Nobody waits for all others at once: a shard goes on as far as nothing
+//! that the others can still send may reach it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use peerless::time::{Duration, Instant};
+
+use super::machine::{Machine, Watch};
+use super::shard::{Mail, Shard};
+use super::shared::Shared;
+
+/// How many times a shard tells the others how far it has come, while it goes as far ahead of them as it can.
+const STEPS: u32 = 4;
+
+/// Delivers everything before `end` in all shards. What goes from one to another takes at least `lookahead`.
+pub(super) fn run_all<M: Machine + Send, W: Watch<M>>(
+    shards: &mut [Shard<M, W>],
+    shared: &Shared<M>,
+    lookahead: Duration,
+    end: Instant,
+) {
+    if let [shard] = shards {
+        shard.run_before(shared, end);
+        return;
+    }
+    let start = shards.iter_mut().filter_map(Shard::next).min().unwrap_or(end);
+    let fronts = &Fronts::new(shards.len(), start.min(end));
+    std::thread::scope(|scope| {
+        for shard in shards.iter_mut() {
+            scope.spawn(move || {
+                let _guard = Guard(fronts);
+                drive(shard, shared, lookahead, end, fronts);
+            });
+        }
+    });
+    for shard in shards {
+        fronts.collect(shard);
+    }
+}
+
+/// One thread's part.
+fn drive<M: Machine, W: Watch<M>>(
+    shard: &mut Shard<M, W>,
+    shared: &Shared<M>,
+    lookahead: Duration,
+    end: Instant,
+    fronts: &Fronts,
+) {
+    let step = (lookahead / STEPS).max(Duration::from_micros(1));
+    let mut wait = Wait::default();
+    loop {
+        let end = end.min(fronts.end());
+        let reached = fronts.reached(shard.number());
+        if reached >= end {
+            return;
+        }
+        let horizon = (fronts.others(shard.number()) + lookahead).min(end);
+        if horizon <= reached {
+            wait.a_moment(fronts);
+            continue;
+        }
+        wait = Wait::default();
+        fronts.collect(shard);
+        let next = shard.next().map_or(horizon, |next| next.max(reached));
+        shard.run_before(shared, (next + step).min(horizon));
+        fronts.post(shard);
+        match shard.halted {
+            Some((key, _)) => fronts.halt(shard.number(), key.at),
+            None => fronts.reach(shard.number(), shard.next().map_or(horizon, |next| next.min(horizon))),
+        }
+    }
+}
+
+/// How far the shards have come, and the mail between them.
+struct Fronts {
+    shards: Vec<Front>,
+    /// An invariant was broken before this: nobody need go on, but whoever is not there yet has to look for an earlier one.
+    end: AtomicU64,
+    /// A thread panicked: nobody must wait for it.
+    is_off: AtomicBool,
+}
+
+/// On cache lines of its own, as every other shard looks at it all the time.
+#[repr(align(128))]
+struct Front {
+    /// Nothing happens in the shard any more before this, in microseconds, and what it has sent until then is in the mail.
+    reached: AtomicU64,
+    /// What it was sent, by sender.
+    inbox: Vec<Mutex<Mail>>,
+}
+
+impl Fronts {
+    fn new(shards: usize, start: Instant) -> Self {
+        let front = || Front {
+            reached: AtomicU64::new(start.as_micros()),
+            inbox: (0..shards).map(|_| Mutex::default()).collect(),
+        };
+        Self {
+            shards: (0..shards).map(|_| front()).collect(),
+            end: AtomicU64::new(u64::MAX),
+            is_off: AtomicBool::new(false),
+        }
+    }
+
+    fn end(&self) -> Instant {
+        Instant::from_micros(self.end.load(Ordering::Acquire))
+    }
+
+    fn reached(&self, shard: usize) -> Instant {
+        Instant::from_micros(self.shards[shard].reached.load(Ordering::Acquire))
+    }
+
+    /// How far all others have come.
+    fn others(&self, shard: usize) -> Instant {
+        let others = (0..self.shards.len()).filter(|other| *other != shard);
+        others.map(|other| self.reached(other)).min().unwrap_or(Instant::from_micros(u64::MAX))
+    }
+
+    fn reach(&self, shard: usize, reached: Instant) {
+        self.shards[shard].reached.store(reached.as_micros(), Ordering::Release);
+    }
+
+    /// The shard does nothing any more.
+    fn halt(&self, shard: usize, at: Instant) {
+        self.end.fetch_min(at.as_micros() + 1, Ordering::AcqRel);
+        self.reach(shard, Instant::from_micros(u64::MAX));
+    }
+
+    /// Sends what a shard has for others.
+    fn post<M, W>(&self, shard: &mut Shard<M, W>) {
+        let from = shard.number();
+        for (to, mail) in self.shards.iter().zip(&mut shard.outlet.mail).filter(|(_, mail)| !mail.is_empty()) {
+            to.inbox[from].lock().unwrap_or_else(PoisonError::into_inner).append(mail);
+        }
+    }
+
+    /// Hands a shard what it was sent.
+    fn collect<M, W>(&self, shard: &mut Shard<M, W>) {
+        for inbox in &self.shards[shard.number()].inbox {
+            for (key, parcel) in inbox.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+                shard.outlet.wheel.push(key, parcel);
+            }
+        }
+    }
+}
+
+/// Waits for another shard, which is microseconds behind, mostly: it spins a while.
+#[derive(Default)]
+struct Wait(u32);
+
+impl Wait {
+    fn a_moment(&mut self, fronts: &Fronts) {
+        assert!(!fronts.is_off.load(Ordering::Relaxed), "another thread of this world has panicked");
+        self.0 += 1;
+        match self.0 {
+            0..2000 => std::hint::spin_loop(),
+            2000..2100 => std::thread::yield_now(),
+            // Somebody else has the processor: leave it to the thread that is waited for.
+            _ => std::thread::sleep(Duration::from_micros(50)),
+        }
+    }
+}
+
+struct Guard<'a>(&'a Fronts);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.is_off.store(true, Ordering::Relaxed);
+        }
+    }
+}
