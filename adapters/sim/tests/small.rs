@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use peerless::contract::Tap;
 use peerless::node::Node;
+use peerless::time::Instant;
 use peerless_sim::crypto::Mode;
-use peerless_sim::{HostSpec, Links, Quality, Settings, World, scenery};
+use peerless_sim::{HostId, HostSpec, Links, Nat, Quality, Settings, Violation, Watch, World, scenery};
 
 fn world(settings: Settings, hosts: u32) -> World<Node> {
     let mut world = World::new(settings, scenery::discovery_only(2));
@@ -51,4 +53,51 @@ fn primitives_change_no_schedule() {
     let simmac = run(7, Mode::SimMac, 2, Quality::lossy());
     assert_eq!((simmac.1, simmac.2), (real.1, real.2), "simmac: at the same times");
     assert_ne!(simmac.0, real.0);
+}
+
+/// Breaks an invariant, or panics, at the first step of one host in three from half a minute on.
+struct Fuse {
+    panics: bool,
+}
+
+impl Tap for Fuse {}
+
+impl Watch<Node> for Fuse {
+    fn stepped(&mut self, now: Instant, host: HostId, _: &Node) -> Result<(), String> {
+        if now < Instant::ZERO + Duration::from_secs(30) || !host.0.is_multiple_of(3) {
+            return Ok(());
+        }
+        assert!(!self.panics, "blown");
+        Err(String::from("blown"))
+    }
+}
+
+fn blow(threads: usize, panics: bool) -> Result<(), Violation> {
+    let settings = Settings { seed: 7, crypto: Mode::SimMac, threads, ..Settings::default() };
+    let mut world: World<Node, Fuse> = World::new(settings, scenery::discovery_only(2));
+    for host in 0..30 {
+        let starts_in = Some(Duration::from_millis(host * 37));
+        world.add_host(HostSpec {
+            region: None,
+            nat: Nat::None,
+            clock_skew_secs: 0,
+            starts_in,
+            churn: None,
+            watch: Fuse { panics },
+        });
+    }
+    world.run_for(Duration::from_secs(60))
+}
+
+#[test]
+fn the_first_violation_is_found_on_any_number_of_threads() {
+    let first = blow(1, false).unwrap_err();
+    assert_eq!(blow(2, false).unwrap_err(), first);
+    assert_eq!(blow(3, false).unwrap_err(), first);
+}
+
+#[test]
+#[should_panic = "thread"]
+fn a_panic_ends_all_threads() {
+    _ = blow(2, true);
 }
