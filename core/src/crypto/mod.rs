@@ -55,6 +55,12 @@ pub trait Crypto {
         key.node_id()
     }
 
+    /// [`Crypto::public_key_from_xy`] and [`Crypto::node_id`] in one: somebody has been heard of.
+    fn identify(&self, xy: &[u8; 64]) -> Option<(PublicKey, NodeId)> {
+        let key = self.public_key_from_xy(xy)?;
+        Some((key, self.node_id(&key)))
+    }
+
     /// Absorbs `bytes` into a running frame MAC.
     fn mac_update(&self, mac: &mut Keccak, bytes: &[u8]);
 

@@ -186,8 +186,7 @@ impl Discv4 {
                 && cx.filter.permits(node.ip)
                 && node.key != *self.local.key.as_bytes()
                 && call.nodes.iter().all(|other| *other.key.as_bytes() != node.key);
-            if is_usable && let Some(key) = cx.crypto.public_key_from_xy(&node.key) {
-                let id = cx.crypto.node_id(&key);
+            if is_usable && let Some((key, id)) = cx.crypto.identify(&node.key) {
                 call.nodes.push(Contact { id, key, ip: node.ip, udp: node.udp, tcp: node.tcp });
             }
         }

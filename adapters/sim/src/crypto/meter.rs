@@ -156,6 +156,13 @@ impl Crypto for Meter {
         self.crypto.node_id(key)
     }
 
+    fn identify(&self, xy: &[u8; 64]) -> Option<(PublicKey, NodeId)> {
+        self.spend(self.costs.check);
+        let known = self.crypto.identify(xy);
+        known.iter().for_each(|_| self.hash(xy));
+        known
+    }
+
     fn mac_update(&self, mac: &mut Keccak, bytes: &[u8]) {
         self.spend(self.costs.frame_kib * bytes.len() as u64 / 1024);
         self.crypto.mac_update(mac, bytes);

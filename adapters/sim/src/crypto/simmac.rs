@@ -129,11 +129,7 @@ impl Crypto for SimMac {
     }
 
     fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
-        let (x, y) = xy.split_first_chunk()?;
-        match self.by_x.find(x) {
-            Some((known, _)) if known == y => Some(PublicKey::from_xy_checked(*xy)),
-            _ => self.real.public_key_from_xy(xy),
-        }
+        self.identify(xy).map(|(key, _)| key)
     }
 
     fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
@@ -163,6 +159,14 @@ impl Crypto for SimMac {
     fn node_id(&self, key: &PublicKey) -> NodeId {
         let known = self.by_x.find(x(key)).filter(|(known, _)| known == y(key));
         known.map_or_else(|| key.node_id(), |(_, id)| *id)
+    }
+
+    fn identify(&self, xy: &[u8; 64]) -> Option<(PublicKey, NodeId)> {
+        let (x, y) = xy.split_first_chunk()?;
+        match self.by_x.find(x) {
+            Some((known, id)) if known == y => Some((PublicKey::from_xy_checked(*xy), *id)),
+            _ => self.real.identify(xy),
+        }
     }
 
     /// The sponge's first words are used: the hash of all whole blocks of 16 bytes, the bytes of the next, and the block.
