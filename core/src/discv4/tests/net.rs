@@ -1,0 +1,292 @@
+//! A network of machines in memory and virtual time, and strangers in it.
+
+use alloc::collections::BTreeMap;
+use alloc::sync::Arc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use std::sync::LazyLock;
+
+use super::super::*;
+use crate::contract::{Action, Context};
+use crate::crypto::{Digest, Secp256k1, keccak256};
+use crate::limits;
+use crate::netfilter::NetFilter;
+use crate::rng::Seed;
+use crate::time::UnixTime;
+use crate::wire::discv4::{Datagram, Kind};
+
+pub(super) static CRYPTO: LazyLock<Arc<Secp256k1>> = LazyLock::new(|| Arc::new(Secp256k1::new()));
+
+/// What the wall clocks show at the start.
+pub(super) const UNIX: UnixTime = UnixTime::from_secs(1_700_000_000);
+
+pub(super) fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub(super) fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+pub(super) fn addr(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+/// A machine with all that it needs.
+pub(super) struct Peer {
+    pub(super) addr: SocketAddr,
+    pub(super) machine: Discv4,
+    pub(super) context: Context,
+    pub(super) rng: Rng,
+    pub(super) bootnodes: Vec<SocketAddr>,
+    pub(super) events: Vec<Event<'static>>,
+    /// Bytes received from and sent to each address, and whether it answered a ping.
+    pub(super) ledger: BTreeMap<SocketAddr, (usize, usize, bool)>,
+    pub(super) is_up: bool,
+}
+
+impl Peer {
+    pub(super) fn contact(&self) -> Contact {
+        Contact::new(*self.machine.local().key(), self.addr.ip(), self.addr.port(), self.addr.port())
+    }
+}
+
+/// Someone who is no machine: a key, and an address.
+pub(super) struct Stranger {
+    pub(super) secret: SecretKey,
+    pub(super) key: PublicKey,
+    pub(super) addr: SocketAddr,
+}
+
+impl Stranger {
+    pub(super) fn new(n: u8, at: &str) -> Self {
+        let secret = SecretKey::from_bytes([n; 32]).unwrap();
+        Self { key: CRYPTO.public_key(&secret), secret, addr: addr(at) }
+    }
+
+    pub(super) fn contact(&self) -> Contact {
+        Contact::new(self.key, self.addr.ip(), self.addr.port(), self.addr.port())
+    }
+
+    pub(super) fn at(&self, at: &str) -> Self {
+        Self { secret: self.secret.clone(), key: self.key, addr: addr(at) }
+    }
+}
+
+/// The network. Datagrams to addresses where no machine is wait in `inbox`.
+pub(super) struct Net {
+    pub(super) now: Instant,
+    pub(super) delay: Duration,
+    pub(super) peers: Vec<Peer>,
+    pub(super) wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
+    pub(super) sent: u64,
+    pub(super) inbox: Vec<(SocketAddr, Vec<u8>)>,
+    /// A hash of everything sent so far.
+    pub(super) trace: Digest,
+}
+
+impl Net {
+    pub(super) fn new() -> Self {
+        Self {
+            now: Instant::ZERO,
+            delay: millis(20),
+            peers: vec![],
+            wire: BTreeMap::new(),
+            sent: 0,
+            inbox: vec![],
+            trace: [0; 32],
+        }
+    }
+
+    /// One machine without bootnodes, and the time to settle.
+    pub(super) fn with_victim() -> Self {
+        let mut net = Self::new();
+        net.add("100.0.0.1:30303", &[]);
+        net.run(millis(1));
+        net
+    }
+
+    pub(super) fn add(&mut self, at: &str, bootnodes: &[usize]) -> usize {
+        self.add_with(at, bootnodes, NetFilter::default())
+    }
+
+    pub(super) fn add_with(&mut self, at: &str, bootnodes: &[usize], filter: NetFilter) -> usize {
+        let index = self.peers.len();
+        let at = addr(at);
+        let mut seed = [0; 32];
+        seed[..8].copy_from_slice(&(index as u64 + 1).to_be_bytes());
+        let mut rng = Seed::new(seed).fork("discv4");
+        let unix = UNIX.plus_secs(self.now.since(Instant::ZERO).as_secs());
+        let mut context = Context::new(self.now, unix, filter, CRYPTO.clone());
+        let secret = SecretKey::generate(&mut rng);
+        let local = Local::new(&**CRYPTO, secret, Endpoint { tcp: at.port(), ..Endpoint::from(at) }, None);
+        let contacts = bootnodes.iter().map(|i| self.peers[*i].contact()).collect();
+        let config = Config { bootnodes: contacts, ..Config::default() };
+        let machine = Discv4::new(&mut context.cx(&mut rng), config, local);
+        let bootnodes = bootnodes.iter().map(|i| self.peers[*i].addr).collect();
+        let (events, ledger) = (vec![], BTreeMap::new());
+        self.peers.push(Peer { addr: at, machine, context, rng, bootnodes, events, ledger, is_up: true });
+        index
+    }
+
+    /// Calls a machine and collects what it wants done.
+    pub(super) fn with<R>(&mut self, index: usize, f: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> R) -> R {
+        let peer = &mut self.peers[index];
+        peer.context.advance(self.now);
+        let result = f(&mut peer.machine, &mut peer.context.cx(&mut peer.rng));
+        while let Some(action) = peer.context.out.pop() {
+            match action {
+                Action::Send { to, bytes } => {
+                    let (received, sent, is_proven) = peer.ledger.entry(to).or_default();
+                    *sent += bytes.len();
+                    assert!(
+                        *is_proven || peer.bootnodes.contains(&to) || *sent <= 3 * *received + 1280,
+                        "{sent} bytes to {to}, from which {received} came"
+                    );
+                    let when = self.now.as_micros().to_be_bytes();
+                    self.trace = keccak256(&[&self.trace[..], &when, bytes].concat());
+                    self.sent += 1;
+                    self.wire.insert((self.now + self.delay, self.sent), (peer.addr, to, bytes.to_vec()));
+                }
+                Action::Emit(event) => peer.events.push(owned(event)),
+                other => panic!("{other:?}"),
+            }
+        }
+        assert!(peer.machine.calls.len() <= limits::CALLS_MAX);
+        result
+    }
+
+    pub(super) fn deliver(&mut self, index: usize, from: SocketAddr, bytes: &[u8]) -> Received {
+        self.peers[index].ledger.entry(from).or_default().0 += bytes.len();
+        // The ledger believes what the machine must see: a pong that it acts upon.
+        let is_pong = Datagram::split(bytes).and_then(|datagram| datagram.kind()) == Ok(Kind::Pong);
+        let calls = self.peers[index].machine.calls.len();
+        let was_proven = self.peers[index].ledger.get(&from).is_some_and(|entry| entry.2);
+        if is_pong && calls > 0 {
+            self.peers[index].ledger.entry(from).or_default().2 = true;
+        }
+        let received = self.with(index, |machine, cx| machine.handle_datagram(cx, from, bytes));
+        if is_pong && received != Received::Handled {
+            self.peers[index].ledger.entry(from).or_default().2 = was_proven;
+        }
+        received
+    }
+
+    /// Lets time pass.
+    pub(super) fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        loop {
+            let datagram = self.wire.first_key_value().map(|((at, _), _)| *at);
+            let up = self.peers.iter().enumerate().filter(|(_, peer)| peer.is_up);
+            let timer = up.filter_map(|(i, peer)| Some((peer.machine.poll_timeout()?.0, i))).min();
+            let next = datagram.into_iter().chain(timer.map(|(at, _)| at)).min();
+            let Some(next) = next.filter(|next| *next <= end) else { break };
+            self.now = self.now.max(next);
+            if datagram == Some(next) {
+                let Some((_, (from, to, bytes))) = self.wire.pop_first() else { break };
+                match self.peers.iter().position(|peer| peer.addr == to) {
+                    Some(index) if self.peers[index].is_up => _ = self.deliver(index, from, &bytes),
+                    Some(_) => {}
+                    None => self.inbox.push((to, bytes)),
+                }
+            } else if let Some((_, index)) = timer {
+                self.with(index, Discv4::handle_timeout);
+                let due = self.peers[index].machine.poll_timeout();
+                assert!(due.is_none_or(|(due, _)| due > self.now), "a deadline that does not advance: {due:?}");
+            }
+        }
+        self.now = end;
+    }
+
+    pub(super) fn unix(&self) -> UnixTime {
+        UNIX.plus_secs(self.now.since(Instant::ZERO).as_secs())
+    }
+
+    pub(super) fn soon(&self) -> UnixTime {
+        self.unix().plus_secs(20)
+    }
+
+    /// The stranger sends a packet to the first machine; returns its hash and what became of it.
+    pub(super) fn send(&mut self, stranger: &Stranger, packet: &Packet) -> (Digest, Received) {
+        let mut bytes = vec![];
+        let hash = packet.seal(&**CRYPTO, &stranger.secret, &mut bytes);
+        (hash, self.deliver(0, stranger.addr, &bytes))
+    }
+
+    pub(super) fn ping(&self) -> Packet {
+        let (from, to) = (Endpoint::from(addr("1.1.1.1:1")), Endpoint::from(self.peers[0].addr));
+        let from = Endpoint { tcp: 30303, ..from };
+        Packet::Ping { version: 4, from, to, expiration: self.soon(), enr_seq: None }
+    }
+
+    pub(super) fn pong(&self, ping_hash: Digest) -> Packet {
+        let to = Endpoint::from(self.peers[0].addr);
+        Packet::Pong { to, ping_hash, expiration: self.soon(), enr_seq: None }
+    }
+
+    pub(super) fn find_node(&self, target: [u8; 64]) -> Packet {
+        Packet::FindNode { target, expiration: self.soon() }
+    }
+
+    /// What the machines sent to an address where a stranger is, in order, with the datagrams' hashes.
+    pub(super) fn take(&mut self, at: SocketAddr) -> Vec<(Packet, Digest)> {
+        self.run(self.delay);
+        let (taken, left) = core::mem::take(&mut self.inbox).into_iter().partition(|(to, _)| *to == at);
+        self.inbox = left;
+        let taken: Vec<(SocketAddr, Vec<u8>)> = taken;
+        let open = |bytes: &Vec<u8>| {
+            let datagram = Datagram::split(bytes).unwrap();
+            datagram.check_hash(&**CRYPTO).unwrap();
+            datagram.signer(&**CRYPTO).unwrap();
+            (datagram.decode().unwrap(), *datagram.hash)
+        };
+        taken.iter().map(|(_, bytes)| open(bytes)).collect()
+    }
+
+    /// The stranger pings, and answers the ping back.
+    pub(super) fn bond(&mut self, stranger: &Stranger) {
+        assert!(self.bond_if_pinged(stranger), "no ping back");
+    }
+
+    /// The stranger pings, and answers the ping back if there is one.
+    pub(super) fn bond_if_pinged(&mut self, stranger: &Stranger) -> bool {
+        let ping = self.ping();
+        assert_eq!(self.send(stranger, &ping).1, Received::Handled);
+        let answers = self.take(stranger.addr);
+        let ping_back = answers.into_iter().find(|(packet, _)| packet.kind() == Kind::Ping);
+        ping_back.is_some_and(|(_, hash)| {
+            let pong = self.pong(hash);
+            self.send(stranger, &pong).1 == Received::Handled
+        })
+    }
+
+    pub(super) fn knows(&self, index: usize, other: usize) -> bool {
+        self.peers[index].machine.table().entry(self.peers[other].machine.local().id()).is_some()
+    }
+}
+
+/// The events of this machine lend nothing.
+fn owned(event: Event<'_>) -> Event<'static> {
+    match event {
+        Event::NodeAdded { contact } => Event::NodeAdded { contact },
+        Event::NodeRemoved { id } => Event::NodeRemoved { id },
+        Event::Pong { command, contact, rtt, enr_seq, seen_as } => {
+            Event::Pong { command, contact, rtt, enr_seq, seen_as }
+        }
+        Event::Record { command, record } => Event::Record { command, record },
+        Event::Nodes { command, nodes, queries } => Event::Nodes { command, nodes, queries },
+        Event::CallFailed { command, why } => Event::CallFailed { command, why },
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A network on loopback whose nodes all know the first.
+pub(super) fn devnet(count: usize) -> Net {
+    let mut net = Net::new();
+    net.add("127.0.0.1:30300", &[]);
+    for i in 1..count {
+        net.add(&alloc::format!("127.0.0.1:{}", 30300 + i), &[0]);
+    }
+    net
+}
