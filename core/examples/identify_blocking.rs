@@ -11,7 +11,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
 
-use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault};
+use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, SocketId};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::eth::{Chain, Policy};
 use peerless::node::{Config, Node};
@@ -77,7 +77,7 @@ impl Driver {
 
     /// Serves one stream that a listener had.
     fn accept(&mut self, (stream, from): (TcpStream, std::net::SocketAddr)) -> Result<()> {
-        let Some(conn) = self.node.accept(self.now(), from) else { return Ok(()) };
+        let Some(conn) = self.node.accept(self.now(), SocketId::MAIN, from) else { return Ok(()) };
         self.stream = Some((conn, stream));
         while !self.turn(false)? {}
         Ok(())
@@ -92,7 +92,7 @@ impl Driver {
                 Action::Dial { conn, to } => match TcpStream::connect_timeout(&to, Duration::from_secs(10)) {
                     Ok(stream) => {
                         self.stream = Some((conn, stream));
-                        self.node.handle(now, Input::Connected { conn });
+                        self.node.handle(now, Input::Connected { conn, local: None });
                     }
                     Err(error) => {
                         let why = match error.kind() {
@@ -133,7 +133,7 @@ impl Driver {
                     }
                     return Ok(true);
                 }
-                Action::Emit(_) | Action::Send { .. } => {}
+                Action::Query { .. } | Action::Emit(_) | Action::Send { .. } => {}
             }
         }
         if let Some(conn) = goodbye {

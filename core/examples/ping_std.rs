@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
-use peerless::contract::{Action, Command, Event, Input};
+use peerless::contract::{Action, Command, Event, Input, SocketId};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::eth::Chain;
 use peerless::node::{Config, Node};
@@ -49,7 +49,7 @@ fn run(mut node: Node, socket: &UdpSocket, contact: Option<Contact>) -> Result<(
         while let Some(action) = node.poll_action() {
             match action {
                 // A datagram that cannot be sent is a lost one.
-                Action::Send { to, bytes } => drop(socket.send_to(bytes, to)),
+                Action::Send { to, bytes, .. } => drop(socket.send_to(bytes, to)),
                 Action::Emit(Event::Pong { rtt, seen_as, enr_seq, .. }) => {
                     println!("pong after {rtt:?}; it sees us at {seen_as:?}, its record is number {enr_seq:?}");
                     return Ok(());
@@ -61,7 +61,7 @@ fn run(mut node: Node, socket: &UdpSocket, contact: Option<Contact>) -> Result<(
         let wait = node.poll_timeout().map(|(at, _)| at.since(now()).max(Duration::from_millis(1)));
         socket.set_read_timeout(wait)?;
         match socket.recv_from(&mut buffer) {
-            Ok((n, from)) => node.handle(now(), Input::Datagram { from, bytes: &buffer[..n] }),
+            Ok((n, from)) => node.handle(now(), Input::Datagram { socket: SocketId::MAIN, from, bytes: &buffer[..n] }),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             // An ICMP message about an earlier datagram.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}

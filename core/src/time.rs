@@ -1,12 +1,14 @@
 //! Time as the machines see it: instants and wall time come from the driver, deadlines are kept here.
 //!
-//! Nothing in this crate reads a clock. All logic runs on [`Instant`]; [`UnixTime`] is only what the wire needs
-//! (discv4 expirations, record sequence numbers) and is derived from one anchor, the [`WallClock`].
+//! Nothing in this crate reads a clock. All logic runs on [`Instant`]; [`UnixTime`] is what the wire needs (discv4
+//! expirations, record sequence numbers) and recordings show, and is derived from one anchor, the [`WallClock`].
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::fmt;
 use core::ops::Add;
 pub use core::time::Duration;
+
+const MICROS_PER_SEC: u64 = 1_000_000;
 
 /// Microseconds since the driver's own start; monotonic.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -48,24 +50,46 @@ impl fmt::Display for Instant {
     }
 }
 
-/// Seconds since 1970-01-01 UTC, as discv4 expirations are written.
+/// Wall time since 1970-01-01 UTC, in microseconds. The wire needs whole seconds of it (discv4 expirations, up to
+/// `u64::MAX`); recordings and captures need the fraction, so that their stamps agree.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct UnixTime(u64);
+pub struct UnixTime {
+    secs: u64,
+    /// Below a million.
+    micros: u32,
+}
 
 impl UnixTime {
     /// The given number of seconds since 1970.
     pub const fn from_secs(secs: u64) -> Self {
-        Self(secs)
+        Self { secs, micros: 0 }
     }
 
-    /// Seconds since 1970.
+    /// The given number of microseconds since 1970.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self { secs: micros / MICROS_PER_SEC, micros: (micros % MICROS_PER_SEC) as u32 }
+    }
+
+    /// Whole seconds since 1970.
     pub const fn as_secs(self) -> u64 {
-        self.0
+        self.secs
+    }
+
+    /// Microseconds since 1970, saturating in the year 586,512.
+    pub const fn as_micros(self) -> u64 {
+        self.secs.saturating_mul(MICROS_PER_SEC).saturating_add(self.micros as u64)
     }
 
     /// `self` moved by whole seconds, saturating.
     pub const fn plus_secs(self, secs: u64) -> Self {
-        Self(self.0.saturating_add(secs))
+        Self { secs: self.secs.saturating_add(secs), micros: self.micros }
+    }
+
+    /// `self` moved by microseconds, saturating.
+    pub const fn plus_micros(self, micros: u64) -> Self {
+        let fraction = self.micros as u64 + micros % MICROS_PER_SEC;
+        let secs = micros / MICROS_PER_SEC + fraction / MICROS_PER_SEC;
+        Self { secs: self.secs.saturating_add(secs), micros: (fraction % MICROS_PER_SEC) as u32 }
     }
 }
 
@@ -84,7 +108,7 @@ impl WallClock {
 
     /// The wall time at `now`.
     pub const fn at(&self, now: Instant) -> UnixTime {
-        self.unix.plus_secs(now.since(self.anchor).as_secs())
+        self.unix.plus_micros(now.0.saturating_sub(self.anchor.0))
     }
 }
 
@@ -174,6 +198,11 @@ mod tests {
     fn wall_time_follows_the_anchor() {
         let clock = WallClock::new(Instant::from_micros(5_000_000), UnixTime::from_secs(100));
         assert_eq!(clock.at(Instant::from_micros(7_999_999)).as_secs(), 102);
+        let clock = WallClock::new(Instant::ZERO, UnixTime::from_micros(100_999_999));
+        assert_eq!(clock.at(Instant::from_micros(1)), UnixTime::from_secs(101), "a fraction carries");
+        assert_eq!(UnixTime::from_secs(u64::MAX).plus_micros(u64::MAX).as_secs(), u64::MAX);
+        assert_eq!(UnixTime::from_secs(u64::MAX).as_micros(), u64::MAX);
+        let clock = WallClock::new(Instant::from_micros(5_000_000), UnixTime::from_secs(100));
         assert_eq!(clock.at(Instant::ZERO).as_secs(), 100, "time before the anchor stands still");
     }
 

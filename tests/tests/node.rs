@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use peerless::contract::{Command, ConnId, EndReason, Input, IoFault, PeerKind, Refusal, Side, Stage, StatusRefusal};
+use peerless::contract::{
+    Command, ConnId, EndReason, Input, IoFault, PeerKind, Refusal, Side, SocketId, Stage, StatusRefusal,
+};
 use peerless::node::Node;
 use peerless::rng::Seed;
 use peerless::time::{Instant, UnixTime};
@@ -253,8 +255,8 @@ fn a_driver_that_never_drains_is_bounded() {
         let now = Instant::from_micros(i * 20_000);
         let from = ([127, 0, 0, 1], 1024 + (i % 60_000) as u16).into();
         match rng.below(4) {
-            0 => accepted += usize::from(node.accept(now, from).is_some()),
-            1 => node.handle(now, Input::Datagram { from, bytes: &rng.bytes::<1280>() }),
+            0 => accepted += usize::from(node.accept(now, SocketId::MAIN, from).is_some()),
+            1 => node.handle(now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &rng.bytes::<1280>() }),
             2 => node.handle(now, Input::Bytes { conn: ConnId(rng.below(200)), bytes: &rng.bytes::<600>() }),
             _ => node.handle(now, Input::Timeout),
         }

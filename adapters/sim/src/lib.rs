@@ -1,6 +1,6 @@
 //! Peerless in virtual time: thousands of real nodes in one process, deterministically.
 //!
-//! [`World`] drives any number of [`peerless::node::Node`]s, or other [`Machine`]s, over a simulated [`network`], in the
+//! [`World`] drives any number of [`peerless::node::Node`]s, or any other [`Machine`](peerless::contract::Machine)s, over a simulated [`network`], in the
 //! total order that [`engine`] keeps. Nothing of a run reads a clock or draws entropy, only reports tell how long it took: a
 //! seed decides everything, on one thread or several, and two runs of it have the same [`World::trace_hash`].
 //!
@@ -34,7 +34,7 @@ pub mod scenery;
 pub mod world;
 
 pub use network::{Addr, Addresses, Conditions, Effect, Fault, Hosts, Links, Nat, Quality, Region, Regions};
-pub use world::{Birth, Churn, Crash, HostSpec, Machine, Settings, Tapped, Totals, Violation, Watch, World};
+pub use world::{Birth, Churn, Crash, Fingerprint, HostSpec, Print, Settings, Totals, Violation, Watch, World};
 
 /// Numbers a world's hosts, from 0 on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -16,7 +16,7 @@ use std::io::Cursor;
 use std::path::PathBuf;
 
 use common::{Host, START, UNIX, World, config, contact, recorder, seed};
-use peerless::contract::{Command, Input, Tap};
+use peerless::contract::{Command, Devp2p, Input, Machine, Tap, Tapped};
 use peerless::crypto::Secp256k1;
 use peerless::node::{Config, Node};
 use peerless::wire::p2p::Capability;
@@ -145,34 +145,20 @@ fn send(world: &mut World, peer: usize, payload: &[u8]) {
 }
 
 impl Script {
-    /// Drives a new node as it was driven; every call of the tap is the one that an adapter makes.
-    fn run(&self, mut tap: Option<Box<dyn Tap>>) {
-        let mut node = Node::new(self.config.clone(), seed(1), START, UNIX).expect("a node");
-        let mut now = START;
+    /// Drives a new node as it was driven.
+    fn run(&self, tap: Option<Box<dyn Tap>>) {
+        let node = Node::new(self.config.clone(), seed(1), START, UNIX).expect("a node");
+        let mut node = Tapped::new(node, tap, START);
         for recorded in &self.inputs {
-            pop(&mut node, &mut tap, now, recorded.before);
-            now = recorded.now;
-            let input = recorded.input.as_input();
-            if let Some(tap) = &mut tap {
-                if let Input::Wrote { conn, n } = input {
-                    tap.wrote(now, conn, &node.outbound(conn)[..n]);
-                }
-                tap.input(now, &input);
-            }
-            match input {
-                Input::Incoming { from } => {
-                    let conn = node.accept(now, from);
-                    tap.iter_mut().for_each(|tap| tap.accepted(now, conn));
-                }
-                Input::Command(command) => {
-                    let answer = node.command(now, command);
-                    tap.iter_mut().for_each(|tap| tap.commanded(now, answer));
-                }
-                input => node.handle(now, input),
-            }
+            pop(&mut node, recorded.before);
+            recorded.input.with_input::<Devp2p, _>(|input| match input {
+                Input::Incoming { socket, from } => drop(black_box(node.accept(recorded.now, socket, from))),
+                Input::Command(command) => drop(black_box(node.command(recorded.now, command))),
+                input => node.handle(recorded.now, input),
+            });
         }
-        pop(&mut node, &mut tap, now, self.end);
-        black_box(node.stats().frames_in);
+        pop(&mut node, self.end);
+        black_box(node.machine().stats().frames_in);
     }
 
     fn describe(&self) -> String {
@@ -190,17 +176,12 @@ impl Script {
     }
 }
 
-fn pop(node: &mut Node, tap: &mut Option<Box<dyn Tap>>, now: peerless::time::Instant, what: Checkpoint) {
+fn pop(node: &mut impl Machine, what: Checkpoint) {
     for _ in 0..what.popped {
-        let action = node.poll_action().expect("an action");
-        if let Some(tap) = tap {
-            tap.action(now, &action);
-        }
-        black_box(&action);
+        black_box(node.poll_action().expect("an action"));
     }
     if what.is_drained {
         assert!(node.poll_action().is_none());
-        tap.iter_mut().for_each(|tap| tap.drained(now));
     }
 }
 

@@ -4,7 +4,7 @@ mod condition;
 
 use std::fmt;
 
-use peerless::contract::{Action, Event, Reason, Stage};
+use peerless::contract::{Action, Devp2p, Event, Reason, Stage};
 use peerless::discv4::calls;
 use peerless::node::{Node, SessionView};
 use peerless::peers::{Banned, Phase};
@@ -12,6 +12,7 @@ use peerless::time::Instant;
 use serde::Serialize;
 
 pub use self::condition::{Condition, InvalidCondition};
+use crate::format::Recordable;
 
 /// A snapshot. The texts are for reading, not for parsing.
 #[derive(Clone, Debug, Serialize)]
@@ -355,18 +356,24 @@ impl fmt::Display for Connection {
     }
 }
 
-/// One line about an action.
+/// One line about an action of a node.
 pub fn describe(action: &Action<'_>) -> String {
+    describe_as::<Devp2p>(action)
+}
+
+/// One line about an action of a machine that speaks the language `L`.
+pub fn describe_as<L: Recordable>(action: &Action<'_, L::Event<'_>>) -> String {
     match action {
-        Action::Send { to, bytes } => format!("send {} bytes to {to}", bytes.len()),
+        Action::Send { to, bytes, .. } => format!("send {} bytes to {to}", bytes.len()),
         Action::Dial { conn, to } => format!("dial {to} as {conn}"),
         Action::Flush { conn } => format!("flush {conn}"),
         Action::Close { conn } => format!("close {conn}"),
-        Action::Emit(event) => describe_event(event),
+        Action::Query { id, what } => format!("query {}: {what:?}", id.0),
+        Action::Emit(event) => L::describe_event(event),
     }
 }
 
-fn describe_event(event: &Event<'_>) -> String {
+pub(crate) fn describe_event(event: &Event<'_>) -> String {
     match event {
         Event::NodeAdded { contact } => format!("node added: {:?} at {}", contact.id, contact.udp_addr()),
         Event::NodeRemoved { id } => format!("node removed: {id:?}"),

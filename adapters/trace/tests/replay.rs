@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::net::SocketAddr;
 
 use common::{meeting, meeting_of, seed};
-use peerless::contract::{Command, ConnId, Input, IoFault, Tap};
+use peerless::contract::{Command, ConnId, Input, IoFault, SocketId, Tap};
 use peerless::node::Node;
 use peerless::time::Duration;
 use peerless::wire::p2p::{Capability, DisconnectReason};
@@ -103,7 +103,7 @@ fn a_cut_trace_is_readable_to_its_last_whole_record() {
     let failure = cut.run().unwrap_err();
     assert!(matches!(failure, Failure::Broken(Broken::Cut { .. })), "{failure}");
     assert!(cut.inputs() >= 15);
-    assert_eq!(State::of(cut.node(), cut.now()).connections.len(), cut.node().sessions().count());
+    assert_eq!(State::of(cut.machine(), cut.now()).connections.len(), cut.machine().sessions().count());
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn the_first_input_after_which_a_condition_holds() {
         let condition: Condition = text.parse().unwrap();
         let mut replay = Replay::new(Reader::new(Cursor::new(TRACES[0].clone()))).unwrap();
         while replay.step().unwrap().is_some() {
-            if condition.holds(replay.node(), replay.now()) {
+            if condition.holds(replay.machine(), replay.now()) {
                 return replay.last().cloned();
             }
         }
@@ -182,10 +182,10 @@ fn the_first_input_after_which_a_condition_holds() {
 #[test]
 fn the_state_is_shown() {
     let mut replay = Replay::new(Reader::new(Cursor::new(TRACES[0].clone()))).unwrap();
-    while replay.node().peers().counts().established == 0 {
+    while replay.machine().peers().counts().established == 0 {
         replay.step().unwrap().unwrap();
     }
-    let state = State::of(replay.node(), replay.now());
+    let state = State::of(replay.machine(), replay.now());
     let text = state.to_string();
     for part in ["table: 1 nodes", "endpoint proofs", "next deadline", "connections: ", "slot established", "frames"] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
@@ -208,8 +208,8 @@ proptest! {
             let from: SocketAddr = if number == 0 { "[2a00::1]:9".parse() } else { "[::ffff:8.8.8.8]:9".parse() }.unwrap();
             let contact = common::contact(number as u8 + 2);
             let input = match kind {
-                0 => Input::Datagram { from, bytes: &payload },
-                1 => Input::Connected { conn },
+                0 => Input::Datagram { socket: SocketId::MAIN, from, bytes: &payload },
+                1 => Input::Connected { conn, local: None },
                 2 | 3 => Input::Bytes { conn, bytes: &payload },
                 4 => Input::Eof { conn },
                 5 => Input::Broken { conn, why: IoFault::Reset },
@@ -219,7 +219,7 @@ proptest! {
                     now = now + Duration::from_millis(size as u64);
                     Input::Timeout
                 }
-                9 => Input::Incoming { from },
+                9 => Input::Incoming { socket: SocketId::MAIN, from },
                 10 => Input::Command(Command::Dial { contact }),
                 11 => Input::Command(Command::Send { conn, capability: Capability::eth(68), id: 2, payload: &payload }),
                 12 => Input::Command(Command::Ping { contact }),
@@ -240,7 +240,7 @@ proptest! {
             }
             recorder.input(now, &input);
             match input {
-                Input::Incoming { from } => recorder.accepted(now, node.accept(now, from)),
+                Input::Incoming { from, .. } => recorder.accepted(now, node.accept(now, SocketId::MAIN, from)),
                 Input::Command(command) => recorder.commanded(now, node.command(now, command)),
                 input => node.handle(now, input),
             }

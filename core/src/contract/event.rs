@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
-use super::ids::{CommandId, ConnId, Direction};
+use super::ids::{CommandId, ConnId, Direction, SocketId};
 use super::reason::{End, ScoreReason};
 use crate::crypto::NodeId;
 use crate::crypto::secrets::SessionSecrets;
@@ -64,8 +64,10 @@ pub enum Event<'a> {
         /// Why.
         why: CallFailure,
     },
-    /// A datagram that is not discv4: for whatever else shares the port, such as discv5.
+    /// A datagram of no protocol that the node speaks: for another implementation that shares the socket.
     Unrecognised {
+        /// The socket that received it.
+        socket: SocketId,
         /// Its source.
         from: SocketAddr,
         /// Its content.

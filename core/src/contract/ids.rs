@@ -1,4 +1,4 @@
-//! Names of things that live on both sides of the boundary.
+//! Ids of things that live on both sides of the boundary.
 
 use core::fmt;
 
@@ -16,10 +16,24 @@ impl fmt::Display for ConnId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CommandId(pub u64);
 
-/// Who opened a connection.
+/// A socket of the driver: the one that received a datagram or a stream, or is to send a datagram. A driver with one socket
+/// of each kind uses [`SocketId::MAIN`] for all.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct SocketId(pub u8);
+
+impl SocketId {
+    /// The first, and usually the only one.
+    pub const MAIN: Self = Self(0);
+}
+
+/// A query to the world; its answer comes with this id. Never reused within a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct QueryId(pub u64);
+
+/// The side that opened a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Direction {
-    /// They did.
+    /// The peer did.
     Inbound,
     /// We did.
     Outbound,

@@ -245,5 +245,6 @@ impl Discv4 {
 
 /// Whether a packet's time is over, or lies further ahead than any honest clock.
 fn is_void(expiration: UnixTime, now: UnixTime) -> bool {
-    expiration < now || expiration > now.plus_secs(limits::EXPIRATION_FUTURE_MAX.as_secs())
+    let (expiration, now) = (expiration.as_secs(), now.as_secs());
+    expiration < now || expiration > now.saturating_add(limits::EXPIRATION_FUTURE_MAX.as_secs())
 }

@@ -17,7 +17,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Prefetch, Refusal};
+use crate::contract::{
+    CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Prefetch, Refusal, SocketId,
+};
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
@@ -103,7 +105,7 @@ impl Local {
     /// any other.
     fn send(&self, cx: &mut Cx<'_>, to: SocketAddr, packet: &Packet) -> Digest {
         let hash = packet.seal(cx.crypto, &self.secret, cx.out.tail());
-        cx.send_staged(to);
+        cx.send_staged(SocketId::MAIN, to);
         hash
     }
 
@@ -111,14 +113,14 @@ impl Local {
     fn send_neighbors(&self, cx: &mut Cx<'_>, to: SocketAddr, nodes: &[&Contact]) {
         let nodes = nodes.iter().map(|contact| Neighbor::from(*contact));
         Packet::seal_neighbors(nodes, asking::expiration(cx), cx.crypto, &self.secret, cx.out.tail());
-        cx.send_staged(to);
+        cx.send_staged(SocketId::MAIN, to);
     }
 
     /// Answers the EnrRequest of that hash with our record, if we have one.
     fn send_record(&self, cx: &mut Cx<'_>, to: SocketAddr, request_hash: &Digest) {
         let Some(record) = &self.record else { return };
         Packet::seal_enr_response(request_hash, record.as_bytes(), cx.crypto, &self.secret, cx.out.tail());
-        cx.send_staged(to);
+        cx.send_staged(SocketId::MAIN, to);
     }
 }
 

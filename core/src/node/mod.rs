@@ -5,6 +5,7 @@
 pub mod config;
 mod conn;
 mod connections;
+mod machine;
 mod view;
 
 use alloc::boxed::Box;
@@ -18,7 +19,7 @@ use self::conn::{Conn, Progress};
 pub use self::view::SessionView;
 use crate::contract::{
     Action, Command, CommandError, CommandId, ConnId, Context, Cx, DropReason, EndReason, Event, Input, Prefetch,
-    Reason, Refusal, Side,
+    Reason, Refusal, Side, SocketId,
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
 use crate::discv4::{self, Discv4, Received};
@@ -142,12 +143,12 @@ impl Node {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.context.advance(now);
         match input {
-            Input::Datagram { from, bytes } => self.handle_datagram(canonical(from), bytes),
-            Input::Incoming { from } => {
-                // The stream's name is lost on whoever does not ask for it; its deadline ends it.
-                let _ = self.accept(now, from);
+            Input::Datagram { socket, from, bytes } => self.handle_datagram(socket, canonical(from), bytes),
+            Input::Incoming { socket, from } => {
+                // A driver that does not ask for the stream's id cannot feed it; its deadline ends it.
+                let _ = self.accept(now, socket, from);
             }
-            Input::Connected { conn } => self.touch(conn, |conn, cx, local| {
+            Input::Connected { conn, local: _ } => self.touch(conn, |conn, cx, local| {
                 conn.handle_connected(cx, local);
                 Progress::Pending
             }),
@@ -164,6 +165,8 @@ impl Node {
             Input::Eof { conn } => self.touch(conn, |conn, cx, _| conn.handle_eof(cx)),
             Input::Broken { conn, why } => self.touch(conn, |conn, cx, _| conn.handle_broken(cx, why)),
             Input::WallClock { unix } => self.context.set_wall_clock(unix),
+            // Nothing that this node is made of asks the world.
+            Input::Answer { .. } => {}
             Input::Timeout => self.handle_timeout(),
             Input::Command(command) => {
                 // Misuse changes nothing; who wants to know asks by `command`.
@@ -188,7 +191,7 @@ impl Node {
             return;
         };
         match (input, &self.discovery) {
-            (Input::Datagram { from, bytes }, Some(discovery)) => {
+            (Input::Datagram { from, bytes, .. }, Some(discovery)) => {
                 discovery.prefetch(canonical(*from), bytes, depth, memory);
             }
             (Input::Timeout, Some(discovery)) => discovery.prefetch_timeout(depth, memory),
@@ -200,7 +203,7 @@ impl Node {
     pub const PREFETCH_DEPTHS: usize = 4;
 
     /// A listener has a stream. `None`: close it unread.
-    pub fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
+    pub fn accept(&mut self, now: Instant, _socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         let now = self.context.advance(now);
         let from = canonical(from);
         let conn = self.next_conn();
@@ -335,7 +338,7 @@ impl Node {
         !self.context.out.is_full() && self.conns.get(&conn).is_some_and(|conn| conn.wants_read())
     }
 
-    fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+    fn handle_datagram(&mut self, socket: SocketId, from: SocketAddr, bytes: &[u8]) {
         self.context.stats.datagrams_in.add(bytes.len());
         if !self.context.filter.permits(from.ip()) {
             self.context.stats.drop_datagram(DropReason::Filtered);
@@ -344,7 +347,9 @@ impl Node {
         let known = self.look_at.is_none().then(|| self.nodes_known());
         let mut cx = self.context.cx(&mut self.rngs.discovery);
         let received = match &mut self.discovery {
-            Some(discovery) if !self.shutting_down => discovery.handle_datagram(&mut cx, from, bytes),
+            Some(discovery) if !self.shutting_down && socket == SocketId::MAIN => {
+                discovery.handle_datagram(&mut cx, from, bytes)
+            }
             _ => Received::Unrecognised,
         };
         match received {
@@ -352,7 +357,7 @@ impl Node {
             Received::Dropped(reason) => cx.stats.drop_datagram(reason),
             Received::Unrecognised => {
                 cx.out.stage(bytes.len()).copy_from_slice(bytes);
-                cx.out.emit_staged(Event::Unrecognised { from, bytes: &[] }, 0..bytes.len());
+                cx.out.emit_staged(Event::Unrecognised { socket, from, bytes: &[] }, 0..bytes.len());
             }
         }
         if known.is_some_and(|known| self.nodes_known() > known) {

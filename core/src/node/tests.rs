@@ -1,7 +1,7 @@
 //! What a node's parts owe each other. Whole nodes against each other are in the package of tests.
 
 use super::*;
-use crate::contract::{IoFault, PeerKind};
+use crate::contract::{IoFault, PeerKind, SocketId};
 use crate::time::UnixTime;
 use crate::wire::forkid::{ForkSchedule, Head, Network};
 
@@ -77,10 +77,10 @@ fn what_an_input_will_read_is_shown_to_its_last_depth_and_is_not_everything() {
         shown.0
     };
     for depth in 0..Node::PREFETCH_DEPTHS - 1 {
-        let bytes = shown(&Input::Datagram { from, bytes: &ping }, depth);
+        let bytes = shown(&Input::Datagram { socket: SocketId::MAIN, from, bytes: &ping }, depth);
         assert!((1..2048).contains(&bytes), "{bytes} bytes at depth {depth}");
     }
     assert!((1..8192).contains(&shown(&Input::Timeout, 1)));
-    assert_eq!(shown(&Input::Datagram { from, bytes: &ping }, Node::PREFETCH_DEPTHS), 0);
-    assert_eq!(shown(&Input::Datagram { from, bytes: &[] }, 9) + shown(&Input::Timeout, 9), 0);
+    assert_eq!(shown(&Input::Datagram { socket: SocketId::MAIN, from, bytes: &ping }, Node::PREFETCH_DEPTHS), 0);
+    assert_eq!(shown(&Input::Datagram { socket: SocketId::MAIN, from, bytes: &[] }, 9) + shown(&Input::Timeout, 9), 0);
 }

@@ -322,7 +322,7 @@ impl World {
         let (mut neighbors, mut records) = (0, 0);
         while let Some(action) = self.context.out.pop() {
             match action {
-                Action::Send { to, bytes } => {
+                Action::Send { to, bytes, .. } => {
                     let datagram = Datagram::split(bytes).expect("ours are well-formed");
                     assert_eq!(datagram.check_hash(&Cheap), Ok(()));
                     assert_eq!(datagram.signer(&Cheap).as_ref(), Ok(self.machine.local().key()));

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault};
+use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault, SocketId};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
 use peerless::time::Instant;
@@ -207,7 +207,7 @@ impl World {
                 }
                 Action::Emit(Event::Message { payload, .. }) => arrived.push(payload.to_vec()),
                 Action::Emit(Event::Ended { end, .. }) => ended.push(end.why),
-                Action::Emit(_) | Action::Flush { .. } => {}
+                Action::Emit(_) | Action::Flush { .. } | Action::Query { .. } => {}
             }
         }
     }
@@ -219,7 +219,7 @@ impl World {
             is_moving = false;
             while let Some((to, from, bytes)) = self.datagrams.pop_front() {
                 if self.rng.below(100) >= u64::from(self.loss) {
-                    self.input(to, Input::Datagram { from, bytes: &bytes });
+                    self.input(to, Input::Datagram { socket: SocketId::MAIN, from, bytes: &bytes });
                     is_moving = true;
                 }
             }
@@ -237,12 +237,12 @@ impl World {
             let Stream { ends, pipes } = &self.streams[stream];
             if let (Some(conn), None, false, false) = (ends[i], ends[1 - i], pipes[i].closed, pipes[1 - i].closed) {
                 let from = self.sides[i].node.contact().tcp_addr();
-                let accepted = self.sides[1 - i].node.accept(self.now, from);
+                let accepted = self.sides[1 - i].node.accept(self.now, SocketId::MAIN, from);
                 match accepted {
                     Some(theirs) => {
                         self.streams[stream].ends[1 - i] = Some(theirs);
                         self.sides[1 - i].conns.insert(theirs, stream);
-                        self.input(i, Input::Connected { conn });
+                        self.input(i, Input::Connected { conn, local: None });
                     }
                     None => self.input(i, Input::Broken { conn, why: IoFault::Refused }),
                 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerless::contract::{Command, ConnTimer, EndReason, Fault, Input, Side, Stage};
+use peerless::contract::{Command, ConnTimer, EndReason, Fault, Input, Side, SocketId, Stage};
 use peerless::limits;
 use peerless::node::Node;
 use peerless::time::Instant;
@@ -92,7 +92,7 @@ fn an_accept_flood_is_bounded() {
         for n in 0..10_000 {
             let now = Instant::from_micros(u64::from(n) * 1000);
             node.handle(now, Input::Timeout);
-            if let Some(conn) = node.accept(now, global(n)) {
+            if let Some(conn) = node.accept(now, SocketId::MAIN, global(n)) {
                 accepted += 1;
                 node.handle(now, Input::Bytes { conn, bytes: &[0x01] });
             }
@@ -109,9 +109,10 @@ fn an_accept_flood_is_bounded() {
 
     // One subnet has fewer, one address has one in a while.
     let later = Instant::from_micros(120_000_000);
-    let neighbours = (0..100u8).filter(|n| node.accept(later, ([70, 1, 1, *n], 5).into()).is_some()).count();
+    let neighbours =
+        (0..100u8).filter(|n| node.accept(later, SocketId::MAIN, ([70, 1, 1, *n], 5).into()).is_some()).count();
     assert_eq!(neighbours, limits::PENDING_PER_SUBNET);
-    let again = (0..100).filter(|_| node.accept(later, ([70, 1, 2, 1], 5).into()).is_some()).count();
+    let again = (0..100).filter(|_| node.accept(later, SocketId::MAIN, ([70, 1, 2, 1], 5).into()).is_some()).count();
     assert_eq!(again, 1);
 }
 

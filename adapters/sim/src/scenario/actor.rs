@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input};
+use peerless::contract::{
+    Action, Command, CommandError, CommandId, ConnId, Devp2p, Input, Machine, Prefetch, SocketId, Tap, Tapped,
+};
 use peerless::node::Node;
 use peerless::time::Instant;
 
 use super::liar::Liar;
-use crate::world::{Machine, Tapped};
 
 /// See the module.
 #[allow(clippy::large_enum_variant)]
@@ -15,7 +16,7 @@ pub enum Actor {
     /// A node as it is shipped.
     Honest(Node),
     /// The same, and somebody listens.
-    Tapped(Box<Tapped>),
+    Tapped(Box<Tapped<Node, Box<dyn Tap + Send>>>),
     /// Somebody else.
     Hostile(Box<Liar>),
 }
@@ -25,7 +26,7 @@ impl Actor {
     pub fn node(&self) -> &Node {
         match self {
             Self::Honest(node) => node,
-            Self::Tapped(tapped) => tapped.node(),
+            Self::Tapped(tapped) => tapped.machine(),
             Self::Hostile(liar) => liar.node(),
         }
     }
@@ -40,6 +41,8 @@ impl Actor {
 }
 
 impl Machine for Actor {
+    type Language = Devp2p;
+
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match self {
             Self::Honest(node) => node.handle(now, input),
@@ -48,11 +51,11 @@ impl Machine for Actor {
         }
     }
 
-    fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
+    fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         match self {
-            Self::Honest(node) => node.accept(now, from),
-            Self::Tapped(tapped) => tapped.accept(now, from),
-            Self::Hostile(liar) => liar.accept(now, from),
+            Self::Honest(node) => node.accept(now, socket, from),
+            Self::Tapped(tapped) => tapped.accept(now, socket, from),
+            Self::Hostile(liar) => liar.accept(now, socket, from),
         }
     }
 
@@ -96,9 +99,11 @@ impl Machine for Actor {
         }
     }
 
-    fn prefetch(&self, input: &Input<'_>, depth: usize) {
+    fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
         if let Self::Honest(node) = self {
-            Machine::prefetch(node, input, depth);
+            node.prefetch(input, depth, memory);
         }
     }
+
+    const PREFETCH_DEPTHS: usize = Node::PREFETCH_DEPTHS;
 }

@@ -142,7 +142,7 @@ impl Guard {
 impl Tap for Guard {
     fn input(&mut self, now: Instant, input: &Input<'_>) {
         match input {
-            Input::Datagram { from, bytes } => self.receives(now, *from, bytes),
+            Input::Datagram { from, bytes, .. } => self.receives(now, *from, bytes),
             Input::Incoming { .. } | Input::Broken { .. } | Input::Eof { .. } => self.is_due = true,
             _ => {}
         }
@@ -150,7 +150,7 @@ impl Tap for Guard {
 
     fn action(&mut self, now: Instant, action: &Action<'_>) {
         match action {
-            Action::Send { to, bytes } => self.sends(now, *to, bytes),
+            Action::Send { to, bytes, .. } => self.sends(now, *to, bytes),
             Action::Dial { to, .. } => {
                 self.dials += 1;
                 if let Some(last) = self.dialled.insert(to.ip(), now)

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input, Stage};
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input, SocketId, Stage};
 use peerless::crypto::{Crypto, SecretKey};
 use peerless::node::Node;
 use peerless::time::{Duration, Instant, UnixTime};
@@ -110,7 +110,7 @@ impl Liar {
 
     pub(super) fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Connected { conn } | Input::Wrote { conn, .. } | Input::Bytes { conn, .. }
+            Input::Connected { conn, .. } | Input::Wrote { conn, .. } | Input::Bytes { conn, .. }
                 if conn.0 >= OWN_CONNS =>
             {
                 self.handle_own(conn, &input);
@@ -128,7 +128,7 @@ impl Liar {
                 self.node.handle(now, input);
             }
             _ => {
-                if let Input::Datagram { from, bytes } = input {
+                if let Input::Datagram { from, bytes, .. } = input {
                     let place = self.stream.below(MEMORY as u64) as usize;
                     keep(&mut self.known, place, from);
                     keep(&mut self.recorded, place, bytes.to_vec());
@@ -138,8 +138,8 @@ impl Liar {
         }
     }
 
-    pub(super) fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
-        self.node.accept(now, from)
+    pub(super) fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
+        self.node.accept(now, socket, from)
     }
 
     pub(super) fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
@@ -149,7 +149,7 @@ impl Liar {
     pub(super) fn poll_action(&mut self) -> Option<Action<'_>> {
         self.lent = self.todo.pop_front();
         match &self.lent {
-            Some(Todo::Send(to, bytes)) => Some(Action::Send { to: *to, bytes }),
+            Some(Todo::Send(to, bytes)) => Some(Action::Send { socket: SocketId::MAIN, to: *to, bytes }),
             Some(Todo::Dial(conn, to)) => Some(Action::Dial { conn: *conn, to: *to }),
             Some(Todo::Flush(conn)) => Some(Action::Flush { conn: *conn }),
             Some(Todo::Close(conn)) => Some(Action::Close { conn: *conn }),

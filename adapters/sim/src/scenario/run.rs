@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use peerless::contract::{Command, Stage};
+use peerless::contract::{Command, Machine, Stage, Tapped};
 use peerless::crypto::{NodeId, keccak256};
 use peerless::limits;
 use peerless::node::Node;
@@ -16,7 +16,7 @@ use super::probe::{Found, Probe};
 use super::{Observer, Plan, Role, Scenario};
 use crate::crypto::Costs;
 use crate::mix::Stream;
-use crate::world::{Birth, HostSpec, Machine, Settings, Tapped, World};
+use crate::world::{Birth, HostSpec, Settings, World};
 use crate::{HostId, Links, scenery};
 
 /// Hosts for which account is kept of every address that they talk to; of the others, bounds and counters are checked.

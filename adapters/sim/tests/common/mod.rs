@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input, IoFault};
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Devp2p, Input, IoFault, Machine, SocketId};
 use peerless::time::Instant;
-use peerless_sim::{Birth, Machine};
+use peerless_sim::Birth;
 
 /// What a machine was handed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,10 +63,12 @@ impl Script {
 }
 
 impl Machine for Script {
+    type Language = Devp2p;
+
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Datagram { from, bytes } => self.note(now, Got::Datagram(from, bytes.to_vec())),
-            Input::Connected { conn } => self.note(now, Got::Connected(conn)),
+            Input::Datagram { from, bytes, .. } => self.note(now, Got::Datagram(from, bytes.to_vec())),
+            Input::Connected { conn, .. } => self.note(now, Got::Connected(conn)),
             Input::Bytes { conn, bytes } => {
                 self.received.entry(conn).or_default().extend(bytes);
                 self.note(now, Got::Bytes(conn, bytes.len()));
@@ -85,11 +87,11 @@ impl Machine for Script {
                     self.deadline = Some(now + Duration::from_secs(1));
                 }
             }
-            Input::Command(_) | Input::Incoming { .. } => {}
+            Input::Command(_) | Input::Incoming { .. } | Input::Answer { .. } => {}
         }
     }
 
-    fn accept(&mut self, now: Instant, _: SocketAddr) -> Option<ConnId> {
+    fn accept(&mut self, now: Instant, _: SocketId, _: SocketAddr) -> Option<ConnId> {
         if self.refuses {
             return None;
         }
@@ -126,7 +128,7 @@ impl Machine for Script {
         Some(match self.todo.pop_front()? {
             Todo::Send(to, bytes) => {
                 self.lent = bytes;
-                Action::Send { to, bytes: &self.lent }
+                Action::Send { socket: SocketId::MAIN, to, bytes: &self.lent }
             }
             Todo::Dial(conn, to) => Action::Dial { conn, to },
             Todo::Flush(conn) => Action::Flush { conn },

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, Tap};
+use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, SocketId, Tap};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::discv4;
 use peerless::eth::Chain;
@@ -115,8 +115,8 @@ impl Host {
     }
 
     pub fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
-        self.tap.input(now, &Input::Incoming { from });
-        let conn = self.node.accept(now, from);
+        self.tap.input(now, &Input::Incoming { socket: SocketId::MAIN, from });
+        let conn = self.node.accept(now, SocketId::MAIN, from);
         self.tap.accepted(now, conn);
         conn
     }
@@ -179,7 +179,9 @@ impl World {
         let now = self.now;
         let to = &mut self.hosts[host];
         match mail {
-            Mail::Datagram { from, bytes } => to.handle(now, Input::Datagram { from, bytes: &bytes }),
+            Mail::Datagram { from, bytes } => {
+                to.handle(now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &bytes })
+            }
             Mail::Incoming { from, dialler } => match to.accept(now, from) {
                 Some(conn) => {
                     to.links.insert(conn, dialler);
@@ -188,7 +190,7 @@ impl World {
                 }
                 None => self.post(dialler.0, Mail::Broken { conn: dialler.1, why: IoFault::Reset }),
             },
-            Mail::Connected { conn } => to.handle(now, Input::Connected { conn }),
+            Mail::Connected { conn } => to.handle(now, Input::Connected { conn, local: None }),
             Mail::Bytes { conn, bytes } => to.handle(now, Input::Bytes { conn, bytes: &bytes }),
             Mail::Eof { conn } => to.handle(now, Input::Eof { conn }),
             Mail::Broken { conn, why } => to.handle(now, Input::Broken { conn, why }),
@@ -209,7 +211,7 @@ impl World {
             };
             from.tap.action(now, &action);
             match action {
-                Action::Send { to, bytes } => {
+                Action::Send { to, bytes, .. } => {
                     let mail = Mail::Datagram { from: from.addr, bytes: bytes.to_vec() };
                     if let Some(to) = self.hosts.iter().position(|host| host.addr == to) {
                         self.post(to, mail);
@@ -232,7 +234,7 @@ impl World {
                 Action::Emit(Event::Request { conn, request_id, id, .. }) => from.requests.push((conn, request_id, id)),
                 Action::Emit(Event::Message { .. }) => from.messages += 1,
                 Action::Emit(Event::Ended { .. }) => from.ended += 1,
-                Action::Emit(_) => {}
+                Action::Emit(_) | Action::Query { .. } => {}
             }
         }
     }
@@ -272,8 +274,8 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     world.run(30);
     let stranger = "8.8.4.4:9".parse().unwrap();
     let now = world.now;
-    world.hosts[0].handle(now, Input::Datagram { from: stranger, bytes: b"what is this" });
-    world.hosts[0].handle(now, Input::Datagram { from: stranger, bytes: &[] });
+    world.hosts[0].handle(now, Input::Datagram { socket: SocketId::MAIN, from: stranger, bytes: b"what is this" });
+    world.hosts[0].handle(now, Input::Datagram { socket: SocketId::MAIN, from: stranger, bytes: &[] });
     // Nobody listens there.
     assert!(world.hosts[0].command(now, Command::Dial { contact: contact(5) }));
     world.hosts[1].command(now, Command::Ping { contact: contact(numbers[0]) });

@@ -137,7 +137,7 @@ impl Net {
         let result = f(&mut peer.machine, &mut peer.context.cx(&mut peer.rng));
         while let Some(action) = peer.context.out.pop() {
             match action {
-                Action::Send { to, bytes } => {
+                Action::Send { to, bytes, .. } => {
                     let (received, sent, is_proven) = peer.ledger.entry(to).or_default();
                     *sent += bytes.len();
                     assert!(

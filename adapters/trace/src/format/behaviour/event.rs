@@ -12,11 +12,11 @@ use peerless::wire::forkid::ForkMismatch;
 use peerless::wire::p2p::{Capability, Hello, Shared};
 
 use crate::format::codec::Encode;
-use crate::format::input::{io_fault_code, reason_code};
+use crate::format::command::reason_code;
+use crate::format::input::io_fault_code;
 
 /// Appends an event but for what it lends, which is returned.
-pub(super) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&'a [u8]> {
-    out.byte(8);
+pub(in crate::format) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&'a [u8]> {
     match event {
         Event::NodeAdded { contact } => {
             out.byte(1);
@@ -51,8 +51,9 @@ pub(super) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&
             out.count(command.0);
             out.byte(call_failure_code(*why));
         }
-        Event::Unrecognised { from, bytes } => {
+        Event::Unrecognised { socket, from, bytes } => {
             out.byte(7);
+            out.byte(socket.0);
             out.addr(*from);
             return Some(bytes);
         }
@@ -270,7 +271,7 @@ fn encode_status_refusal(refusal: StatusRefusal, out: &mut Vec<u8>) {
 }
 
 /// Appends why a command was refused.
-pub(super) fn encode_command_error(error: CommandError, out: &mut Vec<u8>) {
+pub(in crate::format) fn encode_command_error(error: CommandError, out: &mut Vec<u8>) {
     let code = match error {
         CommandError::UnknownConn => 1,
         CommandError::UnknownPeer => 2,
