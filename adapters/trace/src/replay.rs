@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use peerless::contract::{Action, CommandError, CommandId, ConnId, Input};
-use peerless::crypto::{Crypto, NodeId, PublicKey, Secp256k1};
+use peerless::crypto::{Crypto, NodeId, Secp256k1, keccak256};
 use peerless::node::Node;
 use peerless::time::{Duration, Instant};
 
@@ -197,9 +197,9 @@ impl Replay {
         self.now
     }
 
-    /// Whose node it is.
+    /// The id of the recorded node.
     pub fn id(&self) -> NodeId {
-        PublicKey::from_xy_checked(self.header.key).node_id()
+        NodeId(keccak256(&self.header.key))
     }
 
     /// The input that is next.

@@ -60,18 +60,18 @@ impl Trace {
             Action::Flush { conn } => self.note(then, 22, conn.0, &[]),
             Action::Close { conn } => self.note(then, 23, conn.0, &[]),
             Action::Emit(event) => match event {
-                Event::NodeAdded { contact } => self.note(then, 30, 0, &contact.id.0),
+                Event::NodeAdded { contact } => self.note(then, 30, 0, &contact.id().0),
                 Event::NodeRemoved { id } => self.note(then, 31, 0, &id.0),
                 Event::Pong { command, .. } => self.note(then, 32, command.0, &[]),
                 Event::Record { command, record } => self.note(then, 33, command.0, record.as_bytes()),
                 Event::Nodes { command, nodes, queries } => {
                     self.note(then, 34, command.0, &[]);
                     self.add(u64::from(*queries));
-                    nodes.iter().for_each(|node| self.bytes = self.bytes.bytes(&node.id.0));
+                    nodes.iter().for_each(|node| self.bytes = self.bytes.bytes(&node.id().0));
                 }
                 Event::CallFailed { command, .. } => self.note(then, 35, command.0, &[]),
                 Event::Unrecognised { from, bytes } => self.note(then, 36, word(*from), bytes),
-                Event::Hello { conn, contact, .. } => self.note(then, 37, conn.0, &contact.id.0),
+                Event::Hello { conn, contact, .. } => self.note(then, 37, conn.0, &contact.id().0),
                 Event::Established { conn, id, .. } => self.note(then, 38, conn.0, &id.0),
                 Event::Request { conn, body, .. } => self.note(then, 39, conn.0, body),
                 Event::Response { conn, body, .. } => self.note(then, 40, conn.0, body),
