@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     println!("pinging {contact}");
-    let local: IpAddr = match contact.ip {
+    let local: IpAddr = match contact.ip() {
         ip if ip.is_loopback() => ip,
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),

@@ -6,15 +6,15 @@ use crate::time::Duration;
 
 /// Payload bytes in the outbox above which datagrams are dropped and connections want no reading: many turns' worth for
 /// a driver that drains, little enough for a thousand nodes in one process.
-pub const OUTBOX_BYTES_MARK: usize = 1 << 20;
+pub const OUTBOX_BYTES_HIGH_WATER: usize = 1 << 20;
 /// Actions in the outbox with the same effect.
-pub const OUTBOX_ACTIONS_MARK: usize = 8192;
+pub const OUTBOX_ACTIONS_HIGH_WATER: usize = 8192;
 /// Payload bytes in the outbox beyond which a connection that is fed all the same ends with `Overrun`: the mark and one
 /// message of the largest size.
-pub const OUTBOX_BYTES_MAX: usize = OUTBOX_BYTES_MARK + MESSAGE_BYTES_MAX;
+pub const OUTBOX_BYTES_MAX: usize = OUTBOX_BYTES_HIGH_WATER + MESSAGE_BYTES_MAX;
 /// Payload memory that an outbox takes first: a pong and a ping. It keeps none while it is empty, because what the
 /// allocator handed out last is nearer to the processor than what lay idle since the last turn.
-pub const OUTBOX_BYTES_FIRST: usize = 512;
+pub const OUTBOX_BYTES_INITIAL: usize = 512;
 /// Memory that an empty stream buffer keeps: an idle session stays below 8 KiB with two of them.
 pub const IDLE_BUFFER_BYTES: usize = 2048;
 /// Bytes that may wait for one peer's socket before messages to it are refused (attack F12).
@@ -74,7 +74,7 @@ pub const PING_BURST: u32 = 8;
 /// Requests of ours open with one peer.
 pub const REQUESTS_OUT_MAX: usize = 64;
 /// Requests of a peer that the embedder has not answered, from which on the connection wants no reading.
-pub const REQUESTS_IN_MARK: usize = 16;
+pub const REQUESTS_IN_HIGH_WATER: usize = 16;
 /// Such requests after which the peer is disconnected: what was read at once may hold more than the mark, but no honest
 /// peer asks a thousand things before it has one answer.
 pub const REQUESTS_IN_MAX: usize = 1024;
@@ -115,12 +115,12 @@ pub const EXPIRATION_FUTURE_MAX: Duration = Duration::from_secs(24 * 3600);
 pub const BOND_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Endpoint proofs for which there is memory at first; it doubles when a young one would be pushed out and young ones fill
 /// three quarters of it.
-pub const BONDS_FIRST: usize = 192;
+pub const BONDS_INITIAL: usize = 192;
 /// Endpoint proofs kept at most, least recently used first to go: what a bootnode's guests prove in a quarter of an hour,
 /// at a dozen a second, in 128 KiB.
 pub const BONDS_MAX: usize = 12_288;
 /// Age up to which a proof is young: whoever made it is likely to come back soon.
-pub const BOND_YOUNG_AGE: Duration = Duration::from_secs(15 * 60);
+pub const BOND_RECENT_AGE: Duration = Duration::from_secs(15 * 60);
 /// Failed FindNodes in a row after which a node leaves the table.
 pub const FIND_FAILURES_MAX: u8 = 5;
 /// Datagrams a second that one subnet may have us check signatures of, and their burst (attack D6).
@@ -174,7 +174,7 @@ pub const LOOKUP_NODES_MAX: usize = 64;
 /// Nodes that a lookup asks: an honest one needs some 30; liars that invent ever nearer nodes stop here (attack D9).
 pub const LOOKUP_QUERIES_MAX: u32 = 64;
 /// Failed checks that wait for somebody else's answer before they count.
-pub const DOUBTS_MAX: usize = 3;
+pub const SUSPECTS_MAX: usize = 3;
 /// Calls that end in one turn; the rest is due again a microsecond later.
 pub const CALL_ENDS_PER_TURN: usize = 32;
 
@@ -215,13 +215,13 @@ pub const INBOUND_SOURCES_MAX: usize = 4096;
 pub const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(30);
 /// From a node's entry into the table to a look whether to dial it, at least, and at most twice that: by then its record has mostly come, which tells whether
 /// it is of our network.
-pub const DIAL_SETTLE_INTERVAL: Duration = Duration::from_millis(500);
+pub const DIAL_CANDIDATE_DELAY: Duration = Duration::from_millis(500);
 /// Between two looks for somebody to dial while slots are free, as reth.
-pub const DIAL_LOOK_INTERVAL: Duration = Duration::from_secs(5);
+pub const DIAL_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Candidates that one look considers: a full discovery table.
 pub const DIAL_CANDIDATES_MAX: usize = 512;
 /// Pause of a static or trusted peer instead of a ban, as reth.
-pub const NAMED_BAN: Duration = Duration::from_secs(15);
+pub const STATIC_PEER_BAN: Duration = Duration::from_secs(15);
 /// Longest ban of an address: others may live there.
 pub const HOST_BAN_MAX: Duration = Duration::from_secs(3600);
 /// Banned hosts in a subnet that make it one party's (attack P3).

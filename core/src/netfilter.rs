@@ -22,6 +22,7 @@ pub const fn canonical(addr: SocketAddr) -> SocketAddr {
 
 /// The part of the world that an address belongs to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Scope {
     /// 127.0.0.0/8, `::1`.
     Loopback,

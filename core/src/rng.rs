@@ -1,8 +1,9 @@
 //! The only source of randomness: one seed, forked by label.
 //!
 //! Every key, nonce, IV, padding, jitter and lookup target of a run comes from a [`Seed`] through forks with fixed
-//! labels, so that one machine's draws never move another's. It never asks the operating system.
+//! labels, so that one machine's draws never change another's. Nothing is drawn from the operating system.
 
+use core::fmt;
 use core::time::Duration;
 
 use rand_chacha::ChaCha20Rng;
@@ -15,15 +16,22 @@ use zeroize::Zeroizing;
 pub struct Seed(Zeroizing<[u8; 32]>);
 
 impl Seed {
-    /// A seed from 32 bytes.
+    /// Makes a seed from 32 bytes.
     pub fn new(bytes: [u8; 32]) -> Self {
         Self(Zeroizing::new(bytes))
     }
 
-    /// A generator that depends on the seed and the label alone.
+    /// Makes a generator that depends on the seed and the label alone.
     pub fn fork(&self, label: &str) -> Rng {
         let digest = Sha256::new().chain_update(b"peerless/").chain_update(*self.0).chain_update(label).finalize();
         Rng(ChaCha20Rng::from_seed(digest.into()))
+    }
+}
+
+/// Shows no byte of the seed.
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed(..)")
     }
 }
 
@@ -67,7 +75,7 @@ impl Rng {
         min + Duration::from_micros(self.below(span))
     }
 
-    /// A uniformly chosen element.
+    /// A uniformly chosen element; `None` if there are none.
     pub fn choose<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(self.below(items.len() as u64) as usize)
     }
@@ -78,6 +86,13 @@ impl Rng {
             let j = self.below(i as u64 + 1) as usize;
             items.swap(i, j);
         }
+    }
+}
+
+/// Shows nothing of the generator's state, which determines the keys that it draws.
+impl fmt::Debug for Rng {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Rng(..)")
     }
 }
 
@@ -93,6 +108,12 @@ mod tests {
         assert_eq!(seed.fork("rlpx").bytes::<16>(), seed.fork("rlpx").bytes::<16>());
         assert_ne!(seed.fork("rlpx").bytes::<16>(), seed.fork("discv4").bytes::<16>());
         assert_ne!(seed.fork("rlpx").bytes::<16>(), Seed::new([8; 32]).fork("rlpx").bytes::<16>());
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let seed = Seed::new([7; 32]);
+        assert_eq!(std::format!("{seed:?} {:?}", seed.fork("test")), "Seed(..) Rng(..)");
     }
 
     #[test]

@@ -275,7 +275,7 @@ impl Net {
 
     /// The first connection of a node to another that is established.
     pub fn conn(&self, i: usize, to: usize) -> Option<ConnId> {
-        let id = self.members[to].contact.id;
+        let id = self.members[to].contact.id();
         let mut sessions = self.members[i].node.sessions();
         sessions.find(|s| s.id == Some(id) && s.status.is_some() && !s.is_ending).map(|s| s.conn)
     }

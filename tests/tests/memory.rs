@@ -106,7 +106,7 @@ fn a_pong_is_built_where_it_leaves_from() {
     assert_eq!(answers, 2, "a pong, and a ping back");
     // The machine knows who pings: there is the datagram, and its place in the queue.
     let (answers, peak) = answers_to_ping(11);
-    assert!(answers == 1 && peak <= limits::OUTBOX_BYTES_FIRST + 1024, "{answers} answers, {peak} bytes");
+    assert!(answers == 1 && peak <= limits::OUTBOX_BYTES_INITIAL + 1024, "{answers} answers, {peak} bytes");
 }
 
 #[test]

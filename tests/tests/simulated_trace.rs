@@ -326,8 +326,8 @@ fn a_panic_names_its_host_and_leaves_a_whole_trace() {
 struct Buggy(SimMac, AtomicU32);
 
 impl Crypto for Buggy {
-    fn public_key(&self, secret: &SecretKey) -> PublicKey {
-        self.0.public_key(secret)
+    fn derive_xy(&self, secret: &SecretKey) -> [u8; 64] {
+        self.0.derive_xy(secret)
     }
 
     fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
@@ -338,17 +338,17 @@ impl Crypto for Buggy {
         self.0.verify(key, digest, signature)
     }
 
-    fn recover(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<PublicKey> {
+    fn recover_xy(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<[u8; 64]> {
         assert!(self.1.fetch_add(1, Ordering::Relaxed) < 30, "the thirtieth");
-        self.0.recover(digest, signature)
+        self.0.recover_xy(digest, signature)
     }
 
-    fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
-        self.0.public_key_from_xy(xy)
+    fn is_on_curve(&self, xy: &[u8; 64]) -> bool {
+        self.0.is_on_curve(xy)
     }
 
-    fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
-        self.0.public_key_from_compressed(compressed)
+    fn decompress_xy(&self, compressed: &[u8; 33]) -> Option<[u8; 64]> {
+        self.0.decompress_xy(compressed)
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {

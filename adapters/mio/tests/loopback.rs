@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use common::{PATIENCE, Peer, Told, connect, has, until};
 use peerless::contract::{CallFailure, Command, ConnId, EndReason, Input, IoFault, Side, Stage, Tap};
 use peerless::time::Instant as NodeInstant;
-use peerless::wire::enode::Contact;
 use peerless::wire::eth::id::{GET_BLOCK_BODIES, GET_BLOCK_HEADERS};
 use peerless::wire::p2p::DisconnectReason;
 
@@ -46,8 +45,8 @@ fn meet_and_part(host: &str) {
     until([&mut a, &mut b], "one session", |[a, b]| {
         [a, b].iter().all(|peer| peer.session().is_some() && peer.driver.stream_count() == 1)
     });
-    assert!(a.told.contains(&Told::Established(a.session().unwrap(), b.contact.id)));
-    assert!(b.told.contains(&Told::Established(b.session().unwrap(), a.contact.id)));
+    assert!(a.told.contains(&Told::Established(a.session().unwrap(), b.contact.id())));
+    assert!(b.told.contains(&Told::Established(b.session().unwrap(), a.contact.id())));
 
     let conn = a.session().unwrap();
     let body = [0xc4, 0x01, 0x02, 0x80, 0x80];
@@ -94,7 +93,7 @@ fn nodes_meet_and_part_on_ipv6() {
 fn a_dial_to_a_closed_port_is_refused() {
     let mut a = Peer::new("127.0.0.1", 1, |_| ());
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let contact = Contact { tcp: closed, ..Peer::new("127.0.0.1", 2, |_| ()).contact };
+    let contact = Peer::new("127.0.0.1", 2, |_| ()).contact.with_tcp(closed);
     a.command(Command::Dial { contact });
     a.until("the end", |a| a.end().is_some());
     let end = a.end().unwrap();
@@ -251,7 +250,7 @@ fn a_flood_starves_neither_timers_nor_streams() {
     let flood = UdpSocket::bind("127.0.0.1:0").unwrap();
     let target = a.contact.udp_addr();
     let dead = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let contact = Contact { udp: dead.local_addr().unwrap().port(), ..Peer::new("127.0.0.1", 2, |_| ()).contact };
+    let contact = Peer::new("127.0.0.1", 2, |_| ()).contact.with_udp(dead.local_addr().unwrap().port());
     let command = a.command(Command::Ping { contact });
     let failed = Told::CallFailed(command, CallFailure::Timeout);
     let stream = TcpStream::connect(a.contact.tcp_addr()).unwrap();

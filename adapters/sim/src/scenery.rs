@@ -31,7 +31,7 @@ pub fn secret(host: HostId) -> SecretKey {
 
 /// A host as others know it.
 pub fn contact(birth: &Birth<'_>, host: HostId, ip: std::net::Ipv4Addr) -> Contact {
-    Contact::new(birth.crypto.public_key(&secret(host)), ip.into(), PORT, PORT)
+    Contact::with_crypto(&**birth.crypto, birth.crypto.public_key(&secret(host)), ip.into(), PORT, PORT)
 }
 
 /// A configuration for a host: its key, its address unless it is behind a NAT, everything else by default.

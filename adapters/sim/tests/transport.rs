@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use common::{Got, Script};
 use peerless::contract::{Command, ConnId, IoFault};
-use peerless::crypto::PublicKey;
 use peerless::time::Instant;
 use peerless::wire::enode::Contact;
 use peerless::wire::p2p::Capability;
-use peerless_sim::{Crash, Effect, Fault, HostId, HostSpec, Hosts, Nat, Settings, World};
+use peerless_sim::{Crash, Effect, Fault, HostId, HostSpec, Hosts, Nat, Settings, World, scenery};
 
 const A: HostId = HostId(0);
 const B: HostId = HostId(1);
@@ -30,7 +29,7 @@ fn world(nats: &[Nat]) -> Scripted {
 
 fn contact(world: &Scripted, host: HostId) -> Contact {
     let addr = world.addr(host);
-    Contact::new(PublicKey::from_xy_checked([1; 64]), addr.ip.into(), addr.port, addr.port)
+    Contact::new(world.crypto().public_key(&scenery::secret(host)), addr.ip.into(), addr.port, addr.port)
 }
 
 fn run(world: &mut Scripted, millis: u64) {
@@ -219,7 +218,7 @@ fn nats_let_in_whom_they_should() {
         run(&mut world, 10_500);
         let (count, port) = arrivals(&world, B, A);
         assert!(count >= 10, "{nat:?}: outwards everything passes");
-        assert_eq!(port == Some(a.udp), nat != Nat::Symmetric, "{nat:?}");
+        assert_eq!(port == Some(a.udp()), nat != Nat::Symmetric, "{nat:?}");
         assert_eq!(arrivals(&world, A, B).0 >= 9, nat != Nat::Symmetric, "{nat:?}: to the port that A listens on");
         let open = matches!(nat, Nat::None | Nat::FullCone);
         assert_eq!(arrivals(&world, A, C).0 > 6, open, "{nat:?}: a stranger");

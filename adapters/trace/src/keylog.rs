@@ -9,8 +9,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 
-use peerless::crypto::Digest;
 use peerless::crypto::secrets::{Role, SessionSecrets};
+use peerless::crypto::{Digest, SecretBytes};
 use zeroize::Zeroizing;
 
 /// What opens a line of the first version.
@@ -38,8 +38,8 @@ pub fn line(secrets: &SessionSecrets) -> Zeroizing<String> {
     let mut line = Zeroizing::new(String::with_capacity(LINE_BYTES));
     line.push_str(LABEL);
     let id = session_id(&secrets.auth_hash);
-    let fields = [&id[..], &*secrets.initiator_nonce, &*secrets.recipient_nonce, &*secrets.aes, &*secrets.mac];
-    for field in fields {
+    let secrets = [&secrets.initiator_nonce, &secrets.recipient_nonce, &secrets.aes, &secrets.mac];
+    for field in [&id[..]].into_iter().chain(secrets.map(|secret| &secret.expose()[..])) {
         line.push(' ');
         for byte in field {
             for digit in [byte >> 4, byte & 15] {
@@ -93,10 +93,10 @@ impl KeyLogWriter {
 /// What a line says of a session.
 #[derive(Clone)]
 struct Entry {
-    initiator_nonce: Zeroizing<[u8; 32]>,
-    recipient_nonce: Zeroizing<[u8; 32]>,
-    aes: Zeroizing<[u8; 32]>,
-    mac: Zeroizing<[u8; 32]>,
+    initiator_nonce: SecretBytes,
+    recipient_nonce: SecretBytes,
+    aes: SecretBytes,
+    mac: SecretBytes,
 }
 
 /// Sessions that were read from key logs.
@@ -173,7 +173,7 @@ impl KeyLog {
 /// The words behind the label. What later versions add behind them is theirs.
 fn parse<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Option<(SessionId, Entry)> {
     let id = hex(words.next()?)?;
-    let mut secret = || Some(Zeroizing::new(hex::<32>(words.next()?)?));
+    let mut secret = || Some(SecretBytes::new(hex(words.next()?)?));
     Some((id, Entry { initiator_nonce: secret()?, recipient_nonce: secret()?, aes: secret()?, mac: secret()? }))
 }
 
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn secrets() -> SessionSecrets {
-        let fill = |byte| Zeroizing::new([byte; 32]);
+        let fill = |byte| SecretBytes::new([byte; 32]);
         SessionSecrets {
             role: Role::Recipient,
             auth_hash: [0xab; 32],

@@ -162,7 +162,7 @@ impl State {
         let stats = node.stats();
         Self {
             now_us: now.as_micros(),
-            id: node.contact().id.to_string(),
+            id: node.contact().id().to_string(),
             record_seq: node.record().seq(),
             table: discovery.map_or(Vec::new(), |discovery| discovery.table().entries().map(table_entry).collect()),
             proofs: discovery.map_or(0, |discovery| discovery.bonds().len()),
@@ -192,12 +192,12 @@ impl State {
 
 fn table_entry(entry: &peerless::discv4::table::Entry) -> TableEntry {
     let contact = entry.contact();
-    TableEntry { id: contact.id.to_string(), addr: contact.udp_addr().to_string(), liveness: entry.liveness().into() }
+    TableEntry { id: contact.id().to_string(), addr: contact.udp_addr().to_string(), liveness: entry.liveness().into() }
 }
 
 fn call(call: &calls::Call) -> CallView {
     CallView {
-        id: call.contact.id.to_string(),
+        id: call.contact.id().to_string(),
         addr: call.contact.udp_addr().to_string(),
         question: match call.question {
             calls::Question::Ping => "ping",
@@ -375,9 +375,9 @@ pub fn describe_as<L: Recordable>(action: &Action<'_, L::Event<'_>>) -> String {
 
 pub(crate) fn describe_event(event: &Event<'_>) -> String {
     match event {
-        Event::NodeAdded { contact } => format!("node added: {:?} at {}", contact.id, contact.udp_addr()),
+        Event::NodeAdded { contact } => format!("node added: {:?} at {}", contact.id(), contact.udp_addr()),
         Event::NodeRemoved { id } => format!("node removed: {id:?}"),
-        Event::Hello { conn, contact, hello, .. } => format!("hello of {conn}: {:?}, {:?}", contact.id, hello.client),
+        Event::Hello { conn, contact, hello, .. } => format!("hello of {conn}: {:?}, {:?}", contact.id(), hello.client),
         Event::Established { conn, id, status } => format!("established {conn}: {id:?}, eth/{}", status.version),
         Event::Request { conn, id, body, .. } => format!("request {id:#04x} of {conn}, {} bytes", body.len()),
         Event::Response { conn, id, body, .. } => format!("response {id:#04x} of {conn}, {} bytes", body.len()),

@@ -141,7 +141,7 @@ mod tests {
             sent += 1;
         }
         assert!(!send(filtered, 4) && !send(allowed, 5));
-        assert_eq!(sent, limits::OUTBOX_BYTES_MARK as u64 / 1000 + 1);
+        assert_eq!(sent, limits::OUTBOX_BYTES_HIGH_WATER as u64 / 1000 + 1);
         assert_eq!(context.stats.datagrams_out, Traffic { count: sent, bytes: sent * 1000 });
         let dropped = [(DropReason::Filtered, 2), (DropReason::OutboxFull, 2)];
         assert!(context.stats.datagrams_dropped.into_iter().eq(dropped));

@@ -78,7 +78,7 @@ impl<L: Language> Outbox<L> {
 
     /// Whether the driver should drain before more comes: datagrams are dropped, and connections want no reading.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= limits::OUTBOX_BYTES_MARK || self.len() >= limits::OUTBOX_ACTIONS_MARK
+        self.bytes() >= limits::OUTBOX_BYTES_HIGH_WATER || self.len() >= limits::OUTBOX_ACTIONS_HIGH_WATER
     }
 
     /// Events that the application missed because it did not drain.
@@ -145,7 +145,7 @@ impl<L: Language> Outbox<L> {
         self.discard_staged();
         self.reclaim();
         if self.arena.capacity() == 0 {
-            self.arena.reserve_exact(limits::OUTBOX_BYTES_FIRST);
+            self.arena.reserve_exact(limits::OUTBOX_BYTES_INITIAL);
         }
         &mut self.arena
     }
@@ -268,7 +268,7 @@ mod tests {
     fn a_driver_that_never_drains_is_bounded() {
         let mut out: Outbox = Outbox::default();
         let sent = (0..100_000).filter(|_| send(&mut out, &[0; 1280])).count();
-        assert!(sent * 1280 <= limits::OUTBOX_BYTES_MARK + 1280);
+        assert!(sent * 1280 <= limits::OUTBOX_BYTES_HIGH_WATER + 1280);
         let before = out.len();
         out.emit(Event::NodeRemoved { id: crate::crypto::NodeId([0; 32]) });
         assert_eq!((out.len(), out.events_dropped()), (before, 1));

@@ -48,7 +48,7 @@ impl Discv4 {
             return Err(objection);
         }
         let at = contact.udp_addr();
-        let (is_proven, is_mutual, is_recent) = match self.bonds.find(&contact.id, at, cx.now) {
+        let (is_proven, is_mutual, is_recent) = match self.bonds.find(&contact.id(), at, cx.now) {
             Some(bond) => (bond.is_proven(), bond.is_mutual(), bond.is_proven_within(FRESH_PROOF_AGE)),
             None => (false, false, false),
         };
@@ -63,7 +63,7 @@ impl Discv4 {
         // stranger's word must not make us ping a third party.
         let is_start = || self.table.is_empty() && self.config.bootnodes.contains(&contact);
         let is_own = matches!(purpose, Purpose::Command(_)) || is_start();
-        if pings && !is_proven && !is_own && !self.limiter.admit_unproven_ping(contact.ip, cx.now) {
+        if pings && !is_proven && !is_own && !self.limiter.admit_unproven_ping(contact.ip(), cx.now) {
             return Err(CommandError::Refused(Refusal::Throttled));
         }
         let Some(id) = self.calls.open(contact, question, purpose) else { return Err(CommandError::Busy) };
@@ -86,7 +86,7 @@ impl Discv4 {
     fn put(&mut self, cx: &mut Cx<'_>, id: CallId) {
         let Some(call) = self.calls.get(id) else { return };
         let (contact, question) = (call.contact, call.question);
-        if question != Question::Ping && !self.bonds.is_proven(&contact.id, contact.udp_addr(), cx.now) {
+        if question != Question::Ping && !self.bonds.is_proven(&contact.id(), contact.udp_addr(), cx.now) {
             // It has waited for so long that the proof has lapsed, as on a machine that slept for a day.
             self.settle(cx, id, Outcome::Timeout);
             return;
@@ -125,7 +125,7 @@ impl Discv4 {
             return false;
         }
         let (contact, answer) = (call.contact, call.question.answer());
-        let Some(mut bond) = self.bonds.find(&contact.id, contact.udp_addr(), cx.now).filter(|bond| bond.is_proven())
+        let Some(mut bond) = self.bonds.find(&contact.id(), contact.udp_addr(), cx.now).filter(|bond| bond.is_proven())
         else {
             return false;
         };
@@ -190,7 +190,7 @@ impl Discv4 {
                         ended.push_back((waiting, outcome.clone()));
                     } else if self
                         .bonds
-                        .find(&call.contact.id, call.contact.udp_addr(), cx.now)
+                        .find(&call.contact.id(), call.contact.udp_addr(), cx.now)
                         .is_some_and(|bond| bond.is_mutual())
                     {
                         self.put(cx, waiting);
@@ -215,7 +215,7 @@ impl Discv4 {
         let at = contact.udp_addr();
         let is_find = matches!(question, Question::FindNode { .. });
         if question != Question::Ping
-            && let Some(mut bond) = self.bonds.find(&contact.id, at, cx.now)
+            && let Some(mut bond) = self.bonds.find(&contact.id(), at, cx.now)
         {
             match outcome {
                 Outcome::Timeout => bond.forget_knows_us(),
@@ -224,7 +224,7 @@ impl Discv4 {
         }
         if is_find {
             let answered = !matches!(outcome, Outcome::Timeout);
-            let changes = self.table.find_result(&contact.id, answered, cx.now, cx.rng);
+            let changes = self.table.find_result(&contact.id(), answered, cx.now, cx.rng);
             self.tell(cx, changes);
         }
         match (purpose, outcome) {
@@ -237,8 +237,8 @@ impl Discv4 {
             (Purpose::Lookup(id), outcome) => {
                 if let Some(search) = self.searches.iter_mut().find(|search| search.id == id) {
                     match &outcome {
-                        Outcome::Nodes(nodes) => search.lookup.answered(&contact.id, nodes),
-                        _ => search.lookup.failed(&contact.id),
+                        Outcome::Nodes(nodes) => search.lookup.answered(&contact.id(), nodes),
+                        _ => search.lookup.failed(&contact.id()),
                     }
                 }
                 if let Outcome::Nodes(nodes) = outcome {
@@ -247,9 +247,9 @@ impl Discv4 {
                     }
                 }
             }
-            (Purpose::Check, Outcome::Pong { .. }) => self.table.check_passed(&contact.id, at, cx.now, cx.rng),
+            (Purpose::Check, Outcome::Pong { .. }) => self.table.check_passed(&contact.id(), at, cx.now, cx.rng),
             (Purpose::Check, _) => {
-                let changes = self.table.check_failed(&contact.id, at, cx.now, cx.rng);
+                let changes = self.table.check_failed(&contact.id(), at, cx.now, cx.rng);
                 self.tell(cx, changes);
             }
             (Purpose::Bond | Purpose::Verify | Purpose::PingBack | Purpose::Record, _) => {}

@@ -113,7 +113,7 @@ impl Bonds {
         Self {
             hasher: SipHasher13::new_with_key(&rng.bytes()),
             epoch: now,
-            sets: vec![Set::default(); limits::BONDS_FIRST / limits::BOND_WAYS],
+            sets: vec![Set::default(); limits::BONDS_INITIAL / limits::BOND_WAYS],
         }
     }
 
@@ -195,7 +195,7 @@ impl Bonds {
     /// that another set would be no better.
     fn is_short(&mut self, fingerprint: Fingerprint, now: u16) -> bool {
         let is_young = |proof: &Proof| {
-            proof.proven != 0 && ticks_between(proof.proven, now) * TICK_SECONDS < limits::BOND_YOUNG_AGE.as_secs()
+            proof.proven != 0 && ticks_between(proof.proven, now) * TICK_SECONDS < limits::BOND_RECENT_AGE.as_secs()
         };
         let room = self.sets.len() * limits::BOND_WAYS;
         let last = self.set(fingerprint).0[limits::BOND_WAYS - 1];
@@ -318,12 +318,13 @@ mod tests {
         assert!(kept > guests.len() * 5 / 6 && kept == bonds.len(), "{kept} of {}", guests.len());
 
         // A few guests a quarter of an hour, and many at once of which some share a set, make nothing grow.
-        for (count, pause) in [(guests.len(), Duration::from_secs(60)), (limits::BONDS_FIRST * 2 / 3, Duration::ZERO)] {
+        for (count, pause) in [(guests.len(), Duration::from_secs(60)), (limits::BONDS_INITIAL * 2 / 3, Duration::ZERO)]
+        {
             let mut bonds = self::bonds();
             for (n, (id, addr)) in guests.iter().enumerate().take(count) {
                 bonds.prove(id, *addr, at(n, pause));
             }
-            assert_eq!(bonds.sets.len() * limits::BOND_WAYS, limits::BONDS_FIRST);
+            assert_eq!(bonds.sets.len() * limits::BOND_WAYS, limits::BONDS_INITIAL);
         }
     }
 

@@ -113,7 +113,7 @@ impl Call {
     }
 
     fn is_to(&self, contact: &Contact) -> bool {
-        self.contact.key == contact.key && self.contact.udp_addr() == contact.udp_addr()
+        self.contact.key() == contact.key() && self.contact.udp_addr() == contact.udp_addr()
     }
 }
 
@@ -303,7 +303,7 @@ impl Calls {
     pub fn answered(&self, from: SocketAddr, key: &PublicKey, kind: Kind, to: Option<&Digest>) -> Option<CallId> {
         let matches = |call: &Call| {
             let Stage::Asked { hash, .. } = &call.stage else { return false };
-            call.question.answer() == kind && call.contact.key == *key && to.is_none_or(|to| to == hash)
+            call.question.answer() == kind && call.contact.key() == *key && to.is_none_or(|to| to == hash)
         };
         self.to(from).find(|(_, call)| matches(call)).map(|(id, _)| id)
     }
@@ -324,7 +324,7 @@ mod tests {
     use crate::time::Duration;
 
     fn contact(n: u8) -> Contact {
-        Contact::new(PublicKey::from_xy_checked([n; 64]), [8, 8, 8, n].into(), 30303, 0)
+        Contact::new(PublicKey::from_xy_unchecked([n; 64]), [8, 8, 8, n].into(), 30303, 0)
     }
 
     fn asked(calls: &mut Calls, n: u8, question: Question, hash: u8) -> CallId {
@@ -338,12 +338,12 @@ mod tests {
     fn an_answer_must_match_in_everything() {
         let mut calls = Calls::default();
         let id = asked(&mut calls, 1, Question::Ping, 7);
-        let (from, key) = (contact(1).udp_addr(), contact(1).key);
+        let (from, key) = (contact(1).udp_addr(), contact(1).key());
         let elsewhere = SocketAddr::new(from.ip(), 30304);
         assert_eq!(calls.answered(from, &key, Kind::Pong, Some(&[7; 32])), Some(id));
         assert_eq!(calls.answered(from, &key, Kind::Pong, Some(&[8; 32])), None);
         assert_eq!(calls.answered(elsewhere, &key, Kind::Pong, Some(&[7; 32])), None);
-        assert_eq!(calls.answered(from, &contact(2).key, Kind::Pong, Some(&[7; 32])), None);
+        assert_eq!(calls.answered(from, &contact(2).key(), Kind::Pong, Some(&[7; 32])), None);
         assert_eq!(calls.answered(from, &key, Kind::Neighbors, None), None);
         assert!(calls.end(id).is_some() && calls.end(id).is_none());
         assert_eq!(calls.answered(from, &key, Kind::Pong, Some(&[7; 32])), None);

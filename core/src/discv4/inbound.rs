@@ -110,7 +110,7 @@ impl Discv4 {
         };
         self.local.send(cx, addr, &pong);
 
-        let contact = Contact { id, key, ip: addr.ip(), udp: addr.port(), tcp };
+        let contact = Contact::with_id(key, id, addr.ip(), addr.port(), tcp);
         let mut bond = self.bonds.find(&id, addr, cx.now);
         bond.iter_mut().for_each(Bond::note_knows_us);
         if bond.is_some_and(|bond| bond.is_proven()) {
@@ -160,7 +160,7 @@ impl Discv4 {
         }
         let hash = NodeId(keccak256(target));
         // By its key, so that the keys of a bucket's nodes are read in the order in which they lie in memory.
-        let may_know = |contact: &Contact| contact.key != key && relay_allowed(addr.ip(), contact.ip);
+        let may_know = |contact: &Contact| contact.key() != key && relay_allowed(addr.ip(), contact.ip());
         let nearest = self.table.nearest(&hash, limits::BUCKET_SIZE, may_know);
         let packets = nearest.len().div_ceil(NEIGHBORS_PER_PACKET).max(1);
         let mut chunks = nearest.chunks(NEIGHBORS_PER_PACKET);
@@ -185,9 +185,9 @@ impl Discv4 {
                 && relay_allowed(addr.ip(), node.ip)
                 && cx.filter.permits(node.ip)
                 && node.key != *self.local.key.as_bytes()
-                && call.nodes.iter().all(|other| *other.key.as_bytes() != node.key);
+                && call.nodes.iter().all(|other| *other.key().as_bytes() != node.key);
             if is_usable && let Some((key, id)) = cx.crypto.identify(&node.key) {
-                call.nodes.push(Contact { id, key, ip: node.ip, udp: node.udp, tcp: node.tcp });
+                call.nodes.push(Contact::with_id(key, id, node.ip, node.udp, node.tcp));
             }
         }
         if call.nodes_received >= limits::BUCKET_SIZE {
@@ -232,7 +232,7 @@ impl Discv4 {
 
     /// Asks a node of the table for its record if it says that it has a newer one (EIP-868).
     fn want_record(&mut self, cx: &mut Cx<'_>, contact: &Contact, enr_seq: Option<u64>) {
-        let (Some(seq), Some(entry)) = (enr_seq, self.table.entry(&contact.id)) else { return };
+        let (Some(seq), Some(entry)) = (enr_seq, self.table.entry(&contact.id())) else { return };
         let is_newer = seq > entry.record_seq() && entry.contact().udp_addr() == contact.udp_addr();
         let is_wanted = |purpose: &Purpose| *purpose == Purpose::Record;
         let is_asked = self.calls.asks(contact, Kind::EnrResponse, is_wanted);

@@ -109,10 +109,10 @@ impl Lookup {
     }
 
     fn hear(&mut self, node: Contact) {
-        if node.id == self.own {
+        if node.id() == self.own {
             return;
         }
-        let (Err(rank), distance) = (self.rank(&node.id), self.distance(&node.id)) else { return };
+        let (Err(rank), distance) = (self.rank(&node.id()), self.distance(&node.id())) else { return };
         let place = if self.nodes.len() < limits::LOOKUP_NODES_MAX {
             self.nodes.push(node);
             self.nodes.len() - 1
@@ -137,7 +137,7 @@ impl Lookup {
     fn rank(&self, id: &NodeId) -> Result<usize, usize> {
         let distance = self.distance(id);
         self.order.binary_search_by(|place| {
-            place.distance.cmp(&distance).then_with(|| self.hash.cmp_distance(&self.node(place).id, id))
+            place.distance.cmp(&distance).then_with(|| self.hash.cmp_distance(&self.node(place).id(), id))
         })
     }
 
@@ -159,14 +159,14 @@ mod tests {
 
     fn contacts(count: usize) -> Vec<Contact> {
         let mut rng = Seed::new([3; 32]).fork("contacts");
-        let contact = |_| Contact::new(PublicKey::from_xy_checked(rng.bytes()), [9, 9, 9, 9].into(), 30303, 30303);
+        let contact = |_| Contact::new(PublicKey::from_xy_unchecked(rng.bytes()), [9, 9, 9, 9].into(), 30303, 30303);
         (0..count).map(contact).collect()
     }
 
     fn nearest(target: &[u8; 64], nodes: &[Contact]) -> Vec<Contact> {
         let hash = NodeId(keccak256(target));
         let mut nodes = nodes.to_vec();
-        nodes.sort_by(|a, b| hash.cmp_distance(&a.id, &b.id));
+        nodes.sort_by(|a, b| hash.cmp_distance(&a.id(), &b.id()));
         nodes.truncate(limits::BUCKET_SIZE);
         nodes
     }
@@ -176,10 +176,10 @@ mod tests {
         let (network, own, target) = (contacts(500), NodeId([0; 32]), [7; 64]);
         let mut lookup = Lookup::new(own, target, [network[0], network[1]]);
         while let Some(node) = lookup.next() {
-            lookup.asked(&node.id);
+            lookup.asked(&node.id());
             // Each knows a random third of the network.
-            let known: Vec<_> = network.iter().copied().filter(|n| (n.id.0[5] ^ node.id.0[7]) % 3 == 0).collect();
-            lookup.answered(&node.id, &nearest(&target, &known));
+            let known: Vec<_> = network.iter().copied().filter(|n| (n.id().0[5] ^ node.id().0[7]) % 3 == 0).collect();
+            lookup.answered(&node.id(), &nearest(&target, &known));
         }
         assert!(lookup.is_over());
         assert_eq!(lookup.results(), nearest(&target, &network));
@@ -192,15 +192,15 @@ mod tests {
         let mut lookup = Lookup::new(NodeId([0; 32]), [7; 64], network.clone());
         let mut asked = Vec::new();
         while let Some(node) = lookup.next() {
-            lookup.asked(&node.id);
+            lookup.asked(&node.id());
             asked.push(node);
         }
         assert_eq!(asked.len(), limits::LOOKUP_PARALLEL);
         assert!(!lookup.is_over());
-        asked.iter().for_each(|node| lookup.failed(&node.id));
+        asked.iter().for_each(|node| lookup.failed(&node.id()));
         while let Some(node) = lookup.next() {
-            lookup.asked(&node.id);
-            lookup.answered(&node.id, &asked);
+            lookup.asked(&node.id());
+            lookup.answered(&node.id(), &asked);
         }
         assert!(lookup.is_over());
         assert_eq!(lookup.results().len(), limits::BUCKET_SIZE);
@@ -212,18 +212,17 @@ mod tests {
         let mut rng = Seed::new([4; 32]).fork("liars");
         let mut lookup = Lookup::new(NodeId([0; 32]), [7; 64], contacts(3));
         while let Some(node) = lookup.next() {
-            lookup.asked(&node.id);
+            lookup.asked(&node.id());
             let invented: Vec<_> = (0..16)
                 .map(|_| {
-                    let mut liar = node;
-                    liar.key = PublicKey::from_xy_checked(rng.bytes());
+                    let key = PublicKey::from_xy_unchecked(rng.bytes());
                     // As near as any node can be.
-                    liar.id = NodeId(keccak256(&[7; 64]));
-                    liar.id.0[24..].copy_from_slice(&rng.bytes::<8>());
-                    liar
+                    let mut id = NodeId(keccak256(&[7; 64]));
+                    id.0[24..].copy_from_slice(&rng.bytes::<8>());
+                    Contact::with_id(key, id, node.ip(), node.udp(), node.tcp())
                 })
                 .collect();
-            lookup.answered(&node.id, &invented);
+            lookup.answered(&node.id(), &invented);
         }
         assert!(lookup.is_over() && lookup.queries() <= limits::LOOKUP_QUERIES_MAX);
         assert!(lookup.nodes.len() <= limits::LOOKUP_NODES_MAX);
@@ -234,20 +233,18 @@ mod tests {
     #[test]
     fn hearsay_does_not_displace_whoever_was_asked() {
         let near = |n: u8| {
-            let mut contact = contacts(1)[0];
-            contact.key = PublicKey::from_xy_checked([n; 64]);
-            contact.id = NodeId(keccak256(&[7; 64]));
-            contact.id.0[31] ^= n;
-            contact
+            let mut id = NodeId(keccak256(&[7; 64]));
+            id.0[31] ^= n;
+            Contact::with_id(PublicKey::from_xy_unchecked([n; 64]), id, [9, 9, 9, 9].into(), 30303, 30303)
         };
         let mut lookup = Lookup::new(NodeId([0; 32]), [7; 64], contacts(3));
-        let asked: Vec<_> = core::iter::from_fn(|| lookup.next().inspect(|node| lookup.asked(&node.id))).collect();
-        lookup.answered(&asked[0].id, &(1..=100).map(near).collect::<Vec<_>>());
+        let asked: Vec<_> = core::iter::from_fn(|| lookup.next().inspect(|node| lookup.asked(&node.id()))).collect();
+        lookup.answered(&asked[0].id(), &(1..=100).map(near).collect::<Vec<_>>());
         assert_eq!(lookup.nodes.len(), limits::LOOKUP_NODES_MAX);
         let next = lookup.next().unwrap();
-        lookup.asked(&next.id);
+        lookup.asked(&next.id());
         assert!(lookup.next().is_none() && !lookup.is_over(), "three are being asked");
-        lookup.answered(&asked[1].id, &[]);
+        lookup.answered(&asked[1].id(), &[]);
         assert!(lookup.results().contains(&asked[1]));
     }
 
@@ -255,6 +252,6 @@ mod tests {
     fn nobody_to_ask_is_over_at_once() {
         assert!(Lookup::new(NodeId([0; 32]), [7; 64], []).is_over());
         let own = contacts(1)[0];
-        assert!(Lookup::new(own.id, [7; 64], [own]).is_over(), "ourselves are nobody");
+        assert!(Lookup::new(own.id(), [7; 64], [own]).is_over(), "ourselves are nobody");
     }
 }

@@ -398,7 +398,7 @@ impl Discv4 {
 
     /// A node has proven its endpoint: it comes into the table if there is a place.
     fn admit(&mut self, cx: &mut Cx<'_>, contact: Contact) {
-        if !cx.filter.permits(contact.ip) {
+        if !cx.filter.permits(contact.ip()) {
             return;
         }
         let change = self.table.insert(contact, cx.now, cx.rng);
@@ -431,11 +431,11 @@ impl Discv4 {
 
     /// Why a contact cannot be asked anything, if so.
     fn objection(&self, cx: &Cx<'_>, contact: &Contact) -> Option<CommandError> {
-        if contact.key == self.local.key {
+        if contact.key() == self.local.key {
             Some(CommandError::Refused(Refusal::ToSelf))
-        } else if contact.udp == 0 {
+        } else if contact.udp() == 0 {
             Some(CommandError::NoPort)
-        } else if !cx.filter.permits(contact.ip) {
+        } else if !cx.filter.permits(contact.ip()) {
             Some(CommandError::Refused(Refusal::Filtered))
         } else {
             None

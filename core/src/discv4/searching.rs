@@ -88,9 +88,9 @@ impl Discv4 {
     pub(super) fn hear_of(&mut self, cx: &Cx<'_>, contact: Contact) -> bool {
         let is_wanted = self.unverified.len() < limits::UNVERIFIED_MAX
             && self.table.has_room_for(&contact)
-            && contact.udp != 0
-            && cx.filter.permits(contact.ip)
-            && self.unverified.iter().all(|other| other.key != contact.key);
+            && contact.udp() != 0
+            && cx.filter.permits(contact.ip())
+            && self.unverified.iter().all(|other| other.key() != contact.key());
         if is_wanted {
             self.unverified.push_back(contact);
         }
@@ -127,10 +127,10 @@ impl Discv4 {
                 let asked = self.ask(cx, contact, Question::FindNode { target }, Purpose::Lookup(id));
                 // There may be more to ask: the place stays.
                 match (asked, &mut self.searches[place].lookup) {
-                    (Ok(()), lookup) => lookup.asked(&contact.id),
+                    (Ok(()), lookup) => lookup.asked(&contact.id()),
                     // Calls are in flight, and when one ends this is tried again.
                     (Err(CommandError::Busy), _) if !self.calls.is_empty() => return,
-                    (Err(_), lookup) => lookup.failed(&contact.id),
+                    (Err(_), lookup) => lookup.failed(&contact.id()),
                 }
             } else if search.lookup.is_over() {
                 let search = self.searches.remove(place);

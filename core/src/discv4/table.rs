@@ -115,7 +115,8 @@ impl Table {
 
     /// Whether hearing of this node is of any use: it is unknown, and its bucket has a place.
     pub fn has_room_for(&self, contact: &Contact) -> bool {
-        let is_new = contact.id != self.own && !self.bucket(&contact.id).is_full() && self.place(&contact.id).is_none();
+        let is_new =
+            contact.id() != self.own && !self.bucket(&contact.id()).is_full() && self.place(&contact.id()).is_none();
         is_new && self.admits(contact)
     }
 
@@ -132,7 +133,7 @@ impl Table {
             let start = nodes.len();
             let live = self.buckets()[i].entries().iter().filter(|entry| entry.liveness() > 0);
             nodes.extend(live.map(Entry::contact).filter(|contact| wanted(contact)));
-            nodes[start..].sort_unstable_by(|a, b| target.cmp_distance(&a.id, &b.id));
+            nodes[start..].sort_unstable_by(|a, b| target.cmp_distance(&a.id(), &b.id()));
             if nodes.len() >= count {
                 break;
             }
@@ -146,14 +147,14 @@ impl Table {
     pub fn candidates(&self, rng: &mut Rng, max: usize) -> Vec<Candidate> {
         let mut piles: Vec<Vec<&Entry>> = Vec::new();
         for bucket in self.buckets() {
-            let fit = |entry: &&Entry| entry.liveness() > 0 && entry.contact().tcp != 0;
+            let fit = |entry: &&Entry| entry.liveness() > 0 && entry.contact().tcp() != 0;
             let mut pile: Vec<&Entry> = bucket.entries().iter().filter(fit).collect();
             rng.shuffle(&mut pile);
             piles.push(pile);
         }
         rng.shuffle(&mut piles);
         let rounds = (0..limits::BUCKET_SIZE).flat_map(|round| piles.iter().filter_map(move |pile| pile.get(round)));
-        let candidate = |contact: &Contact| Candidate { contact: *contact, fork_id: self.fork_id(&contact.id) };
+        let candidate = |contact: &Contact| Candidate { contact: *contact, fork_id: self.fork_id(&contact.id()) };
         rounds.take(max).map(|entry| candidate(entry.contact())).collect()
     }
 
@@ -161,20 +162,20 @@ impl Table {
     /// for a place.
     #[must_use]
     pub fn insert(&mut self, contact: Contact, now: Instant, rng: &mut Rng) -> Option<Change> {
-        if contact.id == self.own {
+        if contact.id() == self.own {
             return None;
         }
-        let place = self.place(&contact.id);
+        let place = self.place(&contact.id());
         // Subnets are counted only where it matters: mostly, somebody well known has been heard from again.
         if let Some(entry) = place.and_then(|place| self.entries.get(place))
             && entry.contact().udp_addr() == contact.udp_addr()
         {
-            if entry.contact().tcp == 0 {
-                self.note_tcp(&contact.id, contact.udp_addr(), contact.tcp);
+            if entry.contact().tcp() == 0 {
+                self.note_tcp(&contact.id(), contact.udp_addr(), contact.tcp());
             }
             return None;
         }
-        let bucket = self.index(&contact.id);
+        let bucket = self.index(&contact.id());
         let admitted = (place.is_some() || !self.buckets()[bucket].is_full()) && self.admits(&contact);
         let change = match place {
             Some(place) => {
@@ -261,12 +262,12 @@ impl Table {
         if self.place_at(id, at).is_none() {
             return Vec::new();
         }
-        if self.len() <= limits::DOUBTS_MAX {
+        if self.len() <= limits::SUSPECTS_MAX {
             return self.discredit(id, now, rng);
         }
         self.doubts.retain(|doubted| doubted != id);
         self.doubts.insert(0, *id);
-        self.doubts.truncate(limits::DOUBTS_MAX);
+        self.doubts.truncate(limits::SUSPECTS_MAX);
         Vec::new()
     }
 
@@ -281,7 +282,7 @@ impl Table {
     /// nobody at all answers.
     #[must_use]
     pub fn find_result(&mut self, id: &NodeId, answered: bool, now: Instant, rng: &mut Rng) -> Vec<Change> {
-        let silence = self.doubts.len() >= limits::DOUBTS_MAX;
+        let silence = self.doubts.len() >= limits::SUSPECTS_MAX;
         let plenty = self.bucket(id).entries().len() >= limits::BUCKET_SIZE / 4;
         let Some(standing) = self.standing_mut(id) else { return Vec::new() };
         if answered {
@@ -336,7 +337,7 @@ impl Table {
     fn admits(&self, contact: &Contact) -> bool {
         let Some(crowd) = Crowd::around(contact) else { return true };
         let count = |bucket| self.entries.count(bucket, &crowd);
-        count(self.index(&contact.id)) < limits::SUBNET_PER_BUCKET
+        count(self.index(&contact.id())) < limits::SUBNET_PER_BUCKET
             && (0..limits::BUCKETS).map(count).sum::<usize>() < limits::SUBNET_PER_TABLE
     }
 

@@ -54,7 +54,7 @@ fn a_network_of_both_families_meets_within_its_subnets_limits() {
     net.run(secs(60));
     for peer in &net.peers[..24] {
         let crowd = |bucket: &table::Bucket| {
-            bucket.entries().iter().filter(|entry| entry.contact().ip == addr("70.1.1.1:1").ip()).count()
+            bucket.entries().iter().filter(|entry| entry.contact().ip() == addr("70.1.1.1:1").ip()).count()
         };
         assert!(peer.machine.table().buckets().iter().all(|bucket| crowd(bucket) <= limits::SUBNET_PER_BUCKET));
     }
@@ -138,7 +138,7 @@ fn commands_end_in_their_events() {
     let mut net = devnet(8);
     net.run(secs(30));
     let contacts: Vec<_> = net.peers.iter().map(Peer::contact).collect();
-    let target = *contacts[5].key.as_bytes();
+    let target = *contacts[5].key().as_bytes();
     net.peers[7].events.clear();
     let id = CommandId;
     net.with(7, |machine, cx| {
@@ -147,10 +147,10 @@ fn commands_end_in_their_events() {
         machine.find_node(cx, id(3), contacts[2], target).unwrap();
         machine.find_node(cx, id(4), contacts[2], [9; 64]).unwrap();
         machine.lookup(cx, Some(id(5)), target).unwrap();
-        machine.ping(cx, id(6), Contact { udp: 1, ..contacts[3] }).unwrap();
+        machine.ping(cx, id(6), contacts[3].with_udp(1)).unwrap();
         let itself = machine.ping(cx, id(7), contacts[7]);
         assert_eq!(itself, Err(CommandError::Refused(Refusal::ToSelf)));
-        assert_eq!(machine.ping(cx, id(8), Contact { udp: 0, ..contacts[3] }), Err(CommandError::NoPort));
+        assert_eq!(machine.ping(cx, id(8), contacts[3].with_udp(0)), Err(CommandError::NoPort));
     });
     net.run(secs(20));
     let mut ended = BTreeSet::new();
@@ -223,9 +223,10 @@ fn random_targets_lie_where_there_is_room() {
             assert_eq!(distance(machine.random_target(cx)), 256, "half of all ids are as far as that");
         }
         for n in 0..16 {
-            let mut contact = Contact::new(*machine.local().key(), [20 + n, 1, 1, 1].into(), 30303, 30303);
-            contact.id.0[0] ^= 0x80;
-            contact.id.0[31] = n;
+            let mut id = own;
+            id.0[0] ^= 0x80;
+            id.0[31] = n;
+            let contact = Contact::with_id(*machine.local().key(), id, [20 + n, 1, 1, 1].into(), 30303, 30303);
             assert!(machine.table.insert(contact, cx.now, cx.rng).is_some());
         }
         for _ in 0..8 {

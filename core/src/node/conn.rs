@@ -86,8 +86,8 @@ enum Eth {
 
 impl Conn {
     pub(super) fn dial(cx: &mut Cx<'_>, id: ConnId, contact: &Contact) -> Self {
-        let mut conn = Self::new(id, contact.tcp_addr(), Direction::Outbound, State::Dialling(contact.key));
-        conn.peer = Some(contact.id);
+        let mut conn = Self::new(id, contact.tcp_addr(), Direction::Outbound, State::Dialling(contact.key()));
+        conn.peer = Some(contact.id());
         conn.deadlines.set(ConnTimer::Connect, cx.now + limits::CONNECT_TIMEOUT);
         cx.out.dial(id, conn.addr);
         conn

@@ -24,7 +24,7 @@ impl Node {
         let Self { conns, context, rngs, secret, contact, hello, chain, policy, export_secrets, .. } = self;
         let Some(conn) = conns.get_mut(&id) else { return };
         let (policy, export_secrets) = (*policy, *export_secrets);
-        let local = Local { secret, key: &contact.key, hello, chain, policy, export_secrets };
+        let local = Local { secret, key: &contact.key(), hello, chain, policy, export_secrets };
         let progress = work(conn, &mut context.cx(&mut rngs.conns), &local);
         self.act(id, progress);
         self.settle(id);
@@ -58,7 +58,7 @@ impl Node {
             Direction::Outbound => conn.addr.port(),
             Direction::Inbound => u16::try_from(hello.port).unwrap_or(0),
         };
-        let contact = Contact { id: peer, key: *session.key(), ip: conn.addr.ip(), udp: 0, tcp };
+        let contact = Contact::with_id(*session.key(), peer, conn.addr.ip(), 0, tcp);
         let shared = session.shared().to_vec();
         let speaks_eth = shared.iter().any(|shared| shared.capability.is_eth());
         let hello = Box::new(hello.clone());

@@ -24,7 +24,7 @@ use crate::contract::{
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
 use crate::discv4::{self, Discv4, Received};
 use crate::eth::{Chain, Policy};
-use crate::limits::DIAL_SETTLE_INTERVAL;
+use crate::limits::DIAL_CANDIDATE_DELAY;
 use crate::netfilter::canonical;
 use crate::peers::Peers;
 use crate::rlpx::LocalHello;
@@ -118,7 +118,7 @@ impl Node {
         });
         let mut node = Self {
             hello,
-            peers: Peers::new(config.peers, contact.id),
+            peers: Peers::new(config.peers, contact.id()),
             secret: config.secret,
             contact,
             record,
@@ -249,10 +249,10 @@ impl Node {
                 self.sync_dial();
             }
             Command::Dial { contact } => {
-                if contact.tcp == 0 {
+                if contact.tcp() == 0 {
                     return Err(CommandError::NoPort);
                 }
-                if !self.context.filter.permits(contact.ip) {
+                if !self.context.filter.permits(contact.ip()) {
                     return Err(CommandError::Refused(Refusal::Filtered));
                 }
                 self.peers.dial(now, self.next_conn(), &contact).map_err(CommandError::Refused)?;
@@ -362,7 +362,7 @@ impl Node {
         }
         if known.is_some_and(|known| self.nodes_known() > known) {
             // Those who have just met would dial each other at once.
-            let wait = self.rngs.dial.duration(DIAL_SETTLE_INTERVAL, 2 * DIAL_SETTLE_INTERVAL);
+            let wait = self.rngs.dial.duration(DIAL_CANDIDATE_DELAY, 2 * DIAL_CANDIDATE_DELAY);
             self.look_at = Some(self.context.now() + wait);
             self.sync_dial();
         }
@@ -442,8 +442,8 @@ const UNKNOWN_IP: core::net::IpAddr = core::net::IpAddr::V4(core::net::Ipv4Addr:
 
 fn record_builder(contact: &Contact, fork_id: crate::wire::forkid::ForkId) -> RecordBuilder {
     let mut builder = RecordBuilder::default();
-    if contact.ip != UNKNOWN_IP {
-        builder.endpoint(contact.udp_addr(), contact.tcp);
+    if contact.ip() != UNKNOWN_IP {
+        builder.endpoint(contact.udp_addr(), contact.tcp());
     }
     builder.fork_id(fork_id);
     builder

@@ -10,7 +10,7 @@ use super::bounded::{Bounded, host};
 use super::score::Severity;
 use crate::contract::{PeerKind, ScoreReason};
 use crate::crypto::NodeId;
-use crate::limits::{BANS_MAX, HOST_BAN_MAX, NAMED_BAN, SUBNET_BAN_HOSTS};
+use crate::limits::{BANS_MAX, HOST_BAN_MAX, STATIC_PEER_BAN, SUBNET_BAN_HOSTS};
 use crate::netfilter::{Subnet, scope};
 use crate::time::{Duration, Instant};
 
@@ -61,8 +61,8 @@ impl Bans {
         reason: ScoreReason,
     ) -> Duration {
         if kind != PeerKind::Ordinary {
-            self.insert(now, Banned::Id(id), NAMED_BAN, severity, reason);
-            return NAMED_BAN;
+            self.insert(now, Banned::Id(id), STATIC_PEER_BAN, severity, reason);
+            return STATIC_PEER_BAN;
         }
         let duration = severity.ban_duration();
         self.insert(now, Banned::Id(id), duration, severity, reason);
@@ -207,7 +207,7 @@ mod tests {
         ban(&mut bans, at(0), 2, Some(ip("8.8.8.8")), Severity::Mild);
         for kind in [PeerKind::Static, PeerKind::Trusted] {
             let id = NodeId([3; 32]);
-            assert_eq!(bans.ban_peer(at(0), id, kind, Some(ip("8.8.8.8")), Severity::Fatal, WHY), NAMED_BAN);
+            assert_eq!(bans.ban_peer(at(0), id, kind, Some(ip("8.8.8.8")), Severity::Fatal, WHY), STATIC_PEER_BAN);
             assert!(bans.id_until(at(14), &id).is_some() && bans.id_until(at(15), &id).is_none());
         }
         assert_eq!(bans.addr_until(at(0), ip("8.8.8.8")), None);

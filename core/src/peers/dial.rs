@@ -14,7 +14,7 @@ use super::bounded::{Bounded, Recent};
 use crate::contract::{End, EndReason, Fault, IoFault, PeerKind, Side, Stage};
 use crate::crypto::NodeId;
 use crate::limits::{
-    DIAL_CANDIDATES_MAX, DIAL_HISTORY_MAX, DIAL_LOOK_INTERVAL, REDIAL_INTERVAL, REDIAL_INTERVAL_MAX, STATIC_PEERS_MAX,
+    DIAL_CANDIDATES_MAX, DIAL_HISTORY_MAX, DIAL_POLL_INTERVAL, REDIAL_INTERVAL, REDIAL_INTERVAL_MAX, STATIC_PEERS_MAX,
 };
 use crate::rng::Rng;
 use crate::time::{Deadlines, Duration, Instant};
@@ -150,11 +150,11 @@ impl Dialer {
     /// Dials a peer for ever, beginning now. `false` if [`STATIC_PEERS_MAX`] are named already.
     #[must_use]
     pub fn add(&mut self, now: Instant, contact: Contact, kind: PeerKind) -> bool {
-        if self.named.len() >= STATIC_PEERS_MAX && !self.named.contains_key(&contact.id) {
+        if self.named.len() >= STATIC_PEERS_MAX && !self.named.contains_key(&contact.id()) {
             return false;
         }
-        self.named.insert(contact.id, Named { contact, kind, backoff: Backoff::default() });
-        self.due.set(contact.id, now);
+        self.named.insert(contact.id(), Named { contact, kind, backoff: Backoff::default() });
+        self.due.set(contact.id(), now);
         true
     }
 
@@ -193,7 +193,7 @@ impl Dialer {
                     Some(Obstacle::Connected) => None,
                     Some(Obstacle::Full) => Some(now + REDIAL_INTERVAL),
                     Some(Obstacle::Until(at)) => Some(at.max(now + REDIAL_INTERVAL / 8)),
-                    None => match self.hosts.until(now, named.contact.ip) {
+                    None => match self.hosts.until(now, named.contact.ip()) {
                         Some(until) => Some(until),
                         None => return Some(named.contact),
                     },
@@ -215,11 +215,11 @@ impl Dialer {
         // One pass, one reservoir each for those never tried and those tried before.
         let mut picks: [(u64, Option<Contact>); 2] = [(0, None), (0, None)];
         for contact in candidates.into_iter().take(DIAL_CANDIDATES_MAX) {
-            let tried = self.history.get(&contact.id);
+            let tried = self.history.get(&contact.id());
             let rested = tried.is_none_or(|attempt| attempt.allows(&contact, now));
             if !rested
-                || self.named.contains_key(&contact.id)
-                || self.hosts.until(now, contact.ip).is_some()
+                || self.named.contains_key(&contact.id())
+                || self.hosts.until(now, contact.ip()).is_some()
                 || !usable(&contact)
             {
                 continue;
@@ -233,19 +233,19 @@ impl Dialer {
         let [(_, fresh), (_, tried)] = picks;
         let pick = if rng.below(2) == 0 { fresh.or(tried) } else { tried.or(fresh) };
         if pick.is_none() {
-            self.next_look = now + DIAL_LOOK_INTERVAL;
+            self.next_look = now + DIAL_POLL_INTERVAL;
         }
         pick
     }
 
     /// A dial has begun.
     pub fn begun(&mut self, now: Instant, contact: &Contact) {
-        self.hosts.note(now, contact.ip);
-        self.due.set(contact.id, None);
-        let backoff = self.history.get(&contact.id).map_or(Backoff::default(), |attempt| attempt.backoff);
+        self.hosts.note(now, contact.ip());
+        self.due.set(contact.id(), None);
+        let backoff = self.history.get(&contact.id()).map_or(Backoff::default(), |attempt| attempt.backoff);
         let endpoint = Some(contact.tcp_addr());
         let attempt = Attempt { dialled: Some(now), backoff, not_before: now + REDIAL_INTERVAL, endpoint };
-        self.history.insert(contact.id, attempt.not_before, attempt);
+        self.history.insert(contact.id(), attempt.not_before, attempt);
     }
 
     /// A connection with a peer, or a dial of it to `unproven_at`, has ended.

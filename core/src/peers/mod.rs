@@ -98,19 +98,19 @@ impl Peers {
     /// `NoPort` if it does not listen, `Refused(ToSelf)`, `Busy` if too many are named.
     pub fn add_peer(&mut self, now: Instant, contact: Contact, kind: PeerKind) -> Result<(), CommandError> {
         if kind == PeerKind::Ordinary {
-            self.dialer.remove(&contact.id);
+            self.dialer.remove(&contact.id());
             return Ok(());
         }
-        if contact.id == self.local {
+        if contact.id() == self.local {
             return Err(CommandError::Refused(Refusal::ToSelf));
         }
-        if contact.tcp == 0 {
+        if contact.tcp() == 0 {
             return Err(CommandError::NoPort);
         }
         if !self.dialer.add(now, contact, kind) {
             return Err(CommandError::Busy);
         }
-        self.slots.promote(&contact.id, kind);
+        self.slots.promote(&contact.id(), kind);
         Ok(())
     }
 
@@ -151,28 +151,28 @@ impl Peers {
         }
         let full = counts.inbound + counts.outbound >= slots.config().max_peers;
         let obstacle = |contact: &Contact, kind| {
-            if slots.knows(&contact.id) {
+            if slots.knows(&contact.id()) {
                 return Some(Obstacle::Connected);
             }
-            if !filter.permits(contact.ip) || (full && kind != PeerKind::Trusted) {
+            if !filter.permits(contact.ip()) || (full && kind != PeerKind::Trusted) {
                 return Some(Obstacle::Full);
             }
-            bans.id_until(now, &contact.id).map(Obstacle::Until)
+            bans.id_until(now, &contact.id()).map(Obstacle::Until)
         };
         let contact = match dialer.next_named(now, obstacle) {
             Some(contact) => contact,
             None if slots.dial_room() == 0 => return None,
             None => dialer.next_candidate(now, rng, candidates, |contact| {
-                contact.tcp != 0
-                    && contact.id != *local
-                    && scope(contact.ip) != Scope::Special
-                    && filter.permits(contact.ip)
-                    && bans.id_until(now, &contact.id).is_none()
-                    && bans.addr_until(now, contact.ip).is_none()
-                    && !slots.knows(&contact.id)
+                contact.tcp() != 0
+                    && contact.id() != *local
+                    && scope(contact.ip()) != Scope::Special
+                    && filter.permits(contact.ip())
+                    && bans.id_until(now, &contact.id()).is_none()
+                    && bans.addr_until(now, contact.ip()).is_none()
+                    && !slots.knows(&contact.id())
             })?,
         };
-        slots.dial(now, conn, contact.id, contact.tcp_addr(), false).ok()?;
+        slots.dial(now, conn, contact.id(), contact.tcp_addr(), false).ok()?;
         dialer.begun(now, &contact);
         Some(contact)
     }
@@ -182,13 +182,13 @@ impl Peers {
     /// # Errors
     /// `ToSelf`, `Banned` (the id), `AlreadyConnected`, `TooManyPending`.
     pub fn dial(&mut self, now: Instant, conn: ConnId, contact: &Contact) -> Result<(), Refusal> {
-        if contact.id == self.local {
+        if contact.id() == self.local {
             return Err(Refusal::ToSelf);
         }
-        if self.bans.id_until(now, &contact.id).is_some() {
+        if self.bans.id_until(now, &contact.id()).is_some() {
             return Err(Refusal::Banned);
         }
-        self.slots.dial(now, conn, contact.id, contact.tcp_addr(), true)?;
+        self.slots.dial(now, conn, contact.id(), contact.tcp_addr(), true)?;
         self.dialer.begun(now, contact);
         Ok(())
     }

@@ -28,7 +28,7 @@ fn ip(n: u64) -> IpAddr {
 }
 
 fn contact(n: u64, ip: IpAddr) -> Contact {
-    Contact { id: id(n), key: PublicKey::from_xy_checked([n as u8; 64]), ip, udp: 30303, tcp: 30303 }
+    Contact::with_id(PublicKey::from_xy_unchecked([n as u8; 64]), id(n), ip, 30303, 30303)
 }
 
 fn addr(ip: IpAddr) -> SocketAddr {
@@ -288,7 +288,8 @@ impl Pair {
     /// Stream `s` is dialled by node `s`.
     fn dial(&mut self, s: usize) {
         self.dialled[s] = true;
-        let to = Contact { id: IDS[1 - s], ..contact(7, ip(1 - s as u64)) };
+        let key = PublicKey::from_xy_unchecked([7; 64]);
+        let to = Contact::with_id(key, IDS[1 - s], ip(1 - s as u64), 30303, 30303);
         match self.peers[s].dial(self.now, ConnId(s as u64), &to) {
             Ok(()) => self.wires[s][1 - s].push_back(Msg::Auth),
             Err(refusal) => {
@@ -460,10 +461,10 @@ fn a_dead_table_is_worked_through() {
         while bench.now < until {
             let view: Vec<_> = (0..32).map(|_| table[bench.rng.below(2000) as usize]).collect();
             while let Some((conn, contact)) = bench.dial_next(view.iter().copied()) {
-                tried.insert(contact.ip);
-                let alive = contact.id.0[31] % 10 == 0 && bench.peers.counts().outbound < 10;
+                tried.insert(contact.ip());
+                let alive = contact.id().0[31] % 10 == 0 && bench.peers.counts().outbound < 10;
                 if alive {
-                    let _ = bench.peers.identified(bench.now, conn, contact.id);
+                    let _ = bench.peers.identified(bench.now, conn, contact.id());
                     bench.peers.established(bench.now, conn);
                 } else {
                     bench.end(conn, &DEAD);
@@ -495,8 +496,8 @@ fn half_of_the_dials_go_to_nodes_never_tried() {
         let new = contact(1000 + round, ip((1000 + round) * 256));
         let (conn, dialled) = bench.dial_next((0..100).map(|n| contact(n, ip(n * 256))).chain([new])).unwrap();
         bench.end(conn, &BYE);
-        fresh += u32::from(tried.insert(dialled.id));
-        chosen.insert(dialled.id);
+        fresh += u32::from(tried.insert(dialled.id()));
+        chosen.insert(dialled.id());
     }
     assert!((160..240).contains(&fresh), "{fresh} of 400");
     assert!(chosen.len() as u32 - fresh > 70, "the known ones are sampled");
@@ -519,7 +520,7 @@ fn static_peers_are_retried_for_ever() {
     let mut last = BTreeMap::new();
     while bench.now < Instant::ZERO + secs(3 * 86_400) {
         while let Some((conn, contact)) = bench.dial_next(NOBODY) {
-            let pause = last.insert(contact.id, bench.now).map_or(REDIAL_INTERVAL, |at| bench.now.since(at));
+            let pause = last.insert(contact.id(), bench.now).map_or(REDIAL_INTERVAL, |at| bench.now.since(at));
             assert!(pause >= REDIAL_INTERVAL && pause <= REDIAL_INTERVAL_MAX + 20 * REDIAL_INTERVAL, "{pause:?}");
             let end = ends[bench.rng.below(4) as usize];
             bench.end(conn, &end);
@@ -538,7 +539,7 @@ fn a_devnet_on_one_machine_connects_at_once() {
     let table: Vec<_> = (0..8).map(|n| contact(n, local)).collect();
     let mut dialled = BTreeSet::new();
     while let Some((_, contact)) = bench.dial_next(table.iter().copied()) {
-        dialled.insert(contact.id);
+        dialled.insert(contact.id());
     }
     assert_eq!(dialled.len(), 8);
     for n in 8..40 {
@@ -567,14 +568,15 @@ fn forged_records_frame_nobody() {
     let (honest, honest_ip) = (contact(1, ip(1)), ip(1));
     for n in 0..100 {
         // The honest key at an attacker's address, and an attacker's key at the honest address.
-        for forged in [Contact { ip: ip(1000 + n * 256), ..honest }, contact(500 + n, honest_ip)] {
+        for forged in [honest.with_ip(ip(1000 + n * 256)), contact(500 + n, honest_ip)] {
             bench.now = bench.now + secs(36);
             let (conn, _) = bench.dial_next([forged]).expect("a pause holds for its endpoint only");
             bench.end(conn, &end(Side::Us, Stage::Handshake, EndReason::Fault(Fault::UnexpectedIdentity)));
         }
     }
     assert!(
-        !bench.peers.is_banned(bench.now, &honest.id) && bench.peers.bans().addr_until(bench.now, honest_ip).is_none()
+        !bench.peers.is_banned(bench.now, &honest.id())
+            && bench.peers.bans().addr_until(bench.now, honest_ip).is_none()
     );
     bench.now = bench.now + secs(36);
     assert_eq!(bench.dial_next([honest]).unwrap().1, honest);
@@ -636,7 +638,7 @@ fn trusted_peers_pass_the_limits_once_they_have_proven_their_key() {
     let conn = bench.join(7, ip(7 * 256)).0.unwrap();
     assert_eq!(bench.peers.counts().exempt, 1);
     let charge = bench.peers.charge(bench.now, conn, ScoreReason::Fault(Fault::PingFlood)).unwrap();
-    assert_eq!(charge.ban, Some(NAMED_BAN), "even they");
+    assert_eq!(charge.ban, Some(STATIC_PEER_BAN), "even they");
     bench.end(conn, &BYE);
     bench.peers.remove_peer(&id(7)).unwrap();
     assert_eq!(bench.peers.remove_peer(&id(7)), Err(CommandError::UnknownPeer));
@@ -679,7 +681,7 @@ fn bans_follow_the_host_and_memory_is_bounded() {
     for n in 0..100_000 {
         bench.now = bench.now + Duration::from_millis(1);
         if let Some((conn, contact)) = bench.dial_next([contact(1000 + n, ip(n * 64))]) {
-            let _ = bench.peers.identified(bench.now, conn, contact.id);
+            let _ = bench.peers.identified(bench.now, conn, contact.id());
             bench.end(conn, &end(Side::Us, Stage::Established, EndReason::Fault(Fault::ForbiddenMessage)));
         }
     }

@@ -61,7 +61,8 @@ impl Frames {
     /// The frames of a session with these secrets.
     pub fn new(crypto: &dyn Crypto, secrets: Secrets) -> Self {
         let Secrets { aes, mac, egress, ingress } = secrets;
-        let keys = Arc::new(Keys { frame: Aes256Enc::new((&*aes).into()), mac: Aes256Enc::new((&*mac).into()) });
+        let keys =
+            Arc::new(Keys { frame: Aes256Enc::new(aes.expose().into()), mac: Aes256Enc::new(mac.expose().into()) });
         Self {
             sealer: Sealer { keys: keys.clone(), position: 0, mac: FrameMac::new(crypto, egress) },
             opener: Opener {

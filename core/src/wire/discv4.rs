@@ -122,6 +122,7 @@ pub enum Packet {
 
 /// A datagram taken apart, nothing in it checked but its size and type.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Datagram<'a> {
     /// The hash it opens with: the name by which replies refer to it.
     pub hash: &'a Digest,
@@ -135,7 +136,7 @@ pub struct Datagram<'a> {
 
 impl From<&Contact> for Neighbor {
     fn from(contact: &Contact) -> Self {
-        Self { ip: contact.ip, udp: contact.udp, tcp: contact.tcp, key: *contact.key.as_bytes() }
+        Self { ip: contact.ip(), udp: contact.udp(), tcp: contact.tcp(), key: *contact.key().as_bytes() }
     }
 }
 

@@ -257,6 +257,7 @@ impl fmt::Display for Record {
 
 /// Why a text is not a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum RecordTextError {
     /// There is nothing, or nothing after `enr:`.
     Empty,

@@ -185,7 +185,7 @@ impl Status {
 
 impl BlockRange {
     /// Whether the range could be a chain's.
-    pub fn is_upright(&self) -> bool {
+    pub fn is_ordered(&self) -> bool {
         self.earliest <= self.latest
     }
 
@@ -204,7 +204,7 @@ impl BlockRange {
         let mut fields = rlp::list(payload, Bounds::SMALL)?;
         let range = Self::read(&mut fields)?;
         fields.end()?;
-        if range.is_upright() { Ok(range) } else { Err(DecodeError::BadValue) }
+        if range.is_ordered() { Ok(range) } else { Err(DecodeError::BadValue) }
     }
 
     fn append(&self, rlp: &mut RlpStream) {

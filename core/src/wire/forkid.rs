@@ -31,7 +31,7 @@ pub struct ForkId {
 
 impl ForkId {
     /// Appends `[hash, next]` to `stream`: the hash is a string of four bytes, leading zeros included.
-    pub fn append(&self, stream: &mut RlpStream) {
+    pub(crate) fn append(&self, stream: &mut RlpStream) {
         stream.begin_list(2).append(&self.hash.as_slice()).append(&self.next);
     }
 

@@ -310,6 +310,7 @@ fn printable(bytes: &[u8]) -> String {
 /// Why a session was ended, as one side tells the other (`rlpx.md`, "Disconnect").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum DisconnectReason {
     Requested,
     TcpError,

@@ -8,7 +8,7 @@
 
 use alloc::vec::Vec;
 
-pub use ::rlp::RlpStream;
+pub(crate) use ::rlp::RlpStream;
 
 use super::DecodeError;
 

@@ -9,6 +9,7 @@ use crate::crypto::{Crypto, PublicKey, Secp256k1};
 
 /// A node named by text, as in `--bootnodes`.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum NodeUrl {
     /// `enode://..`, or a key alone.
     Enode(Enode),
@@ -65,6 +66,7 @@ impl fmt::Display for NodeUrl {
 
 /// Why a text names no node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum NodeUrlError {
     /// It begins as neither form does.
     Unknown,
@@ -122,7 +124,7 @@ mod tests {
         let url: NodeUrl = std::format!(" enode://{KEY}@[::1]:1?discport=2 ").parse().unwrap();
         assert!(matches!(&url, NodeUrl::Enode(_)));
         assert_eq!(url.to_string(), std::format!("enode://{KEY}@[::1]:1?discport=2"));
-        assert_eq!(url.contact().map(|c| (c.tcp, c.udp)), Some((1, 2)));
+        assert_eq!(url.contact().map(|c| (c.tcp(), c.udp())), Some((1, 2)));
         assert!(matches!(KEY.parse(), Ok(NodeUrl::Enode(enode)) if enode.key.to_string() == KEY));
 
         let url: NodeUrl = RECORD.parse().unwrap();

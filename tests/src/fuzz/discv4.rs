@@ -412,7 +412,7 @@ impl World {
         let table = self.machine.table();
         for entry in table.entries() {
             let contact = entry.contact();
-            let key = self.keys.iter().position(|key| *key == contact.key).expect("a stranger");
+            let key = self.keys.iter().position(|key| *key == contact.key()).expect("a stranger");
             assert!(
                 self.proven.contains_key(&(key, contact.udp_addr())),
                 "only who has proven its endpoint is in the table"

@@ -141,7 +141,7 @@ impl World {
             0 | 1 => {
                 let (from, salt) = (address(choices), choices.byte());
                 if let Some(conn) = self.node.accept(self.now, SocketId::MAIN, from) {
-                    let mut remote = Remote::dial(peer(choices), self.node.contact().key, salt);
+                    let mut remote = Remote::dial(peer(choices), self.node.contact().key(), salt);
                     self.open.push(conn);
                     // Most want to come as far as a session.
                     if !choices.once_in(4) {
@@ -166,7 +166,7 @@ impl World {
                 let command = match choices.below(8) {
                     0 => Command::Dial { contact },
                     1 => Command::AddPeer { contact, kind: choices.pick(&[PeerKind::Static, PeerKind::Trusted]) },
-                    2 => Command::RemovePeer { id: contact.id },
+                    2 => Command::RemovePeer { id: contact.id() },
                     3 => Command::Ping { contact },
                     4 => Command::Lookup { target: [choices.byte(); 64] },
                     5 => Command::Disconnect { conn, reason: DisconnectReason::from_code(choices.byte() & 31) },

@@ -46,7 +46,7 @@ fn outbox(data: &[u8], reached: &mut Reached) {
             });
             lent.sum::<usize>()
         };
-        let full = bytes(&model) >= limits::OUTBOX_BYTES_MARK || model.len() >= limits::OUTBOX_ACTIONS_MARK;
+        let full = bytes(&model) >= limits::OUTBOX_BYTES_HIGH_WATER || model.len() >= limits::OUTBOX_ACTIONS_HIGH_WATER;
         let mut cx = context.cx(&mut rng);
         match choices.below(9) {
             0 => {

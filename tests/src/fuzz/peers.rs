@@ -81,7 +81,7 @@ fn peers(data: &[u8], reached: &mut Reached) {
             Contact::new(Cheap.public_key(&secret(20 + i as u8)), address(i), 30303, if i == 7 { 0 } else { 30303 })
         })
         .collect();
-    let own = contacts[OWN].id;
+    let own = contacts[OWN].id();
     let mut world = World {
         peers: Peers::new(config, own),
         config,
@@ -148,17 +148,17 @@ impl World {
                 let contact = choices.pick(&self.contacts);
                 let result = self.peers.dial(now, next, &contact);
                 let expected = match () {
-                    () if contact.id == self.contacts[OWN].id => Err(Refusal::ToSelf),
-                    () if self.peers.is_banned(now, &contact.id) => Err(Refusal::Banned),
-                    () if self.knows(&contact.id) => Err(Refusal::AlreadyConnected),
+                    () if contact.id() == self.contacts[OWN].id() => Err(Refusal::ToSelf),
+                    () if self.peers.is_banned(now, &contact.id()) => Err(Refusal::Banned),
+                    () if self.knows(&contact.id()) => Err(Refusal::AlreadyConnected),
                     () if self.pending(Direction::Outbound) >= self.config.max_pending => Err(Refusal::TooManyPending),
                     () => Ok(()),
                 };
                 assert_eq!(result, expected);
                 if result.is_ok() {
                     reached.note("commanded");
-                    self.exempt.insert(contact.id);
-                    self.begin(Direction::Outbound, Some(contact.id));
+                    self.exempt.insert(contact.id());
+                    self.begin(Direction::Outbound, Some(contact.id()));
                 }
             }
             3 | 4 => self.dial_next(choices, reached),
@@ -197,23 +197,23 @@ impl World {
                 let kind = choices.pick(&[PeerKind::Static, PeerKind::Trusted, PeerKind::Ordinary]);
                 match choices.below(3) {
                     0 => {
-                        let was = self.named.remove(&contact.id).is_some();
-                        assert_eq!(self.peers.remove_peer(&contact.id).is_ok(), was);
+                        let was = self.named.remove(&contact.id()).is_some();
+                        assert_eq!(self.peers.remove_peer(&contact.id()).is_ok(), was);
                     }
                     1 => {
-                        let charge = self.peers.charge_embedder(now, contact.id, i32::from(choices.byte()) - 128);
+                        let charge = self.peers.charge_embedder(now, contact.id(), i32::from(choices.byte()) - 128);
                         self.carry_out(charge, reached);
                     }
                     _ => {
                         if self.peers.add_peer(now, contact, kind).is_ok() {
                             if kind == PeerKind::Ordinary {
-                                self.named.remove(&contact.id);
+                                self.named.remove(&contact.id());
                             } else {
                                 reached.note("named");
-                                self.named.insert(contact.id, kind);
+                                self.named.insert(contact.id(), kind);
                             }
                             if kind == PeerKind::Trusted {
-                                self.exempt.insert(contact.id);
+                                self.exempt.insert(contact.id());
                             }
                         }
                     }
@@ -234,11 +234,11 @@ impl World {
             return;
         };
         reached.note("dialled");
-        assert!(candidates.contains(&contact) || self.named.contains_key(&contact.id));
-        assert!(contact.tcp != 0 && contact.id != self.contacts[OWN].id);
-        assert!(!self.peers.is_banned(now, &contact.id) && !self.knows(&contact.id));
+        assert!(candidates.contains(&contact) || self.named.contains_key(&contact.id()));
+        assert!(contact.tcp() != 0 && contact.id() != self.contacts[OWN].id());
+        assert!(!self.peers.is_banned(now, &contact.id()) && !self.knows(&contact.id()));
         assert!(self.pending(Direction::Outbound) < self.config.max_pending);
-        self.begin(Direction::Outbound, Some(contact.id));
+        self.begin(Direction::Outbound, Some(contact.id()));
     }
 
     fn knows(&self, id: &NodeId) -> bool {
@@ -261,7 +261,7 @@ impl World {
         let conn = self.conn(choices);
         let Some((_, phase, dialled)) = self.conns.get(&conn).copied() else { return };
         // Whom we dialled proves the key that we dialled.
-        let id = dialled.unwrap_or_else(|| choices.pick(&self.contacts).id);
+        let id = dialled.unwrap_or_else(|| choices.pick(&self.contacts).id());
         let twin = self.placed(&id);
         let admission = self.peers.identified(self.now, conn, id);
         if phase != Phase::Pending {
@@ -289,7 +289,7 @@ impl World {
             }
             Admission::Refused(refusal) => {
                 reached.note("refused");
-                let own = id == self.contacts[OWN].id;
+                let own = id == self.contacts[OWN].id();
                 match refusal {
                     Refusal::Banned => assert!(self.peers.is_banned(self.now, &id)),
                     Refusal::ToSelf => assert!(own),
@@ -301,7 +301,7 @@ impl World {
                 return;
             }
         }
-        assert!(!self.peers.is_banned(self.now, &id) && id != self.contacts[OWN].id);
+        assert!(!self.peers.is_banned(self.now, &id) && id != self.contacts[OWN].id());
         self.set(conn, Phase::Placed(id));
     }
 

@@ -18,7 +18,7 @@ use crate::{SECOND, global, local, quiet, victim};
 fn a_handshake_that_stalls_ends_at_its_deadline() {
     let mut net = victim(1);
     let mut stranger = Stranger::new(1);
-    let (_, auth) = stranger.auth(net.contact(0).key);
+    let (_, auth) = stranger.auth(net.contact(0).key());
     for offsets in (0..auth.len()).collect::<Vec<_>>().chunks(limits::PENDING_MAX) {
         let begun = net.now;
         let mut raws = Vec::new();
@@ -43,7 +43,7 @@ fn a_handshake_that_stalls_ends_at_its_deadline() {
 fn a_trickle_does_not_buy_time() {
     let mut net = victim(2);
     let mut stranger = Stranger::new(1);
-    let (_, auth) = stranger.auth(net.contact(0).key);
+    let (_, auth) = stranger.auth(net.contact(0).key());
     let begun = net.now;
     let raw = net.connect_raw(0, local(1)).unwrap();
     for byte in &auth {
@@ -171,7 +171,7 @@ fn garbage_does_not_spoil_the_next_session() {
 fn a_replayed_auth_gets_no_further() {
     let mut net = victim(5);
     let mut stranger = Stranger::new(1);
-    let (_, auth) = stranger.auth(net.contact(0).key);
+    let (_, auth) = stranger.auth(net.contact(0).key());
     for _ in 0..3 {
         let raw = net.connect_raw(0, local(1)).unwrap();
         net.write_raw(raw, &auth);

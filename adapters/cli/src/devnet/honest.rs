@@ -167,7 +167,7 @@ fn drive(driver: &mut Driver, keys: &KeyLogging, node: usize, news: &Sender<News
 
 fn translate(event: Event<'_>) -> Option<What> {
     Some(match event {
-        Event::NodeAdded { contact } => What::Found { peer: contact.id },
+        Event::NodeAdded { contact } => What::Found { peer: contact.id() },
         Event::Established { id, status, .. } => What::Established { peer: id, version: status.version },
         Event::Ended { id, end, .. } => What::Ended { peer: id, end },
         Event::Banned { id, reason, duration } => What::Banned { peer: id, reason, duration },

@@ -43,9 +43,13 @@ fn draw(board: &Board) -> String {
     let header = ["node", "id", "port", "table", "in", "out", "datagrams", "frames", "last"];
     table.set_header(header.map(|name| Cell::new(name).add_attribute(Attribute::Bold)));
     for (i, row) in board.rows.iter().take(ROWS_MAX).enumerate() {
-        let numbers =
-            [usize::from(row.contact.tcp), row.snapshot.table, row.snapshot.inbound.len(), row.snapshot.outbound.len()];
-        let mut cells = vec![Cell::new(Name::Honest(i)), Cell::new(format!("{:?}", row.contact.id))];
+        let numbers = [
+            usize::from(row.contact.tcp()),
+            row.snapshot.table,
+            row.snapshot.inbound.len(),
+            row.snapshot.outbound.len(),
+        ];
+        let mut cells = vec![Cell::new(Name::Honest(i)), Cell::new(format!("{:?}", row.contact.id()))];
         cells.extend(numbers.map(Cell::new));
         cells.extend([row.snapshot.datagrams, row.snapshot.frames].map(Cell::new));
         cells.push(last(&row.last));

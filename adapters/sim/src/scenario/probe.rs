@@ -56,8 +56,11 @@ impl Probe {
 
     pub(super) fn ends(&mut self, nodes: &[Contact], queries: u32) {
         let depth = |node: &Contact| self.depths.get(&node.udp_addr()).copied().unwrap_or(0);
-        let found =
-            Found { nodes: nodes.iter().map(|node| node.id).collect(), queries, hops: nodes.first().map_or(0, depth) };
+        let found = Found {
+            nodes: nodes.iter().map(|node| node.id()).collect(),
+            queries,
+            hops: nodes.first().map_or(0, depth),
+        };
         self.found.get_or_insert(found);
     }
 }

@@ -46,18 +46,18 @@ impl Print<'_> {
 impl Fingerprint for Devp2p {
     fn take_in(event: &Event<'_>, print: &mut Print<'_>) {
         match event {
-            Event::NodeAdded { contact } => print.note(30, 0, &contact.id.0),
+            Event::NodeAdded { contact } => print.note(30, 0, &contact.id().0),
             Event::NodeRemoved { id } => print.note(31, 0, &id.0),
             Event::Pong { command, .. } => print.note(32, command.0, &[]),
             Event::Record { command, record } => print.note(33, command.0, record.as_bytes()),
             Event::Nodes { command, nodes, queries } => {
                 print.note(34, command.0, &[]);
                 print.add(u64::from(*queries));
-                nodes.iter().for_each(|node| print.0.bytes = print.0.bytes.bytes(&node.id.0));
+                nodes.iter().for_each(|node| print.0.bytes = print.0.bytes.bytes(&node.id().0));
             }
             Event::CallFailed { command, .. } => print.note(35, command.0, &[]),
             Event::Unrecognised { from, bytes, .. } => print.note(36, word(*from), bytes),
-            Event::Hello { conn, contact, .. } => print.note(37, conn.0, &contact.id.0),
+            Event::Hello { conn, contact, .. } => print.note(37, conn.0, &contact.id().0),
             Event::Established { conn, id, .. } => print.note(38, conn.0, &id.0),
             Event::Request { conn, body, .. } => print.note(39, conn.0, body),
             Event::Response { conn, body, .. } => print.note(40, conn.0, body),

@@ -93,10 +93,10 @@ pub trait Encode {
     }
 
     fn contact(&mut self, value: &Contact) {
-        self.fixed(value.key.as_bytes());
-        self.ip(value.ip);
-        self.u16(value.udp);
-        self.u16(value.tcp);
+        self.fixed(value.key().as_bytes());
+        self.ip(value.ip());
+        self.u16(value.udp());
+        self.u16(value.tcp());
     }
 }
 

@@ -237,14 +237,14 @@ impl OwnedCommand {
 impl fmt::Display for OwnedCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::AddPeer { contact, kind } => write!(f, "add peer {:?} at {} ({kind:?})", contact.id, contact.ip),
+            Self::AddPeer { contact, kind } => write!(f, "add peer {:?} at {} ({kind:?})", contact.id(), contact.ip()),
             Self::RemovePeer { id } => write!(f, "remove peer {id:?}"),
-            Self::Dial { contact } => write!(f, "dial {:?} at {}", contact.id, contact.tcp_addr()),
+            Self::Dial { contact } => write!(f, "dial {:?} at {}", contact.id(), contact.tcp_addr()),
             Self::Disconnect { conn, reason } => write!(f, "disconnect {conn}: {reason}"),
-            Self::AddNode { contact } => write!(f, "add node {:?} at {}", contact.id, contact.udp_addr()),
-            Self::Ping { contact } => write!(f, "ping {:?} at {}", contact.id, contact.udp_addr()),
-            Self::RequestRecord { contact } => write!(f, "request the record of {:?}", contact.id),
-            Self::FindNode { contact, .. } => write!(f, "find node, asking {:?}", contact.id),
+            Self::AddNode { contact } => write!(f, "add node {:?} at {}", contact.id(), contact.udp_addr()),
+            Self::Ping { contact } => write!(f, "ping {:?} at {}", contact.id(), contact.udp_addr()),
+            Self::RequestRecord { contact } => write!(f, "request the record of {:?}", contact.id()),
+            Self::FindNode { contact, .. } => write!(f, "find node, asking {:?}", contact.id()),
             Self::Lookup { .. } => f.write_str("lookup"),
             Self::Send { conn, capability, id, payload } => {
                 write!(f, "send message {id:#04x} of {capability}, {} bytes, to {conn}", payload.len())

@@ -153,7 +153,7 @@ fn snap_count(id: u64, mut body: List<'_>) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use peerless::wire::rlp::RlpStream;
+    use ::rlp::RlpStream;
 
     use super::*;
 

@@ -177,7 +177,7 @@ impl Value {
             }
             Self::Known(prefix) => {
                 let entries = discovery.into_iter().flat_map(|discovery| discovery.table().entries());
-                count(entries.filter(|entry| prefix.fits(&entry.contact().id)).count())
+                count(entries.filter(|entry| prefix.fits(&entry.contact().id())).count())
             }
             Self::Score(prefix) => {
                 let ledgers = node.peers().ledgers();

@@ -33,8 +33,8 @@ impl Waiting {
 }
 
 impl From<Contact> for Waiting {
-    fn from(Contact { key, ip, udp, tcp, .. }: Contact) -> Self {
-        Self { key, ip, udp, tcp }
+    fn from(contact: Contact) -> Self {
+        Self { key: contact.key(), ip: contact.ip(), udp: contact.udp(), tcp: contact.tcp() }
     }
 }
 
@@ -79,6 +79,6 @@ impl Bucket {
 
     /// The node need not wait any longer.
     pub(super) fn forget_replacement(&mut self, contact: &Contact) {
-        self.replacements.retain(|other| other.key != contact.key);
+        self.replacements.retain(|other| other.key != contact.key());
     }
 }

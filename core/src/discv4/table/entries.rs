@@ -97,7 +97,7 @@ impl Entries {
     /// Where a node of this bucket is.
     pub(super) fn find(&self, bucket: usize, id: &NodeId) -> Option<Place> {
         let mut alike = self.matching(bucket, &self.id_keys, id_key(id));
-        alike.find(|place| self.get(*place).is_some_and(|entry| entry.contact.id == *id))
+        alike.find(|place| self.get(*place).is_some_and(|entry| entry.contact.id() == *id))
     }
 
     /// The entry at a place.
@@ -108,7 +108,7 @@ impl Entries {
     /// How many of a crowd are in a bucket.
     pub(super) fn count(&self, bucket: usize, crowd: &Crowd<'_>) -> usize {
         let alike = self.matching(bucket, &self.subnet_keys, crowd.subnet_key);
-        let includes = |entry: &Entry| crowd.includes(entry.contact.ip, &entry.contact.key);
+        let includes = |entry: &Entry| crowd.includes(entry.contact.ip(), &entry.contact.key());
         alike.filter(|place| self.get(*place).is_some_and(includes)).count()
     }
 
@@ -173,7 +173,7 @@ impl Entries {
 
     pub(super) fn set_tcp(&mut self, place: Place, tcp: u16) {
         if let Some(entry) = self.get_mut(place) {
-            entry.contact.tcp = tcp;
+            entry.contact = entry.contact.with_tcp(tcp);
         }
     }
 
@@ -205,7 +205,7 @@ impl Entries {
 
     fn note_keys(&mut self, place: Place) {
         if let Some(Entry { contact, .. }) = self.get(place) {
-            let (id_key, subnet_key) = (id_key(&contact.id), subnet_key(Subnet::of(contact.ip)));
+            let (id_key, subnet_key) = (id_key(&contact.id()), subnet_key(Subnet::of(contact.ip())));
             self.id_keys[place.bucket][place.index] = id_key;
             self.subnet_keys[place.bucket][place.index] = subnet_key;
         }
@@ -252,13 +252,13 @@ pub(super) struct Crowd<'a> {
 impl<'a> Crowd<'a> {
     /// None if the newcomer is of a local network, whose nodes are not counted.
     pub(super) fn around(newcomer: &'a Contact) -> Option<Self> {
-        let subnet = Subnet::of(newcomer.ip);
-        let is_counted = !scope(newcomer.ip).is_local();
+        let subnet = Subnet::of(newcomer.ip());
+        let is_counted = !scope(newcomer.ip()).is_local();
         is_counted.then(|| Self { newcomer, subnet, subnet_key: subnet_key(subnet) })
     }
 
     pub(super) fn includes(&self, ip: IpAddr, key: &PublicKey) -> bool {
-        Subnet::of(ip) == self.subnet && *key != self.newcomer.key
+        Subnet::of(ip) == self.subnet && *key != self.newcomer.key()
     }
 }
 

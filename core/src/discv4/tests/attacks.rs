@@ -151,12 +151,12 @@ fn d9_bad_neighbours_are_neither_told_nor_pinged() {
         own,
     ];
     let nodes = answer_find_node(&mut net, &stranger, &[bad.to_vec(), vec![good, good]]);
-    assert_eq!(nodes.iter().map(|node| *node.key.as_bytes()).collect::<Vec<_>>(), [good.key]);
+    assert_eq!(nodes.iter().map(|node| *node.key().as_bytes()).collect::<Vec<_>>(), [good.key]);
     net.run(secs(30));
     let strangers = net.inbox.iter().filter(|(to, _)| *to != stranger.addr && to.ip() != good.ip);
     assert_eq!(strangers.count(), 0);
     let mut entries = net.peers[0].machine.table().entries();
-    assert!(entries.all(|entry| entry.contact().key == stranger.key), "nobody comes in who never answered");
+    assert!(entries.all(|entry| entry.contact().key() == stranger.key), "nobody comes in who never answered");
 }
 
 #[test]
@@ -271,7 +271,10 @@ fn d20_strangers_wait_until_the_first_refresh_is_done() {
         net.bond_if_pinged(&Stranger::new(50 + n, &alloc::format!("9{}.{n}.1.1:30303", n % 10)));
     }
     let bootnode = *net.peers[1].machine.local().id();
-    assert!(net.peers[0].machine.table().entries().all(|entry| entry.contact().id == bootnode), "nobody came in first");
+    assert!(
+        net.peers[0].machine.table().entries().all(|entry| entry.contact().id() == bootnode),
+        "nobody came in first"
+    );
     net.run(secs(5));
     assert!(net.knows(0, 1), "the bootnode did");
     let late = Stranger::new(99, "95.95.1.1:30303");

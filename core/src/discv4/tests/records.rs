@@ -93,6 +93,6 @@ fn bad_records_are_refused() {
     assert_ne!(answer(&mut net, &stranger, vec![0xc0], false), Received::Handled);
     assert_eq!(answer(&mut net, &stranger, encode(&stranger, 9), false), Received::Handled);
     let entry = net.peers[0].machine.table().entry(&stranger.key.node_id()).copied().unwrap();
-    assert_eq!((entry.record_seq(), entry.contact().tcp), (9, 1), "the port to dial is taken, nothing else");
+    assert_eq!((entry.record_seq(), entry.contact().tcp()), (9, 1), "the port to dial is taken, nothing else");
     assert_eq!(answer(&mut net, &stranger, encode(&stranger, 8), false), malformed(DecodeError::BadValue));
 }

@@ -173,7 +173,7 @@ fn whoever_forgot_our_proof_is_asked_again_after_another() {
     net.run(secs(90));
     let contact = net.peers[2].contact();
     let bond = |machine: &mut Discv4, cx: &mut Cx<'_>| {
-        machine.bonds.find(&contact.id, contact.udp_addr(), cx.now).is_some_and(|bond| bond.is_mutual())
+        machine.bonds.find(&contact.id(), contact.udp_addr(), cx.now).is_some_and(|bond| bond.is_mutual())
     };
     assert!(net.with(1, bond));
     net.with(2, |machine, cx| machine.bonds = Bonds::new(cx.now, cx.rng));
@@ -182,7 +182,7 @@ fn whoever_forgot_our_proof_is_asked_again_after_another() {
     for command in [CommandId(1), CommandId(2)] {
         net.with(1, |machine, cx| machine.find_node(cx, command, contact, [3; 64])).unwrap();
     }
-    net.with(1, |machine, cx| machine.lookup(cx, Some(CommandId(3)), *contact.key.as_bytes())).unwrap();
+    net.with(1, |machine, cx| machine.lookup(cx, Some(CommandId(3)), *contact.key().as_bytes())).unwrap();
     net.run(secs(3));
     let answered = |event: &Event<'_>| match event {
         Event::Nodes { command, nodes, .. } => Some((command.0, command.0 < 3 || nodes.first() == Some(&contact))),

@@ -3,7 +3,6 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
-use zeroize::Zeroizing;
 
 use super::*;
 use crate::crypto::Secp256k1;
@@ -11,7 +10,7 @@ use crate::crypto::testing::{Counting, array, field, hex, rlpx_frame, rlpx_hands
 use crate::limits::MESSAGE_BYTES_MAX;
 
 fn secrets(aes: [u8; 32], mac: [u8; 32]) -> Secrets {
-    Secrets { aes: Zeroizing::new(aes), mac: Zeroizing::new(mac), egress: Keccak::new(), ingress: Keccak::new() }
+    Secrets { aes: aes.into(), mac: mac.into(), egress: Keccak::new(), ingress: Keccak::new() }
 }
 
 /// A side that reads what it writes: both directions begin alike.

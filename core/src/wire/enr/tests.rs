@@ -145,9 +145,9 @@ fn contacts() {
         let ip: Option<IpAddr> = row["ip"].as_str().map(|ip| ip.parse().unwrap());
         let (udp, tcp) = (row["udp"].as_u64().unwrap_or(0), row["tcp"].as_u64().unwrap_or(0));
         let contact = record.contact();
-        assert_eq!(contact.map(|contact| contact.ip), ip, "{row}");
+        assert_eq!(contact.map(|contact| contact.ip()), ip, "{row}");
         let ports = match contact {
-            Some(contact) => (contact.udp, contact.tcp),
+            Some(contact) => (contact.udp(), contact.tcp()),
             None => (record.udp().unwrap_or(0), record.tcp().unwrap_or(0)),
         };
         assert_eq!((u64::from(ports.0), u64::from(ports.1)), (udp, tcp), "{row}");
@@ -163,7 +163,7 @@ fn more_contacts() {
             let (addr, tcp) = addr.split_once('/').unwrap();
             builder.endpoint(addr.parse().unwrap(), tcp.parse().unwrap());
         }
-        builder.sign(&crypto, &secret(), 1).unwrap().contact().map(|contact| (contact.udp_addr(), contact.tcp))
+        builder.sign(&crypto, &secret(), 1).unwrap().contact().map(|contact| (contact.udp_addr(), contact.tcp()))
     };
     let at = |addr: &str, tcp| Some((addr.parse::<SocketAddr>().unwrap(), tcp));
     assert_eq!(contact(&["9.9.9.9:1/2", "[2a00::1]:3/4"]), at("9.9.9.9:1", 2));

@@ -6,7 +6,6 @@ use peerless::contract::{
     CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal, ScoreReason, Side,
     Stage, StatusRefusal,
 };
-use peerless::wire::DecodeError;
 use peerless::wire::eth::{ChainState, Status};
 use peerless::wire::forkid::ForkMismatch;
 use peerless::wire::p2p::{Capability, Hello, Shared};
@@ -333,7 +332,7 @@ fn encode_fault(fault: Fault, out: &mut Vec<u8>) {
         Fault::Snappy => 6,
         Fault::Message(error) => {
             out.byte(0x80);
-            decode_error_code(error)
+            error.code()
         }
         Fault::HelloExpected => 7,
         Fault::HelloTwice => 8,
@@ -351,29 +350,4 @@ fn encode_fault(fault: Fault, out: &mut Vec<u8>) {
         Fault::Overrun => 20,
     };
     out.byte(code);
-}
-
-const fn decode_error_code(error: DecodeError) -> u8 {
-    match error {
-        DecodeError::Truncated => 1,
-        DecodeError::TrailingBytes => 2,
-        DecodeError::TooLarge => 3,
-        DecodeError::NonCanonical => 4,
-        DecodeError::LeadingZero => 5,
-        DecodeError::IntegerOverflow => 6,
-        DecodeError::ExpectedString => 7,
-        DecodeError::ExpectedList => 8,
-        DecodeError::WrongLength => 9,
-        DecodeError::TooDeep => 10,
-        DecodeError::TooManyItems => 11,
-        DecodeError::MissingField => 12,
-        DecodeError::UnknownType => 13,
-        DecodeError::BadHash => 14,
-        DecodeError::BadSignature => 15,
-        DecodeError::BadKey => 16,
-        DecodeError::Unsorted => 17,
-        DecodeError::UnknownScheme => 18,
-        DecodeError::BadText => 19,
-        DecodeError::BadValue => 20,
-    }
 }

@@ -19,7 +19,7 @@ fn all() -> Vec<OwnedInput> {
     let head = Head { number: 1, time: 2, hash: [3; 32] };
     let commands = [
         OwnedCommand::AddPeer { contact, kind: PeerKind::Trusted },
-        OwnedCommand::RemovePeer { id: contact.id },
+        OwnedCommand::RemovePeer { id: contact.id() },
         OwnedCommand::Dial { contact },
         OwnedCommand::Disconnect { conn, reason: DisconnectReason::Unreadable },
         OwnedCommand::Disconnect { conn, reason: DisconnectReason::Other(0x77) },
