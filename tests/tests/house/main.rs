@@ -4,6 +4,7 @@
 //! It reads the sources through the scanner in `rust.rs` and asks cargo about packages. A failure says what to do;
 //! CONTRIBUTING.md says why.
 
+mod checks;
 mod rust;
 
 use std::collections::{BTreeMap, BTreeSet};
