@@ -29,10 +29,8 @@ fn half_open_ranges_in_slice_patterns_are_seen() {
 #[test]
 fn the_mutation_tests_exist() {
     let configuration = read(".cargo/mutants.toml");
-    let named: Vec<&str> = configuration
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("\"--test=")?.strip_suffix("\","))
-        .collect();
+    let named: Vec<&str> =
+        configuration.lines().filter_map(|line| line.trim().strip_prefix("\"--test=")?.strip_suffix("\",")).collect();
     assert!(named.len() > 3, "no targets found in .cargo/mutants.toml");
     let exists = |name: &&&str| {
         ["tests/tests", "adapters/mio/tests"].iter().any(|folder| {
@@ -42,4 +40,35 @@ fn the_mutation_tests_exist() {
     };
     let missing: Vec<_> = named.iter().filter(|name| !exists(name)).collect();
     assert_none(&missing, ".cargo/mutants.toml names test targets that do not exist.");
+}
+
+#[test]
+fn readers_and_servers_run_the_same_test_command() {
+    let command = "tests/run";
+    let has_line = |name: &str, line: &str| read(name).lines().any(|found| found.trim() == line);
+    assert!(has_line("README.md", command), "README.md names `{command}` as the test command");
+    assert!(has_line(".ci/run", &format!("step {command}")), ".ci/run runs `{command}`");
+    for name in ["README.md", ".ci/run"] {
+        let text = read(name);
+        let others: Vec<_> = text.lines().filter(|line| line.contains("cargo test --workspace")).collect();
+        assert_none(&others, "README.md and .ci/run have one test command: `tests/run`.");
+    }
+}
+
+#[test]
+fn skips_go_where_they_are_listed() {
+    // Split, so that this file does not find itself.
+    let marks = [concat!("ln!(\"", "skipped"), concat!("ln!(\"", "skipping"), concat!("#[", "ignore")];
+    let mut found = Vec::new();
+    for name in tracked(&["rs"]) {
+        for (number, line) in (1..).zip(read(&name).lines()) {
+            if marks.iter().any(|mark| line.contains(mark)) {
+                found.push(format!("{name}:{number}: {}", line.trim()));
+            }
+        }
+    }
+    assert_none(
+        &found,
+        "A test that cannot run calls `peerless_tests::skip`, so that `tests/run` lists it at the end.",
+    );
 }
