@@ -8,5 +8,6 @@ pub mod memory;
 pub mod net;
 pub mod pcap;
 pub mod peers;
+pub mod skip;
 pub mod stranger;
 pub mod talk;

@@ -1,7 +1,7 @@
 //! Independent implementations as child processes, installed when they are needed: see `tests/peers/README.md`.
 //!
 //! `PEERLESS_INTEROP` decides which ones there are: `all`, `none`, or when unset those that install in seconds. What is
-//! not there is skipped with a word, but never on a continuous integration server (`CI=true`): there a skip is a failure.
+//! not there is skipped (see [`crate::skip`]), which is a failure with `CI=true`.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use peerless::wire::enode::{Contact, Enode};
 use serde_json::{Value, json};
+
+use crate::skip::{is_ci, skip};
 
 /// For the installation of the JavaScript peer: 13 MB.
 const NPM_LIMIT: Duration = Duration::from_secs(300);
@@ -41,7 +43,7 @@ pub struct Program {
 }
 
 impl Program {
-    /// The implementation, installed on the first call. `None` if it is to be skipped; that has been said then.
+    /// The implementation, installed on the first call. `None` after a skip.
     ///
     /// # Panics
     /// Instead of a skip, with `CI=true`.
@@ -140,24 +142,13 @@ impl Drop for Peer {
     }
 }
 
-/// Says that something is not tested.
-///
-/// # Panics
-/// With `CI=true`.
-pub fn skip(why: &str) {
-    assert!(!is_ci(), "nothing may be skipped here, and yet: {why}");
-    println!("skipped: {why}");
-}
-
-fn is_ci() -> bool {
-    std::env::var("CI").is_ok_and(|ci| ci == "true")
-}
-
 fn is_wanted(kind: Kind) -> Result<(), String> {
     match std::env::var("PEERLESS_INTEROP").as_deref() {
-        Ok("none") => Err("PEERLESS_INTEROP=none".into()),
+        Ok("none") => Err("PEERLESS_INTEROP is none: unset it".into()),
         Ok("all") => Ok(()),
-        _ if kind == Kind::Ethrex && !is_ci() => Err("it builds for minutes; PEERLESS_INTEROP=all tests it".into()),
+        _ if kind == Kind::Ethrex && !is_ci() => {
+            Err("the Rust peer builds for minutes: PEERLESS_INTEROP=all runs its tests".into())
+        }
         _ => Ok(()),
     }
 }

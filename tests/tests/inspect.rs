@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use peerless::crypto::SecretKey;
 use peerless_tests::memory::{Counting, peak_of};
 use peerless_tests::pcap::{Form, LINKS, Packets, Said, wrap};
+use peerless_tests::skip;
 use peerless_tests::talk::Talk;
 use peerless_trace::capture::{Item, Reader};
 use peerless_trace::diff::{Difference, compare};
@@ -398,8 +399,7 @@ fn tshark(file: &[u8], arguments: &[&str], expected: &[&str]) {
             }
         }
         Err(error) => {
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "tshark: {error}");
-            eprintln!("skipped: tshark is not installed");
+            skip::skip_without_tshark(&error);
         }
     }
 }
@@ -499,12 +499,8 @@ fn memory_does_not_grow_with_the_capture() {
 
 #[test]
 fn recorded_sessions_are_read() {
-    let Some(folder) = std::env::var_os("PEERLESS_RECORDED") else {
-        assert!(std::env::var("CI").as_deref() != Ok("true"), "PEERLESS_RECORDED must name a folder with recordings");
-        eprintln!("skipped: PEERLESS_RECORDED names no folder with recordings");
-        return;
-    };
-    let text = std::fs::read_to_string(std::path::Path::new(&folder).join("recorded_privnet.json")).unwrap();
+    let Some(folder) = skip::recordings() else { return };
+    let text = std::fs::read_to_string(folder.join("recorded_privnet.json")).unwrap();
     let recorded: serde_json::Value = serde_json::from_str(&text).unwrap();
     let hex = |value: &serde_json::Value| const_hex::decode(value.as_str().unwrap()).unwrap();
     let addr = |name: &serde_json::Value, port| {

@@ -2,9 +2,7 @@
 //! are known, and large messages of public ones.
 //!
 //! The recordings are not part of the repository. `PEERLESS_RECORDED` names the folder that has them; without it these
-//! tests are skipped with a word, which is a failure with `CI=true`.
-
-use std::path::Path;
+//! tests are skipped.
 
 use peerless::crypto::secrets::{Exchange, Secrets};
 use peerless::crypto::{Crypto, PublicKey, Secp256k1, SecretKey, ecies, keccak256};
@@ -15,15 +13,11 @@ use peerless::wire::p2p::{self, CapabilityTable, Hello, Shared};
 use peerless::wire::rlp::{self, Bounds};
 use peerless::wire::rlpx::{Ack, Auth, frame_header};
 use peerless::wire::snappy;
-use peerless_tests::peers::skip;
+use peerless_tests::skip::recordings;
 use serde_json::Value;
 
 fn recording(file: &str) -> Option<Value> {
-    let Some(folder) = std::env::var_os("PEERLESS_RECORDED") else {
-        skip("PEERLESS_RECORDED does not name a folder with recordings");
-        return None;
-    };
-    let path = Path::new(&folder).join(file);
+    let path = recordings()?.join(file);
     let text = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     Some(serde_json::from_slice(&text).unwrap())
 }

@@ -324,11 +324,8 @@ mod tests {
 
     #[test]
     fn agrees_with_geths_test_chain() {
-        let Some(folder) = std::env::var_os("PEERLESS_RECORDED") else {
-            eprintln!("skipped: PEERLESS_RECORDED names no folder with recordings");
-            return;
-        };
-        let text = std::fs::read_to_string(Path::new(&folder).join("ethtest_chain.json")).unwrap();
+        let Some(folder) = peerless_tests::skip::recordings() else { return };
+        let text = std::fs::read_to_string(folder.join("ethtest_chain.json")).unwrap();
         let chain: serde_json::Value = serde_json::from_str(&text).unwrap();
         let genesis = Genesis::parse(&chain["genesis"].to_string()).unwrap();
         assert_eq!(const_hex::encode(genesis.head.hash), chain["genesis_hash"].as_str().unwrap());

@@ -229,12 +229,9 @@ mod tests {
     use std::net::{TcpStream, UdpSocket};
     use std::time::{Duration, Instant};
 
-    use super::*;
+    use peerless_tests::skip::has_ipv6;
 
-    /// Whether this machine has an IPv6 loopback; some containers do not.
-    fn has_v6() -> bool {
-        UdpSocket::bind("[::1]:0").is_ok()
-    }
+    use super::*;
 
     fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>) -> T {
         let deadline = Instant::now() + Duration::from_secs(5);
@@ -254,7 +251,7 @@ mod tests {
         assert!(udp != 0 && tcp != 0);
         for host in ["127.0.0.1", "::1"] {
             let host: IpAddr = host.parse().unwrap();
-            if host.is_ipv6() && !has_v6() {
+            if host.is_ipv6() && !has_ipv6() {
                 continue;
             }
             let peer = UdpSocket::bind((host, 0)).unwrap();

@@ -33,7 +33,7 @@ fn hashes() -> String {
 }
 
 #[test]
-fn a_seed_comes_to_the_same_everywhere() {
+fn golden_a_seed_gives_the_same_trace_everywhere() {
     let hashes = hashes();
     if std::env::var_os("PEERLESS_RENEW").is_some() {
         std::fs::write(Path::new(FILE), hashes).unwrap();

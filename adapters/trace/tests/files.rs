@@ -110,7 +110,7 @@ fn what_holds_secrets_is_its_owners_alone() {
 /// When nodes are changed to behave otherwise, record the meeting anew beside the old file
 /// (`PEERLESS_TRACE_SAMPLE=FILE cargo test -p peerless-trace --test files`), and move the old one to those that are read.
 #[test]
-fn old_traces_replay() {
+fn golden_old_traces_replay() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
     if let Some(sample) = std::env::var_os("PEERLESS_TRACE_SAMPLE") {
         std::fs::write(sample, &meeting(Options::default())[0]).unwrap();

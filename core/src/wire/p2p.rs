@@ -387,7 +387,7 @@ impl DisconnectReason {
     /// need inflate only what is [`Unreadable`](Self::Unreadable).
     pub fn decode(payload: &[u8]) -> Self {
         let integer = match payload {
-            [..=0xbf, ..] => payload,
+            [(..=0xbf), ..] => payload,
             // A short list that ends where it says; further elements are ignored.
             [length @ 0xc1..=0xf7, elements @ ..] if elements.len() == usize::from(length - 0xc0) => {
                 let string = elements[0];
