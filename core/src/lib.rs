@@ -113,6 +113,9 @@ pub mod rlpx;
 
 pub mod node;
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;

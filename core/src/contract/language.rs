@@ -3,6 +3,7 @@
 //! The words hang on a marker type rather than on a machine, so that [`Outbox`](super::Outbox), [`Cx`](super::Cx) and
 //! [`Tap`](super::Tap) can name them without naming a machine.
 
+use alloc::borrow::Cow;
 use core::fmt::Debug;
 
 use super::event::Event;
@@ -21,6 +22,9 @@ pub trait Language: 'static {
     /// as it is.
     fn lend<'a>(event: Self::Event<'static>, bytes: &'a [u8]) -> Self::Event<'a>;
 
+    /// The same event with its own copy of what it lends.
+    fn into_owned(event: Self::Event<'_>) -> Self::Event<'static>;
+
     /// Whether the application can miss this event without losing track of a connection or a command. Such events are
     /// dropped and counted while the outbox is full.
     fn is_droppable(event: &Self::Event<'_>) -> bool;
@@ -38,9 +42,13 @@ impl Language for Devp2p {
     fn lend<'a>(event: Event<'static>, bytes: &'a [u8]) -> Event<'a> {
         let mut event: Event<'a> = event;
         if let Some(lent) = event.lent_mut() {
-            *lent = bytes;
+            *lent = Cow::Borrowed(bytes);
         }
         event
+    }
+
+    fn into_owned(event: Event<'_>) -> Event<'static> {
+        event.into_owned()
     }
 
     fn is_droppable(event: &Event<'_>) -> bool {

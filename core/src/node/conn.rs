@@ -3,6 +3,7 @@
 //! Composes the RLPx handshake, the session and, where it is shared, eth. Knows nothing of other connections: what
 //! concerns slots, scores and bans is returned as [`Progress`].
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use core::net::SocketAddr;
 
@@ -435,7 +436,7 @@ impl Open {
                 }
                 Step::Message { capability, id } => {
                     let len = cx.out.staged().len();
-                    cx.out.emit_staged(Event::Message { conn, capability, id, payload: &[] }, 0..len);
+                    cx.out.emit_staged(Event::Message { conn, capability, id, payload: Cow::default() }, 0..len);
                 }
             }
         }
@@ -474,15 +475,15 @@ impl Open {
                     Incoming::Late => Progress::Pending,
                     Incoming::Announcement | Incoming::BlockRange(_) => {
                         let len = cx.out.staged().len();
-                        cx.out.emit_staged(Event::Message { conn, capability, id, payload: &[] }, 0..len);
+                        cx.out.emit_staged(Event::Message { conn, capability, id, payload: Cow::default() }, 0..len);
                         Progress::Pending
                     }
                     Incoming::Request { request_id, body } => {
-                        cx.out.emit_staged(Event::Request { conn, request_id, id, body: &[] }, body);
+                        cx.out.emit_staged(Event::Request { conn, request_id, id, body: Cow::default() }, body);
                         Progress::Pending
                     }
                     Incoming::Response { command, rtt, body } => {
-                        cx.out.emit_staged(Event::Response { command, conn, id, body: &[], rtt }, body);
+                        cx.out.emit_staged(Event::Response { command, conn, id, body: Cow::default(), rtt }, body);
                         Progress::Noted(ScoreReason::Served)
                     }
                 }

@@ -8,6 +8,7 @@ mod connections;
 mod machine;
 mod view;
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -357,7 +358,7 @@ impl Node {
             Received::Dropped(reason) => cx.stats.drop_datagram(reason),
             Received::Unrecognised => {
                 cx.out.stage(bytes.len()).copy_from_slice(bytes);
-                cx.out.emit_staged(Event::Unrecognised { socket, from, bytes: &[] }, 0..bytes.len());
+                cx.out.emit_staged(Event::Unrecognised { socket, from, bytes: Cow::default() }, 0..bytes.len());
             }
         }
         if known.is_some_and(|known| self.nodes_known() > known) {

@@ -1,5 +1,6 @@
 //! The two buffers between machines and driver: the outbox of actions and a stream's outgoing bytes.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
@@ -106,11 +107,17 @@ fn outbox(data: &[u8], reached: &mut Reached) {
                 staged.clear();
                 if kind == 6 {
                     let capability = Capability::eth(69);
-                    cx.out.emit_staged(Event::Message { conn: ConnId(1), capability, id, payload: &[] }, given);
+                    cx.out.emit_staged(
+                        Event::Message { conn: ConnId(1), capability, id, payload: Cow::default() },
+                        given,
+                    );
                     model.push_back(Queued::Message(id, payload));
                     reached.note("staged");
                 } else {
-                    cx.out.emit_staged(Event::Unrecognised { socket: SocketId::MAIN, from: to(2), bytes: &[] }, given);
+                    cx.out.emit_staged(
+                        Event::Unrecognised { socket: SocketId::MAIN, from: to(2), bytes: Cow::default() },
+                        given,
+                    );
                     if full {
                         reached.note("dropped");
                         dropped += 1;

@@ -15,7 +15,7 @@ use crate::format::command::reason_code;
 use crate::format::input::io_fault_code;
 
 /// Appends an event but for what it lends, which is returned.
-pub(in crate::format) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&'a [u8]> {
+pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8>) -> Option<&'e [u8]> {
     match event {
         Event::NodeAdded { contact } => {
             out.byte(1);
