@@ -173,8 +173,8 @@ pub const UNVERIFIED_MAX: usize = 64;
 pub const LOOKUP_NODES_MAX: usize = 64;
 /// Nodes that a lookup asks: an honest one needs some 30; liars that invent ever nearer nodes stop here (attack D9).
 pub const LOOKUP_QUERIES_MAX: u32 = 64;
-/// Failed checks that wait for somebody else's answer before they count.
-pub const DOUBTS_MAX: usize = 3;
+/// Nodes that failed a check and are judged when another node answers.
+pub const SUSPECTS_MAX: usize = 3;
 /// Calls that end in one turn; the rest is due again a microsecond later.
 pub const CALL_ENDS_PER_TURN: usize = 32;
 

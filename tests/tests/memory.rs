@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use peerless::contract::{Action, Command, Context};
 use peerless::crypto::{Secp256k1, SecretKey};
-use peerless::discv4::{Config, Discv4, Local, Received};
+use peerless::discv4::{Config, Discv4, Local};
+use peerless::kad::Received;
 use peerless::limits;
 use peerless::netfilter::NetFilter;
 use peerless::rng::Seed;

@@ -13,11 +13,15 @@ use core::net::SocketAddr;
 
 use self::net::*;
 use super::*;
+use crate::contract::DropReason;
 use crate::crypto::{Digest, keccak256};
+use crate::kad::Received;
+use crate::kad::table::{Bucket, Entry};
 use crate::limits;
 use crate::rng::Seed;
 use crate::time::UnixTime;
 use crate::wire::discv4::Kind;
+use crate::wire::forkid::ForkId;
 
 #[test]
 fn twenty_nodes_that_know_one_find_each_other() {
@@ -53,7 +57,7 @@ fn a_network_of_both_families_meets_within_its_subnets_limits() {
     (0..10).for_each(|i| _ = net.add(&alloc::format!("70.1.1.1:{}", 40_000 + i), &[0]));
     net.run(secs(60));
     for peer in &net.peers[..24] {
-        let crowd = |bucket: &table::Bucket| {
+        let crowd = |bucket: &Bucket| {
             bucket.entries().iter().filter(|entry| entry.contact().ip == addr("70.1.1.1:1").ip()).count()
         };
         assert!(peer.machine.table().buckets().iter().all(|bucket| crowd(bucket) <= limits::SUBNET_PER_BUCKET));
@@ -188,7 +192,7 @@ fn a_young_table_is_filled_and_an_old_one_left_alone() {
 fn the_pauses_of_a_young_table_grow() {
     let mut net = devnet(20);
     net.run(secs(58));
-    let lookups: Vec<_> = net.peers.iter().map(|peer| peer.machine.searches_begun).collect();
+    let lookups: Vec<_> = net.peers.iter().map(|peer| peer.machine.lookups_started).collect();
     assert!(lookups.iter().all(|lookups| (4..=6).contains(lookups)), "{lookups:?}");
 }
 
@@ -197,7 +201,7 @@ fn a_young_table_looks_for_a_quarter_of_an_hour() {
     let mut net = devnet(20);
     let mut lookups_until = |time| {
         net.run(time);
-        net.peers.iter().map(|peer| peer.machine.searches_begun).collect::<Vec<_>>()
+        net.peers.iter().map(|peer| peer.machine.lookups_started).collect::<Vec<_>>()
     };
     let (early, late) = (lookups_until(secs(300)), lookups_until(secs(550)));
     assert!(early.iter().zip(&late).all(|(early, late)| (1..=2).contains(&(late - early))), "{early:?} {late:?}");
@@ -237,7 +241,7 @@ fn random_targets_lie_where_there_is_room() {
 #[test]
 fn at_rest_a_machine_is_small() {
     // Were every bucket full, which takes a network of 2^20 nodes.
-    let bucket = size_of::<table::Entry>() * limits::BUCKET_SIZE + size_of::<Contact>() * limits::REPLACEMENTS;
+    let bucket = size_of::<Entry>() * limits::BUCKET_SIZE + size_of::<Contact>() * limits::REPLACEMENTS;
     let at_rest = size_of::<Discv4>() + bucket * limits::BUCKETS;
     assert!(at_rest <= 64 << 10, "{at_rest}");
 }

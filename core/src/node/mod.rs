@@ -21,8 +21,9 @@ use crate::contract::{
     Reason, Refusal, Side,
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
-use crate::discv4::{self, Discv4, Received};
+use crate::discv4::{self, Discv4};
 use crate::eth::{Chain, Policy};
+use crate::kad::Received;
 use crate::limits::DIAL_SETTLE_INTERVAL;
 use crate::netfilter::canonical;
 use crate::peers::Peers;

@@ -23,7 +23,7 @@ const KEY_DIGITS: usize = 128;
 
 /// A node that can be reached: its key, its id (hashed once), its address and ports.
 ///
-/// What is asked of it most often comes together, after the key: see [`Entry`](crate::discv4::table::Entry).
+/// What is asked of it most often comes together, after the key: see [`Entry`](crate::kad::table::Entry).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Contact {

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 
 use peerless::contract::{Action, CommandId, Context, DropReason, Event};
 use peerless::crypto::{Crypto, Digest, PublicKey};
-use peerless::discv4::{Config, Discv4, Local, Received};
+use peerless::discv4::{Config, Discv4, Local};
+use peerless::kad::Received;
 use peerless::limits;
 use peerless::rng::{Rng, Seed};
 use peerless::time::{Duration, Instant, UnixTime};

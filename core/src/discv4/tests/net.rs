@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use super::super::*;
 use crate::contract::{Action, Context};
 use crate::crypto::{Digest, Secp256k1, keccak256};
+use crate::kad::Received;
 use crate::limits;
 use crate::netfilter::NetFilter;
 use crate::rng::Seed;

@@ -61,7 +61,7 @@ fn any_datagram_is_safe() {
     assert!(outcomes.len() > 12, "{outcomes:?}");
     let machine = &net.peers[0].machine;
     assert!(machine.calls.len() <= limits::CALLS_MAX && machine.bonds.len() <= limits::BONDS_MAX);
-    assert!(machine.unverified.len() <= limits::UNVERIFIED_MAX && machine.searches.len() <= limits::LOOKUPS_MAX);
+    assert!(machine.unverified.len() <= limits::UNVERIFIED_MAX && machine.lookups.len() <= limits::LOOKUPS_MAX);
 }
 
 #[test]

@@ -74,8 +74,8 @@ impl Fixture {
         self.table.check_passed(&contact.id, contact.udp_addr(), self.now, &mut self.rng);
     }
 
-    fn heard(&mut self, from: &Contact) -> Vec<Change> {
-        self.table.heard(&from.id, self.now, &mut self.rng)
+    fn confirm_connectivity(&mut self, from: &Contact) -> Vec<Change> {
+        self.table.confirm_connectivity(&from.id, self.now, &mut self.rng)
     }
 }
 
@@ -108,7 +108,7 @@ fn a_full_bucket_puts_newcomers_in_line() {
 
     // A dead entry's place goes to one of them, which is not relayed before it is checked.
     assert_eq!(f.fail(&entries[3]), []);
-    let changes = f.heard(&entries[0]);
+    let changes = f.confirm_connectivity(&entries[0]);
     let [Change::Removed(gone), Change::Added(came)] = changes[..] else { panic!("{changes:?}") };
     assert_eq!(gone, entries[3].id);
     assert!(line.contains(&came) && f.table.buckets()[16].replacements().all(|waiting| waiting != came));
@@ -144,12 +144,12 @@ fn liveness_is_earned_slowly_and_lost_fast() {
     for _ in 0..30 {
         f.pass(&nodes[0]);
     }
-    let often = |f: &Fixture| f.table.is_checked_often(&nodes[0].id);
+    let often = |f: &Fixture| f.table.is_on_fast_schedule(&nodes[0].id);
     let liveness = |f: &Fixture| f.table.entry(&nodes[0].id).map(|entry| (entry.liveness(), often(f)));
     assert_eq!(liveness(&f), Some((31, false)));
     for left in [Some((10, true)), Some((3, true)), Some((1, true)), None] {
         _ = f.fail(&nodes[0]);
-        _ = f.heard(&nodes[1]);
+        _ = f.confirm_connectivity(&nodes[1]);
         assert_eq!(liveness(&f), left);
     }
 }
@@ -163,9 +163,9 @@ fn failures_do_not_count_while_nobody_answers() {
         assert_eq!(f.table.find_result(&node.id, false, f.now, &mut f.rng).len(), 0);
     }
     assert_eq!(f.table.len(), 8, "it is us who is cut off");
-    let removed = f.heard(&nodes[0]);
-    assert!(removed.len() <= limits::DOUBTS_MAX, "{removed:?}");
-    assert!(f.heard(&nodes[0]).is_empty(), "judged once");
+    let removed = f.confirm_connectivity(&nodes[0]);
+    assert!(removed.len() <= limits::SUSPECTS_MAX, "{removed:?}");
+    assert!(f.confirm_connectivity(&nodes[0]).is_empty(), "judged once");
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn a_new_endpoint_starts_from_nothing() {
     assert_eq!(f.insert(moved), None);
     let entry = f.table.entry(&node.id).unwrap();
     assert_eq!((entry.contact(), entry.liveness()), (&moved, 1));
-    assert!(f.table.is_checked_often(&node.id));
+    assert!(f.table.is_on_fast_schedule(&node.id));
     // What is said of the old one no longer matters.
     f.pass(&node);
     assert_eq!(f.fail(&node), []);
@@ -266,8 +266,8 @@ fn records_do_not_roll_back() {
     let mut f = Fixture::new();
     let node = f.fill(16, 1)[0];
     let fork_id = Some(ForkId { hash: [1; 4], next: 0 });
-    assert!(f.table.note_record(&node.id, 5, fork_id));
-    assert!(!f.table.note_record(&node.id, 4, None));
+    assert!(f.table.update_record(&node.id, 5, fork_id));
+    assert!(!f.table.update_record(&node.id, 4, None));
     let entry = f.table.entry(&node.id).unwrap();
     assert_eq!((entry.record_seq(), f.table.fork_id(&node.id)), (5, fork_id));
 }
@@ -281,7 +281,7 @@ fn checks_follow_their_entries() {
     (0..limits::FIND_FAILURES_MAX).for_each(|_| _ = f.table.find_result(&nodes[2].id, false, f.now, &mut f.rng));
     assert!(f.table.entry(&nodes[2].id).is_none());
     for (i, node) in nodes.iter().enumerate().filter(|(i, _)| *i != 2) {
-        assert_eq!(f.table.is_checked_often(&node.id), ![1, 4, 6].contains(&i), "{i}");
+        assert_eq!(f.table.is_on_fast_schedule(&node.id), ![1, 4, 6].contains(&i), "{i}");
     }
 }
 
@@ -328,18 +328,18 @@ fn check_keys<'a>(table: &Table, contacts: impl Iterator<Item = &'a Contact>) {
     for (i, bucket) in table.buckets().iter().enumerate() {
         let ids: Vec<NodeId> = bucket.entries().iter().map(|entry| entry.contact().id).collect();
         for (index, id) in ids.iter().enumerate() {
-            assert_eq!((table.index(id), table.place(id)), (i, Some(Place { bucket: i, index })));
+            assert_eq!((table.index(id), table.position(id)), (i, Some(Position { bucket: i, index })));
             assert!(!ids[..index].contains(id) && bucket.replacements().all(|waiting| waiting.id != *id));
         }
-        let places = [true, false].into_iter().flat_map(|often| table.entries.places(often));
-        assert_eq!(places.filter(|place| place.bucket == i).count(), ids.len());
+        let positions = [true, false].into_iter().flat_map(|fast| table.entries.positions(fast));
+        assert_eq!(positions.filter(|position| position.bucket == i).count(), ids.len());
     }
     let all: Vec<Entry> = table.entries().copied().collect();
     assert_eq!(table.len(), all.len());
     for contact in contacts {
         let known = all.iter().find(|entry| entry.contact().id == contact.id).map(Entry::contact);
         assert_eq!(table.entry(&contact.id).map(Entry::contact), known);
-        let crowd = Crowd::around(contact);
+        let crowd = SubnetFilter::of(contact);
         for (i, bucket) in table.buckets().iter().enumerate() {
             let counted = crowd.map_or(0, |crowd| table.entries.count(i, &crowd));
             assert_eq!(counted, plain_count(bucket.entries(), contact));
@@ -367,8 +367,8 @@ proptest! {
         let mut fork_ids = BTreeMap::new();
         for (step, who) in steps {
             let before: Vec<_> = f.table.entries().map(|entry| entry.contact().id).collect();
-            let before: Vec<_> = before.into_iter().map(|id| (id, f.table.is_checked_often(&id))).collect();
-            let mut touched = f.table.doubts.clone();
+            let before: Vec<_> = before.into_iter().map(|id| (id, f.table.is_on_fast_schedule(&id))).collect();
+            let mut touched = f.table.suspects.clone();
             let (contact, other) = (contacts[who], contacts[(who * 7 + 1) % 96]);
             let at = f.table.entry(&contact.id).map_or(contact.udp_addr(), |entry| entry.contact().udp_addr());
             match step {
@@ -376,13 +376,13 @@ proptest! {
                 5 => _ = f.insert(Contact { ip: other.ip, ..contact }),
                 6 => f.table.check_passed(&contact.id, at, f.now, &mut f.rng),
                 7 => _ = f.table.check_failed(&contact.id, at, f.now, &mut f.rng),
-                8 => _ = f.heard(&contact),
+                8 => _ = f.confirm_connectivity(&contact),
                 9 => _ = f.table.find_result(&contact.id, true, f.now, &mut f.rng),
                 10 => (0..4).for_each(|_| _ = f.table.find_result(&contact.id, false, f.now, &mut f.rng)),
-                11 => f.table.note_tcp(&contact.id, at, who as u16),
+                11 => f.table.update_tcp(&contact.id, at, who as u16),
                 _ => {
                     let fork_id = (who % 5 > 0).then_some(ForkId { hash: [step; 4], next: who as u64 % 5 });
-                    prop_assert!(f.table.note_record(&contact.id, 1, fork_id));
+                    prop_assert!(f.table.update_record(&contact.id, 1, fork_id));
                     fork_ids.insert(contact.id, fork_id);
                 }
             }
@@ -393,7 +393,7 @@ proptest! {
             touched.push(contact.id);
             check_keys(&f.table, contacts.iter().skip(who % 7).step_by(7));
             for (id, was_often) in before.iter().filter(|(id, _)| !touched.contains(id) && f.table.entry(id).is_some()) {
-                prop_assert_eq!(f.table.is_checked_often(id), *was_often);
+                prop_assert_eq!(f.table.is_on_fast_schedule(id), *was_often);
             }
             let mut near: Vec<_> = f.table.entries().filter(|entry| entry.liveness() > 0).map(Entry::contact).collect();
             near.sort_by(|a, b| contact.id.cmp_distance(&a.id, &b.id));
