@@ -33,7 +33,7 @@ fn an_idle_session_takes_at_most_eight_kilobytes() {
     let (hub, other_hub) = (0, PEERS + 1);
     for i in 0..=other_hub {
         let mut config = config(i, 1);
-        config.discovery = None;
+        config.discovery.discv4 = None;
         net.add(config);
     }
     let dial_all = |net: &mut Net, hub: usize| {
@@ -65,7 +65,7 @@ fn a_node_that_only_discovers_is_small() {
     for i in 0..NODES {
         let mut config = config(i, 1);
         config.peers.max_peers = 0;
-        config.discovery.as_mut().unwrap().bootnodes.extend(boot);
+        config.discovery.discv4.as_mut().unwrap().bootnodes.extend(boot);
         let i = net.add(config);
         boot.get_or_insert(net.contact(i));
     }

@@ -157,7 +157,7 @@ pub struct Traffic {
 impl State {
     /// What `node` believes at `now`.
     pub fn of(node: &Node, now: Instant) -> Self {
-        let discovery = node.discovery();
+        let discovery = node.discovery().discv4();
         let stats = node.stats();
         Self {
             now_us: now.as_micros(),

@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
+use super::discovery;
 use crate::crypto::SecretKey;
-use crate::discv4;
 use crate::eth::{Chain, Policy};
 use crate::netfilter::NetFilter;
 use crate::peers::PeersConfig;
@@ -27,8 +27,8 @@ pub struct Config {
     pub udp: u16,
     /// Our RLPx port; 0 if we do not listen.
     pub tcp: u16,
-    /// Discovery's settings; `None` switches it off.
-    pub discovery: Option<discv4::Config>,
+    /// The settings of the discovery protocols.
+    pub discovery: discovery::Config,
     /// The network, and where its head is.
     pub chain: Chain,
     /// Whether we tell our Status, or echo the peer's.
@@ -56,7 +56,7 @@ impl Config {
             ip: None,
             udp: 30303,
             tcp: 30303,
-            discovery: Some(discv4::Config::default()),
+            discovery: discovery::Config::default(),
             chain,
             status: Policy::Announce,
             capabilities: vec![Capability::eth(68), Capability::eth(69)],

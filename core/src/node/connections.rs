@@ -160,15 +160,9 @@ impl Node {
         let now = self.context.now();
         self.look_at = None;
         let rng = &mut self.rngs.dial;
-        let candidates: Vec<Contact> = match &self.discovery {
-            Some(discovery) => discovery
-                .candidates(rng, DIAL_CANDIDATES)
-                .into_iter()
-                .filter(|candidate| candidate.fork_id.is_none_or(|fork| self.chain.could_match(fork)))
-                .map(|candidate| candidate.contact)
-                .collect(),
-            None => Vec::new(),
-        };
+        let drawn = self.discovery.candidates(rng, DIAL_CANDIDATES).into_iter().map(|(_, candidate)| candidate);
+        let fitting = drawn.filter(|candidate| candidate.fork_id.is_none_or(|fork| self.chain.could_match(fork)));
+        let candidates: Vec<Contact> = fitting.map(|candidate| candidate.contact).collect();
         for _ in 0..DIALS_PER_TURN {
             let (conn, rng, filter) = (self.next_conn(), &mut self.rngs.dial, &self.context.filter);
             let Some(contact) = self.peers.dial_next(now, rng, filter, conn, candidates.iter().copied()) else { break };
@@ -178,7 +172,7 @@ impl Node {
     }
 
     pub(super) fn sync_dial(&mut self) {
-        let at = dial_due(&self.peers, self.discovery.is_some(), self.look_at, self.shutting_down);
+        let at = dial_due(&self.peers, self.discovery.is_on(), self.look_at, self.shutting_down);
         self.deadlines.set(Owner::Dial, at);
     }
 }

@@ -5,6 +5,7 @@
 pub mod config;
 mod conn;
 mod connections;
+pub mod discovery;
 mod view;
 
 use alloc::boxed::Box;
@@ -15,13 +16,13 @@ use core::net::SocketAddr;
 
 pub use self::config::{Config, ConfigError};
 use self::conn::{Conn, Progress};
+pub use self::discovery::Discovery;
 pub use self::view::SessionView;
 use crate::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Context, Cx, DropReason, EndReason, Event, Input, Prefetch,
-    Reason, Refusal, Side,
+    Action, Command, CommandError, CommandId, ConnId, Context, DropReason, EndReason, Event, Input, Prefetch, Reason,
+    Refusal, Side,
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
-use crate::discv4::{self, Discv4};
 use crate::eth::{Chain, Policy};
 use crate::kad::Received;
 use crate::limits::DIAL_SETTLE_INTERVAL;
@@ -30,7 +31,6 @@ use crate::peers::Peers;
 use crate::rlpx::LocalHello;
 use crate::rng::{Rng, Seed};
 use crate::time::{Deadlines, Duration, Instant, UnixTime};
-use crate::wire::discv4::Endpoint;
 use crate::wire::enode::Contact;
 use crate::wire::enr::{Record, RecordBuilder};
 use crate::wire::p2p::{DisconnectReason, Hello};
@@ -44,7 +44,6 @@ enum Owner {
 
 /// One fork of the run's randomness for each part that draws.
 struct Rngs {
-    discovery: Rng,
     dial: Rng,
     conns: Rng,
 }
@@ -60,7 +59,7 @@ pub struct Node {
     export_secrets: bool,
     context: Context,
     rngs: Rngs,
-    discovery: Option<Box<Discv4>>,
+    discovery: Discovery,
     peers: Peers,
     /// From dial or accept until `Ended` has been popped.
     conns: BTreeMap<ConnId, Box<Conn>>,
@@ -106,16 +105,11 @@ impl Node {
             port: config.tcp.into(),
             key: *key.as_bytes(),
         };
-        let hello = LocalHello::new(hello, config.capability_table).map_err(ConfigError::Hello)?;
+        let hello = LocalHello::new(hello, config.capability_table.clone()).map_err(ConfigError::Hello)?;
         let seed = Seed::new(seed);
-        let mut rngs =
-            Rngs { discovery: seed.fork("discovery"), dial: seed.fork("dial"), conns: seed.fork("connections") };
-        let mut context = Context::new(now, unix, config.filter, crypto);
-        let discovery = config.discovery.map(|settings| {
-            let endpoint = Endpoint { ip: config.ip, udp: config.udp, tcp: config.tcp };
-            let local = discv4::Local::new(context.crypto(), config.secret.clone(), endpoint, Some(record.clone()));
-            Box::new(Discv4::new(&mut context.cx(&mut rngs.discovery), settings, local))
-        });
+        let rngs = Rngs { dial: seed.fork("dial"), conns: seed.fork("connections") };
+        let mut context = Context::new(now, unix, config.filter.clone(), crypto);
+        let discovery = Discovery::new(&mut context, &seed, &config, &record);
         let mut node = Self {
             hello,
             peers: Peers::new(config.peers, contact.id),
@@ -177,24 +171,13 @@ impl Node {
     /// depth 0 these are parts of the node itself, at each of the following what those before point to, and from
     /// [`Node::PREFETCH_DEPTHS`] on nothing; between two of them the memory needs some time to come.
     pub fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
-        let Some(depth) = depth.checked_sub(1) else {
+        if depth == 0 {
             memory.prefetch(&self.context);
             memory.prefetch(&self.deadlines);
-            memory.prefetch(&self.discovery);
             memory.prefetch(&self.look_at);
             memory.prefetch(&self.shutting_down);
-            if matches!(input, Input::Timeout) {
-                memory.prefetch(&self.rngs.discovery);
-            }
-            return;
-        };
-        match (input, &self.discovery) {
-            (Input::Datagram { from, bytes }, Some(discovery)) => {
-                discovery.prefetch(canonical(*from), bytes, depth, memory);
-            }
-            (Input::Timeout, Some(discovery)) => discovery.prefetch_timeout(depth, memory),
-            _ => {}
         }
+        self.discovery.prefetch(input, depth, memory);
     }
 
     /// How deep [`Node::prefetch`] goes.
@@ -264,19 +247,16 @@ impl Node {
                 self.settle(conn);
             }
             Command::AddNode { contact } => {
-                self.discover(|discovery, cx| {
-                    discovery.add_node(cx, contact);
-                    Ok(())
-                })?;
+                self.discovery.add_node(&mut self.context, contact)?;
             }
-            Command::Ping { contact } => self.discover(|discovery, cx| discovery.ping(cx, id, contact))?,
+            Command::Ping { contact } => self.discovery.ping(&mut self.context, id, contact)?,
             Command::RequestRecord { contact } => {
-                self.discover(|discovery, cx| discovery.request_record(cx, id, contact))?;
+                self.discovery.request_record(&mut self.context, id, contact)?;
             }
             Command::FindNode { contact, target } => {
-                self.discover(|discovery, cx| discovery.find_node(cx, id, contact, target))?;
+                self.discovery.find_node(&mut self.context, id, contact, target)?;
             }
-            Command::Lookup { target } => self.discover(|discovery, cx| discovery.lookup(cx, Some(id), target))?,
+            Command::Lookup { target } => self.discovery.lookup(&mut self.context, id, target)?,
             Command::Send { conn, capability, id, payload } => {
                 self.talk(conn, |conn, cx| conn.send(cx, capability, id, &[payload]))?;
             }
@@ -306,7 +286,7 @@ impl Node {
             self.conns.remove(conn);
             self.peers.release(*conn);
             // A slot that is free again may be what the dialler has waited for.
-            let at = dial_due(&self.peers, self.discovery.is_some(), self.look_at, self.shutting_down);
+            let at = dial_due(&self.peers, self.discovery.is_on(), self.look_at, self.shutting_down);
             self.deadlines.set(Owner::Dial, at);
         }
         Some(action)
@@ -314,7 +294,7 @@ impl Node {
 
     /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        let discovery = self.discovery.as_ref().and_then(|discovery| discovery.poll_timeout());
+        let discovery = self.discovery.poll_timeout();
         let others = self.deadlines.next();
         let (at, reason) = match discovery {
             Some((at, timer)) if others.is_none_or(|(other, _)| at <= other) => (at, Reason::Discovery(timer)),
@@ -342,21 +322,21 @@ impl Node {
             self.context.stats.drop_datagram(DropReason::Filtered);
             return;
         }
-        let known = self.look_at.is_none().then(|| self.nodes_known());
-        let mut cx = self.context.cx(&mut self.rngs.discovery);
-        let received = match &mut self.discovery {
-            Some(discovery) if !self.shutting_down => discovery.handle_datagram(&mut cx, from, bytes),
-            _ => Received::Unrecognised,
+        let known = self.look_at.is_none().then(|| self.discovery.nodes_known());
+        let received = if self.shutting_down {
+            Received::Unrecognised
+        } else {
+            self.discovery.handle_datagram(&mut self.context, from, bytes)
         };
         match received {
             Received::Handled => {}
-            Received::Dropped(reason) => cx.stats.drop_datagram(reason),
+            Received::Dropped(reason) => self.context.stats.drop_datagram(reason),
             Received::Unrecognised => {
-                cx.out.stage(bytes.len()).copy_from_slice(bytes);
-                cx.out.emit_staged(Event::Unrecognised { from, bytes: &[] }, 0..bytes.len());
+                self.context.out.stage(bytes.len()).copy_from_slice(bytes);
+                self.context.out.emit_staged(Event::Unrecognised { from, bytes: &[] }, 0..bytes.len());
             }
         }
-        if known.is_some_and(|known| self.nodes_known() > known) {
+        if known.is_some_and(|known| self.discovery.nodes_known() > known) {
             // Those who have just met would dial each other at once.
             let wait = self.rngs.dial.duration(DIAL_SETTLE_INTERVAL, 2 * DIAL_SETTLE_INTERVAL);
             self.look_at = Some(self.context.now() + wait);
@@ -371,31 +351,13 @@ impl Node {
         while let Some(deadline) = self.deadlines.pop_due(now) {
             due.push(deadline);
         }
-        if let Some(discovery) = &mut self.discovery
-            && discovery.poll_timeout().is_some_and(|(at, _)| at <= now)
-        {
-            discovery.handle_timeout(&mut self.context.cx(&mut self.rngs.discovery));
-        }
+        self.discovery.handle_timeout(&mut self.context);
         for (_, owner) in due {
             match owner {
                 Owner::Dial => self.dial_more(),
                 Owner::Conn(conn) => self.touch(conn, |conn, cx, _| conn.handle_timeout(cx)),
             }
         }
-    }
-
-    // Discovery
-
-    fn discover(
-        &mut self,
-        work: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> Result<(), CommandError>,
-    ) -> Result<(), CommandError> {
-        let discovery = self.discovery.as_mut().ok_or(CommandError::NoDiscovery)?;
-        work(discovery, &mut self.context.cx(&mut self.rngs.discovery))
-    }
-
-    fn nodes_known(&self) -> usize {
-        self.discovery.as_ref().map_or(0, |discovery| discovery.table().len())
     }
 
     /// Signs a new record if our fork id has changed.
@@ -409,9 +371,7 @@ impl Node {
         // The same entries fitted before.
         let Ok(record) = signed else { return };
         self.record = record;
-        if let Some(discovery) = &mut self.discovery {
-            discovery.set_record(self.record.clone());
-        }
+        self.discovery.set_record(&self.record);
     }
 
     fn shut_down(&mut self) {
@@ -420,9 +380,7 @@ impl Node {
         for conn in conns {
             self.part(conn, EndReason::Disconnect(DisconnectReason::ClientQuitting));
         }
-        if let Some(discovery) = &mut self.discovery {
-            discovery.shutdown(&mut self.context.cx(&mut self.rngs.discovery));
-        }
+        self.discovery.shutdown(&mut self.context);
         self.sync_dial();
     }
 }

@@ -28,7 +28,7 @@ fn dialled(node: &mut Node) -> Option<(ConnId, SocketAddr)> {
 #[test]
 fn a_slot_that_is_released_is_dialled_again() {
     let mut config = Config::new(secret(1), chain());
-    config.discovery = None;
+    config.discovery.discv4 = None;
     config.peers.max_pending = 1;
     let start = Instant::ZERO;
     let mut node = Node::new(config, [1; 32], start, UNIX).unwrap();
