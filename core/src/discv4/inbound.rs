@@ -60,7 +60,7 @@ impl Discv4 {
         datagram: &Datagram<'_>,
     ) -> Result<(), DropReason> {
         if self.lifecycle == Lifecycle::Closed {
-            return Err(DropReason::Unsolicited);
+            return Err(DropReason::ShuttingDown);
         }
         let kind = datagram.kind().map_err(DropReason::Malformed)?;
         let admission = match kind {

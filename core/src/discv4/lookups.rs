@@ -29,7 +29,7 @@ impl Discv4 {
         }
         // Without this, parts of a network that were cut off until they had removed each other would never meet again.
         for i in 0..self.config.bootnodes.len() {
-            self.queue_verification(cx, self.config.bootnodes[i]);
+            _ = self.queue_verification(cx, self.config.bootnodes[i]);
         }
         let (own_lookups, random_lookups, pause) = if self.table.is_empty() {
             let pause = self.config.reseed_interval * 2u32.saturating_pow(self.reseeds.min(16));
@@ -83,18 +83,21 @@ impl Discv4 {
         Ok(())
     }
 
-    /// Keeps a node that another node or the embedder told of until it can be pinged. False if that is of no use or there
-    /// is no room.
-    pub(super) fn queue_verification(&mut self, cx: &Cx<'_>, contact: Contact) -> bool {
-        let is_wanted = self.unverified.len() < limits::UNVERIFIED_MAX
-            && self.table.has_room_for(&contact)
-            && contact.udp != 0
-            && cx.filter.permits(contact.ip)
-            && self.unverified.iter().all(|other| other.key != contact.key);
-        if is_wanted {
+    /// Queues a node that another node or the embedder told of until it can be pinged. False if it is in the table or
+    /// queued already.
+    pub(super) fn queue_verification(&mut self, cx: &Cx<'_>, contact: Contact) -> Result<bool, CommandError> {
+        self.check_contact(cx, &contact)?;
+        if self.unverified.len() >= limits::UNVERIFIED_MAX {
+            return Err(CommandError::Busy);
+        }
+        if !self.table.has_room_for(&contact) {
+            return if self.table.entry(&contact.id).is_some() { Ok(false) } else { Err(CommandError::Busy) };
+        }
+        let is_new = self.unverified.iter().all(|other| other.key != contact.key);
+        if is_new {
             self.unverified.push_back(contact);
         }
-        is_wanted
+        Ok(is_new)
     }
 
     /// Advances everything that waits for room among the calls: lookups first, then nodes to be verified. To be called

@@ -259,11 +259,20 @@ impl Discv4 {
         self.advance(cx);
     }
 
-    /// Adds a node that will be pinged and let into the table if it answers. Forgotten if too many wait.
-    pub fn add_node(&mut self, cx: &mut Cx<'_>, contact: Contact) {
-        if self.lifecycle != Lifecycle::Closed && self.queue_verification(cx, contact) {
+    /// Adds a node, which is pinged in its turn and let into the table if it answers. A node that is in the table or waits
+    /// already is left as it is. A node whose address has been pinged too often by then is not pinged (attack D10).
+    ///
+    /// # Errors
+    /// As [`Discv4::ping`], but [`CommandError::Busy`] if [`UNVERIFIED_MAX`](crate::limits::UNVERIFIED_MAX) nodes wait
+    /// already or the table has no room for this one.
+    pub fn add_node(&mut self, cx: &mut Cx<'_>, contact: Contact) -> Result<(), CommandError> {
+        if self.lifecycle == Lifecycle::Closed {
+            return Err(CommandError::ShuttingDown);
+        }
+        if self.queue_verification(cx, contact)? {
             self.advance(cx);
         }
+        Ok(())
     }
 
     /// Pings a node. Ends in `Event::Pong` or `Event::CallFailed`.
@@ -318,9 +327,32 @@ impl Discv4 {
         Ok(())
     }
 
-    /// Replaces our record.
+    /// Replaces our record. Pings and pongs from now on carry its sequence number, and EnrRequests are answered with it;
+    /// nothing is sent to tell of it. Requests in flight are not affected.
     pub fn set_record(&mut self, record: Record) {
         self.local.record = Some(record);
+    }
+
+    /// Replaces the endpoint that we claim. Pings from now on carry it, also those of calls that wait already. Requests in
+    /// flight are answered as before, and endpoint proofs, table and lookups stay: other nodes see our new address as the
+    /// source of our datagrams, and demand a proof for it then.
+    pub fn set_endpoint(&mut self, endpoint: Endpoint) {
+        self.local.endpoint = endpoint;
+    }
+
+    /// Replaces the bootnodes. They are asked from the next round of lookups on; while the table is empty, that round is due
+    /// at once and the pauses between rounds begin anew. Lookups under way keep the nodes that they started from, earlier
+    /// bootnodes that wait for a ping still get it, and no node leaves the table. Before the first round, an empty list lets
+    /// nodes that contact us into the table at once, as in a machine that was made without bootnodes.
+    pub fn set_bootnodes(&mut self, bootnodes: Vec<Contact>) {
+        if self.lifecycle == Lifecycle::New && bootnodes.is_empty() {
+            self.lifecycle = Lifecycle::Running;
+        }
+        self.config.bootnodes = bootnodes;
+        if self.table.is_empty() {
+            self.reseeds = 0;
+            self.refresh_due = Some(self.not_before);
+        }
     }
 
     /// At most `max` live nodes to dial, drawn at random across the buckets (attack D12).

@@ -241,7 +241,8 @@ impl Discv4 {
                 }
                 if let Outcome::Nodes(nodes) = outcome {
                     for node in nodes {
-                        self.queue_verification(cx, node);
+                        // Whatever speaks against it, the lookup goes on without it.
+                        _ = self.queue_verification(cx, node);
                     }
                 }
             }

@@ -1,6 +1,7 @@
 //! What a network of well-behaved machines does. Attacks and conformance are in the files below.
 
 mod attacks;
+mod commands;
 mod conformance;
 mod net;
 mod records;

@@ -107,10 +107,7 @@ impl Discovery {
 
     /// See [`Discv4::add_node`].
     pub(super) fn add_node(&mut self, context: &mut Context, contact: Contact) -> Result<(), CommandError> {
-        self.with_discv4(context, |discv4, cx| {
-            discv4.add_node(cx, contact);
-            Ok(())
-        })
+        self.with_discv4(context, |discv4, cx| discv4.add_node(cx, contact))
     }
 
     /// See [`Discv4::ping`].

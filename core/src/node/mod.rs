@@ -323,12 +323,7 @@ impl Node {
             return;
         }
         let known = self.look_at.is_none().then(|| self.discovery.nodes_known());
-        let received = if self.shutting_down {
-            Received::Unrecognised
-        } else {
-            self.discovery.handle_datagram(&mut self.context, from, bytes)
-        };
-        match received {
+        match self.discovery.handle_datagram(&mut self.context, from, bytes) {
             Received::Handled => {}
             Received::Dropped(reason) => self.context.stats.drop_datagram(reason),
             Received::Unrecognised => {

@@ -1,8 +1,11 @@
 //! What a node's parts owe each other. Whole nodes against each other are in the package of tests.
 
+use alloc::vec;
+
 use super::*;
 use crate::contract::{IoFault, PeerKind};
 use crate::time::UnixTime;
+use crate::wire::discv4::Packet;
 use crate::wire::forkid::{ForkSchedule, Head, Network};
 
 const UNIX: UnixTime = UnixTime::from_secs(1_750_000_000);
@@ -83,4 +86,30 @@ fn what_an_input_will_read_is_shown_to_its_last_depth_and_is_not_everything() {
     assert!((1..8192).contains(&shown(&Input::Timeout, 1)));
     assert_eq!(shown(&Input::Datagram { from, bytes: &ping }, Node::PREFETCH_DEPTHS), 0);
     assert_eq!(shown(&Input::Datagram { from, bytes: &[] }, 9) + shown(&Input::Timeout, 9), 0);
+}
+
+/// Valid packets once left a node that was shutting down as unrecognised ones.
+#[test]
+fn discovery_packets_are_dropped_with_a_reason_after_shutdown() {
+    let start = Instant::ZERO;
+    let mut node = Node::new(Config::new(secret(1), chain()), [1; 32], start, UNIX).unwrap();
+    let from: SocketAddr = "8.8.8.8:30303".parse().unwrap();
+    let mut ping = vec![];
+    let endpoint = from.into();
+    let packet =
+        Packet::Ping { version: 4, from: endpoint, to: endpoint, expiration: UNIX.plus_secs(20), enr_seq: None };
+    packet.seal(&Secp256k1::new(), &secret(2), &mut ping);
+    let mut foreign = ping.clone();
+    foreign[0] ^= 1;
+    node.command(start, Command::Shutdown).unwrap();
+    for bytes in [&ping, &foreign] {
+        node.handle(start, Input::Datagram { from, bytes });
+    }
+    let mut unrecognised = vec![];
+    while let Some(action) = node.poll_action() {
+        let Action::Emit(Event::Unrecognised { bytes, .. }) = action else { panic!("{action:?}") };
+        unrecognised.push(bytes.to_vec());
+    }
+    assert_eq!(unrecognised, [foreign]);
+    assert!(node.stats().datagrams_dropped.iter().eq([(&DropReason::ShuttingDown, &1)]));
 }

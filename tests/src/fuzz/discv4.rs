@@ -176,7 +176,7 @@ impl World {
                     2 => self.machine.find_node(&mut cx, command, contact, [3; 64]),
                     3 => self.machine.lookup(&mut cx, Some(command), [choices.byte(); 64]),
                     _ => {
-                        self.machine.add_node(&mut cx, contact);
+                        _ = self.machine.add_node(&mut cx, contact);
                         Err(peerless::contract::CommandError::Busy)
                     }
                 };

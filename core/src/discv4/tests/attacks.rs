@@ -184,7 +184,7 @@ fn d10_nobody_can_be_pinged_to_death_by_hearsay() {
         let nodes = answer_find_node(&mut net, &stranger, &[fakes]);
         // The embedder learns of them, and adds them all.
         for node in nodes {
-            net.with(0, |machine, cx| machine.add_node(cx, node));
+            _ = net.with(0, |machine, cx| machine.add_node(cx, node));
         }
     }
     let minutes = net.now.since(Instant::ZERO).as_secs().div_ceil(60) as usize;
@@ -289,7 +289,7 @@ fn from_ourselves_and_from_filtered_addresses_is_dropped() {
     assert_eq!(net.send(&outside, &ping).1, Received::Dropped(DropReason::Filtered));
     let refused = Err(CommandError::Refused(Refusal::Filtered));
     assert_eq!(net.with(index, |machine, cx| machine.ping(cx, CommandId(1), outside.contact())), refused);
-    net.with(index, |machine, cx| machine.add_node(cx, outside.contact()));
+    assert_eq!(net.with(index, |machine, cx| machine.add_node(cx, outside.contact())), refused);
     let secret = net.peers[0].machine.local.secret.clone();
     let mirror = Stranger { key: *net.peers[0].machine.local().key(), secret, addr: addr("90.1.1.1:30303") };
     assert_eq!(net.send(&mirror, &ping).1, Received::Dropped(DropReason::FromSelf));

@@ -262,6 +262,11 @@ impl Net {
         })
     }
 
+    /// Whether the first machine has the stranger in its table.
+    pub(super) fn knows_stranger(&self, stranger: &Stranger) -> bool {
+        self.peers[0].machine.table().entry(&stranger.key.node_id()).is_some()
+    }
+
     pub(super) fn knows(&self, index: usize, other: usize) -> bool {
         self.peers[index].machine.table().entry(self.peers[other].machine.local().id()).is_some()
     }

@@ -96,3 +96,15 @@ fn bad_records_are_refused() {
     assert_eq!((entry.record_seq(), entry.contact().tcp), (9, 1), "the port to dial is taken, nothing else");
     assert_eq!(answer(&mut net, &stranger, encode(&stranger, 8), false), malformed(DecodeError::BadValue));
 }
+
+#[test]
+fn a_tcp_port_is_taken_only_from_a_record_of_the_proven_address() {
+    let mut net = Net::with_victim();
+    let stranger = Stranger::new(7, "90.1.1.1:30303");
+    let tcp = |net: &Net| net.peers[0].machine.table().entry(&stranger.key.node_id()).unwrap().contact().tcp;
+    let encode = |at: &str, tcp, seq| record(&stranger.secret, addr(at), tcp, seq).as_bytes().to_vec();
+    assert_eq!(answer(&mut net, &stranger, encode("90.1.1.2:30303", 4444, 1), false), Received::Handled);
+    assert_eq!(tcp(&net), 30303, "a record of another address");
+    assert_eq!(answer(&mut net, &stranger, encode("90.1.1.1:30303", 4444, 2), false), Received::Handled);
+    assert_eq!(tcp(&net), 4444);
+}

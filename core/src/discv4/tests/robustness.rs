@@ -133,10 +133,11 @@ fn after_the_end_nothing_happens() {
     let (sent, events) = (net.peers[0].ledger.clone(), net.peers[0].events.len());
     let stranger = Stranger::new(7, "127.0.0.1:40000");
     let ping = net.ping();
-    assert_eq!(net.send(&stranger, &ping).1, Received::Dropped(DropReason::Unsolicited));
+    assert_eq!(net.send(&stranger, &ping).1, Received::Dropped(DropReason::ShuttingDown));
+    assert_eq!(net.deliver(0, stranger.addr, &[7; 98]), Received::Unrecognised, "another protocol's");
     net.with(0, |machine, cx| {
         machine.handle_timeout(cx);
-        machine.add_node(cx, contact);
+        assert_eq!(machine.add_node(cx, contact), Err(CommandError::ShuttingDown));
         assert_eq!(machine.ping(cx, CommandId(2), contact), Err(CommandError::ShuttingDown));
         assert_eq!(machine.lookup(cx, None, [1; 64]), Err(CommandError::ShuttingDown));
         machine.shutdown(cx);
