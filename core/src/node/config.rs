@@ -23,7 +23,7 @@ pub struct Config {
     pub client: String,
     /// The address at which others reach us, if it is known; goes into our record and our pings.
     pub ip: Option<IpAddr>,
-    /// Our discv4 port.
+    /// Our discovery port.
     pub udp: u16,
     /// Our RLPx port; 0 if we do not listen.
     pub tcp: u16,
@@ -39,7 +39,7 @@ pub struct Config {
     pub capability_table: CapabilityTable,
     /// How many peers, and of which kind.
     pub peers: PeersConfig,
-    /// Whom we may talk to at all.
+    /// The addresses that the node may talk to.
     pub filter: NetFilter,
     /// Sequence number of our first record; must grow from run to run. Milliseconds since 1970 do, as in geth.
     pub record_seq: u64,

@@ -155,10 +155,10 @@ impl Node {
         self.sync_dial();
     }
 
-    /// Dials whom the schedule names: static peers, and candidates that discovery has verified and whose forks fit.
+    /// Dials the peers that are due: static ones, and candidates that discovery has verified and whose fork ids fit.
     pub(super) fn dial_more(&mut self) {
         let now = self.context.now();
-        self.look_at = None;
+        self.next_dial_poll = None;
         let rng = &mut self.rngs.dial;
         let drawn = self.discovery.candidates(rng, DIAL_CANDIDATES).into_iter().map(|(_, candidate)| candidate);
         let fitting = drawn.filter(|candidate| candidate.fork_id.is_none_or(|fork| self.chain.could_match(fork)));
@@ -172,7 +172,7 @@ impl Node {
     }
 
     pub(super) fn sync_dial(&mut self) {
-        let at = dial_due(&self.peers, self.discovery.is_on(), self.look_at, self.shutting_down);
+        let at = dial_due(&self.peers, self.discovery.is_on(), self.next_dial_poll, self.shutting_down);
         self.deadlines.set(Owner::Dial, at);
     }
 }

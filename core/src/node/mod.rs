@@ -69,8 +69,8 @@ pub struct Node {
     conns_made: u64,
     commands_made: u64,
     shutting_down: bool,
-    /// When to look whom to dial because discovery has found somebody.
-    look_at: Option<Instant>,
+    /// When to poll the dialler early, because discovery has found a node.
+    next_dial_poll: Option<Instant>,
 }
 
 impl Node {
@@ -127,7 +127,7 @@ impl Node {
             conns_made: 0,
             commands_made: 0,
             shutting_down: false,
-            look_at: None,
+            next_dial_poll: None,
         };
         node.sync_dial();
         Ok(node)
@@ -174,7 +174,7 @@ impl Node {
         if depth == 0 {
             memory.prefetch(&self.context);
             memory.prefetch(&self.deadlines);
-            memory.prefetch(&self.look_at);
+            memory.prefetch(&self.next_dial_poll);
             memory.prefetch(&self.shutting_down);
         }
         self.discovery.prefetch(input, depth, memory);
@@ -286,7 +286,7 @@ impl Node {
             self.conns.remove(conn);
             self.peers.release(*conn);
             // A slot that is free again may be what the dialler has waited for.
-            let at = dial_due(&self.peers, self.discovery.is_on(), self.look_at, self.shutting_down);
+            let at = dial_due(&self.peers, self.discovery.is_on(), self.next_dial_poll, self.shutting_down);
             self.deadlines.set(Owner::Dial, at);
         }
         Some(action)
@@ -322,7 +322,7 @@ impl Node {
             self.context.stats.drop_datagram(DropReason::Filtered);
             return;
         }
-        let known = self.look_at.is_none().then(|| self.discovery.nodes_known());
+        let known = self.next_dial_poll.is_none().then(|| self.discovery.nodes_known());
         match self.discovery.handle_datagram(&mut self.context, from, bytes) {
             Received::Handled => {}
             Received::Dropped(reason) => self.context.stats.drop_datagram(reason),
@@ -332,9 +332,9 @@ impl Node {
             }
         }
         if known.is_some_and(|known| self.discovery.nodes_known() > known) {
-            // Those who have just met would dial each other at once.
+            // Two nodes that have just met would dial each other at once.
             let wait = self.rngs.dial.duration(DIAL_SETTLE_INTERVAL, 2 * DIAL_SETTLE_INTERVAL);
-            self.look_at = Some(self.context.now() + wait);
+            self.next_dial_poll = Some(self.context.now() + wait);
             self.sync_dial();
         }
     }
@@ -380,13 +380,18 @@ impl Node {
     }
 }
 
-/// When to look whom to dial. Found nodes bring a look forward, where there is one at all.
-fn dial_due(peers: &Peers, looking: bool, look_at: Option<Instant>, shutting_down: bool) -> Option<Instant> {
-    let at = peers.poll_timeout(looking).filter(|_| !shutting_down)?;
-    Some(look_at.map_or(at, |look| look.min(at)))
+/// When to poll the dialler. Found nodes bring a poll forward, if there is one at all.
+fn dial_due(
+    peers: &Peers,
+    has_candidates: bool,
+    next_dial_poll: Option<Instant>,
+    shutting_down: bool,
+) -> Option<Instant> {
+    let at = peers.poll_timeout(has_candidates).filter(|_| !shutting_down)?;
+    Some(next_dial_poll.map_or(at, |poll| poll.min(at)))
 }
 
-/// What stands for our address while nobody has told it.
+/// The address of our contact while ours is not known.
 const UNKNOWN_IP: core::net::IpAddr = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
 
 fn record_builder(contact: &Contact, fork_id: crate::wire::forkid::ForkId) -> RecordBuilder {
