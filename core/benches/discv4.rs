@@ -76,7 +76,7 @@ impl Fixture {
 
     fn refuse(&mut self) {
         let mut cx = self.context.cx(&mut self.rng);
-        assert_eq!(self.machine.handle_datagram(&mut cx, self.from, &self.refused), Received::Unrecognised);
+        assert_eq!(self.machine.handle_datagram(&mut cx, self.from, &self.refused).received, Received::Unrecognised);
     }
 
     fn bare_keccak(&mut self) {

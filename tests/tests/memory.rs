@@ -95,7 +95,8 @@ fn a_pong_is_built_where_it_leaves_from() {
         );
         let mut answers = 0;
         let peak = peak_of(|| {
-            assert_eq!(machine.handle_datagram(&mut context.cx(&mut rng), from, &ping), Received::Handled);
+            let verdict = machine.handle_datagram(&mut context.cx(&mut rng), from, &ping);
+            assert_eq!(verdict.received, Received::Handled);
             while let Some(action) = context.out.pop() {
                 assert!(matches!(action, Action::Send { .. }));
                 answers += 1;

@@ -12,7 +12,7 @@ use super::requests::{Outcome, expiration, rtt};
 use super::{Discv4, Lifecycle};
 use crate::contract::{Cx, DropReason};
 use crate::crypto::{Digest, NodeId, PublicKey, keccak256};
-use crate::kad::Received;
+use crate::kad::{Received, Verdict};
 use crate::limits;
 use crate::netfilter::{canonical, relay_allowed};
 use crate::time::UnixTime;
@@ -34,7 +34,12 @@ struct Sender {
 
 impl Discv4 {
     /// Handles a datagram from `from`.
-    pub fn handle_datagram(&mut self, cx: &mut Cx<'_>, from: SocketAddr, bytes: &[u8]) -> Received {
+    pub fn handle_datagram(&mut self, cx: &mut Cx<'_>, from: SocketAddr, bytes: &[u8]) -> Verdict {
+        let received = self.receive(cx, from, bytes);
+        Verdict { received, growth: core::mem::take(&mut self.growth) }
+    }
+
+    fn receive(&mut self, cx: &mut Cx<'_>, from: SocketAddr, bytes: &[u8]) -> Received {
         let from = canonical(from);
         let datagram = match Datagram::split(bytes) {
             Ok(datagram) => datagram,

@@ -17,9 +17,9 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, Event, Prefetch, Refusal};
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
-use crate::kad::Candidate;
 use crate::kad::lookup::Lookup;
 use crate::kad::table::{Change, Table};
+use crate::kad::{Candidate, Growth};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::discv4::{Datagram, Endpoint, Kind, Neighbor, Packet};
@@ -154,6 +154,8 @@ pub struct Discv4 {
     /// Rounds in a row in which no bootnode answered.
     reseeds: u32,
     lifecycle: Lifecycle,
+    /// What the next verdict says.
+    growth: Growth,
     /// No deadline is reported before this: a microsecond after the last turn.
     not_before: Instant,
 }
@@ -186,6 +188,7 @@ impl Discv4 {
             refresh_due: Some(cx.now),
             reseeds: 0,
             lifecycle: if config.bootnodes.is_empty() { Lifecycle::Running } else { Lifecycle::New },
+            growth: Growth::None,
             not_before: cx.now,
             table,
             config,
@@ -243,10 +246,10 @@ impl Discv4 {
     }
 
     /// Does what is due, up to the budget of one turn.
-    pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+    pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) -> Growth {
         self.not_before = cx.now + Duration::from_micros(1);
         if self.lifecycle == Lifecycle::Closed {
-            return;
+            return Growth::None;
         }
         self.expire_calls(cx);
         for contact in self.table.pop_checks(cx.now, cx.rng).into_iter().flatten() {
@@ -257,6 +260,7 @@ impl Discv4 {
             self.refresh(cx);
         }
         self.advance(cx);
+        core::mem::take(&mut self.growth)
     }
 
     /// Adds a node, which is pinged in its turn and let into the table if it answers. A node that is in the table or waits
@@ -428,7 +432,10 @@ impl Discv4 {
     fn emit_changes(&mut self, cx: &mut Cx<'_>, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             match change {
-                Change::Added(contact) => cx.out.emit(Event::NodeAdded { contact }),
+                Change::Added(contact) => {
+                    cx.out.emit(Event::NodeAdded { contact });
+                    self.growth = Growth::Grew;
+                }
                 Change::Removed(id) => {
                     cx.out.emit(Event::NodeRemoved { id });
                     if self.table.is_empty() {

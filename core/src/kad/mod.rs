@@ -24,6 +24,28 @@ pub enum Received {
     Dropped(DropReason),
 }
 
+/// Whether nodes came into a protocol's table during a call, so that there may be nodes to dial. Exactly then the call
+/// emitted `Event::NodeAdded`.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Growth {
+    /// No node came in.
+    #[default]
+    None,
+    /// A node came in: a new one, or a replacement for one that left.
+    Grew,
+}
+
+/// A protocol's verdict on a datagram.
+#[must_use]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Verdict {
+    /// What became of the datagram.
+    pub received: Received,
+    /// What it did to the table.
+    pub growth: Growth,
+}
+
 /// A node that the dialler may try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Candidate {

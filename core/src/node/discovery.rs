@@ -11,7 +11,7 @@ use core::net::SocketAddr;
 use super::config;
 use crate::contract::{CommandError, CommandId, Context, Cx, DiscoveryTimer, Input, Prefetch};
 use crate::discv4::{self, Discv4};
-use crate::kad::{Candidate, Received};
+use crate::kad::{Candidate, Growth, Received, Verdict};
 use crate::netfilter::canonical;
 use crate::rng::{Rng, Seed};
 use crate::time::Instant;
@@ -69,11 +69,6 @@ impl Discovery {
         self.discv4.is_some()
     }
 
-    /// The number of nodes in the tables of all protocols; a node in two of them counts twice.
-    pub fn nodes_known(&self) -> usize {
-        self.discv4.as_ref().map_or(0, |discv4| discv4.table().len())
-    }
-
     /// The next deadline of any protocol. Strictly later than the last [`Discovery::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<(Instant, DiscoveryTimer)> {
         self.discv4.as_ref()?.poll_timeout()
@@ -87,21 +82,21 @@ impl Discovery {
     }
 
     /// Offers a datagram to the protocols until one recognises it.
-    pub(super) fn handle_datagram(&mut self, context: &mut Context, from: SocketAddr, bytes: &[u8]) -> Received {
+    pub(super) fn handle_datagram(&mut self, context: &mut Context, from: SocketAddr, bytes: &[u8]) -> Verdict {
         let Self { discv4, discv4_rng } = self;
-        discv4
-            .as_mut()
-            .map_or(Received::Unrecognised, |discv4| discv4.handle_datagram(&mut context.cx(discv4_rng), from, bytes))
+        let unrecognised = Verdict { received: Received::Unrecognised, growth: Growth::None };
+        discv4.as_mut().map_or(unrecognised, |discv4| discv4.handle_datagram(&mut context.cx(discv4_rng), from, bytes))
     }
 
     /// Has every protocol do what is due.
-    pub(super) fn handle_timeout(&mut self, context: &mut Context) {
+    pub(super) fn handle_timeout(&mut self, context: &mut Context) -> Growth {
         let now = context.now();
         let Self { discv4, discv4_rng } = self;
-        if let Some(discv4) = discv4
-            && discv4.poll_timeout().is_some_and(|(at, _)| at <= now)
-        {
-            discv4.handle_timeout(&mut context.cx(discv4_rng));
+        match discv4 {
+            Some(discv4) if discv4.poll_timeout().is_some_and(|(at, _)| at <= now) => {
+                discv4.handle_timeout(&mut context.cx(discv4_rng))
+            }
+            _ => Growth::None,
         }
     }
 

@@ -24,7 +24,7 @@ use crate::contract::{
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
 use crate::eth::{Chain, Policy};
-use crate::kad::Received;
+use crate::kad::{Growth, Received, Verdict};
 use crate::limits::DIAL_SETTLE_INTERVAL;
 use crate::netfilter::canonical;
 use crate::peers::Peers;
@@ -322,8 +322,8 @@ impl Node {
             self.context.stats.drop_datagram(DropReason::Filtered);
             return;
         }
-        let known = self.next_dial_poll.is_none().then(|| self.discovery.nodes_known());
-        match self.discovery.handle_datagram(&mut self.context, from, bytes) {
+        let Verdict { received, growth } = self.discovery.handle_datagram(&mut self.context, from, bytes);
+        match received {
             Received::Handled => {}
             Received::Dropped(reason) => self.context.stats.drop_datagram(reason),
             Received::Unrecognised => {
@@ -331,7 +331,12 @@ impl Node {
                 self.context.out.emit_staged(Event::Unrecognised { from, bytes: &[] }, 0..bytes.len());
             }
         }
-        if known.is_some_and(|known| self.discovery.nodes_known() > known) {
+        self.on_growth(growth);
+    }
+
+    /// Brings the next poll of the dialler forward if discovery has found a node.
+    fn on_growth(&mut self, growth: Growth) {
+        if growth == Growth::Grew && self.next_dial_poll.is_none() {
             // Two nodes that have just met would dial each other at once.
             let wait = self.rngs.dial.duration(DIAL_SETTLE_INTERVAL, 2 * DIAL_SETTLE_INTERVAL);
             self.next_dial_poll = Some(self.context.now() + wait);
@@ -346,13 +351,14 @@ impl Node {
         while let Some(deadline) = self.deadlines.pop_due(now) {
             due.push(deadline);
         }
-        self.discovery.handle_timeout(&mut self.context);
+        let growth = self.discovery.handle_timeout(&mut self.context);
         for (_, owner) in due {
             match owner {
                 Owner::Dial => self.dial_more(),
                 Owner::Conn(conn) => self.touch(conn, |conn, cx, _| conn.handle_timeout(cx)),
             }
         }
+        self.on_growth(growth);
     }
 
     /// Signs a new record if our fork id has changed.

@@ -259,7 +259,7 @@ impl World {
         let packet = packet.and_then(|datagram| datagram.decode().ok());
         assert!(sent.is_none() || sent == packet);
         let (now, unix) = (self.now(), self.context.unix());
-        let received = self.machine.handle_datagram(&mut self.context.cx(&mut self.rng), from, &bytes);
+        let received = self.machine.handle_datagram(&mut self.context.cx(&mut self.rng), from, &bytes).received;
         let key_endpoint = key.map(|key| (key, from));
         let lives = |at: &Instant| now.since(*at) < limits::BOND_LIFETIME - Duration::from_secs(2);
         let is_proven = key_endpoint.and_then(|key_endpoint| self.proven.get(&key_endpoint)).is_some_and(lives);
@@ -390,7 +390,7 @@ impl World {
         let mut now = self.context.advance(self.now() + span);
         // Work beyond the budget of a turn is due a microsecond later.
         for turn in 0.. {
-            self.machine.handle_timeout(&mut self.context.cx(&mut self.rng));
+            _ = self.machine.handle_timeout(&mut self.context.cx(&mut self.rng));
             self.drain(None, reached);
             match self.machine.poll_timeout() {
                 Some((at, _)) if at <= now => panic!("deadlines advance"),

@@ -167,11 +167,31 @@ impl Net {
         if is_pong && calls > 0 {
             self.peers[index].ledger.entry(from).or_default().2 = true;
         }
-        let received = self.with(index, |machine, cx| machine.handle_datagram(cx, from, bytes));
+        let known = self.added(index);
+        let verdict = self.with(index, |machine, cx| machine.handle_datagram(cx, from, bytes));
+        self.check_growth(index, known, verdict.growth);
+        let received = verdict.received;
         if is_pong && received != Received::Handled {
             self.peers[index].ledger.entry(from).or_default().2 = was_proven;
         }
         received
+    }
+
+    /// Fires a machine's timeout.
+    pub(super) fn timeout(&mut self, index: usize) -> Growth {
+        let known = self.added(index);
+        let growth = self.with(index, Discv4::handle_timeout);
+        self.check_growth(index, known, growth);
+        growth
+    }
+
+    /// Number of nodes that a machine has emitted as added.
+    fn added(&self, index: usize) -> usize {
+        self.peers[index].events.iter().filter(|event| matches!(event, Event::NodeAdded { .. })).count()
+    }
+
+    fn check_growth(&self, index: usize, known: usize, growth: Growth) {
+        assert_eq!(growth == Growth::Grew, self.added(index) > known, "growth is told where nodes are added");
     }
 
     /// Advances time, delivering datagrams and firing timeouts in order.
@@ -192,7 +212,7 @@ impl Net {
                     None => self.inbox.push((to, bytes)),
                 }
             } else if let Some((_, index)) = timer {
-                self.with(index, Discv4::handle_timeout);
+                _ = self.timeout(index);
                 let due = self.peers[index].machine.poll_timeout();
                 assert!(due.is_none_or(|(due, _)| due > self.now), "a deadline that does not advance: {due:?}");
             }

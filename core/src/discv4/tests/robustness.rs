@@ -136,7 +136,7 @@ fn after_shutdown_nothing_is_sent_or_emitted() {
     assert_eq!(net.send(&stranger, &ping).1, Received::Dropped(DropReason::ShuttingDown));
     assert_eq!(net.deliver(0, stranger.addr, &[7; 98]), Received::Unrecognised, "another protocol's");
     net.with(0, |machine, cx| {
-        machine.handle_timeout(cx);
+        assert_eq!(machine.handle_timeout(cx), Growth::None);
         assert_eq!(machine.add_node(cx, contact), Err(CommandError::ShuttingDown));
         assert_eq!(machine.ping(cx, CommandId(2), contact), Err(CommandError::ShuttingDown));
         assert_eq!(machine.lookup(cx, None, [1; 64]), Err(CommandError::ShuttingDown));
@@ -157,7 +157,7 @@ fn a_queued_request_fails_when_its_endpoint_proof_lapses() {
     let asked = net.take(stranger.addr);
     assert_eq!(asked.iter().filter(|(packet, _)| packet.kind() == Kind::FindNode).count(), 1);
     net.now = net.now + limits::BOND_LIFETIME;
-    net.with(0, Discv4::handle_timeout);
+    _ = net.timeout(0);
     net.run(secs(5));
     assert!(
         net.take(stranger.addr).iter().all(|(packet, _)| packet.kind() == Kind::Ping),
@@ -218,7 +218,7 @@ fn timeouts_before_the_deadline_do_nothing() {
         let before = net.sent;
         let due = net.peers[0].machine.poll_timeout().unwrap().0;
         if due > net.now {
-            net.with(0, Discv4::handle_timeout);
+            _ = net.timeout(0);
             assert_eq!(net.sent, before);
         }
         net.run(millis(37));
@@ -247,7 +247,7 @@ fn work_beyond_the_budget_of_a_turn_is_due_a_microsecond_later() {
     let mut turns = 0;
     while !net.peers[0].machine.calls.is_empty() {
         turns += 1;
-        net.with(0, Discv4::handle_timeout);
+        _ = net.timeout(0);
         let (due, why) = net.peers[0].machine.poll_timeout().unwrap();
         if !net.peers[0].machine.calls.is_empty() {
             assert_eq!((due, why), (net.now + Duration::from_micros(1), DiscoveryTimer::Call));
@@ -257,4 +257,33 @@ fn work_beyond_the_budget_of_a_turn_is_due_a_microsecond_later() {
     assert_eq!(turns, 3);
     let is_timeout = |event: &&Event<'_>| matches!(event, Event::CallFailed { why: CallFailure::Timeout, .. });
     assert_eq!(net.peers[0].events.iter().filter(is_timeout).count() as u64, count);
+}
+
+/// The parent of a machine that compares lengths around datagrams would miss it.
+#[test]
+fn a_replacement_that_moves_up_in_a_timeout_is_growth() {
+    let mut net = Net::with_victim();
+    let own = *net.peers[0].machine.local().id();
+    let strangers = (10..=250).map(|n| Stranger::new(n, &alloc::format!("90.{n}.1.1:30303")));
+    let alike: Vec<_> = strangers.filter(|stranger| own.log_distance(&stranger.key.node_id()) == 256).collect();
+    let (dead, others) = alike.split_first().unwrap();
+    net.bond(dead);
+    let replacement = others[limits::BUCKET_SIZE - 1].contact();
+    net.with(0, |machine, cx| {
+        for other in &others[..limits::BUCKET_SIZE] {
+            _ = machine.table.insert(other.contact(), cx.now, cx.rng);
+        }
+        for command in 0..u64::from(limits::FIND_FAILURES_MAX) {
+            machine.find_node(cx, CommandId(command), dead.contact(), [3; 64]).unwrap();
+        }
+    });
+    assert!(net.peers[0].machine.table().entry(&replacement.id).is_none());
+    let end = net.now + secs(2);
+    while net.peers[0].machine.table().entry(&replacement.id).is_none() {
+        assert!(net.now < end, "the dead node is removed");
+        net.now = net.peers[0].machine.poll_timeout().unwrap().0;
+        let growth = net.timeout(0);
+        assert_eq!(growth == Growth::Grew, net.peers[0].machine.table().entry(&replacement.id).is_some());
+    }
+    assert!(!net.knows_stranger(dead));
 }
