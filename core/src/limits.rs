@@ -218,8 +218,8 @@ pub const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(30);
 pub const DIAL_SETTLE_INTERVAL: Duration = Duration::from_millis(500);
 /// Between two looks for somebody to dial while slots are free, as reth.
 pub const DIAL_LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// Candidates that one look considers: a full discovery table.
-pub const DIAL_CANDIDATES_MAX: usize = 512;
+/// Candidates that discovery draws for one poll of the dialler: about one of each bucket.
+pub const DIAL_CANDIDATES: usize = 16;
 /// Pause of a static or trusted peer instead of a ban, as reth.
 pub const NAMED_BAN: Duration = Duration::from_secs(15);
 /// Longest ban of an address: others may live there.

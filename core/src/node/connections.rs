@@ -8,12 +8,10 @@ use alloc::vec::Vec;
 use super::conn::{Conn, Local, Progress};
 use super::{Node, Owner, dial_due};
 use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, Refusal, Side};
+use crate::limits::DIAL_CANDIDATES;
 use crate::peers::{Admission, Charge};
 use crate::wire::enode::Contact;
 use crate::wire::p2p::Capability;
-
-/// Candidates drawn from the table for one round of dialling.
-const DIAL_CANDIDATES: usize = 16;
 
 /// Dials begun in one turn; what is left is due again.
 const DIALS_PER_TURN: usize = 8;
