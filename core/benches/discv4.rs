@@ -13,7 +13,8 @@ use std::time::{Duration, Instant as Clock};
 use criterion::Criterion;
 use peerless::contract::Context;
 use peerless::crypto::{Crypto, Secp256k1, SecretKey, keccak256};
-use peerless::discv4::{Config, Discv4, Local, Received};
+use peerless::discv4::{Config, Discv4, Local};
+use peerless::kad::Received;
 use peerless::netfilter::NetFilter;
 use peerless::rng::{Rng, Seed};
 use peerless::time::{Instant, UnixTime};
@@ -75,7 +76,7 @@ impl Fixture {
 
     fn refuse(&mut self) {
         let mut cx = self.context.cx(&mut self.rng);
-        assert_eq!(self.machine.handle_datagram(&mut cx, self.from, &self.refused), Received::Unrecognised);
+        assert_eq!(self.machine.handle_datagram(&mut cx, self.from, &self.refused).received, Received::Unrecognised);
     }
 
     fn bare_keccak(&mut self) {

@@ -54,7 +54,7 @@ impl Driver {
         let mainnet = Network::public("mainnet").ok_or("a network of that name")?;
         let genesis = Head { hash: *mainnet.schedule.genesis(), ..Head::default() };
         let mut config = Config::new(secret, Chain::new(mainnet, genesis, 0, [0; 32]));
-        config.discovery = None;
+        config.discovery.discv4 = None;
         config.status = status;
         config.udp = 0;
         config.tcp = 0;

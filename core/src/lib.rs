@@ -105,6 +105,9 @@ pub mod wire;
 
 pub mod contract;
 
+// What discovery protocols share.
+pub mod kad;
+
 // Machines.
 pub mod discv4;
 pub mod eth;

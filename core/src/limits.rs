@@ -173,7 +173,7 @@ pub const UNVERIFIED_MAX: usize = 64;
 pub const LOOKUP_NODES_MAX: usize = 64;
 /// Nodes that a lookup asks: an honest one needs some 30; liars that invent ever nearer nodes stop here (attack D9).
 pub const LOOKUP_QUERIES_MAX: u32 = 64;
-/// Failed checks that wait for somebody else's answer before they count.
+/// Nodes that failed a check and are judged when another node answers.
 pub const SUSPECTS_MAX: usize = 3;
 /// Calls that end in one turn; the rest is due again a microsecond later.
 pub const CALL_ENDS_PER_TURN: usize = 32;
@@ -218,8 +218,8 @@ pub const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(30);
 pub const DIAL_CANDIDATE_DELAY: Duration = Duration::from_millis(500);
 /// Between two looks for somebody to dial while slots are free, as reth.
 pub const DIAL_POLL_INTERVAL: Duration = Duration::from_secs(5);
-/// Candidates that one look considers: a full discovery table.
-pub const DIAL_CANDIDATES_MAX: usize = 512;
+/// Candidates that discovery draws for one poll of the dialler: about one of each bucket.
+pub const DIAL_CANDIDATES: usize = 16;
 /// Pause of a static or trusted peer instead of a ban, as reth.
 pub const STATIC_PEER_BAN: Duration = Duration::from_secs(15);
 /// Longest ban of an address: others may live there.

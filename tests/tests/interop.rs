@@ -71,7 +71,7 @@ impl Bench {
         config.udp = sockets.udp_addr().unwrap().port();
         config.tcp = sockets.tcp_addr().unwrap().port();
         config.filter = "127.0.0.0/8,::1/128".parse().unwrap();
-        config.discovery = None;
+        config.discovery.discv4 = None;
         configure(&mut config);
         let seed = seed_from_os().unwrap();
         let driver = Driver::new(sockets, |now, unix| Node::new(config, seed, now, unix)).unwrap();
@@ -88,7 +88,7 @@ impl Bench {
 
     /// Our node and a peer, both with discovery.
     fn with_discovery(program: &Program) -> Self {
-        let mut bench = Self::new(|config| config.discovery = Some(peerless::discv4::Config::default()));
+        let mut bench = Self::new(|config| config.discovery.discv4 = Some(peerless::discv4::Config::default()));
         bench.start(program, THEIR_KEY, &[]);
         bench
     }

@@ -124,7 +124,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     if !arguments.nodiscover {
         let named = resolve_all(&arguments.bootnodes)?;
         let bootnodes = if named.is_empty() { choice.bootnodes.clone() } else { named };
-        config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+        config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
     }
     let sockets = driving::bind(&mut config, &arguments.listen())?;
     let recording = arguments.trace.clone().map(|file| arguments.recording.to(file));

@@ -48,7 +48,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
         bail!("{} is outside of --netrestrict", contact.ip());
     }
     let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
-    config.discovery = Some(discv4::Config::default());
+    config.discovery.discv4 = Some(discv4::Config::default());
     let sockets = driving::bind(&mut config, &Listen { udp: Some(driving::any_port(contact.ip())), tcp: None })?;
     let mut driver = driving::start(config, sockets, None)?;
     let interrupt = driving::Interrupt::listen()?;

@@ -35,7 +35,7 @@ fn meet_and_part(host: &str) {
     let mut b = Peer::new(host, 2, |_| ());
     let bootnode = b.contact;
     let mut a = Peer::new(host, 1, |config| {
-        if let Some(discovery) = &mut config.discovery {
+        if let Some(discovery) = &mut config.discovery.discv4 {
             discovery.bootnodes = vec![bootnode];
         }
     });
@@ -186,7 +186,7 @@ fn large_messages_arrive_whole_at_a_slow_reader() {
 
 #[test]
 fn an_idle_driver_sleeps() {
-    let quiet = |config: &mut peerless::node::Config| config.discovery = None;
+    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
     let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
     connect(&mut a, &mut b);
     for peer in [&mut a, &mut b] {
@@ -203,7 +203,7 @@ fn an_idle_driver_sleeps() {
 
 #[test]
 fn what_is_not_wanted_waits_without_spinning() {
-    let quiet = |config: &mut peerless::node::Config| config.discovery = None;
+    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
     let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
     let (conn, theirs) = connect(&mut a, &mut b);
     const REQUESTS: usize = 26;
@@ -274,7 +274,7 @@ fn a_flood_starves_neither_timers_nor_streams() {
 
 #[test]
 fn another_thread_wakes_a_sleeping_turn() {
-    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery = None);
+    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery.discv4 = None);
     let (waker, woken) = (a.driver.waker(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -311,7 +311,7 @@ fn names_of_closed_streams_mean_nothing() {
 
 #[test]
 fn what_a_command_leads_to_is_told_before_sleeping() {
-    let quiet = |config: &mut peerless::node::Config| config.discovery = None;
+    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
     let mut a = Peer::new("127.0.0.1", 1, quiet);
     let contact = Peer::new("127.0.0.1", 2, quiet).contact;
     a.command(Command::Dial { contact });

@@ -43,7 +43,8 @@ fn main() {
             .run_until(peerless::time::Instant::from_micros(seconds * 1_000_000 * part / parts))
             .expect("no violation");
         let (wall, processor) = (began.elapsed().as_secs_f64(), processor_seconds() - processor);
-        let known: usize = world.machines().map(|(_, node)| node.discovery().map_or(0, |d| d.table().len())).sum();
+        let known: usize =
+            world.machines().map(|(_, node)| node.discovery().discv4().map_or(0, |d| d.table().len())).sum();
         println!(
             "{} wall {wall:.2} s, processor {processor:.2} s, {:.0} times real time, {} events, {:.2} us each, table {:.1}, {} KiB a node",
             world.now(),

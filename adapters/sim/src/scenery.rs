@@ -65,7 +65,7 @@ pub fn discovery_only(bootnodes: u32) -> impl Fn(&Birth<'_>) -> Node + Send + Sy
 
 /// Makes these hosts the node's bootnodes.
 pub fn set_bootnodes(birth: &Birth<'_>, config: &mut Config, hosts: impl IntoIterator<Item = u32>) {
-    let Some(discovery) = &mut config.discovery else { return };
+    let Some(discovery) = &mut config.discovery.discv4 else { return };
     let others = hosts.into_iter().map(HostId).filter(|host| *host != birth.host);
     discovery.bootnodes = others.map(|host| contact(birth, host, birth.addresses.ip(host))).collect();
 }

@@ -22,7 +22,7 @@ fn fifty_nodes_know_each_other() {
     let mut world = world(Settings { seed: 1, crypto: Mode::SimMac, ..Settings::default() }, 50);
     world.run_for(Duration::from_secs(120)).unwrap();
     for (host, node) in world.machines() {
-        let known = node.discovery().unwrap().table().len();
+        let known = node.discovery().discv4().unwrap().table().len();
         assert!(known >= 40, "host {} knows {known}", host.0);
     }
     assert_eq!(world.totals().starts, 50);

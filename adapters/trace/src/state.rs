@@ -158,7 +158,7 @@ pub struct Traffic {
 impl State {
     /// What `node` believes at `now`.
     pub fn of(node: &Node, now: Instant) -> Self {
-        let discovery = node.discovery();
+        let discovery = node.discovery().discv4();
         let stats = node.stats();
         Self {
             now_us: now.as_micros(),
@@ -190,7 +190,7 @@ impl State {
     }
 }
 
-fn table_entry(entry: &peerless::discv4::table::Entry) -> TableEntry {
+fn table_entry(entry: &peerless::kad::table::Entry) -> TableEntry {
     let contact = entry.contact();
     TableEntry { id: contact.id().to_string(), addr: contact.udp_addr().to_string(), liveness: entry.liveness().into() }
 }
@@ -199,10 +199,10 @@ fn call(call: &calls::Call) -> CallView {
     CallView {
         id: call.contact.id().to_string(),
         addr: call.contact.udp_addr().to_string(),
-        question: match call.question {
-            calls::Question::Ping => "ping",
-            calls::Question::FindNode { .. } => "find node",
-            calls::Question::EnrRequest => "record",
+        question: match call.request {
+            calls::Request::Ping => "ping",
+            calls::Request::FindNode { .. } => "find node",
+            calls::Request::EnrRequest => "record",
         },
         purpose: match call.purpose {
             calls::Purpose::Command(command) => format!("command {}", command.0),
@@ -213,11 +213,11 @@ fn call(call: &calls::Call) -> CallView {
             calls::Purpose::Check => "liveness check".to_owned(),
             calls::Purpose::Record => "newer record".to_owned(),
         },
-        stage: match call.stage {
-            calls::Stage::Bonding => "waits for an endpoint proof",
-            calls::Stage::Pausing => "waits to be pinged back",
-            calls::Stage::Queued => "waits for another of its kind",
-            calls::Stage::Asked { .. } => "asked",
+        stage: match call.state {
+            calls::CallState::AwaitingPong => "waits for an endpoint proof",
+            calls::CallState::AwaitingPingBack => "waits to be pinged back",
+            calls::CallState::Queued => "waits for another of its kind",
+            calls::CallState::InFlight { .. } => "asked",
         },
     }
 }

@@ -77,6 +77,8 @@ pub enum DropReason {
     Filtered,
     /// An outgoing one: the driver does not drain.
     OutboxFull,
+    /// The node is shutting down and answers nothing any more.
+    ShuttingDown,
 }
 
 impl fmt::Display for DropReason {
@@ -91,6 +93,7 @@ impl fmt::Display for DropReason {
             Self::FromSelf => "from ourselves",
             Self::Filtered => "filtered address",
             Self::OutboxFull => "outbox full",
+            Self::ShuttingDown => "shutting down",
         })
     }
 }

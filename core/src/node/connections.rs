@@ -8,12 +8,10 @@ use alloc::vec::Vec;
 use super::conn::{Conn, Local, Progress};
 use super::{Node, Owner, dial_due};
 use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, Refusal, Side};
+use crate::limits::DIAL_CANDIDATES;
 use crate::peers::{Admission, Charge};
 use crate::wire::enode::Contact;
 use crate::wire::p2p::Capability;
-
-/// Candidates drawn from the table for one round of dialling.
-const DIAL_CANDIDATES: usize = 16;
 
 /// Dials begun in one turn; what is left is due again.
 const DIALS_PER_TURN: usize = 8;
@@ -155,20 +153,14 @@ impl Node {
         self.sync_dial();
     }
 
-    /// Dials whom the schedule names: static peers, and candidates that discovery has verified and whose forks fit.
+    /// Dials the peers that are due: static ones, and candidates that discovery has verified and whose fork ids fit.
     pub(super) fn dial_more(&mut self) {
         let now = self.context.now();
-        self.look_at = None;
+        self.next_dial_poll = None;
         let rng = &mut self.rngs.dial;
-        let candidates: Vec<Contact> = match &self.discovery {
-            Some(discovery) => discovery
-                .candidates(rng, DIAL_CANDIDATES)
-                .into_iter()
-                .filter(|candidate| candidate.fork_id.is_none_or(|fork| self.chain.could_match(fork)))
-                .map(|candidate| candidate.contact)
-                .collect(),
-            None => Vec::new(),
-        };
+        let drawn = self.discovery.candidates(rng, DIAL_CANDIDATES).into_iter().map(|(_, candidate)| candidate);
+        let fitting = drawn.filter(|candidate| candidate.fork_id.is_none_or(|fork| self.chain.could_match(fork)));
+        let candidates: Vec<Contact> = fitting.map(|candidate| candidate.contact).collect();
         for _ in 0..DIALS_PER_TURN {
             let (conn, rng, filter) = (self.next_conn(), &mut self.rngs.dial, &self.context.filter);
             let Some(contact) = self.peers.dial_next(now, rng, filter, conn, candidates.iter().copied()) else { break };
@@ -178,7 +170,7 @@ impl Node {
     }
 
     pub(super) fn sync_dial(&mut self) {
-        let at = dial_due(&self.peers, self.discovery.is_some(), self.look_at, self.shutting_down);
+        let at = dial_due(&self.peers, self.discovery.is_on(), self.next_dial_poll, self.shutting_down);
         self.deadlines.set(Owner::Dial, at);
     }
 }

@@ -5,6 +5,7 @@
 pub mod config;
 mod conn;
 mod connections;
+pub mod discovery;
 mod machine;
 mod view;
 
@@ -17,21 +18,21 @@ use core::net::SocketAddr;
 
 pub use self::config::{Config, ConfigError};
 use self::conn::{Conn, Progress};
+pub use self::discovery::Discovery;
 pub use self::view::SessionView;
 use crate::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Context, Cx, DropReason, EndReason, Event, Input, Prefetch,
-    Reason, Refusal, Side, SocketId,
+    Action, Command, CommandError, CommandId, ConnId, Context, DropReason, EndReason, Event, Input, Prefetch, Reason,
+    Refusal, Side, SocketId,
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
-use crate::discv4::{self, Discv4, Received};
 use crate::eth::{Chain, Policy};
+use crate::kad::{Growth, Received, Verdict};
 use crate::limits::DIAL_CANDIDATE_DELAY;
 use crate::netfilter::canonical;
 use crate::peers::Peers;
 use crate::rlpx::LocalHello;
 use crate::rng::{Rng, Seed};
 use crate::time::{Deadlines, Duration, Instant, UnixTime};
-use crate::wire::discv4::Endpoint;
 use crate::wire::enode::Contact;
 use crate::wire::enr::{Record, RecordBuilder};
 use crate::wire::p2p::{DisconnectReason, Hello};
@@ -45,7 +46,6 @@ enum Owner {
 
 /// One fork of the run's randomness for each part that draws.
 struct Rngs {
-    discovery: Rng,
     dial: Rng,
     conns: Rng,
 }
@@ -61,7 +61,7 @@ pub struct Node {
     export_secrets: bool,
     context: Context,
     rngs: Rngs,
-    discovery: Option<Box<Discv4>>,
+    discovery: Discovery,
     peers: Peers,
     /// From dial or accept until `Ended` has been popped.
     conns: BTreeMap<ConnId, Box<Conn>>,
@@ -71,8 +71,8 @@ pub struct Node {
     conns_made: u64,
     commands_made: u64,
     shutting_down: bool,
-    /// When to look whom to dial because discovery has found somebody.
-    look_at: Option<Instant>,
+    /// When to poll the dialler early, because discovery has found a node.
+    next_dial_poll: Option<Instant>,
 }
 
 impl Node {
@@ -107,16 +107,11 @@ impl Node {
             port: config.tcp.into(),
             key: *key.as_bytes(),
         };
-        let hello = LocalHello::new(hello, config.capability_table).map_err(ConfigError::Hello)?;
+        let hello = LocalHello::new(hello, config.capability_table.clone()).map_err(ConfigError::Hello)?;
         let seed = Seed::new(seed);
-        let mut rngs =
-            Rngs { discovery: seed.fork("discovery"), dial: seed.fork("dial"), conns: seed.fork("connections") };
-        let mut context = Context::new(now, unix, config.filter, crypto);
-        let discovery = config.discovery.map(|settings| {
-            let endpoint = Endpoint { ip: config.ip, udp: config.udp, tcp: config.tcp };
-            let local = discv4::Local::new(context.crypto(), config.secret.clone(), endpoint, Some(record.clone()));
-            Box::new(Discv4::new(&mut context.cx(&mut rngs.discovery), settings, local))
-        });
+        let rngs = Rngs { dial: seed.fork("dial"), conns: seed.fork("connections") };
+        let mut context = Context::new(now, unix, config.filter.clone(), crypto);
+        let discovery = Discovery::new(&mut context, &seed, &config, &record);
         let mut node = Self {
             hello,
             peers: Peers::new(config.peers, contact.id()),
@@ -134,7 +129,7 @@ impl Node {
             conns_made: 0,
             commands_made: 0,
             shutting_down: false,
-            look_at: None,
+            next_dial_poll: None,
         };
         node.sync_dial();
         Ok(node)
@@ -180,24 +175,13 @@ impl Node {
     /// depth 0 these are parts of the node itself, at each of the following what those before point to, and from
     /// [`Node::PREFETCH_DEPTHS`] on nothing; between two of them the memory needs some time to come.
     pub fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
-        let Some(depth) = depth.checked_sub(1) else {
+        if depth == 0 {
             memory.prefetch(&self.context);
             memory.prefetch(&self.deadlines);
-            memory.prefetch(&self.discovery);
-            memory.prefetch(&self.look_at);
+            memory.prefetch(&self.next_dial_poll);
             memory.prefetch(&self.shutting_down);
-            if matches!(input, Input::Timeout) {
-                memory.prefetch(&self.rngs.discovery);
-            }
-            return;
-        };
-        match (input, &self.discovery) {
-            (Input::Datagram { from, bytes, .. }, Some(discovery)) => {
-                discovery.prefetch(canonical(*from), bytes, depth, memory);
-            }
-            (Input::Timeout, Some(discovery)) => discovery.prefetch_timeout(depth, memory),
-            _ => {}
         }
+        self.discovery.prefetch(input, depth, memory);
     }
 
     /// How deep [`Node::prefetch`] goes.
@@ -267,19 +251,16 @@ impl Node {
                 self.settle(conn);
             }
             Command::AddNode { contact } => {
-                self.discover(|discovery, cx| {
-                    discovery.add_node(cx, contact);
-                    Ok(())
-                })?;
+                self.discovery.add_node(&mut self.context, contact)?;
             }
-            Command::Ping { contact } => self.discover(|discovery, cx| discovery.ping(cx, id, contact))?,
+            Command::Ping { contact } => self.discovery.ping(&mut self.context, id, contact)?,
             Command::RequestRecord { contact } => {
-                self.discover(|discovery, cx| discovery.request_record(cx, id, contact))?;
+                self.discovery.request_record(&mut self.context, id, contact)?;
             }
             Command::FindNode { contact, target } => {
-                self.discover(|discovery, cx| discovery.find_node(cx, id, contact, target))?;
+                self.discovery.find_node(&mut self.context, id, contact, target)?;
             }
-            Command::Lookup { target } => self.discover(|discovery, cx| discovery.lookup(cx, Some(id), target))?,
+            Command::Lookup { target } => self.discovery.lookup(&mut self.context, id, target)?,
             Command::Send { conn, capability, id, payload } => {
                 self.talk(conn, |conn, cx| conn.send(cx, capability, id, &[payload]))?;
             }
@@ -309,7 +290,7 @@ impl Node {
             self.conns.remove(conn);
             self.peers.release(*conn);
             // A slot that is free again may be what the dialler has waited for.
-            let at = dial_due(&self.peers, self.discovery.is_some(), self.look_at, self.shutting_down);
+            let at = dial_due(&self.peers, self.discovery.is_on(), self.next_dial_poll, self.shutting_down);
             self.deadlines.set(Owner::Dial, at);
         }
         Some(action)
@@ -317,7 +298,7 @@ impl Node {
 
     /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        let discovery = self.discovery.as_ref().and_then(|discovery| discovery.poll_timeout());
+        let discovery = self.discovery.poll_timeout();
         let others = self.deadlines.next();
         let (at, reason) = match discovery {
             Some((at, timer)) if others.is_none_or(|(other, _)| at <= other) => (at, Reason::Discovery(timer)),
@@ -345,26 +326,31 @@ impl Node {
             self.context.stats.drop_datagram(DropReason::Filtered);
             return;
         }
-        let known = self.look_at.is_none().then(|| self.nodes_known());
-        let mut cx = self.context.cx(&mut self.rngs.discovery);
-        let received = match &mut self.discovery {
-            Some(discovery) if !self.shutting_down && socket == SocketId::MAIN => {
-                discovery.handle_datagram(&mut cx, from, bytes)
-            }
-            _ => Received::Unrecognised,
+        let verdict = if socket == SocketId::MAIN {
+            self.discovery.handle_datagram(&mut self.context, from, bytes)
+        } else {
+            Verdict { received: Received::Unrecognised, growth: Growth::None }
         };
+        let Verdict { received, growth } = verdict;
         match received {
             Received::Handled => {}
-            Received::Dropped(reason) => cx.stats.drop_datagram(reason),
+            Received::Dropped(reason) => self.context.stats.drop_datagram(reason),
             Received::Unrecognised => {
-                cx.out.stage(bytes.len()).copy_from_slice(bytes);
-                cx.out.emit_staged(Event::Unrecognised { socket, from, bytes: Cow::default() }, 0..bytes.len());
+                self.context.out.stage(bytes.len()).copy_from_slice(bytes);
+                self.context
+                    .out
+                    .emit_staged(Event::Unrecognised { socket, from, bytes: Cow::default() }, 0..bytes.len());
             }
         }
-        if known.is_some_and(|known| self.nodes_known() > known) {
-            // Those who have just met would dial each other at once.
+        self.on_growth(growth);
+    }
+
+    /// Brings the next poll of the dialler forward if discovery has found a node.
+    fn on_growth(&mut self, growth: Growth) {
+        if growth == Growth::Grew && self.next_dial_poll.is_none() {
+            // Two nodes that have just met would dial each other at once.
             let wait = self.rngs.dial.duration(DIAL_CANDIDATE_DELAY, 2 * DIAL_CANDIDATE_DELAY);
-            self.look_at = Some(self.context.now() + wait);
+            self.next_dial_poll = Some(self.context.now() + wait);
             self.sync_dial();
         }
     }
@@ -376,31 +362,14 @@ impl Node {
         while let Some(deadline) = self.deadlines.pop_due(now) {
             due.push(deadline);
         }
-        if let Some(discovery) = &mut self.discovery
-            && discovery.poll_timeout().is_some_and(|(at, _)| at <= now)
-        {
-            discovery.handle_timeout(&mut self.context.cx(&mut self.rngs.discovery));
-        }
+        let growth = self.discovery.handle_timeout(&mut self.context);
         for (_, owner) in due {
             match owner {
                 Owner::Dial => self.dial_more(),
                 Owner::Conn(conn) => self.touch(conn, |conn, cx, _| conn.handle_timeout(cx)),
             }
         }
-    }
-
-    // Discovery
-
-    fn discover(
-        &mut self,
-        work: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> Result<(), CommandError>,
-    ) -> Result<(), CommandError> {
-        let discovery = self.discovery.as_mut().ok_or(CommandError::NoDiscovery)?;
-        work(discovery, &mut self.context.cx(&mut self.rngs.discovery))
-    }
-
-    fn nodes_known(&self) -> usize {
-        self.discovery.as_ref().map_or(0, |discovery| discovery.table().len())
+        self.on_growth(growth);
     }
 
     /// Signs a new record if our fork id has changed.
@@ -414,9 +383,7 @@ impl Node {
         // The same entries fitted before.
         let Ok(record) = signed else { return };
         self.record = record;
-        if let Some(discovery) = &mut self.discovery {
-            discovery.set_record(self.record.clone());
-        }
+        self.discovery.set_record(&self.record);
     }
 
     fn shut_down(&mut self) {
@@ -425,20 +392,23 @@ impl Node {
         for conn in conns {
             self.part(conn, EndReason::Disconnect(DisconnectReason::ClientQuitting));
         }
-        if let Some(discovery) = &mut self.discovery {
-            discovery.shutdown(&mut self.context.cx(&mut self.rngs.discovery));
-        }
+        self.discovery.shutdown(&mut self.context);
         self.sync_dial();
     }
 }
 
-/// When to look whom to dial. Found nodes bring a look forward, where there is one at all.
-fn dial_due(peers: &Peers, looking: bool, look_at: Option<Instant>, shutting_down: bool) -> Option<Instant> {
-    let at = peers.poll_timeout(looking).filter(|_| !shutting_down)?;
-    Some(look_at.map_or(at, |look| look.min(at)))
+/// When to poll the dialler. Found nodes bring a poll forward, if there is one at all.
+fn dial_due(
+    peers: &Peers,
+    has_candidates: bool,
+    next_dial_poll: Option<Instant>,
+    shutting_down: bool,
+) -> Option<Instant> {
+    let at = peers.poll_timeout(has_candidates).filter(|_| !shutting_down)?;
+    Some(next_dial_poll.map_or(at, |poll| poll.min(at)))
 }
 
-/// What stands for our address while nobody has told it.
+/// The address of our contact while ours is not known.
 const UNKNOWN_IP: core::net::IpAddr = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
 
 fn record_builder(contact: &Contact, fork_id: crate::wire::forkid::ForkId) -> RecordBuilder {

@@ -2,10 +2,9 @@
 
 use core::net::SocketAddr;
 
-use super::Node;
+use super::{Discovery, Node};
 use crate::contract::{ConnId, Direction, Stage, Stats};
 use crate::crypto::NodeId;
-use crate::discv4::Discv4;
 use crate::eth::Chain;
 use crate::peers::Peers;
 use crate::wire::enode::Contact;
@@ -59,9 +58,9 @@ impl Node {
         &self.context.stats
     }
 
-    /// Discovery, unless it is off.
-    pub fn discovery(&self) -> Option<&Discv4> {
-        self.discovery.as_deref()
+    /// The discovery protocols.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
     }
 
     /// Peers, scores, bans and slots.

@@ -13,9 +13,7 @@ use core::net::SocketAddr;
 use super::bounded::{Bounded, Recent};
 use crate::contract::{End, EndReason, Fault, IoFault, PeerKind, Side, Stage};
 use crate::crypto::NodeId;
-use crate::limits::{
-    DIAL_CANDIDATES_MAX, DIAL_HISTORY_MAX, DIAL_POLL_INTERVAL, REDIAL_INTERVAL, REDIAL_INTERVAL_MAX, STATIC_PEERS_MAX,
-};
+use crate::limits::{DIAL_HISTORY_MAX, DIAL_POLL_INTERVAL, REDIAL_INTERVAL, REDIAL_INTERVAL_MAX, STATIC_PEERS_MAX};
 use crate::rng::Rng;
 use crate::time::{Deadlines, Duration, Instant};
 use crate::wire::enode::Contact;
@@ -204,7 +202,9 @@ impl Dialer {
         None
     }
 
-    /// One of the candidates that may be dialled now, at most [`DIAL_CANDIDATES_MAX`] of which are looked at.
+    /// The first candidate that may be dialled now: half of the time of those never tried, half of the time of those tried
+    /// before, or of the others if there is none. The caller draws the candidates at random and bounds their number; their
+    /// order is not sampled again.
     pub fn next_candidate(
         &mut self,
         now: Instant,
@@ -212,9 +212,9 @@ impl Dialer {
         candidates: impl IntoIterator<Item = Contact>,
         usable: impl Fn(&Contact) -> bool,
     ) -> Option<Contact> {
-        // One pass, one reservoir each for those never tried and those tried before.
-        let mut picks: [(u64, Option<Contact>); 2] = [(0, None), (0, None)];
-        for contact in candidates.into_iter().take(DIAL_CANDIDATES_MAX) {
+        // The first one never tried, and the first one tried before.
+        let mut picks: [Option<Contact>; 2] = [None, None];
+        for contact in candidates {
             let tried = self.history.get(&contact.id());
             let rested = tried.is_none_or(|attempt| attempt.allows(&contact, now));
             if !rested
@@ -224,13 +224,12 @@ impl Dialer {
             {
                 continue;
             }
-            let (seen, pick) = &mut picks[usize::from(tried.is_some())];
-            *seen += 1;
-            if rng.below(*seen) == 0 {
-                *pick = Some(contact);
+            picks[usize::from(tried.is_some())].get_or_insert(contact);
+            if picks.iter().all(Option::is_some) {
+                break;
             }
         }
-        let [(_, fresh), (_, tried)] = picks;
+        let [fresh, tried] = picks;
         let pick = if rng.below(2) == 0 { fresh.or(tried) } else { tried.or(fresh) };
         if pick.is_none() {
             self.next_look = now + DIAL_POLL_INTERVAL;

@@ -70,8 +70,11 @@ impl Bench {
         ConnId(self.next_conn)
     }
 
+    /// Dials one of the candidates, which come in random order as from discovery.
     fn dial_next(&mut self, candidates: impl IntoIterator<Item = Contact>) -> Option<(ConnId, Contact)> {
         let conn = self.conn();
+        let mut candidates: Vec<Contact> = candidates.into_iter().collect();
+        self.rng.shuffle(&mut candidates);
         Some((conn, self.peers.dial_next(self.now, &mut self.rng, &self.filter, conn, candidates)?))
     }
 
@@ -501,6 +504,20 @@ fn half_of_the_dials_go_to_nodes_never_tried() {
     }
     assert!((160..240).contains(&fresh), "{fresh} of 400");
     assert!(chosen.len() as u32 - fresh > 70, "the known ones are sampled");
+}
+
+/// Discovery has drawn the candidates already: a second draw would undo its weights.
+#[test]
+fn the_first_candidate_that_may_be_dialled_is_dialled() {
+    for round in 0..20 {
+        let mut bench = Bench::new(PeersConfig::default());
+        bench.rng = Seed::new([round; 32]).fork("order");
+        let no_port = contact(1, ip(256)).with_tcp(0);
+        let candidates = [no_port, contact(2, ip(512)), contact(3, ip(768)), contact(4, ip(1024))];
+        let conn = bench.conn();
+        let dialled = bench.peers.dial_next(bench.now, &mut bench.rng, &bench.filter, conn, candidates);
+        assert_eq!(dialled, Some(candidates[1]));
+    }
 }
 
 /// Static peers are dialled for ever, at least once in each longest pause, whatever becomes of the dials.

@@ -23,13 +23,7 @@ const KEY_DIGITS: usize = 128;
 
 /// A node's key, id, address and ports. The id always belongs to the key, and the address is canonical.
 ///
-/// ```compile_fail
-/// # use peerless::wire::enode::Contact;
-/// # fn swap_ids(mut one: Contact, other: Contact) {
-/// one.id = other.id();
-/// # }
-/// ```
-// The fields that are read most often lie together, after the key: see `discv4::table::Entry`.
+/// What is asked of it most often comes together, after the key: see [`Entry`](crate::kad::table::Entry).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Contact {

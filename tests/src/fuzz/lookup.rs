@@ -1,10 +1,10 @@
-//! One lookup in a network of the input's making: honest, silent and inventive nodes.
+//! One lookup in a network that the input describes: nodes that answer, fail, or tell of invented nodes.
 
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{
     Crypto, Digest, NodeId, PublicKey, RecoverableSignature, SecretKey, SharedSecret, Signature, keccak256,
 };
-use peerless::discv4::lookup::Lookup;
+use peerless::kad::lookup::Lookup;
 use peerless::limits;
 use peerless::rng::Seed;
 use peerless::wire::enode::Contact;
@@ -12,7 +12,7 @@ use peerless::wire::enode::Contact;
 use super::crypto::Cheap;
 use super::{Choices, Memory, Reached, Target};
 
-/// It ends, asks few at once and nobody twice, and its results are the nearest that answered.
+/// It ends, asks few nodes at once and none twice, and its results are the nearest that answered.
 pub const LOOKUP: Target = Target {
     name: "lookup",
     body: lookup,
@@ -24,11 +24,12 @@ pub const LOOKUP: Target = Target {
 fn lookup(data: &[u8], reached: &mut Reached) {
     let mut choices = Choices::new(data);
     let mut rng = Seed::new([choices.byte(); 32]).fork("lookup");
+    let target = NodeId(keccak256(&[7; 64]));
     let mut contact = |near: bool| {
         let mut xy = rng.bytes();
         if near {
             // As near to the target as any node can be.
-            xy[..24].copy_from_slice(&keccak256(&[7; 64])[..24]);
+            xy[..24].copy_from_slice(&target.0[..24]);
         }
         let key = PublicKey::from_xy(&ChosenIds, &xy).expect("every point is accepted");
         Contact::with_crypto(&ChosenIds, key, [9, 9, 9, 9].into(), 30303, 30303)
@@ -36,13 +37,12 @@ fn lookup(data: &[u8], reached: &mut Reached) {
     let network: Vec<Contact> = (0..choices.below(60)).map(|_| contact(false)).collect();
     let own = network.first().map_or(NodeId([0; 32]), |contact| contact.id());
     let seeds = choices.below(network.len() + 1);
-    let mut lookup = Lookup::new(own, [7; 64], network[..seeds].iter().copied());
-    let hash = NodeId(keccak256(lookup.target()));
+    let mut lookup = Lookup::new(own, target, network[..seeds].iter().copied());
     let (mut asked, mut in_flight, mut answered): (Vec<PublicKey>, Vec<Contact>, Vec<Contact>) = Default::default();
     loop {
         while let Some(next) = lookup.next() {
             reached.note("asked");
-            assert!(!asked.contains(&next.key()) && next.id() != own, "nobody twice, and never ourselves");
+            assert!(!asked.contains(&next.key()) && next.id() != own, "no node twice, and never itself");
             asked.push(next.key());
             lookup.asked(&next.id());
             in_flight.push(next);
@@ -80,10 +80,10 @@ fn lookup(data: &[u8], reached: &mut Reached) {
         let results = lookup.results();
         assert!(results.len() <= limits::BUCKET_SIZE);
         assert!(
-            results.windows(2).all(|pair| hash.cmp_distance(&pair[0].id(), &pair[1].id()).is_lt()),
+            results.windows(2).all(|pair| target.cmp_distance(&pair[0].id(), &pair[1].id()).is_lt()),
             "nearest first"
         );
-        assert!(results.iter().all(|result| answered.contains(result)), "only who answered");
+        assert!(results.iter().all(|result| answered.contains(result)), "only nodes that answered");
     }
     reached.note("over");
 }

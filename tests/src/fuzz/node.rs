@@ -73,7 +73,7 @@ fn run(data: &[u8], reached: &mut Reached) -> Digest {
     config.peers.max_peers = choices.pick(&[4, 50, 1]);
     config.status = if choices.once_in(8) { Policy::Mirror } else { Policy::Announce };
     if choices.once_in(4) {
-        config.discovery = None;
+        config.discovery.discv4 = None;
     }
     let node = Node::with_crypto(config, [choices.byte(); 32], Instant::ZERO, START, Arc::new(Cheap)).expect("valid");
     let mut world = World {

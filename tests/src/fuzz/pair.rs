@@ -89,7 +89,7 @@ fn pair(data: &[u8], reached: &mut Reached) {
     let sides = [0, 1].map(|i| {
         let mut config = config(i, networks[i]);
         if !with_discovery {
-            config.discovery = None;
+            config.discovery.discv4 = None;
         }
         let node = Node::with_crypto(config, [choices.byte() ^ i as u8; 32], Instant::ZERO, START, Arc::new(Cheap))
             .expect("valid");
@@ -313,7 +313,7 @@ impl World {
                     assert!(self.edited, "a fault without an edit");
                 }
             }
-            if self.sides[i].node.discovery().is_some_and(|discovery| !discovery.table().is_empty()) {
+            if self.sides[i].node.discovery().discv4().is_some_and(|discovery| !discovery.table().is_empty()) {
                 reached.note("bonded");
             }
         }

@@ -170,7 +170,7 @@ fn foreign_nodes_do_not_hold_places() {
     let boot = net.contact(boot);
     for i in 1..ALL {
         let mut config = config(i, if i < OURS { 1 } else { 2 + i as u64 });
-        config.discovery.as_mut().unwrap().bootnodes = vec![boot];
+        config.discovery.discv4.as_mut().unwrap().bootnodes = vec![boot];
         net.add(config);
     }
     // The foreign ones come by all the same.

@@ -71,7 +71,7 @@ impl Snapshot {
                 .collect()
         };
         Self {
-            table: node.discovery().map_or(0, |discovery| discovery.table().len()),
+            table: node.discovery().discv4().map_or(0, |discovery| discovery.table().len()),
             inbound: peers(Direction::Inbound),
             outbound: peers(Direction::Outbound),
             datagrams: stats.datagrams_in.count,
@@ -119,7 +119,7 @@ impl Prepared {
     ) -> JoinHandle<()> {
         let Self { mut config, sockets, keys, .. } = self;
         let bootnodes = bootnode.into_iter().collect();
-        config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+        config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
         std::thread::spawn(move || {
             let result = driving::start(config, sockets, recording.as_ref()).and_then(|mut driver| {
                 for contact in statics {

@@ -243,7 +243,7 @@ fn check_bounds(node: &Node) -> Result<(), String> {
         let bytes_max = limits::OUTBOUND_BYTES_MAX + limits::MESSAGE_BYTES_MAX;
         demand(bytes <= bytes_max, || format!("{bytes} bytes wait for the socket of {conn}"))?;
     }
-    let Some(discovery) = node.discovery() else { return Ok(()) };
+    let Some(discovery) = node.discovery().discv4() else { return Ok(()) };
     demand(discovery.calls().len() <= limits::CALLS_MAX, || format!("{} calls", discovery.calls().len()))?;
     for bucket in discovery.table().buckets() {
         let (entries, waiting) = (bucket.entries().len(), bucket.replacements().len());

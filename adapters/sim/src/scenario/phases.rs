@@ -306,7 +306,7 @@ fn sample(run: &mut Run, notes: &mut Notes, interval: Duration) {
     notes.series.push(Sample {
         t_s: secs(run.world.now()),
         running,
-        table: run.mean(|_, node| node.discovery().map_or(0, |discovery| discovery.table().len())),
+        table: run.mean(|_, node| node.discovery().discv4().map_or(0, |discovery| discovery.table().len())),
         sessions: run.mean(|_, node| node.peers().counts().established),
         sessions_honest: run.mean(|_, node| run.peers(node).filter(|peer| run.is_honest(*peer)).count()),
         lookups: lookups.count as u32,

@@ -174,7 +174,7 @@ impl Run {
 
     /// Who stands in a node's table.
     pub fn known<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = HostId> + 'a {
-        let entries = node.discovery().into_iter().flat_map(|discovery| discovery.table().entries());
+        let entries = node.discovery().discv4().into_iter().flat_map(|discovery| discovery.table().entries());
         entries.filter_map(|entry| self.host_of(&entry.contact().id()))
     }
 

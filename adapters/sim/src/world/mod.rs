@@ -12,7 +12,7 @@
 //!     world.add_host(Default::default());
 //! }
 //! world.run_for(Duration::from_secs(60)).unwrap();
-//! assert!(world.machines().all(|(_, node)| node.discovery().unwrap().table().len() > 10));
+//! assert!(world.machines().all(|(_, node)| node.discovery().discv4().unwrap().table().len() > 10));
 //! ```
 
 mod cpu;

@@ -139,7 +139,7 @@ impl Expression {
 impl Value {
     fn of(&self, node: &Node, now: Instant) -> i128 {
         let stats = node.stats();
-        let discovery = node.discovery();
+        let discovery = node.discovery().discv4();
         let count = |count: usize| count as i128;
         match self {
             Self::Number(number) => *number,

@@ -64,7 +64,7 @@ pub fn config(number: u8, bootnode: Option<Contact>) -> Config {
     let mut config = Config::new(secret(number), Chain::new(network, Head::default(), 0, [0x55; 32]));
     config.ip = Some(ip(number));
     let bootnodes = bootnode.into_iter().collect();
-    config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+    config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
     config
 }
 

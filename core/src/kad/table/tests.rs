@@ -1,7 +1,7 @@
-//! The table: who gets in, who is checked when, who goes.
+//! The table: which nodes come in, when they are checked, which leave.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
 use proptest::{prelude::ProptestConfig, prop_assert, prop_assert_eq, proptest};
@@ -27,7 +27,7 @@ impl Fixture {
         Self { table: Table::new(own, FAST, SLOW), rng, now: Instant::ZERO }
     }
 
-    /// A contact of the given bucket, in a subnet of its own unless told otherwise.
+    /// A contact of the given bucket, in a subnet of its own unless an address is given.
     fn contact(&mut self, bucket: usize, ip: Option<[u8; 4]>) -> Contact {
         loop {
             let ip = ip.unwrap_or_else(|| {
@@ -74,13 +74,13 @@ impl Fixture {
         self.table.check_passed(&contact.id(), contact.udp_addr(), self.now, &mut self.rng);
     }
 
-    fn heard(&mut self, from: &Contact) -> Vec<Change> {
-        self.table.heard(&from.id(), self.now, &mut self.rng)
+    fn confirm_connectivity(&mut self, from: &Contact) -> Vec<Change> {
+        self.table.confirm_connectivity(&from.id(), self.now, &mut self.rng)
     }
 }
 
 #[test]
-fn distances_have_their_buckets() {
+fn each_distance_belongs_to_a_bucket() {
     let f = Fixture::new();
     let at = |distance: u32| {
         let mut id = f.table.own;
@@ -94,24 +94,24 @@ fn distances_have_their_buckets() {
 }
 
 #[test]
-fn a_full_bucket_puts_newcomers_in_line() {
+fn nodes_wait_as_replacements_while_their_bucket_is_full() {
     let mut f = Fixture::new();
     let entries = f.fill(16, limits::BUCKET_SIZE);
     let waiting: Vec<_> = (0..limits::REPLACEMENTS + 3).map(|_| f.contact(16, None)).collect();
     for contact in &waiting {
         assert_eq!(f.insert(*contact), None);
     }
-    let line: Vec<_> = f.table.buckets()[16].replacements().collect();
-    assert_eq!(line.len(), limits::REPLACEMENTS);
-    assert_eq!(line[0], waiting[limits::REPLACEMENTS + 2], "newest first");
+    let replacements: Vec<_> = f.table.buckets()[16].replacements().collect();
+    assert_eq!(replacements.len(), limits::REPLACEMENTS);
+    assert_eq!(replacements[0], waiting[limits::REPLACEMENTS + 2], "newest first");
     assert!(!f.table.has_room_for(&waiting[0]));
 
-    // A dead entry's place goes to one of them, which is not relayed before it is checked.
+    // One of them replaces a dead entry, and is not relayed before it is checked.
     assert_eq!(f.fail(&entries[3]), []);
-    let changes = f.heard(&entries[0]);
+    let changes = f.confirm_connectivity(&entries[0]);
     let [Change::Removed(gone), Change::Added(came)] = changes[..] else { panic!("{changes:?}") };
     assert_eq!(gone, entries[3].id());
-    assert!(line.contains(&came) && f.table.buckets()[16].replacements().all(|waiting| waiting != came));
+    assert!(replacements.contains(&came) && f.table.buckets()[16].replacements().all(|waiting| waiting != came));
     assert!(f.table.nearest(&came.id(), 16, |_| true).iter().all(|contact| contact.id() != came.id()));
     f.pass(&came);
     assert_eq!(f.table.nearest(&came.id(), 1, |_| true), [&came]);
@@ -138,34 +138,34 @@ fn subnets_have_a_limited_share() {
 }
 
 #[test]
-fn liveness_is_earned_slowly_and_lost_fast() {
+fn liveness_grows_by_one_and_is_divided_by_three() {
     let mut f = Fixture::new();
     let nodes = f.fill(16, 5);
     for _ in 0..30 {
         f.pass(&nodes[0]);
     }
-    let often = |f: &Fixture| f.table.is_checked_often(&nodes[0].id());
-    let liveness = |f: &Fixture| f.table.entry(&nodes[0].id()).map(|entry| (entry.liveness(), often(f)));
+    let is_fast = |f: &Fixture| f.table.is_on_fast_schedule(&nodes[0].id());
+    let liveness = |f: &Fixture| f.table.entry(&nodes[0].id()).map(|entry| (entry.liveness(), is_fast(f)));
     assert_eq!(liveness(&f), Some((31, false)));
     for left in [Some((10, true)), Some((3, true)), Some((1, true)), None] {
         _ = f.fail(&nodes[0]);
-        _ = f.heard(&nodes[1]);
+        _ = f.confirm_connectivity(&nodes[1]);
         assert_eq!(liveness(&f), left);
     }
 }
 
 #[test]
-fn failures_do_not_count_while_nobody_answers() {
+fn failures_do_not_count_while_no_node_answers() {
     let mut f = Fixture::new();
     let nodes = f.fill(16, 8);
     for node in nodes.iter().cycle().take(100) {
         assert_eq!(f.fail(node), []);
         assert_eq!(f.table.find_result(&node.id(), false, f.now, &mut f.rng).len(), 0);
     }
-    assert_eq!(f.table.len(), 8, "it is us who is cut off");
-    let removed = f.heard(&nodes[0]);
+    assert_eq!(f.table.len(), 8, "our own connection may be down");
+    let removed = f.confirm_connectivity(&nodes[0]);
     assert!(removed.len() <= limits::SUSPECTS_MAX, "{removed:?}");
-    assert!(f.heard(&nodes[0]).is_empty(), "judged once");
+    assert!(f.confirm_connectivity(&nodes[0]).is_empty(), "judged once");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_nearly_empty_table_can_become_empty() {
 }
 
 #[test]
-fn five_failed_find_nodes_cost_the_place() {
+fn five_failed_find_nodes_in_a_row_remove_a_node() {
     let mut f = Fixture::new();
     let nodes = f.fill(16, 4);
     let mut find = |answered| f.table.find_result(&nodes[0].id(), answered, f.now, &mut f.rng);
@@ -190,7 +190,7 @@ fn five_failed_find_nodes_cost_the_place() {
 }
 
 #[test]
-fn a_new_endpoint_starts_from_nothing() {
+fn a_node_that_moves_loses_its_liveness() {
     let mut f = Fixture::new();
     let node = f.fill(16, 1)[0];
     (0..9).for_each(|_| f.pass(&node));
@@ -198,15 +198,15 @@ fn a_new_endpoint_starts_from_nothing() {
     assert_eq!(f.insert(moved), None);
     let entry = f.table.entry(&node.id()).unwrap();
     assert_eq!((entry.contact(), entry.liveness()), (&moved, 1));
-    assert!(f.table.is_checked_often(&node.id()));
-    // What is said of the old one no longer matters.
+    assert!(f.table.is_on_fast_schedule(&node.id()));
+    // Results of checks at the old endpoint no longer matter.
     f.pass(&node);
     assert_eq!(f.fail(&node), []);
     assert_eq!(f.table.entry(&node.id()).unwrap().liveness(), 1);
 }
 
 #[test]
-fn checks_alternate_between_the_new_and_the_proven() {
+fn checks_of_new_nodes_are_more_frequent_than_those_of_proven_ones() {
     let mut f = Fixture::new();
     assert_eq!(f.table.check_due(), None);
     let nodes = f.fill(16, 10);
@@ -224,7 +224,7 @@ fn checks_alternate_between_the_new_and_the_proven() {
 }
 
 #[test]
-fn the_nearest_are_the_nearest() {
+fn nearest_agrees_with_a_sort_of_all_nodes() {
     let mut f = Fixture::new();
     let mut all: Vec<_> = (12..17).flat_map(|bucket| f.fill(bucket, 12)).collect();
     for _ in 0..50 {
@@ -262,27 +262,119 @@ fn candidates_are_drawn_across_buckets() {
 }
 
 #[test]
-fn records_do_not_roll_back() {
+fn older_records_are_refused() {
     let mut f = Fixture::new();
     let node = f.fill(16, 1)[0];
     let fork_id = Some(ForkId { hash: [1; 4], next: 0 });
-    assert!(f.table.note_record(&node.id(), 5, fork_id));
-    assert!(!f.table.note_record(&node.id(), 4, None));
+    assert!(f.table.update_record(&node.id(), 5, fork_id));
+    assert!(!f.table.update_record(&node.id(), 4, None));
     let entry = f.table.entry(&node.id()).unwrap();
     assert_eq!((entry.record_seq(), f.table.fork_id(&node.id())), (5, fork_id));
 }
 
-/// Places move up when one before them falls free, and their kind of check moves with them.
+/// When an entry is removed, the positions of later entries of its bucket change.
 #[test]
-fn checks_follow_their_entries() {
+fn an_entry_keeps_its_schedule_when_its_position_changes() {
     let mut f = Fixture::new();
     let nodes = f.fill(16, 8);
     [1, 4, 6].into_iter().for_each(|i| f.pass(&nodes[i]));
     (0..limits::FIND_FAILURES_MAX).for_each(|_| _ = f.table.find_result(&nodes[2].id(), false, f.now, &mut f.rng));
     assert!(f.table.entry(&nodes[2].id()).is_none());
     for (i, node) in nodes.iter().enumerate().filter(|(i, _)| *i != 2) {
-        assert_eq!(f.table.is_checked_often(&node.id()), ![1, 4, 6].contains(&i), "{i}");
+        assert_eq!(f.table.is_on_fast_schedule(&node.id()), ![1, 4, 6].contains(&i), "{i}");
     }
+}
+
+#[test]
+fn the_nodes_at_a_distance_are_the_live_ones_at_exactly_that_distance() {
+    let mut f = Fixture::new();
+    let at_distance =
+        |f: &Fixture, distance| f.table.at_distance(distance).map(|entry| entry.contact().id()).collect::<Vec<_>>();
+    let far = f.fill(16, 3);
+    let near = [f.contact(0, None), f.contact(0, None)];
+    // Two distances that share the first bucket.
+    for (contact, (byte, distance)) in near.into_iter().zip([(31, 1), (2, 240)]) {
+        let mut id = f.table.own;
+        id.0[byte] ^= if distance == 1 { 1 } else { 0x80 };
+        let contact = Contact::with_id(contact.key(), id, contact.ip(), contact.udp(), contact.tcp());
+        assert!(f.insert(contact).is_some());
+        assert_eq!(at_distance(&f, distance), [contact.id()]);
+    }
+    assert_eq!(at_distance(&f, 256), far.iter().map(|contact| contact.id()).collect::<Vec<_>>());
+    for none in [0, 2, 239, 241, 255, 257, u16::MAX] {
+        assert!(at_distance(&f, none).is_empty(), "{none}");
+    }
+    // A replacement that moved up is not relayed before it is checked.
+    f.fill(16, limits::BUCKET_SIZE - far.len());
+    let replacement = f.contact(16, None);
+    assert_eq!(f.insert(replacement), None);
+    assert_eq!(f.fail(&far[0]), []);
+    assert_eq!(f.confirm_connectivity(&far[1]).len(), 2);
+    assert_eq!(at_distance(&f, 256).len(), limits::BUCKET_SIZE - 1);
+}
+
+/// Keeps a text for each node, as a protocol keeps whole records.
+#[derive(Default)]
+struct Texts(BTreeMap<(usize, usize), &'static str>);
+
+impl Kept for Texts {
+    type Value = &'static str;
+
+    fn get(&self, Position { bucket, index }: Position) -> Option<&&'static str> {
+        self.0.get(&(bucket, index))
+    }
+
+    fn set(&mut self, Position { bucket, index }: Position, value: Option<&'static str>) {
+        self.0.remove(&(bucket, index));
+        self.0.extend(value.map(|value| ((bucket, index), value)));
+    }
+
+    fn remove(&mut self, Position { bucket, index }: Position) {
+        self.set(Position { bucket, index }, None);
+        for later in index + 1..limits::BUCKET_SIZE {
+            let moved = self.0.remove(&(bucket, later));
+            self.set(Position { bucket, index: later - 1 }, moved);
+        }
+    }
+
+    fn fork_id(value: &&'static str) -> Option<ForkId> {
+        Some(ForkId { hash: [value.len() as u8; 4], next: 0 })
+    }
+}
+
+#[test]
+fn a_table_keeps_what_its_protocol_wants_of_records() {
+    let mut f = Fixture::new();
+    let mut table: Table<Texts> = Table::new(f.table.own, FAST, SLOW);
+    let nodes: Vec<Contact> = (0..6).map(|_| f.contact(16, None)).collect();
+    for node in &nodes {
+        assert!(table.insert(*node, f.now, &mut f.rng).is_some());
+    }
+    assert!(
+        table.update_record(&nodes[3].id(), 7, Some("three")) && table.update_record(&nodes[5].id(), 1, Some("five"))
+    );
+    assert!(!table.update_record(&nodes[3].id(), 6, None), "older than the known one");
+    (0..limits::FIND_FAILURES_MAX).for_each(|_| _ = table.find_result(&nodes[1].id(), false, f.now, &mut f.rng));
+    assert!(table.entry(&nodes[1].id()).is_none());
+    let kept: Vec<_> = nodes.iter().map(|node| table.kept(&node.id()).copied()).collect();
+    assert_eq!(kept, [None, None, None, Some("three"), None, Some("five")]);
+    let fork_ids = table.candidates(&mut f.rng, 16).into_iter().filter_map(|candidate| candidate.fork_id);
+    assert_eq!(fork_ids.map(|fork_id| fork_id.hash[0]).collect::<BTreeSet<_>>(), BTreeSet::from([4, 5]));
+}
+
+#[test]
+fn a_tcp_port_is_taken_only_from_the_endpoint_of_the_entry() {
+    let mut f = Fixture::new();
+    let node = f.fill(16, 1)[0];
+    let tcp = |f: &Fixture| f.table.entry(&node.id()).unwrap().contact().tcp();
+    for elsewhere in [SocketAddr::new(node.ip(), node.udp() + 1), SocketAddr::new([77, 7, 7, 7].into(), node.udp())] {
+        f.table.update_tcp(&node.id(), elsewhere, 4444);
+        assert_eq!(tcp(&f), node.tcp());
+    }
+    f.table.update_tcp(&node.id(), node.udp_addr(), 0);
+    assert_eq!(tcp(&f), node.tcp(), "0 says nothing");
+    f.table.update_tcp(&node.id(), node.udp_addr(), 4444);
+    assert_eq!(tcp(&f), 4444);
 }
 
 /// Keys of four buckets, 24 of each: first those whose ids end alike, then others.
@@ -316,32 +408,32 @@ fn contacts_of_equal_keys() -> Vec<Contact> {
     keys.into_iter().enumerate().map(|(i, key)| Contact::new(key, ip(i).into(), 30303, 30303)).collect()
 }
 
-/// How many of the other nodes share the subnet, as plainly as it can be said.
+/// The number of other nodes of the subnet, computed without keys.
 fn plain_count(entries: &[Entry], contact: &Contact) -> usize {
     let others = entries.iter().map(Entry::contact).filter(|other| other.id() != contact.id());
     let alike = others.filter(|other| Subnet::of(other.ip()) == Subnet::of(contact.ip()));
     if scope(contact.ip()).is_local() { 0 } else { alike.count() }
 }
 
-/// Keys agree with their entries, and everybody is somewhere once.
+/// Keys agree with their entries, and every node has one position at most.
 fn check_keys<'a>(table: &Table, contacts: impl Iterator<Item = &'a Contact>) {
     for (i, bucket) in table.buckets().iter().enumerate() {
         let ids: Vec<NodeId> = bucket.entries().iter().map(|entry| entry.contact().id()).collect();
         for (index, id) in ids.iter().enumerate() {
-            assert_eq!((table.index(id), table.place(id)), (i, Some(Place { bucket: i, index })));
+            assert_eq!((table.index(id), table.position(id)), (i, Some(Position { bucket: i, index })));
             assert!(!ids[..index].contains(id) && bucket.replacements().all(|waiting| waiting.id() != *id));
         }
-        let places = [true, false].into_iter().flat_map(|often| table.entries.places(often));
-        assert_eq!(places.filter(|place| place.bucket == i).count(), ids.len());
+        let positions = [true, false].into_iter().flat_map(|fast| table.entries.positions(fast));
+        assert_eq!(positions.filter(|position| position.bucket == i).count(), ids.len());
     }
     let all: Vec<Entry> = table.entries().copied().collect();
     assert_eq!(table.len(), all.len());
     for contact in contacts {
         let known = all.iter().find(|entry| entry.contact().id() == contact.id()).map(Entry::contact);
         assert_eq!(table.entry(&contact.id()).map(Entry::contact), known);
-        let crowd = Crowd::around(contact);
+        let subnet = SubnetFilter::of(contact);
         for (i, bucket) in table.buckets().iter().enumerate() {
-            let counted = crowd.map_or(0, |crowd| table.entries.count(i, &crowd));
+            let counted = subnet.map_or(0, |subnet| table.entries.count(i, &subnet));
             assert_eq!(counted, plain_count(bucket.entries(), contact));
         }
         let bucket = table.bucket(&contact.id()).entries();
@@ -367,8 +459,8 @@ proptest! {
         let mut fork_ids = BTreeMap::new();
         for (step, who) in steps {
             let before: Vec<_> = f.table.entries().map(|entry| entry.contact().id()).collect();
-            let before: Vec<_> = before.into_iter().map(|id| (id, f.table.is_checked_often(&id))).collect();
-            let mut touched = f.table.doubts.clone();
+            let before: Vec<_> = before.into_iter().map(|id| (id, f.table.is_on_fast_schedule(&id))).collect();
+            let mut touched = f.table.suspects.clone();
             let (contact, other) = (contacts[who], contacts[(who * 7 + 1) % 96]);
             let at = f.table.entry(&contact.id()).map_or(contact.udp_addr(), |entry| entry.contact().udp_addr());
             match step {
@@ -376,13 +468,13 @@ proptest! {
                 5 => _ = f.insert(contact.with_ip(other.ip())),
                 6 => f.table.check_passed(&contact.id(), at, f.now, &mut f.rng),
                 7 => _ = f.table.check_failed(&contact.id(), at, f.now, &mut f.rng),
-                8 => _ = f.heard(&contact),
+                8 => _ = f.confirm_connectivity(&contact),
                 9 => _ = f.table.find_result(&contact.id(), true, f.now, &mut f.rng),
                 10 => (0..4).for_each(|_| _ = f.table.find_result(&contact.id(), false, f.now, &mut f.rng)),
-                11 => f.table.note_tcp(&contact.id(), at, who as u16),
+                11 => f.table.update_tcp(&contact.id(), at, who as u16),
                 _ => {
                     let fork_id = (who % 5 > 0).then_some(ForkId { hash: [step; 4], next: who as u64 % 5 });
-                    prop_assert!(f.table.note_record(&contact.id(), 1, fork_id));
+                    prop_assert!(f.table.update_record(&contact.id(), 1, fork_id));
                     fork_ids.insert(contact.id(), fork_id);
                 }
             }
@@ -392,8 +484,8 @@ proptest! {
             }
             touched.push(contact.id());
             check_keys(&f.table, contacts.iter().skip(who % 7).step_by(7));
-            for (id, was_often) in before.iter().filter(|(id, _)| !touched.contains(id) && f.table.entry(id).is_some()) {
-                prop_assert_eq!(f.table.is_checked_often(id), *was_often);
+            for (id, was_fast) in before.iter().filter(|(id, _)| !touched.contains(id) && f.table.entry(id).is_some()) {
+                prop_assert_eq!(f.table.is_on_fast_schedule(id), *was_fast);
             }
             let mut near: Vec<_> = f.table.entries().filter(|entry| entry.liveness() > 0).map(Entry::contact).collect();
             near.sort_by(|a, b| contact.id().cmp_distance(&a.id(), &b.id()));
