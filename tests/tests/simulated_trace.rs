@@ -193,8 +193,8 @@ struct Planted;
 
 impl Tap for Planted {}
 
-impl Watch<Tapped> for Planted {
-    fn stepped(&mut self, _: Instant, host: HostId, machine: &Tapped) -> Result<(), String> {
+impl Watch<TappedNode> for Planted {
+    fn stepped(&mut self, _: Instant, host: HostId, machine: &TappedNode) -> Result<(), String> {
         let known = machine.node().discovery().discv4().map_or(0, |discovery| discovery.table().len());
         if host == CULPRIT && known >= FEW { Err(format!("it knows {known}")) } else { Ok(()) }
     }
