@@ -204,7 +204,7 @@ fn two_sides_agree_with_the_fewest_operations() {
     assert!(understand_each_other(&Secp256k1::new(), &mut a_agreed.frames, &mut b_agreed.frames));
 }
 
-/// Whoever has the two packets and one side's exported secrets has both sides' frames.
+/// The two packets and one side's exported secrets give both sides' frames.
 #[test]
 fn what_is_exported_opens_the_session() {
     let (mut a, mut b) = (Side::new("a", real()), Side::new("b", real()));

@@ -59,7 +59,7 @@ fn valid_records() {
         }
         assert_eq!(record.get(b"absent"), None);
 
-        // Signatures follow RFC 6979: whoever has the key makes the same bytes.
+        // Signatures follow RFC 6979: the same key makes the same bytes.
         if row["private_key"].is_string() {
             let secret = SecretKey::from_bytes(hex(&row["private_key"]).try_into().unwrap()).unwrap();
             let mut builder = RecordBuilder::default();

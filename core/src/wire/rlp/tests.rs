@@ -372,7 +372,7 @@ proptest! {
         prop_assert_eq!(Tree::read(&mut List { rest: &bytes }), Ok(tree));
     }
 
-    /// Reads on bytes that nobody checked fail, at worst.
+    /// Reads on unchecked bytes return errors at worst.
     #[test]
     fn unchecked_reads_do_not_panic(bytes in proptest::collection::vec(
         prop_oneof![any::<u8>(), proptest::sample::select(EDGES.to_vec())], 0..80)) {
