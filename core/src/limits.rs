@@ -1,17 +1,17 @@
-//! Every bound of the crate, with the reason for its value. Limits count bytes, not only items. The codes of attacks are
-//! explained in `docs/attacks.md`.
+//! Every bound of the crate, with the reason for its value. Limits count bytes, not only items. The codes of attacks
+//! are explained in `docs/attacks.md`.
 
 use crate::time::Duration;
 
 // Outbox and buffers
 
-/// Payload bytes in the outbox above which datagrams are dropped and connections apply backpressure: many turns' worth for
-/// a driver that drains, small enough for a thousand nodes in one process.
+/// Payload bytes in the outbox above which datagrams are dropped and connections apply backpressure: many turns' worth
+/// for a driver that drains, small enough for a thousand nodes in one process.
 pub const OUTBOX_BYTES_HIGH_WATER: usize = 1 << 20;
 /// Actions in the outbox with the same effect.
 pub const OUTBOX_ACTIONS_HIGH_WATER: usize = 8192;
-/// Payload bytes in the outbox beyond which a connection ends with `Overrun` if the driver keeps feeding its stream: the
-/// high-water mark and one message of the largest size.
+/// Payload bytes in the outbox beyond which a connection ends with `Overrun` if the driver keeps feeding its stream:
+/// the high-water mark and one message of the largest size.
 pub const OUTBOX_BYTES_MAX: usize = OUTBOX_BYTES_HIGH_WATER + MESSAGE_BYTES_MAX;
 /// Payload memory of a first allocation: a pong and a ping. An empty outbox keeps no memory, because memory that the
 /// allocator handed out last is more likely to be in the processor's caches than memory from an earlier turn.
@@ -76,8 +76,8 @@ pub const PING_BURST: u32 = 8;
 pub const REQUESTS_OUT_MAX: usize = 64;
 /// Unanswered requests of a peer from which on its connection applies backpressure.
 pub const REQUESTS_IN_HIGH_WATER: usize = 16;
-/// Unanswered requests of a peer beyond which it is disconnected: one read may hold more than the high-water mark, but no
-/// honest peer sends a thousand requests before it has one answer.
+/// Unanswered requests of a peer beyond which it is disconnected: one read may hold more than the high-water mark, but
+/// no honest peer sends a thousand requests before it has one answer.
 pub const REQUESTS_IN_MAX: usize = 1024;
 /// Timed-out requests whose late answers are no fault: as many as can be open.
 pub const LATE_REQUESTS_MAX: usize = REQUESTS_OUT_MAX;
@@ -102,8 +102,8 @@ pub const SUBNET_PER_TABLE: usize = 10;
 pub const LOOKUP_PARALLEL: usize = 3;
 /// Lookups at once.
 pub const LOOKUPS_MAX: usize = 8;
-/// Random targets drawn for one lookup, of which one is looked up: enough to reach the buckets that random lookups leave
-/// empty in a large network.
+/// Random targets drawn for one lookup, of which one is looked up: enough to reach the buckets that random lookups
+/// leave empty in a large network.
 pub const TARGET_DRAWS: usize = 16;
 /// Time for the answer to a call, as in geth.
 pub const CALL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -118,8 +118,8 @@ pub const BOND_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// Endpoint proofs that the first allocation holds; it doubles when a recent one would be evicted and recent ones fill
 /// three quarters of it.
 pub const BONDS_INITIAL: usize = 192;
-/// Most endpoint proofs kept; the least recently used is evicted. As many as the peers of a bootnode prove in a quarter of
-/// an hour at a dozen a second, in 128 KiB.
+/// Most endpoint proofs kept; the least recently used is evicted. As many as the peers of a bootnode prove in a quarter
+/// of an hour at a dozen a second, in 128 KiB.
 pub const BONDS_MAX: usize = 12_288;
 /// Age up to which a proof is recent: its peer is likely to send again soon.
 pub const BOND_RECENT_AGE: Duration = Duration::from_secs(15 * 60);
@@ -147,11 +147,11 @@ pub const UNPROVEN_PINGS_BURST: u32 = 2;
 pub const UNPROVEN_PING_INTERVAL: Duration = Duration::from_secs(60);
 /// Sources that the budget for pings back distinguishes: more than it permits pings in a second.
 pub const PING_BACK_SLOTS: usize = 256;
-/// Destinations that the budget for unproven pings distinguishes at first: its memory doubles as lookups reach more, and
-/// is released when all budgets have refilled.
+/// Destinations that the budget for unproven pings distinguishes at first: its memory doubles as lookups reach more,
+/// and is released when all budgets have refilled.
 pub const UNPROVEN_PING_SLOTS: usize = 128;
-/// Most destinations that the budget for unproven pings distinguishes: those of a bootnode that pings back a hundred new
-/// peers a second. Beyond, destinations share budgets.
+/// Most destinations that the budget for unproven pings distinguishes: those of a bootnode that pings back a hundred
+/// new peers a second. Beyond, destinations share budgets.
 pub const UNPROVEN_PING_SLOTS_MAX: usize = 8192;
 /// Destinations in one set of that memory: as many as a cache line holds.
 pub const UNPROVEN_PING_WAYS: usize = 8;
@@ -159,11 +159,11 @@ pub const UNPROVEN_PING_WAYS: usize = 8;
 pub const REPLAY_SLOTS: usize = 256;
 /// Datagrams in one set of that memory: as many as a cache line holds.
 pub const REPLAY_WAYS: usize = 8;
-/// Time in which equal datagrams are no replay: expirations count whole seconds, so a peer that sends the same request twice
-/// in one second sends the same bytes.
+/// Time in which equal datagrams are no replay: expirations count whole seconds, so a peer that sends the same request
+/// twice in one second sends the same bytes.
 pub const REPLAY_GRACE: Duration = Duration::from_secs(2);
-/// Endpoint proofs in one set of their memory: as many as a cache line holds. The least recently used of a set approximates
-/// the least recently used of all.
+/// Endpoint proofs in one set of their memory: as many as a cache line holds. The least recently used of a set
+/// approximates the least recently used of all.
 pub const BOND_WAYS: usize = 6;
 /// Replies to one call whose signatures are checked outside of the budget for unsolicited datagrams: 16 nodes come in
 /// two packets, and the address of an open call must not bypass the budget.
@@ -174,8 +174,8 @@ pub const VERIFY_PARALLEL: usize = 32;
 pub const UNVERIFIED_MAX: usize = 64;
 /// Nodes that a lookup keeps: its results, the queried and failed ones, and some as fallback.
 pub const LOOKUP_NODES_MAX: usize = 64;
-/// Nodes that a lookup queries: in an honest network about 30; the limit stops peers that invent ever nearer nodes (attack
-/// D9).
+/// Nodes that a lookup queries: in an honest network about 30; the limit stops peers that invent ever nearer nodes
+/// (attack D9).
 pub const LOOKUP_QUERIES_MAX: u32 = 64;
 /// Failed checks that do not count before another node has answered.
 pub const SUSPECTS_MAX: usize = 3;
@@ -211,16 +211,16 @@ pub const PEERS_MAX: usize = 50;
 pub const DIAL_RATIO: usize = 3;
 /// Inbound sessions from one subnet: an attacker needs s/2 subnets for s slots (attack P1).
 pub const INBOUND_PER_SUBNET: usize = 2;
-/// Age from which an inbound session is senior; a quarter of the inbound slots is reserved for younger ones (attacks E7,
-/// P1).
+/// Age from which an inbound session is senior; a quarter of the inbound slots is reserved for younger ones (attacks
+/// E7, P1).
 pub const INBOUND_SENIORITY: Duration = Duration::from_secs(3600);
 /// Addresses remembered by the throttle of accepts: as many as connect in half a minute at 130 a second.
 pub const INBOUND_SOURCES_MAX: usize = 4096;
-/// Time within which two connections of one pair of nodes count as simultaneous: more than a dial, a handshake and a Hello
-/// may take (15 + 5 + 5 s).
+/// Time within which two connections of one pair of nodes count as simultaneous: more than a dial, a handshake and a
+/// Hello may take (15 + 5 + 5 s).
 pub const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(30);
-/// Shortest time from a node's entry into the table to the decision whether to dial it; the longest is twice that. By then
-/// its record has usually arrived, which tells whether it is on our network.
+/// Shortest time from a node's entry into the table to the decision whether to dial it; the longest is twice that. By
+/// then its record has usually arrived, which tells whether it is on our network.
 pub const DIAL_CANDIDATE_DELAY: Duration = Duration::from_millis(500);
 /// Time between two polls for dial candidates while slots are free, as in reth.
 pub const DIAL_POLL_INTERVAL: Duration = Duration::from_secs(5);

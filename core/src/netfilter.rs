@@ -1,7 +1,7 @@
 //! Canonical addresses, their scope and subnet, and the embedder's restriction of addresses.
 //!
-//! Every address is made canonical before it is used, and [`NetFilter`] is checked at every send, dial, accept and table
-//! insertion. Pure functions over addresses, without state about peers.
+//! Every address is made canonical before it is used, and [`NetFilter`] is checked at every send, dial, accept and
+//! table insertion. Pure functions over addresses, without state about peers.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

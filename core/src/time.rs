@@ -1,7 +1,7 @@
 //! Instants, wall time and deadlines.
 //!
-//! Nothing in this crate reads a clock: the driver supplies the time. All logic runs on [`Instant`]; [`UnixTime`] is only
-//! for the wire (discv4 expirations, record sequence numbers) and is derived from one anchor, the [`WallClock`].
+//! Nothing in this crate reads a clock: the driver supplies the time. All logic runs on [`Instant`]; [`UnixTime`] is
+//! only for the wire (discv4 expirations, record sequence numbers) and is derived from one anchor, the [`WallClock`].
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::fmt;
@@ -10,9 +10,9 @@ pub use core::time::Duration;
 
 /// Microseconds since the driver's own start; monotonic.
 ///
-/// A deadline beyond the end of time is [`Instant::NEVER`], which is later than every instant that a driver can supply. So
-/// `now + duration` is later than `now` for every `now` and every duration of at least a microsecond, and no loop over due
-/// deadlines spins at the end of time.
+/// A deadline beyond the end of time is [`Instant::NEVER`], which is later than every instant that a driver can supply.
+/// So `now + duration` is later than `now` for every `now` and every duration of at least a microsecond, and no loop
+/// over due deadlines spins at the end of time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Instant(u64);
 

@@ -1,4 +1,4 @@
-//! Work that takes time: what comes meanwhile waits, and a run is a function of its seed all the same.
+//! Work takes time: inputs wait meanwhile, and a run is still a function of its seed.
 
 use std::time::Duration;
 
@@ -60,7 +60,7 @@ fn flood(world: &mut World<Node, Pongs>, count: u64) {
     }
 }
 
-/// Floods the target, lets somebody ping it meanwhile; what was counted at the target, and how long the answer took.
+/// Floods the target while another host pings it; returns the target's counts, and the time until the answer.
 fn flooded(cpu: Option<Costs>, count: u64) -> (Totals, Duration) {
     let mut world = world(cpu, Mode::SimMac, 1);
     let before = world.host_totals(TARGET);
@@ -99,7 +99,7 @@ fn a_flood_waits_where_work_takes_time_and_nowhere_else() {
     let mean = Duration::from_micros(busy.waited_us / busy.inputs_waited);
     assert!(mean > work / 2, "{mean:?} on average, {work:?} of work");
     assert!(slow > quick + work / 2, "an answer took {quick:?}, and in the flood {slow:?}");
-    // Where work takes next to nothing, next to nobody waits.
+    // With little work, hardly any input waits.
     let (fast, _) = flooded(Some(Costs::SERVER), 300);
     assert!(fast.waited_us * 50 < busy.waited_us, "{fast:?}");
 }

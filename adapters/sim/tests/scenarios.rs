@@ -62,7 +62,7 @@ fn a_thousand_nodes_are_as_others_have_found() {
     assert!(report.lookups.found_percent >= 99.9, "{:?}", report.lookups);
 }
 
-/// Against the same world, with the same faults, in which nobody lies.
+/// Compares with the same world and the same faults without hostile hosts.
 #[test]
 fn liars_cost_honest_nodes_few_sessions() {
     let time = Duration::from_secs(400);
@@ -83,7 +83,7 @@ fn a_failure_is_minimised_and_its_command_names_what_is_left() {
     let seed = (1..).find(|seed| all.troubles(&all.small_plan(*seed)).len() > 5).unwrap();
     let plan = all.small_plan(seed);
     let culprit = all.troubles(&plan)[3].clone();
-    let scenario = find("mesh").unwrap().always("nobody is cut off", {
+    let scenario = find("mesh").unwrap().always("no node is cut off", {
         let culprit = culprit.clone();
         move |run| {
             let is_there = match &run.plan.faults {

@@ -90,7 +90,7 @@ fn streams_keep_the_bytes_and_not_the_chunks() {
 }
 
 #[test]
-fn whoever_reads_nothing_stops_the_writer() {
+fn a_reader_that_stops_reading_stops_the_writer() {
     let mut world = world(&[Nat::None; 2]);
     dial(&mut world, A, B);
     tell(&mut world, B, Command::Shutdown);
@@ -109,13 +109,13 @@ fn whoever_reads_nothing_stops_the_writer() {
 fn half_close_and_reset() {
     let mut world = world(&[Nat::None; 2]);
     dial(&mut world, A, B);
-    write(&mut world, A, b"last words");
+    write(&mut world, A, b"final bytes");
     run(&mut world, 1000);
     close(&mut world, A);
     run(&mut world, 1000);
     let b = script(&world, B);
-    assert!(b.received[&FIRST] == b"last words" && b.got.last().is_some_and(|(_, got)| *got == Got::Eof(FIRST)));
-    // B has its half still; writing to whoever closed both is answered by a reset.
+    assert!(b.received[&FIRST] == b"final bytes" && b.got.last().is_some_and(|(_, got)| *got == Got::Eof(FIRST)));
+    // B still has its half open; writing to an end that closed both halves is answered by a reset.
     write(&mut world, B, b"are you there");
     run(&mut world, 1000);
     assert!(script(&world, B).saw(&Got::Broken(FIRST, IoFault::Reset)));
@@ -133,7 +133,7 @@ fn dials_are_refused_swallowed_or_closed_unread() {
     world.crash(B, Crash::Power);
     dial(&mut world, C, B);
     run(&mut world, 60_000);
-    assert!(script(&world, C).got.iter().all(|(_, got)| matches!(got, Got::Timeout)), "nobody answers");
+    assert!(script(&world, C).got.iter().all(|(_, got)| matches!(got, Got::Timeout)), "no host answers");
 
     world.start(B);
     let contact = contact(&world, A);

@@ -3,9 +3,9 @@
 //! A frame is `header 16 | MAC 16 | body, padded to 16 | MAC 16`. Bodies are encrypted in place, and decrypted from the
 //! received slice directly into the message buffer. The content of a body, which may be empty, is left to the session.
 //!
-//! Both directions use one key and one initial counter, so their keystreams are equal: an observer that knows the plaintext
-//! of one side can decrypt as many bytes of the other. The specification lists this as a known issue, and it cannot be fixed
-//! compatibly: a session must carry no secrets.
+//! Both directions use one key and one initial counter, so their keystreams are equal: an observer that knows the
+//! plaintext of one side can decrypt as many bytes of the other. The specification lists this as a known issue, and it
+//! cannot be fixed compatibly: a session must carry no secrets.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -95,8 +95,8 @@ impl Keys {
 /// A direction's running MAC.
 struct FrameMac {
     keccak: Keccak,
-    /// The first half of the digest between frames: the last frame's MAC, and the seed of the next header's. Stored because
-    /// a digest costs a permutation.
+    /// The first half of the digest between frames: the last frame's MAC, and the seed of the next header's. Stored
+    /// because a digest costs a permutation.
     last: [u8; MAC_BYTES],
 }
 
@@ -262,11 +262,12 @@ impl fmt::Debug for Opener {
 }
 
 impl Opener {
-    /// Takes bytes from the front of `bytes` up to the end of one frame, and returns that frame's body without its padding,
-    /// which may be empty. `None` if the frame is incomplete; all bytes are taken then.
+    /// Takes bytes from the front of `bytes` up to the end of one frame, and returns that frame's body without its
+    /// padding, which may be empty. `None` if the frame is incomplete; all bytes are taken then.
     ///
-    /// A header's size is used only after its MAC is verified, and is compared with `body_bytes_max`; a body is returned only
-    /// after the frame's MAC is verified. Memory grows with the received bytes, and is released when they run out.
+    /// A header's size is used only after its MAC is verified, and is compared with `body_bytes_max`; a body is
+    /// returned only after the frame's MAC is verified. Memory grows with the received bytes, and is released when they
+    /// run out.
     ///
     /// # Errors
     /// [`Fault::HeaderMac`], [`Fault::FrameMac`], [`Fault::TooLarge`]; every later call returns the same error.

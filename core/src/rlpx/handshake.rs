@@ -1,8 +1,8 @@
 //! The handshake (`rlpx.md`, "Initial Handshake"), EIP-8 form only: auth, ack, and the secrets that follow.
 //!
 //! States are consumed by the bytes that end them, and a failed handshake keeps no state. Every failure is the same
-//! [`Fault::Handshake`], and no byte is sent to the peer, so that attempts reveal nothing about the local key. Deadlines and
-//! the admission of peers belong to the connection.
+//! [`Fault::Handshake`], and no byte is sent to the peer, so that attempts reveal nothing about the local key.
+//! Deadlines and the admission of peers belong to the connection.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -40,7 +40,8 @@ pub enum Progress {
     Pending(Handshake),
     /// The handshake is complete.
     Done(Box<Agreed>),
-    /// The handshake failed: the peer is not the one that was dialled, does not know the local key, or speaks another protocol.
+    /// The handshake failed: the peer is not the one that was dialled, does not know the local key, or speaks another
+    /// protocol.
     Failed(Fault),
 }
 
@@ -107,7 +108,8 @@ impl Origin {
 }
 
 impl Handshake {
-    /// Begins a handshake with `remote` on a dialled stream; appends auth to `out`. `key` is the public key of `secret`.
+    /// Begins a handshake with `remote` on a dialled stream; appends auth to `out`. `key` is the public key of
+    /// `secret`.
     pub fn initiate(
         cx: &mut Cx<'_>,
         secret: &SecretKey,
@@ -127,8 +129,8 @@ impl Handshake {
         Self::Recipient(Recipient { auth: Packet::default() })
     }
 
-    /// Takes the handshake's bytes from the front of `bytes`, and none of the frames that may follow. A recipient appends ack
-    /// to `out` when it is done. `secret` must be the same in every call.
+    /// Takes the handshake's bytes from the front of `bytes`, and none of the frames that may follow. A recipient
+    /// appends ack to `out` when it is done. `secret` must be the same in every call.
     pub fn handle_bytes(
         mut self,
         cx: &mut Cx<'_>,
@@ -260,8 +262,8 @@ impl Accepted {
     }
 }
 
-/// Returns the value that the initiator's ephemeral key signs: the static agreement XOR the nonce. With the nonce, it reveals
-/// the agreement.
+/// Returns the value that the initiator's ephemeral key signs: the static agreement XOR the nonce. With the nonce, it
+/// reveals the agreement.
 fn signed_digest(agreement: &SharedSecret, nonce: &[u8; 32]) -> Zeroizing<Digest> {
     let mut digest = Zeroizing::new(*agreement.expose());
     for (byte, other) in digest.iter_mut().zip(nonce) {
@@ -283,7 +285,8 @@ fn seal_packet(crypto: &dyn Crypto, rng: &mut Rng, to: &PublicKey, mut plain: Ve
     packet
 }
 
-/// A packet that is being received: two bytes of size, and as many bytes of ECIES. Its memory is that of the received bytes.
+/// A packet that is being received: two bytes of size, and as many bytes of ECIES. Its memory is that of the received
+/// bytes.
 #[derive(Default, Debug)]
 struct Packet {
     bytes: Vec<u8>,

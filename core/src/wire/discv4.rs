@@ -1,7 +1,8 @@
 //! The six discv4 packets (`discv4.md`, "Wire Protocol"), with the extensions that EIP-8 and EIP-868 permit.
 //!
-//! A datagram is opened in steps, cheapest first, so that a machine can refuse it after each of them: [`Datagram::split`]
-//! (size), [`Datagram::check_hash`] (one Keccak), [`Datagram::signer`] (a recovery), [`Datagram::decode`].
+//! A datagram is opened in steps, cheapest first, so that a machine can refuse it after each of them:
+//! [`Datagram::split`] (size), [`Datagram::check_hash`] (one Keccak), [`Datagram::signer`] (a recovery),
+//! [`Datagram::decode`].
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -237,7 +238,8 @@ fn expiration(list: &mut List<'_>) -> Result<UnixTime, DecodeError> {
     list.u64().map(UnixTime::from_secs)
 }
 
-/// Reads the optional sequence number of EIP-868. EIP-8 permits any item in its place: one that is no integer is ignored.
+/// Reads the optional sequence number of EIP-868. EIP-8 permits any item in its place: one that is no integer is
+/// ignored.
 fn enr_seq(list: &mut List<'_>) -> Option<u64> {
     let before = *list;
     list.u64_or_end().unwrap_or_else(|_| {
@@ -408,8 +410,8 @@ fn write_enr_response(items: &mut Writer<'_>, request_hash: &Digest, record: &[u
     items.bytes(request_hash).raw(record);
 }
 
-/// Appends a datagram whose list holds the items that `write` writes. Reserves room for hash and signature, and fills it
-/// last.
+/// Appends a datagram whose list holds the items that `write` writes. Reserves room for hash and signature, and fills
+/// it last.
 fn seal(
     kind: Kind,
     crypto: &dyn Crypto,

@@ -1,8 +1,8 @@
 //! Node addresses: the `enode://` text form, and the resolved [`Contact`] that machines use.
 //!
 //! The text form is `enode://<128 hex>@host:port[?discport=N]`, read as by geth's `ParseV4`, but stricter: paths,
-//! fragments, and names that end in a number are refused. Host names are kept and never resolved: resolving is left to the
-//! embedder, and is a privacy risk.
+//! fragments, and names that end in a number are refused. Host names are kept and never resolved: resolving is left to
+//! the embedder, and is a privacy risk.
 
 use alloc::string::String;
 use core::fmt;
@@ -241,8 +241,8 @@ impl fmt::Display for EnodeError {
 
 impl core::error::Error for EnodeError {}
 
-/// Reads a URL, or a key alone, with or without `enode://`. The scheme and the key's digits may be in either case; surrounding
-/// spaces, an empty path and query parameters other than `discport` are ignored.
+/// Reads a URL, or a key alone, with or without `enode://`. The scheme and the key's digits may be in either case;
+/// surrounding spaces, an empty path and query parameters other than `discport` are ignored.
 impl FromStr for Enode {
     type Err = EnodeError;
 

@@ -1,8 +1,8 @@
 //! Ethereum node records (EIP-778): text and RLP, order, size, signature, typed entries.
 //!
-//! A [`Record`] exists only if all of these are valid, so its holder need not check again. Typed accessors read one entry
-//! each; an entry of a wrong form counts as absent and does not affect the others. Comparing sequence numbers and trusting
-//! addresses is left to the requester of the record.
+//! A [`Record`] exists only if all of these are valid, so its holder need not check again. Typed accessors read one
+//! entry each; an entry of a wrong form counts as absent and does not affect the others. Comparing sequence numbers and
+//! trusting addresses is left to the requester of the record.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -174,8 +174,8 @@ impl Record {
         self.endpoint().map(|(ip, udp, tcp)| Contact::new(self.key, ip, udp, tcp))
     }
 
-    /// The address, UDP port and TCP port, with geth's choice between IPv4 and IPv6: the address of the wider scope, IPv4 if
-    /// both are equal. `None` without a usable address; a missing port is 0.
+    /// The address, UDP port and TCP port, with geth's choice between IPv4 and IPv6: the address of the wider scope,
+    /// IPv4 if both are equal. `None` without a usable address; a missing port is 0.
     pub fn endpoint(&self) -> Option<(IpAddr, u16, u16)> {
         let unicast = |ip: &IpAddr| !ip.is_multicast();
         let ip4 = self.ip().map(IpAddr::V4).filter(unicast);
@@ -287,8 +287,8 @@ impl fmt::Display for RecordTextError {
 
 impl core::error::Error for RecordTextError {}
 
-/// Reads `enr:` text, with or without its prefix, or hexadecimal with or without `0x`; surrounding spaces are ignored. The
-/// record is verified with a new [`Secp256k1`] at each call: see [`Record::parse`].
+/// Reads `enr:` text, with or without its prefix, or hexadecimal with or without `0x`; surrounding spaces are ignored.
+/// The record is verified with a new [`Secp256k1`] at each call: see [`Record::parse`].
 impl FromStr for Record {
     type Err = RecordTextError;
 

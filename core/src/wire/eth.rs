@@ -51,9 +51,9 @@ pub enum Role {
     Forbidden,
 }
 
-/// The messages: id, the first and the last version in which the id has this role, the role. Other ids of a version's range
-/// are forbidden in it: reserved ones, GetNodeData and NodeData from eth/67 on (EIP-4938), and block announcements from
-/// eth/69 on, for which clients that follow a beacon chain end the session.
+/// The messages: id, the first and the last version in which the id has this role, the role. Other ids of a version's
+/// range are forbidden in it: reserved ones, GetNodeData and NodeData from eth/67 on (EIP-4938), and block
+/// announcements from eth/69 on, for which clients that follow a beacon chain end the session.
 const ROLES: [(u64, u32, u32, Role); 20] = [
     (id::STATUS, 66, 72, Role::Status),
     (id::NEW_BLOCK_HASHES, 66, 68, Role::Announcement),
@@ -226,8 +226,8 @@ pub fn request_id(payload: &[u8]) -> Result<(u64, List<'_>), DecodeError> {
     Ok((items.u64()?, items))
 }
 
-/// Encodes the start of a request or response: a list's header for a body of `body_bytes` bytes, and the request id. The body
-/// follows it on the wire, so the two need not be concatenated.
+/// Encodes the start of a request or response: a list's header for a body of `body_bytes` bytes, and the request id.
+/// The body follows it on the wire, so the two need not be concatenated.
 pub fn envelope(request_id: u64, body_bytes: usize) -> Envelope {
     let mut id = RlpStream::new();
     id.append(&request_id);

@@ -16,8 +16,8 @@ mod tests;
 
 pub use networks::{Network, PUBLIC_NETWORKS};
 
-/// Announced forks above this are timestamps at any point of the local schedule: geth's rule, with the time of mainnet's
-/// first block. Block numbers do not reach it.
+/// Announced forks above this are timestamps at any point of the local schedule: geth's rule, with the time of
+/// mainnet's first block. Block numbers do not reach it.
 const TIMESTAMP_THRESHOLD: u64 = 1_438_269_973;
 
 /// A fork id `[hash, next]`: the forks that a node has passed and the one it expects (EIP-2124, "Specification").
@@ -169,8 +169,8 @@ impl ForkSchedule {
         })
     }
 
-    /// The number of [`ForkSchedule::forks`] that a node which announces `hash` has passed, and its next fork; `None` if no
-    /// state of this network has that hash.
+    /// The number of [`ForkSchedule::forks`] that a node which announces `hash` has passed, and its next fork; `None`
+    /// if no state of this network has that hash.
     pub fn find(&self, hash: [u8; 4]) -> Option<(usize, Option<Fork>)> {
         self.states().enumerate().find(|(_, state)| state.0 == hash).map(|(passed, state)| (passed, state.1))
     }
@@ -207,8 +207,8 @@ impl ForkSchedule {
                 _ => Err(ForkMismatch::RemoteStale),
             };
         }
-        // Rule 1: the same state. The fork that the remote expects must not have passed here (1a), by the unit of the next
-        // local fork, or of the last one.
+        // Rule 1: the same state. The fork that the remote expects must not have passed here (1a), by the unit of the
+        // next local fork, or of the last one.
         let at_blocks = match next {
             Some(fork) => matches!(fork, Fork::Block(_)),
             None => self.times.is_empty(),

@@ -36,8 +36,8 @@ pub const P2P_VERSION_MIN: u64 = 4;
 /// The payload of Ping and Pong: an empty list.
 pub const EMPTY_PAYLOAD: [u8; 1] = [0xc0];
 
-/// Splits a frame's body into its message id and payload. The id is a canonical RLP integer; the byte 0, which some clients
-/// send, is accepted for 0.
+/// Splits a frame's body into its message id and payload. The id is a canonical RLP integer; the byte 0, which some
+/// clients send, is accepted for 0.
 ///
 /// # Errors
 /// If there is no id, or it is not canonical or longer than 64 bits.
@@ -214,9 +214,9 @@ impl CapabilityTable {
         Some(u64::from(*length))
     }
 
-    /// Returns the capabilities that both sides have, in the order of their offsets: sorted by name, of each name only the
-    /// highest shared version (`rlpx.md`, "Message ID-based Multiplexing"). Capabilities that are not in the table are left
-    /// out.
+    /// Returns the capabilities that both sides have, in the order of their offsets: sorted by name, of each name only
+    /// the highest shared version (`rlpx.md`, "Message ID-based Multiplexing"). Capabilities that are not in the table
+    /// are left out.
     pub fn share(&self, ours: &[Capability], theirs: &[Capability]) -> Vec<Shared> {
         let mut common: Vec<Capability> = ours.iter().filter(|ours| theirs.contains(ours)).copied().collect();
         common.retain(|capability| self.length(*capability).is_some());
@@ -265,7 +265,8 @@ impl Hello {
     /// Decodes a payload; further list elements are ignored (EIP-8).
     ///
     /// # Errors
-    /// If it is malformed, its key is not 64 bytes long, or it offers more than [`limits::CAPABILITIES_MAX`] capabilities.
+    /// If it is malformed, its key is not 64 bytes long, or it offers more than [`limits::CAPABILITIES_MAX`]
+    /// capabilities.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut fields = rlp::list(payload, Bounds::SMALL)?;
         let version = fields.u64()?;
@@ -381,11 +382,11 @@ impl DisconnectReason {
         rlp.out().to_vec()
     }
 
-    /// Reads a payload in every encoding that clients send: a list, a bare integer, canonical or not, or no bytes. Never
-    /// fails: the message ends the session whatever its payload.
+    /// Reads a payload in every encoding that clients send: a list, a bare integer, canonical or not, or no bytes.
+    /// Never fails: the message ends the session whatever its payload.
     ///
-    /// No readable payload is also the compressed form of another, so a session with Snappy inflates only a payload that is
-    /// [`Unreadable`](Self::Unreadable).
+    /// No readable payload is also the compressed form of another, so a session with Snappy inflates only a payload
+    /// that is [`Unreadable`](Self::Unreadable).
     pub fn decode(payload: &[u8]) -> Self {
         let integer = match payload {
             [..=0xbf, ..] => payload,

@@ -2,9 +2,9 @@
 //! appends to the buffer that they are sent from.
 //!
 //! [`list`] and related functions check a whole value once, without recursion and without allocation: every length and
-//! every one-byte string is in its shortest form, no item extends beyond its parent, depth and number of items are within
-//! [`Bounds`]. They return a cursor whose typed reads require canonical integers and exact lengths. Unread fields are the
-//! EIP-8 tail; a caller that permits none calls [`List::end`].
+//! every one-byte string is in its shortest form, no item extends beyond its parent, depth and number of items are
+//! within [`Bounds`]. They return a cursor whose typed reads require canonical integers and exact lengths. Unread
+//! fields are the EIP-8 tail; a caller that permits none calls [`List::end`].
 
 use alloc::vec::Vec;
 
@@ -132,8 +132,8 @@ pub fn list(input: &[u8], bounds: Bounds) -> Result<List<'_>, DecodeError> {
 
 /// Checks by its header alone that `input` is exactly one list; the header of each item is checked when it is read.
 ///
-/// For reading a first field before the cost of checking the others. Items cannot extend beyond the list, but their number
-/// and depth are unchecked: use [`check`].
+/// For reading a first field before the cost of checking the others. Items cannot extend beyond the list, but their
+/// number and depth are unchecked: use [`check`].
 ///
 /// # Errors
 /// If the header is malformed, or not that of a list which ends where `input` does.
@@ -175,7 +175,8 @@ pub fn shallow_prefix(input: &[u8]) -> Result<(List<'_>, &[u8]), DecodeError> {
     Ok((List { rest: &list[header.header_bytes..] }, rest))
 }
 
-/// Returns the items of a list that [`check`] has accepted before, without checking again; none if `input` is not a list.
+/// Returns the items of a list that [`check`] has accepted before, without checking again; none if `input` is not a
+/// list.
 pub(crate) fn checked_list(input: &[u8]) -> List<'_> {
     List { rest: input }.list().unwrap_or(List { rest: &[] })
 }
@@ -324,8 +325,8 @@ impl<'a> List<'a> {
     }
 }
 
-/// Appends items to a buffer in place. The crate's encoder has its own buffer and writes byte by byte, which is too slow for
-/// discovery packets, which are many and small.
+/// Appends items to a buffer in place. The crate's encoder has its own buffer and writes byte by byte, which is too
+/// slow for discovery packets, which are many and small.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
     out: &'a mut Vec<u8>,

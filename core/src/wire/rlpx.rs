@@ -1,7 +1,7 @@
 //! The handshake's messages and the frame header (`rlpx.md`, "Initial Handshake" and "Framing"), in EIP-8 form.
 //!
-//! Decoders accept what EIP-8 requires to be accepted: any version, further elements, bytes after the list. Keys are not
-//! checked to be on the curve, and signatures are not verified.
+//! Decoders accept what EIP-8 requires to be accepted: any version, further elements, bytes after the list. Keys are
+//! not checked to be on the curve, and signatures are not verified.
 
 use alloc::vec::Vec;
 

@@ -8,8 +8,8 @@ use alloc::vec::Vec;
 
 use super::DecodeError;
 
-/// The largest expansion of an element: bytes produced, and bytes taken by it. It is that of a copy with a two-byte offset
-/// (`format_description.txt`, section 2).
+/// The largest expansion of an element: bytes produced, and bytes taken by it. It is that of a copy with a two-byte
+/// offset (`format_description.txt`, section 2).
 const EXPANSION_MAX: (usize, usize) = (64, 3);
 
 /// Bytes of the length at the start of a block: 32 bits at seven a byte.
@@ -18,8 +18,8 @@ const LENGTH_BYTES_MAX: usize = 5;
 /// Reads the inflated size from the first bytes of `compressed`.
 ///
 /// # Errors
-/// [`DecodeError::TooLarge`] if it is more than `bytes_max`; another error if there is no length, or if `compressed` cannot
-/// expand to it.
+/// [`DecodeError::TooLarge`] if it is more than `bytes_max`; another error if there is no length, or if `compressed`
+/// cannot expand to it.
 pub fn inflated_len(compressed: &[u8], bytes_max: usize) -> Result<usize, DecodeError> {
     let mut length = 0u64;
     for (i, byte) in compressed.iter().enumerate().take(LENGTH_BYTES_MAX) {
@@ -71,8 +71,8 @@ impl Compressor {
         append_length(total, out);
         let encoder = self.0.get_or_insert_with(|| Box::new(snap::raw::Encoder::new()));
         for part in parts.iter().filter(|part| !part.is_empty()) {
-            // The encoder writes the part's own length first, which is not longer than the total's: it overwrites the end
-            // of the bytes before, which are then restored.
+            // The encoder writes the part's own length first, which is not longer than the total's: it overwrites the
+            // end of the bytes before, which are then restored.
             let end = out.len();
             let start = end - length_bytes(part.len());
             let mut covered = [0; LENGTH_BYTES_MAX];

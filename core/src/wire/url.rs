@@ -98,8 +98,8 @@ impl FromStr for NodeUrl {
     }
 }
 
-/// Whether `text` begins as a record does. Its encoding is a list of 56 bytes or more, so it begins with `f8` or `f9`; a bare
-/// key may begin so too, but is shorter than any record.
+/// Whether `text` begins as a record does. Its encoding is a list of 56 bytes or more, so it begins with `f8` or `f9`;
+/// a bare key may begin so too, but is shorter than any record.
 fn is_record(text: &str) -> bool {
     let text = text.trim();
     let hex = text.strip_prefix("0x").unwrap_or(text);

@@ -1,4 +1,4 @@
-//! One lookup in a network of the input's making: honest, silent and inventive nodes.
+//! One lookup in a network that the input defines: honest, silent and lying nodes.
 
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{
@@ -12,7 +12,7 @@ use peerless::wire::enode::Contact;
 use super::crypto::Cheap;
 use super::{Choices, Memory, Reached, Target};
 
-/// It ends, asks few at once and nobody twice, and its results are the nearest that answered.
+/// A lookup ends, has few queries in flight, queries no node twice, and returns the nearest nodes that answered.
 pub const LOOKUP: Target = Target {
     name: "lookup",
     body: lookup,
@@ -42,7 +42,7 @@ fn lookup(data: &[u8], reached: &mut Reached) {
     loop {
         while let Some(next) = lookup.next() {
             reached.note("asked");
-            assert!(!asked.contains(&next.key()) && next.id() != own, "nobody twice, and never ourselves");
+            assert!(!asked.contains(&next.key()) && next.id() != own, "no node twice, and never the own node");
             asked.push(next.key());
             lookup.asked(&next.id());
             in_flight.push(next);
@@ -83,7 +83,7 @@ fn lookup(data: &[u8], reached: &mut Reached) {
             results.windows(2).all(|pair| hash.cmp_distance(&pair[0].id(), &pair[1].id()).is_lt()),
             "nearest first"
         );
-        assert!(results.iter().all(|result| answered.contains(result)), "only who answered");
+        assert!(results.iter().all(|result| answered.contains(result)), "only nodes that answered");
     }
     reached.note("over");
 }

@@ -5,6 +5,7 @@
 //! CONTRIBUTING.md says why.
 
 mod rust;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

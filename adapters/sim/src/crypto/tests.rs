@@ -1,4 +1,4 @@
-//! Every mode does for a node what the real primitives do, and refuses what they refuse.
+//! Every mode accepts and refuses the same inputs as the real primitives.
 
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{Crypto, PublicKey, RecoverableSignature, Secp256k1, SecretKey};
@@ -16,7 +16,7 @@ fn secret(stream: &mut Stream) -> SecretKey {
 fn keys_signatures_and_agreements_fit_together() {
     let real = Secp256k1::new();
     for mode in [Mode::Real, Mode::Memo, Mode::SimMac] {
-        // The second has room for nobody: what is remembered must not matter.
+        // The second has no room for entries: caches must not affect results.
         for nodes in [100, 0] {
             let crypto = mode.build(5, nodes);
             let mut stream = Stream::new(1, 2, 3);
@@ -48,18 +48,18 @@ fn nothing_tampered_with_is_taken_for_genuine() {
         let (secret, digest) = (secret(&mut stream), stream.bytes_32());
         let key = crypto.public_key(&secret);
         let signature = crypto.sign(&secret, &digest);
-        let mut recovered_nobody = 0;
+        let mut recovered_unknown = 0;
         for bit in 0..65 * 8 {
             let mut other = signature;
             other.0[bit / 8] ^= 1 << (bit % 8);
             let recovered = crypto.recover(&digest, &other);
             assert_ne!(recovered, Some(key), "{mode}: bit {bit}");
-            recovered_nobody += usize::from(recovered.is_some());
+            recovered_unknown += usize::from(recovered.is_some());
             if bit < 64 * 8 {
                 assert!(!crypto.verify(&key, &digest, &other.without_recovery_id()), "{mode}: bit {bit}");
             }
         }
-        assert!(recovered_nobody > 100, "{mode}: most forgeries have a key, which is nobody's");
+        assert!(recovered_unknown > 100, "{mode}: most forgeries recover an unknown key");
         let mut wrong = digest;
         wrong[3] ^= 1;
         assert_ne!(crypto.recover(&wrong, &signature), Some(key), "{mode}");

@@ -1,4 +1,4 @@
-//! Blocks made by hand: stamps, lengths that lie, claims that are not believed.
+//! Hand-made blocks: stamps, false lengths, announced sizes without bytes.
 
 use super::*;
 
@@ -59,12 +59,12 @@ fn stamps_have_their_interfaces_resolution_and_offset() {
         packet(1, 7, b""),
         packet(2, 2048, b"abcd"),
         packet(2, 0, b""),
-        // One that cannot be has its place all the same.
+        // A broken interface keeps its index.
         interface(0, 0xc0, 0),
         packet(3, 0, b""),
         // A simple packet: no stamp, cut to what the first interface snaps.
         block(3, &[&words(&[3])[..], b"xyz\0"].concat()),
-        // Another section has interfaces of its own.
+        // Another section has its own interfaces.
         section(),
         packet(0, 0, b""),
     ]

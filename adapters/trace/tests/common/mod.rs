@@ -274,7 +274,7 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     let now = world.now;
     world.hosts[0].handle(now, Input::Datagram { from: stranger, bytes: b"what is this" });
     world.hosts[0].handle(now, Input::Datagram { from: stranger, bytes: &[] });
-    // Nobody listens there.
+    // No socket listens there.
     assert!(world.hosts[0].command(now, Command::Dial { contact: contact(5) }));
     world.hosts[1].command(now, Command::Ping { contact: contact(numbers[0]) });
     assert!(world.hosts[1].command(now, Command::Dial { contact: contact(numbers[0]) }));

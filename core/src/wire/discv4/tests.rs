@@ -108,7 +108,7 @@ fn recorded_and_specified_packets_decode() {
         let packet = datagram.decode().unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(packet, expected(datagram.kind().unwrap(), content), "{name}");
 
-        // What we encode ourselves is what they did, wherever the packet has nothing that we would not write.
+        // The packet is encoded to the same bytes, unless it has items that are never sent.
         let is_plain = content["extra_elements_rlp"].as_array().is_some_and(Vec::is_empty)
             && text(&row["trailing_bytes"]).is_empty();
         if let (true, Some(secret)) = (is_plain, row["secret"].as_str()) {
@@ -148,7 +148,7 @@ fn signatures_are_those_of_other_clients() {
     let signed = bytes(&row["signed"]);
     assert_eq!(keccak256(&signed)[..], bytes(&row["digest"]));
     let secret = SecretKey::from_bytes(bytes(&row["secret"]).try_into().unwrap()).unwrap();
-    // Its nonce was random, so that it can only be recovered from.
+    // Its nonce was random, so only the signer can be compared.
     let signature = RecoverableSignature(bytes(&row["signature"]).try_into().unwrap());
     let signer = CRYPTO.public_key(&secret);
     assert_eq!(CRYPTO.recover(&keccak256(&signed), &signature), Some(signer));
@@ -223,7 +223,7 @@ fn a_datagram_holds_no_more_than_sixteen_neighbours() {
     assert_eq!((DATAGRAM_BYTES_MAX - DATAGRAM_BYTES_MIN) / smallest, 16);
 }
 
-/// What EIP-8 has us ignore has to be RLP all the same, wherever it stands.
+/// Items that EIP-8 requires to be ignored must still be valid RLP, at every position.
 #[test]
 fn what_is_ignored_is_checked() {
     let list = |items: &[u8]| match items.len() {
@@ -332,7 +332,7 @@ fn reference(packet: &Packet) -> Vec<u8> {
     out.out().to_vec()
 }
 
-/// Integers of all lengths, not mostly long ones.
+/// Integers of all lengths, equally often.
 fn integers() -> impl Strategy<Value = u64> {
     (any::<u64>(), 0..=64u32).prop_map(|(value, shift)| value.checked_shr(shift).unwrap_or(0))
 }

@@ -1,7 +1,7 @@
 //! The public networks as data: ids, genesis blocks and fork schedules.
 //!
-//! Sources: go-ethereum's `params/config.go` of August 2026, and for Sepolia's Amsterdam ethereum/pm#2205. A later fork is one
-//! more line here; an embedder with another schedule builds its own [`Network`].
+//! Sources: go-ethereum's `params/config.go` of August 2026, and for Sepolia's Amsterdam ethereum/pm#2205. A later fork
+//! is one more line here; an embedder with another schedule builds its own [`Network`].
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
