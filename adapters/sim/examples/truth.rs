@@ -1,4 +1,5 @@
-//! Holds networks without faults to what is known of them: `truth [NODES [SECONDS]]`, by default 1,000 and 10,000 nodes.
+//! Compares networks without faults with published figures: `truth [NODES [SECONDS]]`, by default 1,000 and 10,000
+//! nodes.
 //!
 //! Seconds are virtual; by default as many as all nodes need to start and to fill their tables.
 

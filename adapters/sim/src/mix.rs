@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_uniform_and_apart() {
+    fn streams_are_uniform_and_distinct() {
         let mut a = Stream::new(1, 2, 3);
         let mut counts = [0u32; 16];
         for _ in 0..160_000 {

@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plot_has_four_panels_and_closes_what_it_opens() {
+    fn a_plot_has_four_panels_and_balanced_tags() {
         let series = (0..10).map(|i| Sample { t_s: f64::from(i) * 60.0, table: 9.0, ..Sample::default() }).collect();
         let report = Report { scenario: "a < b".into(), virtual_s: 600.0, series, ..Report::default() };
         let text = svg(&report);

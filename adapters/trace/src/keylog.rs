@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_as_they_are_written() {
+    fn written_lines_are_read_back() {
         let line = line(&secrets());
         assert_eq!(line.len(), LINE_BYTES);
         assert_eq!(line.capacity(), LINE_BYTES, "no copy was left behind");
@@ -231,7 +231,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_is_for_its_owner_alone_and_only_grows() {
+    fn a_file_is_private_and_only_grows() {
         use std::os::unix::fs::PermissionsExt;
 
         let path = std::env::temp_dir().join(format!("peerless-keylog-{}", std::process::id()));

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_first_counts() {
+    fn the_first_captured_bytes_are_kept() {
         let mut stream = Stream::default();
         stream.handle_syn(u32::MAX);
         let got = run(&mut stream, &[(2, b"cde"), (3, b"XYf"), (0, b"abZZ"), (0, b"abcdefg")]);
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_declared_when_too_much_waits_or_nothing_comes() {
+    fn a_gap_is_declared_when_too_much_waits_or_the_stream_ends() {
         let mut stream = Stream::default();
         stream.handle_syn(0);
         assert_eq!(stream.handle_segment(11, b"later"), b"");

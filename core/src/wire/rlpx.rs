@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_say_24_bits() {
+    fn headers_hold_24_bit_sizes() {
         assert_eq!(frame_header(MESSAGE_BYTES_MAX + 1), None);
         for size in [0, 1, 0xff, 0x01_0203, MESSAGE_BYTES_MAX] {
             assert_eq!(frame_header(size).map(|header| frame_body_bytes(&header)), Some(size));

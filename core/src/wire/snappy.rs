@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors() {
+    fn vectors_inflate_or_are_refused() {
         let vectors: Value = serde_json::from_str(VECTORS).unwrap();
         for row in rows(&vectors, "accept") {
             let inflated = unpack(&bytes(row, "compressed"), MESSAGE_BYTES_MAX).unwrap();

@@ -13,7 +13,7 @@ fn secret(stream: &mut Stream) -> SecretKey {
 }
 
 #[test]
-fn keys_signatures_and_agreements_fit_together() {
+fn keys_signatures_and_agreements_are_consistent() {
     let real = Secp256k1::new();
     for mode in [Mode::Real, Mode::Memo, Mode::SimMac] {
         // The second has no room for entries: caches must not affect results.
@@ -41,7 +41,7 @@ fn keys_signatures_and_agreements_fit_together() {
 }
 
 #[test]
-fn nothing_tampered_with_is_taken_for_genuine() {
+fn tampered_signatures_are_refused() {
     for mode in [Mode::Real, Mode::Memo, Mode::SimMac] {
         let crypto = mode.build(5, 10);
         let mut stream = Stream::new(9, 2, 3);
@@ -70,7 +70,7 @@ fn nothing_tampered_with_is_taken_for_genuine() {
 }
 
 #[test]
-fn simmac_is_known_by_its_name() {
+fn simmac_is_found_by_its_name() {
     let (crypto, mut stream) = (SimMac::new(77, 10), Stream::new(1, 2, 3));
     let again = SimMac::by_name(&SimMac::name(77), 0).unwrap();
     let (secret, digest) = (secret(&mut stream), stream.bytes_32());
@@ -106,7 +106,7 @@ fn points_off_the_curve_are_refused() {
 }
 
 #[test]
-fn a_running_mac_depends_on_the_bytes_and_not_on_their_chunks() {
+fn a_running_mac_does_not_depend_on_chunks() {
     for mode in [Mode::Real, Mode::Memo, Mode::SimMac] {
         let crypto = mode.build(5, 10);
         let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_lead_back_and_are_global() {
+    fn addresses_are_global_and_invertible() {
         for per_subnet in [1, 2, 10, 254] {
             let addresses = Addresses { per_subnet };
             let mut subnets = std::collections::BTreeMap::<_, u32>::new();

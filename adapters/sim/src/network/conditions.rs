@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_hold_between_their_hosts_in_their_time() {
+    fn faults_apply_between_their_hosts_during_their_time() {
         let at = Instant::from_micros;
         let mut conditions = Conditions::default();
         let halves = (Hosts::Range(0, 5), Hosts::Not(Box::new(Hosts::Range(0, 5))));

@@ -174,7 +174,7 @@ mod tests {
     const B: Site = Site { host: 2, region: Region::EU };
 
     #[test]
-    fn latency_is_the_pairs_own_and_symmetric() {
+    fn latency_is_constant_for_a_pair_and_symmetric() {
         let links = Links::default();
         let there = links.latency(7, A, B);
         assert_eq!(there, links.latency(7, B, A));
@@ -190,7 +190,7 @@ mod tests {
 
     /// A request that overtakes the pong before it finds no endpoint proof.
     #[test]
-    fn nothing_overtakes_unless_it_is_to() {
+    fn only_reordered_packets_overtake() {
         let links = Links { quality: Quality { jitter_percent: 100, ..Quality::default() }, ..Links::default() };
         let mut last = Instant::ZERO;
         let mut waits = std::collections::BTreeSet::new();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_lost_doubled_and_late_as_often_as_said() {
+    fn packets_are_lost_doubled_and_delayed_at_the_given_rates() {
         let quality = Quality { loss: 100_000, duplication: 50_000, reordering: 200_000, ..Quality::default() };
         let links = Links { quality, ..Links::default() };
         let fates: Vec<Fate> =

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_admits_whom_it_should() {
+    fn each_kind_admits_its_senders_only() {
         let (now, later) = (Instant::from_micros(1), Instant::from_micros(1) + MAPPING_LIFETIME);
         let (peer, its_other_port, stranger) = (addr(1, PORT), addr(1, 9), addr(2, PORT));
         // For each kind: whether the peer, the peer's other port and a stranger pass, before and after a packet to the

@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_the_seeds_own_and_within_their_time() {
+    fn faults_are_a_function_of_the_seed_and_within_the_time() {
         let (since, until) = (Instant::from_micros(10), Instant::from_micros(1_000_000_000));
         let of = |seed| draw(seed, &Kind::ALL, 50, since, until);
         assert_eq!(of(7), of(7));

@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ceiling_of_a_table_is_the_known_one() {
+    fn the_computed_table_capacity_is_the_published_one() {
         for Truth { nodes, table, .. } in KNOWN {
             let ceiling = Run::table_ceiling(nodes);
             assert!((ceiling - table).abs() < 1.0, "{ceiling} for {nodes} nodes, not {table}");

@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_said_to_be() {
+    fn malformed_payloads_are_reported() {
         for id in 0..=0x15 {
             if id == 0x0b || id == 0x0c {
                 continue;

@@ -46,7 +46,7 @@ fn endpoint(value: &Value) -> Endpoint {
     Endpoint { ip: ip(&value["ip_hex"]), udp: port(&value["udp"]), tcp: port(&value["tcp"]) }
 }
 
-/// The packet that a row's content describes.
+/// The packet of a row.
 fn expected(kind: Kind, content: &Value) -> Packet {
     let expiration = UnixTime::from_secs(content["expiration"].as_u64().unwrap_or(0));
     let enr_seq = content["enr_seq"].as_u64();
@@ -143,7 +143,7 @@ fn malformed_datagrams_are_refused() {
 }
 
 #[test]
-fn signatures_are_those_of_other_clients() {
+fn signatures_of_other_clients_recover_their_keys() {
     let row = &vectors()["signature"];
     let signed = bytes(&row["signed"]);
     assert_eq!(keccak256(&signed)[..], bytes(&row["digest"]));
@@ -185,7 +185,7 @@ fn endpoint_addresses_are_canonical_and_of_a_known_length() {
 }
 
 #[test]
-fn containers_are_taken_apart() {
+fn containers_are_split() {
     let vectors = vectors();
     let rows = vectors["containers"].as_array().unwrap();
     assert_eq!(rows.len(), 6);
@@ -225,7 +225,7 @@ fn a_datagram_holds_no_more_than_sixteen_neighbours() {
 
 /// Items that EIP-8 requires to be ignored must still be valid RLP, at every position.
 #[test]
-fn what_is_ignored_is_checked() {
+fn ignored_items_are_checked() {
     let list = |items: &[u8]| match items.len() {
         short @ ..56 => [&[0xc0 + short as u8], items].concat(),
         long => [&[0xf8, long as u8], items].concat(),
@@ -242,7 +242,7 @@ fn what_is_ignored_is_checked() {
         let endpoint_and_tail = list(&[&endpoint, tail].concat());
         let pings = [
             [&[4], &endpoint_and_tail[..], &list(&endpoint), &[9]].concat(),
-            // In the place of the record's sequence number, and after it.
+            // In place of the record's sequence number, and after it.
             [&[4], &list(&endpoint)[..], &list(&endpoint), &[9], tail].concat(),
             [&[4], &list(&endpoint)[..], &list(&endpoint), &[9, 1], tail].concat(),
         ];
@@ -291,7 +291,7 @@ fn any_bytes_are_safe_to_open() {
         .unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// The list of a packet as the crate `rlp` encodes it.
+/// Encodes the list of a packet with the crate `rlp`.
 fn reference(packet: &Packet) -> Vec<u8> {
     let append_endpoint = |out: &mut RlpStream, ip: Option<IpAddr>, udp: u16, tcp: u16| {
         match ip {
