@@ -1,6 +1,6 @@
-//! Pings a node's discovery port with nothing but the core and `std`: the whole driver is [`run`].
+//! Pings a node's discovery port with the core and `std` alone: the whole driver is [`run`].
 //!
-//! `cargo run -p peerless --example ping_std -- enode://...`; without an enode it pings a second node of its own.
+//! `cargo run -p peerless --example ping_std -- enode://...`; without an enode it pings a second local node.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
@@ -48,7 +48,7 @@ fn run(mut node: Node, socket: &UdpSocket, contact: Option<Contact>) -> Result<(
     loop {
         while let Some(action) = node.poll_action() {
             match action {
-                // A datagram that cannot be sent is a lost one.
+                // A datagram that cannot be sent counts as lost.
                 Action::Send { to, bytes, .. } => drop(socket.send_to(bytes, to)),
                 Action::Emit(Event::Pong { rtt, seen_as, enr_seq, .. }) => {
                     println!("pong after {rtt:?}; it sees us at {seen_as:?}, its record is number {enr_seq:?}");
@@ -71,7 +71,7 @@ fn run(mut node: Node, socket: &UdpSocket, contact: Option<Contact>) -> Result<(
     }
 }
 
-/// A node at a free port, with a key of its own.
+/// Makes a node with its own key at a free port.
 fn start(ip: IpAddr) -> Result<(Node, UdpSocket, Contact), Box<dyn Error>> {
     let socket = UdpSocket::bind((ip, 0))?;
     let secret = SecretKey::from_bytes(random())?;
@@ -87,7 +87,7 @@ fn start(ip: IpAddr) -> Result<(Node, UdpSocket, Contact), Box<dyn Error>> {
     Ok((node, socket, contact))
 }
 
-/// What `std` has of entropy: enough to ping with, not to keep a key for.
+/// Entropy from `std`: sufficient for an example, not for a key that is kept.
 fn random() -> [u8; 32] {
     std::array::from_fn(|_| RandomState::new().build_hasher().finish() as u8)
 }

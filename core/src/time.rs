@@ -12,9 +12,9 @@ const MICROS_PER_SEC: u64 = 1_000_000;
 
 /// Microseconds since the driver's own start; monotonic.
 ///
-/// A deadline beyond the end of time is [`Instant::NEVER`], which is later than every instant that a driver can supply. So
-/// `now + duration` is later than `now` for every `now` and every duration of at least a microsecond, and no loop over due
-/// deadlines spins at the end of time.
+/// A deadline beyond the end of time is [`Instant::NEVER`], which is later than every instant that a driver can supply.
+/// So `now + duration` is later than `now` for every `now` and every duration of at least a microsecond, and no loop
+/// over due deadlines spins at the end of time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Instant(u64);
 

@@ -6,14 +6,14 @@ use peerless::node::Node;
 use peerless_sim::crypto::Mode;
 use peerless_sim::{HostSpec, Settings, World, scenery};
 
-/// Resident memory, in KiB, where the system tells.
+/// Resident memory, in KiB, if the system reports it.
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
 
-/// Processor time of all threads in seconds, where the system tells: a busy machine says little by its clock.
+/// CPU time of all threads in seconds, if the system reports it: elapsed time depends on the load of the machine.
 fn processor_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();

@@ -1,8 +1,8 @@
 //! ECIES as RLPx uses it (`rlpx.md`, "ECIES Encryption"): secp256k1, NIST concat KDF, AES-128-CTR, HMAC-SHA-256.
 //!
-//! A message is `04 | x | y | iv | ciphertext | tag`. It is opened in this order: length, point, agreement, tag, and only
-//! then decryption, so that a refusal reveals nothing; a point that is not on the curve is never multiplied by the secret
-//! key.
+//! A message is `04 | x | y | iv | ciphertext | tag`. It is opened in this order: length, point, agreement, tag, and
+//! only then decryption, so that a refusal reveals nothing; a point that is not on the curve is never multiplied by the
+//! secret key.
 
 use alloc::vec::Vec;
 use core::fmt;

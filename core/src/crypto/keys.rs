@@ -110,8 +110,8 @@ impl PublicKey {
         secp::from_compressed(compressed).ok_or(InvalidKey)
     }
 
-    /// Makes a key from bytes that a [`Crypto`] has derived, recovered or checked. Only [`Crypto`]'s provided methods use
-    /// it.
+    /// Makes a key from bytes that a [`Crypto`] has derived, recovered or checked. Only [`Crypto`]'s provided methods
+    /// use it.
     pub(crate) const fn from_xy_unchecked(xy: [u8; 64]) -> Self {
         Self(xy)
     }
@@ -152,8 +152,8 @@ impl fmt::Display for PublicKey {
 pub struct NodeId(pub [u8; 32]);
 
 impl NodeId {
-    /// The logarithmic distance: the number of bits below the highest differing one, plus one. 0 only for equal ids, 256
-    /// at most (discv4, "Kademlia table": bucket `i` holds distances of `i + 1`).
+    /// The logarithmic distance: the number of bits below the highest differing one, plus one. 0 only for equal ids,
+    /// 256 at most (discv4, "Kademlia table": bucket `i` holds distances of `i + 1`).
     pub fn log_distance(&self, other: &Self) -> u16 {
         for (i, (a, b)) in self.0.iter().zip(&other.0).enumerate() {
             let differing = a ^ b;

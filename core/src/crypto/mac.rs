@@ -1,9 +1,9 @@
 //! The Keccak sponge that RLPx uses as a MAC: it absorbs bytes for a whole session, and is read without being finalised
 //! (`rlpx.md`, "MAC").
 //!
-//! A plain value of 25 words and the position in the current block, 208 bytes. An absorption works on whole words at any
-//! position: the handshake's packets have any length, so the session's absorptions of 16 bytes that follow them are rarely
-//! aligned.
+//! A plain value of 25 words and the position in the current block, 208 bytes. An absorption works on whole words at
+//! any position: the handshake's packets have any length, so the session's absorptions of 16 bytes that follow them are
+//! rarely aligned.
 
 use core::fmt;
 

@@ -1,7 +1,8 @@
 //! The trait [`Crypto`] for the costly primitives, its real implementation, and what is built on them.
 //!
-//! Machines call curve operations, the hashes of a datagram and the frame MAC only through [`Crypto`], in `Cx`; no machine
-//! knows which implementation it has. [`Secp256k1`] is the real one. Keys, signatures and MAC states are plain types.
+//! Machines call curve operations, the hashes of a datagram and the frame MAC only through [`Crypto`], in `Cx`; no
+//! machine knows which implementation it has. [`Secp256k1`] is the real one. Keys, signatures and MAC states are plain
+//! types.
 
 pub mod ecies;
 pub mod keys;
@@ -21,11 +22,12 @@ pub use secp::Secp256k1;
 
 use mac::Keccak;
 
-/// The costly primitives. Every implementation accepts and refuses the same inputs and returns outputs of the same sizes.
+/// The costly primitives. Every implementation accepts and refuses the same inputs and returns outputs of the same
+/// sizes.
 ///
 /// An implementation works on plain bytes and never makes a [`PublicKey`]: the provided methods of the first group turn
-/// what it computes into keys, so a key exists only if an implementation has derived, recovered or checked it. The keys of
-/// one implementation are meant for nodes with that implementation.
+/// what it computes into keys, so a key exists only if an implementation has derived, recovered or checked it. The keys
+/// of one implementation are meant for nodes with that implementation.
 pub trait Crypto {
     /// The public key of `secret`. Provided; implement [`Crypto::derive_xy`].
     fn public_key(&self, secret: &SecretKey) -> PublicKey {

@@ -1,8 +1,8 @@
 //! The RLPx key schedule (`rlpx.md`, "Initial Handshake"): from an agreement, two nonces and two packets to a session's
 //! secrets. It keeps none of its inputs.
 //!
-//! [`SessionSecrets`] is the intermediate result: the content of a key log, and all that is needed to decrypt a captured
-//! session.
+//! [`SessionSecrets`] is the intermediate result: the content of a key log, and all that is needed to decrypt a
+//! captured session.
 
 use core::fmt;
 
@@ -55,8 +55,8 @@ pub enum Role {
     Recipient,
 }
 
-/// The secrets that decrypt both directions of one session, given its bytes from the first on: for key logs. They reveal
-/// neither side's static or ephemeral key, and no other session. Zeroised when dropped; `Debug` shows none.
+/// The secrets that decrypt both directions of one session, given its bytes from the first on: for key logs. They
+/// reveal neither side's static or ephemeral key, and no other session. Zeroised when dropped; `Debug` shows none.
 #[derive(Clone)]
 pub struct SessionSecrets {
     /// The side whose view this is; all other fields are the same for both sides.
@@ -94,8 +94,8 @@ impl SessionSecrets {
         }
     }
 
-    /// The secrets at the start of the session, in the view of [`SessionSecrets::role`]; `auth` and `ack` as they were on
-    /// the wire, size prefixes included.
+    /// The secrets at the start of the session, in the view of [`SessionSecrets::role`]; `auth` and `ack` as they were
+    /// on the wire, size prefixes included.
     pub fn secrets(&self, crypto: &dyn Crypto, auth: &[u8], ack: &[u8]) -> Secrets {
         let nonces = (self.initiator_nonce.expose(), self.recipient_nonce.expose());
         assemble(crypto, self.role, (self.aes.clone(), self.mac.clone()), nonces, auth, ack)

@@ -1,8 +1,8 @@
 //! Node addresses: the `enode://` text form, and the resolved [`Contact`] that machines use.
 //!
 //! The text form is `enode://<128 hex>@host:port[?discport=N]`, read as by geth's `ParseV4`, but stricter: paths,
-//! fragments, and names that end in a number are refused. Host names are kept and never resolved: resolving is left to the
-//! embedder, and is a privacy risk.
+//! fragments, and names that end in a number are refused. Host names are kept and never resolved: resolving is left to
+//! the embedder, and is a privacy risk.
 
 use alloc::string::String;
 use core::fmt;
@@ -187,11 +187,11 @@ fn write_url(f: &mut fmt::Formatter<'_>, key: &PublicKey, host: &Host, tcp: u16,
     if udp != tcp { write!(f, "?discport={udp}") } else { Ok(()) }
 }
 
-/// Why a text is not an enode URL.
+/// The error of a text that is not an enode URL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum EnodeError {
-    /// It begins with neither `enode://` nor a key.
+    /// The text begins with neither `enode://` nor a key.
     Scheme,
     /// The key has another number of hexadecimal digits than 128.
     KeyLength,
@@ -199,9 +199,9 @@ pub enum EnodeError {
     KeyDigits,
     /// The key is not a point on the curve.
     KeyNotOnCurve,
-    /// There is nothing between `@` and the port.
+    /// The host between `@` and the port is empty.
     HostMissing,
-    /// The host is neither an address nor a possible name.
+    /// The host is neither an address nor a valid name.
     Host,
     /// An IPv6 address without brackets.
     HostBrackets,
@@ -211,7 +211,7 @@ pub enum EnodeError {
     Port,
     /// `discport` is not a number up to 65535.
     DiscPort,
-    /// Something follows the port that is not a query.
+    /// A path or a fragment follows the port.
     Tail,
 }
 
@@ -235,8 +235,8 @@ impl fmt::Display for EnodeError {
 
 impl core::error::Error for EnodeError {}
 
-/// A URL, or a key alone, with or without `enode://`. The scheme and the key's digits may be in either case; surrounding
-/// spaces, an empty path and query parameters other than `discport` are ignored.
+/// Reads a URL, or a key alone, with or without `enode://`. The scheme and the key's digits may be in either case;
+/// surrounding spaces, an empty path and query parameters other than `discport` are ignored.
 impl FromStr for Enode {
     type Err = EnodeError;
 
@@ -252,7 +252,7 @@ impl FromStr for Enode {
     }
 }
 
-/// What follows `enode://`, if `text` begins so.
+/// Returns the text after `enode://`, if `text` begins with it.
 fn strip_scheme(text: &str) -> Option<&str> {
     let scheme = text.get(..SCHEME.len())?;
     scheme.eq_ignore_ascii_case(SCHEME).then(|| &text[SCHEME.len()..])
@@ -294,7 +294,7 @@ fn parse_addr(text: &str) -> Result<EnodeAddr, EnodeError> {
     Ok(EnodeAddr { host, tcp, udp })
 }
 
-/// The host and what follows its colon.
+/// Splits an authority into its host and port.
 fn split_port(authority: &str) -> Result<(Host, &str), EnodeError> {
     if let Some(bracketed) = authority.strip_prefix('[') {
         let (ip, port) = bracketed.split_once(']').ok_or(EnodeError::Host)?;
@@ -316,8 +316,8 @@ fn split_port(authority: &str) -> Result<(Host, &str), EnodeError> {
     if port.is_empty() { Err(EnodeError::PortMissing) } else { Ok((host, port)) }
 }
 
-/// Whether `host` may be a name (RFC 1123, with underscores, and the root's final dot). One whose last label is a number
-/// is a mistyped address: no top-level domain is one.
+/// Whether `host` is a valid name (RFC 1123, with underscores, and the root's final dot). A name whose last label is a
+/// number is a mistyped address: no top-level domain is a number.
 fn is_name(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
@@ -327,7 +327,7 @@ fn is_name(host: &str) -> bool {
     host.len() <= HOST_NAME_BYTES_MAX && labels.split('.').all(is_label) && !ends_in_number
 }
 
-/// Decimal digits only: `parse` alone would take a sign.
+/// Reads decimal digits only: `parse` alone would accept a sign.
 fn parse_port(text: &str) -> Option<u16> {
     if text.bytes().all(|digit| digit.is_ascii_digit()) { text.parse().ok() } else { None }
 }

@@ -8,7 +8,7 @@ use peerless::crypto::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKe
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cheap;
 
-/// A digest of several parts, keyed by what it is for. Distinct inputs collide by chance only, as far as no one tries.
+/// A digest of several parts, keyed by its purpose. Distinct inputs collide by chance only, unless they are chosen to.
 pub fn mix(purpose: u64, parts: &[&[u8]]) -> Digest {
     const MULTIPLIERS: [u64; 4] =
         [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb, 0xd6e8_feb8_6659_fd93];

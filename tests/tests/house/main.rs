@@ -6,6 +6,7 @@
 
 mod checks;
 mod rust;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,8 +1,8 @@
 //! The real primitives, with earlier results cached by their inputs.
 //!
-//! In a simulation the signer and the verifier are in one process: a recovery from exactly the bytes that were signed is a
-//! look-up of the signer's key. All other inputs, including those with a flipped bit, are computed. The bytes of a run are
-//! the same as with the real primitives.
+//! In a simulation the signer and the verifier are in one process: a recovery from exactly the bytes that were signed
+//! is a look-up of the signer's key. All other inputs, including those with a flipped bit, are computed. The bytes of a
+//! run are the same as with the real primitives.
 
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{

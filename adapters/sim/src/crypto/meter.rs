@@ -1,7 +1,7 @@
 //! A wrapper for any primitives that counts the processor time that the real ones would take.
 //!
-//! The time is that of a model, not of a clock, and does not depend on the wrapped primitives: a run is the same on every
-//! machine and with every [`super::Mode`].
+//! The time is that of a model, not of a clock, and does not depend on the wrapped primitives: a run is the same on
+//! every machine and with every [`super::Mode`].
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,10 +1,11 @@
-//! Keyed hashes in place of signatures, agreements and Keccak: the same sizes, the same refusals, a hundredth of the work.
+//! Keyed hashes in place of signatures, agreements and Keccak: the same sizes, the same refusals, a hundredth of the
+//! work.
 //!
-//! Public keys are still points on the curve, computed once for each secret, so node ids and the whole schedule of a run are
-//! the same as with the real primitives. A signature is the signer's x coordinate and a hash of key and digest: recovery
-//! needs no table of signatures, only a look-up of y, or else a square root. Inputs that the real primitives refuse are
-//! refused here: coordinates off the curve, scalars out of range. Inputs that they accept are accepted: a signature that was
-//! tampered with recovers an unknown key.
+//! Public keys are still points on the curve, computed once for each secret, so node ids and the whole schedule of a
+//! run are the same as with the real primitives. A signature is the signer's x coordinate and a hash of key and digest:
+//! recovery needs no table of signatures, only a look-up of y, or else a square root. Inputs that the real primitives
+//! refuse are refused here: coordinates off the curve, scalars out of range. Inputs that they accept are accepted: a
+//! signature that was tampered with recovers an unknown key.
 //!
 //! Nothing of this is secure. Only simulations can use it.
 
@@ -40,8 +41,8 @@ impl SimMac {
         }
     }
 
-    /// The name of the primitives in a recording. They depend on the run's seed alone, so that one node of a run can be run
-    /// again alone.
+    /// The name of the primitives in a recording. They depend on the run's seed alone, so that one node of a run can be
+    /// run again alone.
     pub fn name(seed: u64) -> String {
         format!("simmac {seed}")
     }

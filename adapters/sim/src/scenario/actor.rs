@@ -1,4 +1,4 @@
-//! What runs on a scenario's hosts: a node, or a liar around one.
+//! The machines of a scenario: a node, or a hostile host around one.
 
 use std::net::SocketAddr;
 
@@ -10,19 +10,19 @@ use peerless::time::Instant;
 
 use super::liar::Liar;
 
-/// See the module.
+/// A machine of a scenario; see the module.
 #[allow(clippy::large_enum_variant)]
 pub enum Actor {
-    /// A node as it is shipped.
+    /// An ordinary node.
     Honest(Node),
-    /// The same, and somebody listens.
+    /// An ordinary node with a tap.
     Tapped(Box<Tapped<Node, Box<dyn Tap + Send>>>),
-    /// Somebody else.
+    /// A hostile host.
     Hostile(Box<Liar>),
 }
 
 impl Actor {
-    /// The node, whoever has it.
+    /// The node, with or without tap, or inside of a hostile host.
     pub fn node(&self) -> &Node {
         match self {
             Self::Honest(node) => node,
@@ -31,7 +31,7 @@ impl Actor {
         }
     }
 
-    /// The node, if it is as it is shipped.
+    /// The node, unless the host is hostile.
     pub fn honest(&self) -> Option<&Node> {
         match self {
             Self::Honest(_) | Self::Tapped(_) => Some(self.node()),

@@ -1,4 +1,4 @@
-//! Two nodes on a wire of one millisecond, in virtual time, each behind a tap: the same bytes on every run.
+//! Two nodes on a link of one millisecond, in virtual time, each with a tap: the same bytes in every run.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part")]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -20,7 +20,7 @@ use peerless_trace::record::{Options, Recorder, Subject};
 pub const START: Instant = Instant::from_micros(250_000);
 pub const UNIX: UnixTime = UnixTime::from_secs(1_750_000_000);
 
-/// Bytes that a recorder writes, to look at.
+/// The bytes that a recorder writes, for inspection.
 #[derive(Clone, Default)]
 pub struct Bytes(Arc<Mutex<Vec<u8>>>);
 
@@ -50,7 +50,7 @@ pub fn seed(number: u8) -> [u8; 32] {
 }
 
 pub fn ip(number: u8) -> std::net::IpAddr {
-    // Two families, and an address that is not known.
+    // Two families, and an unknown address.
     if number >= 8 { [0x2a00, 1, 0, 0, 0, 0, 0, u16::from(number)].into() } else { [8, 1, number, 1].into() }
 }
 
@@ -129,12 +129,12 @@ impl Host {
     }
 }
 
-/// See the module.
+/// The pair of nodes; see the module.
 pub struct World {
     pub now: Instant,
     pub hosts: Vec<Host>,
     mail: VecDeque<(Instant, usize, Mail)>,
-    /// How much a socket takes at once.
+    /// Bytes that a socket takes at once.
     pub write_bytes: usize,
     /// The body of every response.
     pub answer: Vec<u8>,
@@ -195,7 +195,7 @@ impl World {
             Mail::Eof { conn } => to.handle(now, Input::Eof { conn }),
             Mail::Broken { conn, why } => to.handle(now, Input::Broken { conn, why }),
         }
-        // Some inputs come without a drain between.
+        // Some inputs follow each other without a drain.
         if !now.as_micros().is_multiple_of(3000) {
             self.drain(host);
         }
@@ -253,7 +253,7 @@ impl World {
     }
 }
 
-/// Two nodes meet, talk, are disturbed by a third party, and part. Returns the trace of each.
+/// Two nodes dial, exchange messages, receive bytes from a third party, and disconnect. Returns the trace of each.
 pub fn meeting(options: Options) -> [Vec<u8>; 2] {
     meeting_of([1, 2], options)
 }
@@ -276,7 +276,7 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     let now = world.now;
     world.hosts[0].handle(now, Input::Datagram { socket: SocketId::MAIN, from: stranger, bytes: b"what is this" });
     world.hosts[0].handle(now, Input::Datagram { socket: SocketId::MAIN, from: stranger, bytes: &[] });
-    // Nobody listens there.
+    // No socket listens there.
     assert!(world.hosts[0].command(now, Command::Dial { contact: contact(5) }));
     world.hosts[1].command(now, Command::Ping { contact: contact(numbers[0]) });
     assert!(world.hosts[1].command(now, Command::Dial { contact: contact(numbers[0]) }));
