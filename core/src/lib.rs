@@ -114,5 +114,5 @@ pub mod rlpx;
 pub mod node;
 
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;
