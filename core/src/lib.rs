@@ -120,5 +120,5 @@ pub mod node;
 pub mod testing;
 
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

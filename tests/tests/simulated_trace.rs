@@ -195,7 +195,7 @@ impl Tap for Planted {}
 
 impl Watch<TappedNode> for Planted {
     fn stepped(&mut self, _: Instant, host: HostId, machine: &TappedNode) -> Result<(), String> {
-        let known = machine.node().discovery().discv4().map_or(0, |discovery| discovery.table().len());
+        let known = machine.machine().discovery().discv4().map_or(0, |discovery| discovery.table().len());
         if host == CULPRIT && known >= FEW { Err(format!("it knows {known}")) } else { Ok(()) }
     }
 }

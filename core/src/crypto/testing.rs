@@ -9,15 +9,15 @@ use super::mac::Keccak;
 use super::{Crypto, Digest, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature};
 
 pub(crate) fn kats() -> Value {
-    serde_json::from_str(include_str!("../../../vectors/kats.json")).unwrap()
+    serde_json::from_str(include_str!("../../vectors/kats.json")).unwrap()
 }
 
 pub(crate) fn rlpx_handshake() -> Value {
-    serde_json::from_str(include_str!("../../../vectors/rlpx_handshake.json")).unwrap()
+    serde_json::from_str(include_str!("../../vectors/rlpx_handshake.json")).unwrap()
 }
 
 pub(crate) fn rlpx_frame() -> Value {
-    serde_json::from_str(include_str!("../../../vectors/rlpx_frame.json")).unwrap()
+    serde_json::from_str(include_str!("../../vectors/rlpx_frame.json")).unwrap()
 }
 
 /// A field of an object; panics if it is missing.

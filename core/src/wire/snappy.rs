@@ -108,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
     use serde_json::Value;
 
-    const VECTORS: &str = include_str!("../../../vectors/snappy.json");
+    const VECTORS: &str = include_str!("../../vectors/snappy.json");
 
     fn unpack(compressed: &[u8], bytes_max: usize) -> Result<Vec<u8>, DecodeError> {
         let mut out = vec![0; inflated_len(compressed, bytes_max)?];

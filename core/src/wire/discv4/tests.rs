@@ -13,7 +13,7 @@ use crate::wire::rlp::RlpStream;
 static CRYPTO: LazyLock<Secp256k1> = LazyLock::new(Secp256k1::new);
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("../../../../vectors/discv4.json")).unwrap()
+    serde_json::from_str(include_str!("../../../vectors/discv4.json")).unwrap()
 }
 
 fn text(value: &Value) -> &str {

@@ -22,7 +22,7 @@ fn at(tail: &str) -> Result<Enode, EnodeError> {
 
 #[test]
 fn vectors_are_read_or_refused() {
-    let vectors: Value = serde_json::from_str(include_str!("../../../../vectors/enr.json")).unwrap();
+    let vectors: Value = serde_json::from_str(include_str!("../../../vectors/enr.json")).unwrap();
     let rows = vectors["enode"].as_array().unwrap();
     assert_eq!(rows.len(), 41);
     for row in rows {

@@ -13,7 +13,7 @@ use super::*;
 use crate::crypto::SecretKey;
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("../../../../vectors/enr.json")).unwrap()
+    serde_json::from_str(include_str!("../../../vectors/enr.json")).unwrap()
 }
 
 fn rows<'a>(vectors: &'a Value, section: &str, count: usize) -> &'a [Value] {

@@ -10,7 +10,7 @@ use super::*;
 use crate::wire::p2p::{Capability, CapabilityTable};
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("../../../../vectors/eth.json")).unwrap()
+    serde_json::from_str(include_str!("../../../vectors/eth.json")).unwrap()
 }
 
 fn bytes(value: &Value) -> Vec<u8> {

@@ -11,7 +11,7 @@ use super::*;
 use crate::wire::rlp::{self, Bounds};
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("../../../../vectors/forkid.json")).unwrap()
+    serde_json::from_str(include_str!("../../../vectors/forkid.json")).unwrap()
 }
 
 fn hash<const N: usize>(value: &Value) -> [u8; N] {

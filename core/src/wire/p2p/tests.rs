@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::*;
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("../../../../vectors/p2p.json")).unwrap()
+    serde_json::from_str(include_str!("../../../vectors/p2p.json")).unwrap()
 }
 
 fn bytes(value: &Value) -> Vec<u8> {

@@ -11,7 +11,7 @@ use super::*;
 const WIDE: Bounds = Bounds::MESSAGE;
 
 fn vectors() -> Value {
-    serde_json::from_str(include_str!("../../../../vectors/rlp.json")).unwrap()
+    serde_json::from_str(include_str!("../../../vectors/rlp.json")).unwrap()
 }
 
 fn hex(row: &Value) -> Vec<u8> {
