@@ -118,7 +118,7 @@ impl Handshake {
         out: &mut Outbound,
     ) -> Self {
         let ephemeral = SecretKey::generate(cx.rng);
-        let nonce = cx.rng.bytes();
+        let nonce = *cx.rng.secret();
         let initiator = Initiator::new(cx.crypto, cx.rng, secret, key, remote, ephemeral, nonce);
         out.tail().extend_from_slice(&initiator.auth);
         Self::Initiator(Box::new(initiator))
@@ -222,7 +222,7 @@ impl Recipient {
     fn finish(self, crypto: &dyn Crypto, rng: &mut Rng, secret: &SecretKey, out: &mut Outbound) -> Option<Agreed> {
         let accepted = Accepted::new(crypto, secret, self.auth)?;
         let ephemeral = SecretKey::generate(rng);
-        let nonce = rng.bytes();
+        let nonce = *rng.secret();
         let ephemeral_key = *crypto.public_key(&ephemeral).as_bytes();
         let mut plain = Vec::new();
         Ack { ephemeral_key, nonce, version: VERSION }.encode(&mut plain);
