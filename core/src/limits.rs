@@ -200,6 +200,11 @@ pub const BANS_MAX: usize = 4096;
 pub const DIAL_HISTORY_MAX: usize = 4096;
 /// Static and trusted peers.
 pub const STATIC_PEERS_MAX: usize = 1024;
+/// Candidates of the embedder that wait for a dial: a few turns of the dialler.
+pub const OFFERED_MAX: usize = 64;
+/// Connections that one turn handles timeouts of, or ends for a shutdown or a changed filter; the rest is due a microsecond
+/// later. Ending one takes a few microseconds, so a turn stays below a millisecond.
+pub const CONNS_PER_TURN: usize = 64;
 /// Peers kept in session, as geth; those whom the embedder trusts aside.
 pub const PEERS_MAX: usize = 50;
 /// One in so many of them is dialled by us, as geth: what an attacker fills by dialling us is never all (attack E1).
@@ -213,15 +218,15 @@ pub const INBOUND_SOURCES_MAX: usize = 4096;
 /// Two connections between the same pair that begin within this of each other are simultaneous. More than a dial, a
 /// handshake and a Hello may take: 15 + 5 + 5 s.
 pub const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(30);
-/// From a node's entry into the table to a look whether to dial it, at least, and at most twice that: by then its record has mostly come, which tells whether
-/// it is of our network.
-pub const DIAL_SETTLE_INTERVAL: Duration = Duration::from_millis(500);
-/// Between two looks for somebody to dial while slots are free, as reth.
-pub const DIAL_LOOK_INTERVAL: Duration = Duration::from_secs(5);
-/// Candidates that one look considers: a full discovery table.
+/// From a node's entry into the table to the search for a candidate, at least, and at most twice that: by then its record
+/// has mostly come, which tells whether it is of our network.
+pub const DIAL_DELAY: Duration = Duration::from_millis(500);
+/// Between two searches for a candidate to dial while places are free, as reth.
+pub const DIAL_POLL_INTERVAL: Duration = Duration::from_secs(5);
+/// Candidates that one search considers: a full discovery table.
 pub const DIAL_CANDIDATES_MAX: usize = 512;
 /// Pause of a static or trusted peer instead of a ban, as reth.
-pub const NAMED_BAN: Duration = Duration::from_secs(15);
+pub const DECLARED_BAN: Duration = Duration::from_secs(15);
 /// Longest ban of an address: others may live there.
 pub const HOST_BAN_MAX: Duration = Duration::from_secs(3600);
 /// Banned hosts in a subnet that make it one party's (attack P3).

@@ -3,9 +3,9 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use super::ids::{CommandId, ConnId, Direction};
+use super::ids::{BanTarget, CommandId, ConnId, Direction};
 use super::reason::{End, ScoreReason};
 use crate::crypto::NodeId;
 use crate::crypto::secrets::SessionSecrets;
@@ -144,7 +144,8 @@ pub enum Event<'a> {
         /// Uncompressed payload.
         payload: &'a [u8],
     },
-    /// A connection is over. Exactly one for each `Dial` and each accepted stream; its slot is free from here on.
+    /// A connection is over. Exactly one for each `Dial` and each accepted stream; the node forgets the connection when this
+    /// event is popped.
     Ended {
         /// The connection.
         conn: ConnId,
@@ -174,8 +175,20 @@ pub enum Event<'a> {
         id: NodeId,
         /// For how long.
         duration: Duration,
-        /// The last straw.
+        /// The reason for the charge that led to the ban, or `Embedder`.
         reason: ScoreReason,
+    },
+    /// The embedder banned an address.
+    AddressBanned {
+        /// The address.
+        ip: IpAddr,
+        /// For how long.
+        duration: Duration,
+    },
+    /// The embedder lifted a ban.
+    Unbanned {
+        /// Which.
+        target: BanTarget,
     },
 }
 

@@ -17,7 +17,7 @@ pub mod tap;
 pub use action::Action;
 pub use cx::{Context, Cx};
 pub use event::{CallFailure, Event};
-pub use ids::{CommandId, ConnId, Direction, PeerKind};
+pub use ids::{BanTarget, CommandId, ConnId, Direction, Label, PeerKind};
 pub use input::{Command, CommandError, Input};
 pub use outbound::Outbound;
 pub use outbox::Outbox;
