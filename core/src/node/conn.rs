@@ -358,7 +358,13 @@ impl Conn {
         self.deadlines = Deadlines::default();
         self.state = State::Ended;
         cx.out.close(self.id);
-        cx.out.emit(Event::Ended { conn: self.id, id: self.peer, addr: self.addr, direction: self.origin.direction(), end });
+        cx.out.emit(Event::Ended {
+            conn: self.id,
+            id: self.peer,
+            addr: self.addr,
+            direction: self.origin.direction(),
+            end,
+        });
     }
 
     /// Queues `Flush` if there is something to write that the driver does not know of.

@@ -34,7 +34,7 @@ use crate::time::{Duration, Instant, UnixTime};
 use crate::wire::discv4::Endpoint;
 use crate::wire::enode::Contact;
 use crate::wire::enr::{Record, RecordBuilder};
-use crate::wire::p2p::{DisconnectReason, Hello};
+use crate::wire::p2p::Hello;
 
 /// The part that a deadline belongs to. The order breaks ties.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

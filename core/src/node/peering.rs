@@ -3,9 +3,7 @@
 use alloc::vec::Vec;
 
 use super::Node;
-use crate::contract::{
-    BanTarget, CommandError, ConnId, EndReason, Event, Label, PeerKind, Refusal, ScoreReason,
-};
+use crate::contract::{BanTarget, CommandError, ConnId, EndReason, Event, Label, PeerKind, Refusal, ScoreReason};
 use crate::crypto::NodeId;
 use crate::netfilter::NetFilter;
 use crate::peers::PeersConfig;

@@ -76,17 +76,18 @@ impl Node {
         self.conns.iter().map(|conn| {
             let View { conn: id, addr, origin, id: peer, stage, place, is_ending } = conn.view();
             SessionView {
-            conn: id,
-            addr,
-            direction: origin.direction(),
-            id: peer,
-            stage,
-            place,
-            is_ending,
-            hello: conn.hello(),
-            shared: conn.session().map_or(&[], |session| session.shared()),
-            status: conn.status(),
-            outbound_bytes: conn.outbound().len(),
-        }})
+                conn: id,
+                addr,
+                direction: origin.direction(),
+                id: peer,
+                stage,
+                place,
+                is_ending,
+                hello: conn.hello(),
+                shared: conn.session().map_or(&[], |session| session.shared()),
+                status: conn.status(),
+                outbound_bytes: conn.outbound().len(),
+            }
+        })
     }
 }

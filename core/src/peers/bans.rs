@@ -10,7 +10,7 @@ use super::bounded::{Bounded, host};
 use super::score::Severity;
 use crate::contract::{BanTarget, PeerKind, ScoreReason};
 use crate::crypto::NodeId;
-use crate::limits::{BANS_MAX, HOST_BAN_MAX, DECLARED_BAN, SUBNET_BAN_HOSTS};
+use crate::limits::{BANS_MAX, DECLARED_BAN, HOST_BAN_MAX, SUBNET_BAN_HOSTS};
 use crate::netfilter::{Subnet, canonical, scope};
 use crate::time::{Duration, Instant};
 

@@ -112,7 +112,8 @@ pub struct Index {
 impl Index {
     /// A connection is no longer as `before` says but as `after` says; `None`: it does not exist.
     pub fn update(&mut self, before: Option<&View>, after: Option<&View>) {
-        let (old, new) = (before.map(|view| (view.conn, Keys::of(view))), after.map(|view| (view.conn, Keys::of(view))));
+        let (old, new) =
+            (before.map(|view| (view.conn, Keys::of(view))), after.map(|view| (view.conn, Keys::of(view))));
         if old == new {
             return;
         }
@@ -208,10 +209,8 @@ mod tests {
     use crate::time::Instant;
 
     fn view(conn: u64) -> impl Strategy<Value = View> {
-        let origin = prop_oneof![
-            Just(Origin::Accepted),
-            any::<bool>().prop_map(|commanded| Origin::Dialled { commanded }),
-        ];
+        let origin =
+            prop_oneof![Just(Origin::Accepted), any::<bool>().prop_map(|commanded| Origin::Dialled { commanded }),];
         let kind = prop_oneof![Just(None), Just(Some(PeerKind::Static)), Just(Some(PeerKind::Trusted))];
         let place = (kind, any::<bool>(), any::<bool>()).prop_map(|(kind, inbound, exempt)| Place {
             kind,
@@ -220,8 +219,18 @@ mod tests {
             since: Instant::ZERO,
         });
         let stage = prop_oneof![Just(Stage::Handshake), Just(Stage::Status), Just(Stage::Established)];
-        let ip = (0..3usize, 0..3u8).prop_map(|(net, host)| IpAddr::from([[8, 8, 8], [9, 9, 9], [10, 0, 0]][net]
-            .iter().copied().chain([host]).collect::<Vec<_>>().try_into().map(|bytes: [u8; 4]| bytes).unwrap_or_default()));
+        let ip = (0..3usize, 0..3u8).prop_map(|(net, host)| {
+            IpAddr::from(
+                [[8, 8, 8], [9, 9, 9], [10, 0, 0]][net]
+                    .iter()
+                    .copied()
+                    .chain([host])
+                    .collect::<Vec<_>>()
+                    .try_into()
+                    .map(|bytes: [u8; 4]| bytes)
+                    .unwrap_or_default(),
+            )
+        });
         (origin, ip, proptest::option::of(0..4u8), stage, proptest::option::of(place), any::<bool>()).prop_map(
             move |(origin, ip, id, stage, place, is_ending)| View {
                 conn: ConnId(conn),

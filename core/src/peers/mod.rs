@@ -11,6 +11,8 @@ pub mod dial;
 pub mod index;
 pub mod score;
 pub mod slots;
+#[cfg(test)]
+mod tests;
 pub mod view;
 
 use core::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! A run's fingerprint: everything that passed between a host and its machine, folded into 64 bits.
 
-use peerless::contract::{Action, Event, Input, IoFault};
+use peerless::contract::{Action, BanTarget, Event, Input, IoFault};
 use peerless::time::Instant;
 
 use crate::mix::Mix;
@@ -80,6 +80,9 @@ impl Trace {
                 Event::Ended { conn, .. } => self.note(then, 43, conn.0, &[]),
                 Event::Scored { score, .. } => self.note(then, 44, u64::from(score.cast_unsigned()), &[]),
                 Event::Banned { id, .. } => self.note(then, 45, 0, &id.0),
+                Event::AddressBanned { ip, .. } => self.note(then, 46, word((*ip, 0).into()), &[]),
+                Event::Unbanned { target: BanTarget::Id(id) } => self.note(then, 47, 0, &id.0),
+                Event::Unbanned { target: BanTarget::Address(ip) } => self.note(then, 48, word((*ip, 0).into()), &[]),
                 // They are told to whoever records a node, and a run is the same with it and without.
                 Event::Secrets { .. } => {}
             },
