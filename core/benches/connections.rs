@@ -23,7 +23,9 @@ use std::time::{Duration, Instant as Clock};
 use peerless::contract::{Action, ConnId, Input, IoFault};
 use peerless::crypto::SecretKey;
 use peerless::eth::Chain;
+use peerless::limits::INBOUND_SOURCES_MAX;
 use peerless::node::{Config, Node};
+use peerless::rng::{Rng, Seed};
 use peerless::time::{Instant, UnixTime};
 use peerless::wire::forkid::{ForkSchedule, Head, Network};
 
@@ -39,7 +41,8 @@ struct Bench {
     node: Node,
     now: Instant,
     accepted: u32,
-    oldest: u64,
+    open: Vec<ConnId>,
+    rng: Rng,
 }
 
 impl Bench {
@@ -51,10 +54,18 @@ impl Bench {
         config.discovery = None;
         config.peers.max_pending = 20_000;
         let node = Node::new(config, [1; 32], Instant::ZERO, UnixTime::from_secs(1_750_000_000)).expect("valid");
-        let mut bench = Self { node, now: Instant::ZERO, accepted: 0, oldest: 0 };
+        let rng = Seed::new([2; 32]).fork("bench");
+        let mut bench = Self { node, now: Instant::ZERO, accepted: 0, open: Vec::new(), rng };
+        // As many sources as the node remembers, so that their number is the same whatever the number of connections.
+        for _ in 0..INBOUND_SOURCES_MAX {
+            let (at, from) = bench.next_stream();
+            let conn = bench.node.accept(at, from).expect("there is room");
+            bench.node.handle(at, Input::Broken { conn, why: IoFault::Reset });
+            while bench.node.poll_action().is_some() {}
+        }
         for _ in 0..conns {
             let (at, from) = bench.next_stream();
-            assert!(bench.node.accept(at, from).is_some());
+            bench.open.push(bench.node.accept(at, from).expect("there is room"));
         }
         bench
     }
@@ -67,18 +78,20 @@ impl Bench {
 
     fn accept(&mut self) {
         let (now, from) = self.next_stream();
-        assert!(op_accept(&mut self.node, now, from).is_some());
+        self.open.push(op_accept(&mut self.node, now, from).expect("there is room"));
     }
 
-    fn end_oldest(&mut self) {
-        op_end(&mut self.node, self.now, ConnId(self.oldest));
-        self.oldest += 1;
+    /// Any of the connections, no longer counted as open.
+    fn draw(&mut self) -> ConnId {
+        let at = self.rng.below(self.open.len() as u64) as usize;
+        self.open.swap_remove(at)
     }
 
     /// One connection ends and another takes its place. Returns what each operation took.
     fn round(&mut self) -> [Duration; OPERATIONS.len()] {
         let mut took = [Duration::ZERO; OPERATIONS.len()];
-        took[0] = time(|| self.end_oldest());
+        let conn = self.draw();
+        took[0] = time(|| op_end(&mut self.node, self.now, conn));
         took[1] = time(|| drop(black_box(op_poll_action(&mut self.node))));
         took[2] = time(|| drop(black_box(op_poll_action(&mut self.node))));
         assert!(self.node.poll_action().is_none(), "close and ended");
@@ -157,20 +170,21 @@ fn median(mut took: Vec<Duration>) -> Duration {
     took[took.len() / 2]
 }
 
-/// All connections are due at once: how many turns that takes, and how long the longest is.
-fn all_due(conns: u32) -> (u32, Duration) {
+/// All connections are due at once: how many turns that takes, and how long half of them and the longest are.
+fn all_due(conns: u32) -> (usize, Duration, Duration) {
     let mut bench = Bench::new(conns);
     bench.now = bench.now + Duration::from_secs(60);
-    let (mut turns, mut longest) = (0, Duration::ZERO);
+    let mut took = Vec::new();
     loop {
-        longest = longest.max(time(|| bench.node.handle(bench.now, Input::Timeout)));
-        turns += 1;
+        took.push(time(|| bench.node.handle(bench.now, Input::Timeout)));
         while bench.node.poll_action().is_some() {}
         match bench.node.poll_timeout() {
             Some((at, _)) => bench.now = at,
-            None => return (turns, longest),
+            None => break,
         }
     }
+    let longest = took.iter().copied().max().unwrap_or_default();
+    (took.len(), median(took), longest)
 }
 
 fn main() {
@@ -205,7 +219,8 @@ fn main() {
         println!();
     }
     for conns in sizes {
-        let (turns, longest) = all_due(conns);
-        println!("{conns} due at once: {turns} turns, the longest {} us", longest.as_micros());
+        let (turns, median, longest) = all_due(conns);
+        let [median, longest] = [median, longest].map(|took| took.as_micros());
+        println!("{conns} due at once: {turns} turns of {median} us, the longest of {longest} us");
     }
 }

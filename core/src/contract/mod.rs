@@ -3,6 +3,7 @@
 //! Made of wire types and plain enums only. No machine is known here.
 
 pub mod action;
+pub mod conn_map;
 pub mod cx;
 pub mod event;
 pub mod ids;
@@ -15,6 +16,7 @@ pub mod stats;
 pub mod tap;
 
 pub use action::Action;
+pub use conn_map::{ConnMap, ConnSet};
 pub use cx::{Context, Cx};
 pub use event::{CallFailure, Event};
 pub use ids::{BanTarget, CommandId, ConnId, Direction, Label, PeerKind};

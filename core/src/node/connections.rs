@@ -21,12 +21,11 @@ const DIAL_CANDIDATES: usize = 16;
 const DIALS_PER_TURN: usize = 8;
 
 impl Node {
-    /// Adds a connection to the table.
+    /// Adds a connection to the table. It has nothing to flush yet.
     pub(super) fn open(&mut self, id: ConnId, conn: Conn) {
         self.conns_made += 1;
         self.peers.update(None, Some(&conn.view()));
         self.conns.insert(id, conn);
-        self.sync_conn(id);
     }
 
     /// Changes a connection. The index of `peers` is told how it was and how it is.
@@ -146,13 +145,18 @@ impl Node {
         }
     }
 
+    /// Begins to end the connections that are no longer wanted.
+    pub(super) fn begin_sweep(&mut self) {
+        self.to_sweep = self.conns.ids();
+        self.to_sweep.reverse();
+        self.sweep();
+    }
+
     /// Ends connections that are no longer wanted, at most so many a turn: all at a shutdown, otherwise those that the filter
     /// or a ban of the embedder forbids.
     pub(super) fn sweep(&mut self) {
-        let Some(first) = self.sweep_from else { return };
-        let ids: Vec<ConnId> = self.conns.ids_from(first).take(CONNS_PER_TURN).collect();
-        self.sweep_from = ids.get(CONNS_PER_TURN - 1).map(|last| ConnId(last.0 + 1));
-        for id in ids {
+        let rest = self.to_sweep.len().saturating_sub(CONNS_PER_TURN);
+        for id in self.to_sweep.split_off(rest).into_iter().rev() {
             let Some(view) = self.conns.view(id).filter(|view| !view.is_ending) else { continue };
             if self.shutting_down {
                 self.disconnect_other(id, EndReason::Disconnect(DisconnectReason::ClientQuitting));

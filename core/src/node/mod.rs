@@ -69,8 +69,8 @@ pub struct Node {
     dial_at: Option<Instant>,
     /// When to search for a candidate because discovery has found a node.
     next_dial_poll: Option<Instant>,
-    /// The connections from this id on are yet to be ended, if they are no longer wanted.
-    sweep_from: Option<ConnId>,
+    /// Connections that are yet to be ended if they are no longer wanted, the next one last.
+    to_sweep: Vec<ConnId>,
     conns_made: u64,
     commands_made: u64,
     shutting_down: bool,
@@ -133,7 +133,7 @@ impl Node {
             conns: Table::default(),
             dial_at: None,
             next_dial_poll: None,
-            sweep_from: None,
+            to_sweep: Vec::new(),
             conns_made: 0,
             commands_made: 0,
             shutting_down: false,
@@ -307,7 +307,7 @@ impl Node {
     /// at the end of time.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let now = self.context.now();
-        let backlog = self.sweep_from.map(|_| (now, Reason::Backlog));
+        let backlog = (!self.to_sweep.is_empty()).then_some((now, Reason::Backlog));
         let discovery = self.discovery.as_ref().and_then(|discovery| discovery.poll_timeout());
         let discovery = discovery.map(|(at, timer)| (at, Reason::Discovery(timer)));
         let dial = self.dial_at.map(|at| (at, Reason::Dial));
@@ -413,8 +413,7 @@ impl Node {
 
     fn shut_down(&mut self) {
         self.shutting_down = true;
-        self.sweep_from = Some(ConnId(0));
-        self.sweep();
+        self.begin_sweep();
         if let Some(discovery) = &mut self.discovery {
             discovery.shutdown(&mut self.context.cx(&mut self.rngs.discovery));
         }

@@ -54,8 +54,7 @@ impl Node {
             }
             BanTarget::Address(ip) => {
                 self.context.out.emit(Event::AddressBanned { ip, duration });
-                self.sweep_from = Some(ConnId(0));
-                self.sweep();
+                self.begin_sweep();
             }
         }
     }
@@ -82,8 +81,7 @@ impl Node {
     pub(super) fn set_filter(&mut self, filter: NetFilter) {
         self.context.filter = filter;
         self.peers.filter_changed(self.context.now(), &self.context.filter);
-        self.sweep_from = Some(ConnId(0));
-        self.sweep();
+        self.begin_sweep();
         self.sync_dial();
     }
 }
