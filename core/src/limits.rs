@@ -204,6 +204,11 @@ pub const BANS_MAX: usize = 4096;
 pub const DIAL_HISTORY_MAX: usize = 4096;
 /// Static and trusted peers.
 pub const STATIC_PEERS_MAX: usize = 1024;
+/// Candidates of the embedder that wait for a dial: a few turns of the dialler.
+pub const OFFERED_MAX: usize = 64;
+/// Connections that one turn handles timeouts of, or ends for a shutdown or a changed filter; the rest is due a microsecond
+/// later. Ending one takes a few microseconds, so a turn stays below a millisecond.
+pub const CONNS_PER_TURN: usize = 64;
 /// Peers in session, as in geth; trusted peers are not counted.
 pub const PEERS_MAX: usize = 50;
 /// The share of outbound sessions, one in so many, as in geth: an attacker that dials us never fills all slots (attack

@@ -4,9 +4,9 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use super::ids::{CommandId, ConnId, Direction, SocketId};
+use super::ids::{BanTarget, CommandId, ConnId, Direction, SocketId};
 use super::reason::{End, ScoreReason};
 use crate::crypto::NodeId;
 use crate::crypto::secrets::SessionSecrets;
@@ -147,7 +147,8 @@ pub enum Event<'a> {
         /// Uncompressed payload.
         payload: Cow<'a, [u8]>,
     },
-    /// A connection is over. Exactly one for each `Dial` and each accepted stream; its slot is free from here on.
+    /// A connection is over. Exactly one for each `Dial` and each accepted stream; the node forgets the connection when this
+    /// event is popped.
     Ended {
         /// The connection.
         conn: ConnId,
@@ -177,8 +178,20 @@ pub enum Event<'a> {
         id: NodeId,
         /// For how long.
         duration: Duration,
-        /// The last straw.
+        /// The reason for the charge that led to the ban, or `Embedder`.
         reason: ScoreReason,
+    },
+    /// The embedder banned an address.
+    AddressBanned {
+        /// The address.
+        ip: IpAddr,
+        /// For how long.
+        duration: Duration,
+    },
+    /// The embedder lifted a ban.
+    Unbanned {
+        /// Which.
+        target: BanTarget,
     },
 }
 
@@ -232,6 +245,8 @@ impl<'a> Event<'a> {
             Self::Ended { conn, id, addr, direction, end } => Event::Ended { conn, id, addr, direction, end },
             Self::Scored { id, delta, score, reason } => Event::Scored { id, delta, score, reason },
             Self::Banned { id, duration, reason } => Event::Banned { id, duration, reason },
+            Self::AddressBanned { ip, duration } => Event::AddressBanned { ip, duration },
+            Self::Unbanned { target } => Event::Unbanned { target },
         }
     }
 }

@@ -91,7 +91,7 @@ pub enum Command<'a> {
     AddPeer {
         /// The peer.
         contact: Contact,
-        /// Static or trusted; an ordinary one is dialled like any found.
+        /// Static or trusted.
         kind: PeerKind,
     },
     /// Forget that a peer was static or trusted. Does not disconnect it.

@@ -4,6 +4,7 @@
 //! protocol family; [`language::Language`] are the words of a family, and [`event`], [`input`] and [`reason`] those of devp2p.
 
 pub mod action;
+pub mod conn_map;
 pub mod cx;
 pub mod event;
 pub mod ids;
@@ -19,9 +20,10 @@ pub mod stats;
 pub mod tap;
 
 pub use action::Action;
+pub use conn_map::{ConnMap, ConnSet};
 pub use cx::{Context, Cx};
 pub use event::{CallFailure, Event};
-pub use ids::{CommandId, ConnId, Direction, PeerKind, QueryId, SocketId};
+pub use ids::{BanTarget, CommandId, ConnId, Direction, Label, PeerKind, QueryId, SocketId};
 pub use input::{Command, CommandError, Input};
 pub use language::{Devp2p, Language};
 pub use machine::{CommandOf, EventOf, Machine, RefusedOf};

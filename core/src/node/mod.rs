@@ -7,11 +7,12 @@ mod conn;
 mod connections;
 pub mod discovery;
 mod machine;
+mod peering;
+mod table;
 mod view;
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -19,25 +20,26 @@ use core::net::SocketAddr;
 pub use self::config::{Config, ConfigError};
 use self::conn::{Conn, Progress};
 pub use self::discovery::Discovery;
+use self::table::Table;
 pub use self::view::SessionView;
 use crate::contract::{
     Action, Command, CommandError, CommandId, ConnId, Context, DropReason, EndReason, Event, Input, Prefetch, Reason,
-    Refusal, Side, SocketId,
+    Side, SocketId,
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
 use crate::eth::{Chain, Policy};
 use crate::kad::{Growth, Received, Verdict};
-use crate::limits::DIAL_CANDIDATE_DELAY;
+use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATE_DELAY};
 use crate::netfilter::canonical;
 use crate::peers::Peers;
 use crate::rlpx::LocalHello;
 use crate::rng::{Rng, Seed};
-use crate::time::{Deadlines, Duration, Instant, UnixTime};
+use crate::time::{Duration, Instant, UnixTime};
 use crate::wire::enode::Contact;
 use crate::wire::enr::{Record, RecordBuilder};
-use crate::wire::p2p::{DisconnectReason, Hello};
+use crate::wire::p2p::Hello;
 
-/// Whose deadline it is. The order breaks ties.
+/// The part that a deadline belongs to. The order breaks ties.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Owner {
     Dial,
@@ -63,16 +65,17 @@ pub struct Node {
     rngs: Rngs,
     discovery: Discovery,
     peers: Peers,
-    /// From dial or accept until `Ended` has been popped.
-    conns: BTreeMap<ConnId, Box<Conn>>,
-    /// What the dialler and the connections said when they were last touched. Discovery is always asked: every datagram
-    /// moves its deadline.
-    deadlines: Deadlines<Owner>,
+    conns: Table,
+    /// When the dialler is next due, as it said after the last change. Discovery is always asked: every datagram moves its
+    /// deadline.
+    dial_at: Option<Instant>,
+    /// When to search for a candidate because discovery has found a node.
+    next_dial_poll: Option<Instant>,
+    /// Connections that are yet to be ended if they are no longer wanted, the next one last.
+    to_sweep: Vec<ConnId>,
     conns_made: u64,
     commands_made: u64,
     shutting_down: bool,
-    /// When to poll the dialler early, because discovery has found a node.
-    next_dial_poll: Option<Instant>,
 }
 
 impl Node {
@@ -124,12 +127,13 @@ impl Node {
             context,
             rngs,
             discovery,
-            conns: BTreeMap::new(),
-            deadlines: Deadlines::default(),
+            conns: Table::default(),
+            dial_at: None,
+            next_dial_poll: None,
+            to_sweep: Vec::new(),
             conns_made: 0,
             commands_made: 0,
             shutting_down: false,
-            next_dial_poll: None,
         };
         node.sync_dial();
         Ok(node)
@@ -150,7 +154,7 @@ impl Node {
             }),
             Input::Bytes { conn, bytes } => {
                 let mut rest = bytes;
-                while !rest.is_empty() && self.conns.contains_key(&conn) {
+                while !rest.is_empty() && self.conns.get(conn).is_some() {
                     self.touch(conn, |conn, cx, local| conn.handle_bytes(cx, local, &mut rest));
                 }
             }
@@ -165,7 +169,7 @@ impl Node {
             Input::Answer { .. } => {}
             Input::Timeout => self.handle_timeout(),
             Input::Command(command) => {
-                // Misuse changes nothing; who wants to know asks by `command`.
+                // Misuse changes nothing; `command` returns the error.
                 let _ = self.command(now, command);
             }
         }
@@ -177,7 +181,8 @@ impl Node {
     pub fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
         if depth == 0 {
             memory.prefetch(&self.context);
-            memory.prefetch(&self.deadlines);
+            memory.prefetch(&self.conns);
+            memory.prefetch(&self.dial_at);
             memory.prefetch(&self.next_dial_poll);
             memory.prefetch(&self.shutting_down);
         }
@@ -191,24 +196,15 @@ impl Node {
     pub fn accept(&mut self, now: Instant, _socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         let now = self.context.advance(now);
         let from = canonical(from);
-        let conn = self.next_conn();
-        let admitted = if self.shutting_down {
-            Err(Refusal::ShuttingDown)
-        } else if !self.context.filter.permits(from.ip()) {
-            Err(Refusal::Filtered)
-        } else {
-            self.peers.incoming(now, conn, from)
-        };
-        if admitted.is_err() {
+        if self.shutting_down || self.peers.accept(now, &self.context.filter, from).is_err() {
             self.context.stats.accepts_refused += 1;
             return None;
         }
-        self.conns_made += 1;
         self.context.stats.accepts += 1;
-        let accepted = Conn::accept(&mut self.context.cx(&mut self.rngs.conns), conn, from);
-        self.conns.insert(conn, Box::new(accepted));
-        self.settle(conn);
-        Some(conn)
+        let id = self.next_conn();
+        let conn = Conn::accept(&mut self.context.cx(&mut self.rngs.conns), id, from);
+        self.open(id, conn);
+        Some(id)
     }
 
     /// Carries out a command. Its outcome, if it has one, comes as an event with the returned id.
@@ -226,7 +222,8 @@ impl Node {
         let id = CommandId(self.commands_made);
         match command {
             Command::AddPeer { contact, kind } => {
-                self.peers.add_peer(now, contact, kind)?;
+                self.peers.add_peer(now, &self.context.filter, contact, kind)?;
+                self.promote(&contact.id(), kind);
                 self.sync_dial();
             }
             Command::RemovePeer { id } => {
@@ -234,21 +231,14 @@ impl Node {
                 self.sync_dial();
             }
             Command::Dial { contact } => {
-                if contact.tcp() == 0 {
-                    return Err(CommandError::NoPort);
-                }
-                if !self.context.filter.permits(contact.ip()) {
-                    return Err(CommandError::Refused(Refusal::Filtered));
-                }
-                self.peers.dial(now, self.next_conn(), &contact).map_err(CommandError::Refused)?;
-                self.dial(contact);
+                self.peers.dial(now, &self.context.filter, &contact)?;
+                self.dial(contact, true);
             }
             Command::Disconnect { conn, reason } => {
-                if self.conns.get(&conn).is_none_or(|conn| conn.is_ending()) {
+                if self.conns.get(conn).is_none_or(Conn::is_ending) {
                     return Err(CommandError::UnknownConn);
                 }
-                self.end(conn, Side::Us, EndReason::Disconnect(reason));
-                self.settle(conn);
+                self.disconnect_other(conn, EndReason::Disconnect(reason));
             }
             Command::AddNode { contact } => {
                 self.discovery.add_node(&mut self.context, contact)?;
@@ -283,41 +273,45 @@ impl Node {
         Ok(id)
     }
 
-    /// Takes the oldest action. Only pops; but with a connection's end, its slot becomes free.
+    /// Takes the oldest action. Only pops, with one exception: when a connection's `Ended` is popped, the node forgets the
+    /// connection. From then on its id is unknown, and what it held may be given to another connection.
     pub fn poll_action(&mut self) -> Option<Action<'_>> {
         let action = self.context.out.pop()?;
-        if let Action::Emit(Event::Ended { conn, .. }) = &action {
-            self.conns.remove(conn);
-            self.peers.release(*conn);
-            // A slot that is free again may be what the dialler has waited for.
-            let at = dial_due(&self.peers, self.discovery.is_on(), self.next_dial_poll, self.shutting_down);
-            self.deadlines.set(Owner::Dial, at);
+        if let Action::Emit(Event::Ended { conn, .. }) = &action
+            && let Some(view) = self.conns.remove(*conn)
+        {
+            self.peers.update(Some(&view), None);
+            // There may be room for a dial now.
+            let has_candidates = self.discovery.is_on();
+            self.dial_at = dial_due(&self.peers, has_candidates, self.next_dial_poll, self.shutting_down);
         }
         Some(action)
     }
 
-    /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened.
+    /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened; `None`
+    /// at the end of time.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        let now = self.context.now();
+        let backlog = (!self.to_sweep.is_empty()).then_some((now, Reason::Backlog));
         let discovery = self.discovery.poll_timeout();
-        let others = self.deadlines.next();
-        let (at, reason) = match discovery {
-            Some((at, timer)) if others.is_none_or(|(other, _)| at <= other) => (at, Reason::Discovery(timer)),
-            _ => match others? {
-                (at, Owner::Dial) => (at, Reason::Dial),
-                (at, Owner::Conn(conn)) => (at, Reason::Conn(conn, self.conns.get(&conn)?.poll_timeout()?.1)),
-            },
-        };
-        Some((at.max(self.context.now() + Duration::from_micros(1)), reason))
+        let discovery = discovery.map(|(at, timer)| (at, Reason::Discovery(timer)));
+        let dial = self.dial_at.map(|at| (at, Reason::Dial));
+        let conn = self.conns.poll_timeout().map(|(at, conn, timer)| (at, Reason::Conn(conn, timer)));
+        // Of equal instants, the first in this order.
+        let due = [backlog, discovery, dial, conn].into_iter().flatten().min_by_key(|(at, _)| *at);
+        let (at, reason) = due?;
+        let at = at.max(now + Duration::from_micros(1));
+        (at > now).then_some((at, reason))
     }
 
     /// The bytes that wait for a connection's socket. After writing a prefix of them, say so with `Input::Wrote`.
     pub fn outbound(&self, conn: ConnId) -> &[u8] {
-        self.conns.get(&conn).map_or(&[], |conn| conn.outbound())
+        self.conns.get(conn).map_or(&[], Conn::outbound)
     }
 
     /// Whether a connection's bytes should be read now. To be asked again after every drain for what was paused.
     pub fn wants_read(&self, conn: ConnId) -> bool {
-        !self.context.out.is_full() && self.conns.get(&conn).is_some_and(|conn| conn.wants_read())
+        !self.context.out.is_full() && self.conns.get(conn).is_some_and(Conn::wants_read)
     }
 
     fn handle_datagram(&mut self, socket: SocketId, from: SocketAddr, bytes: &[u8]) {
@@ -355,12 +349,15 @@ impl Node {
         }
     }
 
-    /// Handles what is due, each owner once, discovery first: work beyond that is due again a microsecond later.
+    /// Handles what is due, each part once, discovery first, and at most [`CONNS_PER_TURN`] connections: work beyond that is
+    /// due again a microsecond later.
     fn handle_timeout(&mut self) {
         let now = self.context.now();
-        let mut due = Vec::new();
-        while let Some(deadline) = self.deadlines.pop_due(now) {
-            due.push(deadline);
+        let conns = (0..CONNS_PER_TURN).map_while(|_| self.conns.pop_due(now));
+        let mut due: Vec<_> = conns.map(|(at, id)| (at, Owner::Conn(id))).collect();
+        if let Some(at) = self.dial_at.take_if(|at| *at <= now) {
+            let place = due.partition_point(|deadline| *deadline < (at, Owner::Dial));
+            due.insert(place, (at, Owner::Dial));
         }
         let growth = self.discovery.handle_timeout(&mut self.context);
         for (_, owner) in due {
@@ -370,6 +367,7 @@ impl Node {
             }
         }
         self.on_growth(growth);
+        self.sweep();
     }
 
     /// Signs a new record if our fork id has changed.
@@ -388,10 +386,7 @@ impl Node {
 
     fn shut_down(&mut self) {
         self.shutting_down = true;
-        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
-        for conn in conns {
-            self.part(conn, EndReason::Disconnect(DisconnectReason::ClientQuitting));
-        }
+        self.begin_sweep();
         self.discovery.shutdown(&mut self.context);
         self.sync_dial();
     }

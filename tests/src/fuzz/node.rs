@@ -108,7 +108,7 @@ fn run(data: &[u8], reached: &mut Reached) -> Digest {
     }
     world.drain(reached);
     assert!(world.open.is_empty(), "every connection ends: {:?}", world.open);
-    assert_eq!((world.node.sessions().count(), world.node.peers().slots().iter().count()), (0, 0));
+    assert_eq!((world.node.sessions().count(), world.node.peers().counts().total()), (0, 0));
     world.digest
 }
 

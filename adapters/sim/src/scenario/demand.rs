@@ -53,7 +53,7 @@ pub fn content(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sy
     move |run| {
         let nodes = run.honest().count();
         let content = run.honest().filter(|(_, node)| {
-            let (counts, config) = (node.peers().counts(), node.peers().slots().config());
+            let (counts, config) = (node.peers().counts(), node.peers().config());
             counts.outbound >= config.max_dialled() || counts.established >= config.max_peers
         });
         let content = content.count();

@@ -158,7 +158,7 @@ fn storm() -> Scenario {
         .at(70, |run| run.world.start(HUB))
         .demand("every node with a free slot is in session with the hub again", |run| {
             let lost = run.honest().find(|(host, node)| {
-                let is_full = run.peers(node).count() >= node.peers().slots().config().max_peers;
+                let is_full = run.peers(node).count() >= node.peers().config().max_peers;
                 *host != HUB && !is_full && run.peers(node).all(|peer| peer != HUB)
             });
             lost.map_or(Ok(()), |(host, _)| Err(Unmet::of(host, format!("host {} is not", host.0))))

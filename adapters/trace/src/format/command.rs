@@ -179,7 +179,6 @@ fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> 
 
 const fn kind_code(kind: PeerKind) -> u8 {
     match kind {
-        PeerKind::Ordinary => 0,
         PeerKind::Static => 1,
         PeerKind::Trusted => 2,
     }
@@ -187,7 +186,6 @@ const fn kind_code(kind: PeerKind) -> u8 {
 
 fn kind(code: u8) -> Result<PeerKind, Malformed> {
     Ok(match code {
-        0 => PeerKind::Ordinary,
         1 => PeerKind::Static,
         2 => PeerKind::Trusted,
         _ => return Err(Malformed("kind of a peer")),

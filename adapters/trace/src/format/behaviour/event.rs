@@ -2,9 +2,11 @@
 //!
 //! It does not depend on how this code names things. A variant has its number for ever; a new one gets a new number.
 
+use std::net::SocketAddr;
+
 use peerless::contract::{
-    CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal, ScoreReason, Side,
-    Stage, StatusRefusal,
+    BanTarget, CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal,
+    ScoreReason, Side, Stage, StatusRefusal,
 };
 use peerless::wire::eth::{ChainState, Status};
 use peerless::wire::forkid::ForkMismatch;
@@ -123,6 +125,24 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.fixed(&id.0);
             out.duration(*duration);
             encode_score_reason(*reason, out);
+        }
+        Event::AddressBanned { ip, duration } => {
+            out.byte(18);
+            out.addr(SocketAddr::new(*ip, 0));
+            out.duration(*duration);
+        }
+        Event::Unbanned { target } => {
+            out.byte(19);
+            match target {
+                BanTarget::Id(id) => {
+                    out.byte(1);
+                    out.fixed(&id.0);
+                }
+                BanTarget::Address(ip) => {
+                    out.byte(2);
+                    out.addr(SocketAddr::new(*ip, 0));
+                }
+            }
         }
         // The session's name; the secrets themselves say nothing that it does not.
         Event::Secrets { conn, secrets } => {
@@ -244,6 +264,10 @@ fn encode_score_reason(reason: ScoreReason, out: &mut Vec<u8>) {
         ScoreReason::Served => out.byte(6),
         ScoreReason::Uptime => out.byte(7),
         ScoreReason::Embedder => out.byte(8),
+        ScoreReason::Reported(label) => {
+            out.byte(9);
+            out.text(label.as_str());
+        }
     }
 }
 
@@ -319,6 +343,7 @@ const fn refusal_code(refusal: Refusal) -> u8 {
         Refusal::ToSelf => 8,
         Refusal::RecentlyDialled => 9,
         Refusal::ShuttingDown => 10,
+        Refusal::Overloaded => 11,
     }
 }
 
