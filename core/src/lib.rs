@@ -111,6 +111,8 @@ pub mod eth;
 pub mod peers;
 pub mod rlpx;
 
+pub mod protocols;
+
 pub mod node;
 
 #[cfg(doctest)]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerless::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Direction, End, Event, Input, IoFault, ScoreReason,
+    Action, Command, CommandError, CommandId, ConnId, Direction, End, Event, Input, IoFault, ScoreReason, Stage,
 };
 use peerless::crypto::{Crypto, NodeId, Secp256k1, SecretKey, keccak256};
 use peerless::eth::Chain;
@@ -55,7 +55,7 @@ impl From<Event<'_>> for Seen {
             Event::Unrecognised { bytes, .. } => Self::Unrecognised(bytes.to_vec()),
             Event::Hello { conn, direction, contact, hello, .. } => Self::Hello(conn, direction, contact, hello),
             Event::Established { conn, id, status } => Self::Established(conn, id, status),
-            Event::Request { conn, request_id, id, body } => {
+            Event::Request { conn, request_id, id, body, .. } => {
                 Self::Request { conn, request_id, id, body: body.to_vec() }
             }
             Event::Response { command, conn, id, body, .. } => {
@@ -270,14 +270,14 @@ impl Net {
 
     /// Established sessions of a node.
     pub fn established(&self, i: usize) -> usize {
-        self.members[i].node.sessions().filter(|s| s.status.is_some() && !s.is_ending).count()
+        self.members[i].node.sessions().filter(|s| s.stage == Stage::Established && !s.is_ending).count()
     }
 
     /// The first connection of a node to another that is established.
     pub fn conn(&self, i: usize, to: usize) -> Option<ConnId> {
         let id = self.members[to].contact.id;
         let mut sessions = self.members[i].node.sessions();
-        sessions.find(|s| s.id == Some(id) && s.status.is_some() && !s.is_ending).map(|s| s.conn)
+        sessions.find(|s| s.id == Some(id) && s.stage == Stage::Established && !s.is_ending).map(|s| s.conn)
     }
 
     /// Forgets what was seen, and gives back memory that is the net's own.

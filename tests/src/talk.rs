@@ -85,7 +85,9 @@ impl Talk {
                 Action::Close { .. } => closed = true,
                 Action::Emit(Event::Secrets { secrets, .. }) => self.secrets.push(*secrets),
                 Action::Emit(Event::Established { .. }) => established = i == 0,
-                Action::Emit(Event::Request { request_id, id, .. }) => request = Some((request_id, id)),
+                Action::Emit(Event::Request { capability, request_id, id, .. }) => {
+                    request = Some((capability, request_id, id));
+                },
                 Action::Emit(Event::Response { .. }) => answered = true,
                 Action::Emit(_) => {}
             }
@@ -110,11 +112,11 @@ impl Talk {
         if established {
             // Three headers from block 5.
             let body = [0xc4, 5, 3, 0x80, 0x80];
-            nodes[i].command(now, Command::Request { conn: ours, id: 3, body: &body }).expect("open");
+            nodes[i].command(now, Command::Request { conn: ours, capability: Capability::eth(69), id: 3, body: &body }).expect("open");
         }
-        if let Some((request_id, id)) = request {
+        if let Some((capability, request_id, id)) = request {
             nodes[i]
-                .command(now, Command::Respond { conn: ours, request_id, id, body: &[0xc2, 0xc0, 0xc0] })
+                .command(now, Command::Respond { conn: ours, capability, request_id, id, body: &[0xc2, 0xc0, 0xc0] })
                 .expect("open");
         }
         if answered {

@@ -37,8 +37,8 @@ fn two_nodes_find_each_other_and_agree() {
     for i in [0, 1] {
         let session = net.members[i].node.sessions().find(|session| !session.is_ending).unwrap();
         assert_eq!(session.stage, Stage::Established);
-        assert_eq!(session.status.unwrap().version, 69, "the highest version that both have");
-        assert_eq!(session.status.unwrap().network_id, 1);
+        assert_eq!(session.protocols.unwrap().status().unwrap().version, 69, "the highest version that both have");
+        assert_eq!(session.protocols.unwrap().status().unwrap().network_id, 1);
         assert_eq!(net.members[i].node.discovery().unwrap().table().len(), 1);
     }
     net.run_for(600 * SECOND);

@@ -144,8 +144,8 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     while !interrupt.is_set() {
         let mut questions = Vec::new();
         driver.turn(Some(LOOK_INTERVAL), |event| {
-            if let Event::Request { conn, request_id, id, .. } = event {
-                questions.push((conn, request_id, id));
+            if let Event::Request { conn, capability, request_id, id, .. } = event {
+                questions.push((conn, capability, request_id, id));
             }
             keys.note(&event);
             note(output, &event);
@@ -160,9 +160,9 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     Ok(Outcome::Success)
 }
 
-fn answer(driver: &mut Driver, questions: &[(ConnId, u64, u64)]) {
-    for (conn, request_id, id) in questions {
-        let command = Command::Respond { conn: *conn, request_id: *request_id, id: *id, body: NOTHING };
+fn answer(driver: &mut Driver, questions: &[(ConnId, Capability, u64, u64)]) {
+    for &(conn, capability, request_id, id) in questions {
+        let command = Command::Respond { conn, capability, request_id, id, body: NOTHING };
         // It may have ended meanwhile.
         if let Err(error) = driver.command(command) {
             tracing::debug!(%conn, request_id, %error, "not answered");

@@ -104,6 +104,8 @@ pub enum Event<'a> {
     Request {
         /// The connection.
         conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
         /// The peer's request id.
         request_id: u64,
         /// The request's message id.
@@ -117,6 +119,8 @@ pub enum Event<'a> {
         command: CommandId,
         /// The connection.
         conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
         /// The response's message id.
         id: u64,
         /// The RLP items that follow the request id, concatenated.
@@ -130,6 +134,8 @@ pub enum Event<'a> {
         command: CommandId,
         /// The connection.
         conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
         /// Why.
         why: CallFailure,
     },
@@ -143,6 +149,13 @@ pub enum Event<'a> {
         id: u64,
         /// Uncompressed payload.
         payload: &'a [u8],
+    },
+    /// A connection takes commands again after one to it was refused as [`Busy`](super::CommandError::Busy): less than
+    /// half of the bytes that may wait for its socket wait, or fewer requests of ours are open than may be. Exactly one
+    /// for each time that it was refused until then; none if the connection ends first.
+    ConnReady {
+        /// The connection.
+        conn: ConnId,
     },
     /// A connection is over. Exactly one for each `Dial` and each accepted stream; its slot is free from here on.
     Ended {

@@ -133,19 +133,23 @@ pub enum Command<'a> {
         /// Uncompressed payload.
         payload: &'a [u8],
     },
-    /// Send an eth request; answered by `Event::Response` or `Event::RequestFailed`.
+    /// Send a request of a shared capability; answered by `Event::Response` or `Event::RequestFailed`.
     Request {
-        /// To whom.
+        /// The connection.
         conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
         /// The request's message id.
         id: u64,
         /// The RLP items that follow the request id, concatenated.
         body: &'a [u8],
     },
-    /// Answer an eth request that came as `Event::Request`.
+    /// Answer a request that came as `Event::Request`.
     Respond {
-        /// To whom.
+        /// The connection.
         conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
         /// The request's id.
         request_id: u64,
         /// The request's message id.
@@ -181,7 +185,8 @@ pub enum CommandError {
     UnknownRequest,
     /// The message is larger than a frame may be.
     TooLarge,
-    /// Too much is queued already; drain, and try again.
+    /// Too much is queued already. If a connection refused it (`Send`, `Request`, `Respond`), `Event::ConnReady` tells when
+    /// it takes commands again; otherwise drain, and try again.
     Busy,
     /// The contact has no port for this.
     NoPort,

@@ -3,6 +3,7 @@
 //! Made of wire types and plain enums only. No machine is known here.
 
 pub mod action;
+pub mod behaviour;
 pub mod cx;
 pub mod event;
 pub mod ids;
@@ -15,6 +16,7 @@ pub mod stats;
 pub mod tap;
 
 pub use action::Action;
+pub use behaviour::{Behaviour, PeerEvent, Wish};
 pub use cx::{Context, Cx};
 pub use event::{CallFailure, Event};
 pub use ids::{CommandId, ConnId, Direction, PeerKind};
@@ -23,7 +25,7 @@ pub use outbound::Outbound;
 pub use outbox::Outbox;
 pub use prefetch::Prefetch;
 pub use reason::{
-    ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, IoFault, Reason, Refusal, ScoreReason, Side, Stage,
+    ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, FaultClass, IoFault, Reason, Refusal, ScoreReason, Side, Stage,
     StatusRefusal,
 };
 pub use stats::Stats;

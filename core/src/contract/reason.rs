@@ -16,8 +16,8 @@ pub enum Reason {
     Dial,
     /// A connection has something to do.
     Conn(ConnId, ConnTimer),
-    /// The chain's new range is to be announced.
-    Announce,
+    /// A machine across connections has something to do.
+    Behaviour,
 }
 
 /// What discovery waits for.
@@ -52,7 +52,7 @@ pub enum ConnTimer {
     Write,
     /// A request's answer.
     Request,
-    /// The last words to be flushed.
+    /// Our final Disconnect to be written, and the peer's to come.
     Closing,
 }
 
@@ -112,7 +112,7 @@ pub enum Fault {
     Snappy,
     /// A malformed message.
     Message(DecodeError),
-    /// Anything but Hello or Disconnect at first.
+    /// Another message than Hello or Disconnect at first.
     HelloExpected,
     /// A second Hello.
     HelloTwice,
@@ -130,19 +130,57 @@ pub enum Fault {
     UnknownMessage,
     /// More pings than any client sends.
     PingFlood,
-    /// Anything but Status at first.
+    /// Another message than Status at first.
     StatusExpected,
     /// A second Status.
     StatusTwice,
     /// A message that its protocol no longer has.
     ForbiddenMessage,
-    /// A response that nobody asked for.
+    /// A response without a request.
     UnsolicitedResponse,
     /// More bytes than we said we would read, or more open requests than may be.
     Overrun,
 }
 
+/// How bad a fault is: what it costs is decided by class, without a look at the protocol that was broken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FaultClass {
+    /// Our own doing: the peer is ourselves.
+    Own,
+    /// No misbehaviour: it tells of another network or another time, or more about the record that led here than about the
+    /// peer.
+    Blameless,
+    /// It may be an answer that crossed our timeout.
+    Minor,
+    /// An encoding or an order that clients sometimes get wrong.
+    Malformed,
+    /// It costs memory or work before it can be refused, or opens a second session within the first: no client does it.
+    Costly,
+    /// Only a forger or a broken cipher does it: TCP has checksums.
+    Forged,
+    /// An attack: no client does it by mistake, whatever it has served before.
+    Attack,
+}
+
 impl Fault {
+    /// How bad it is.
+    pub const fn class(&self) -> FaultClass {
+        match self {
+            Self::ConnectedToSelf => FaultClass::Own,
+            // The peer has not proven a key, or not the one that the record claims (attack P3b).
+            Self::Handshake | Self::UnexpectedIdentity => FaultClass::Blameless,
+            Self::IncompatibleVersion | Self::Useless => FaultClass::Blameless,
+            Self::UnsolicitedResponse => FaultClass::Minor,
+            Self::Message(_) | Self::UnknownMessage => FaultClass::Malformed,
+            Self::HelloExpected | Self::StatusExpected | Self::InvalidIdentity => FaultClass::Malformed,
+            Self::EmptyFrame | Self::TooLarge | Self::Snappy | Self::Overrun => FaultClass::Costly,
+            Self::HelloTwice | Self::StatusTwice => FaultClass::Costly,
+            Self::HeaderMac | Self::FrameMac => FaultClass::Forged,
+            // Attacks F10 and H14.
+            Self::PingFlood | Self::ForbiddenMessage => FaultClass::Attack,
+        }
+    }
+
     /// What the peer is told; `None` where nothing can be said in a language that it would understand.
     pub const fn disconnect_reason(&self) -> Option<DisconnectReason> {
         Some(match self {
@@ -238,6 +276,16 @@ pub enum StatusRefusal {
     Range,
 }
 
+impl StatusRefusal {
+    /// How bad it is: a peer of another network is not to blame, one that breaks what was negotiated is.
+    pub const fn class(&self) -> FaultClass {
+        match self {
+            Self::Network(_) | Self::Genesis | Self::Fork(_) => FaultClass::Blameless,
+            Self::Version(_) | Self::Range => FaultClass::Malformed,
+        }
+    }
+}
+
 impl fmt::Display for StatusRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -306,18 +354,18 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How far a connection had come.
+/// The stage that a connection has reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Stage {
-    /// Waiting for the dialled stream.
+    /// The stream is being dialled.
     Dial,
-    /// Auth and ack.
+    /// Auth and ack are exchanged.
     Handshake,
-    /// Waiting for the peer's Hello.
+    /// Hellos are exchanged, up to the decision whether the peer gets a place.
     Hello,
-    /// Waiting for the peer's Status.
+    /// The peer has a place, and a protocol's handshake is not done: eth's exchange of Statuses.
     Status,
-    /// In session.
+    /// All protocols may send.
     Established,
 }
 

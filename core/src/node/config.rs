@@ -8,9 +8,9 @@ use core::net::IpAddr;
 
 use crate::crypto::SecretKey;
 use crate::discv4;
-use crate::eth::{Chain, Policy};
 use crate::netfilter::NetFilter;
 use crate::peers::PeersConfig;
+use crate::protocols::{Chain, Policy};
 use crate::rlpx::session::InvalidHello;
 use crate::wire::p2p::{Capability, CapabilityTable};
 

@@ -1,16 +1,16 @@
 //! What a node does about its connections: acting on what they came to, ending them, and dialling new ones.
 //!
-//! The verdicts of [`conn`](super::conn) meet those of [`peers`](crate::peers) here, and nowhere else.
+//! The verdicts of [`connection`](super::connection) meet those of [`peers`](crate::peers) here, and nowhere else.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::conn::{Conn, Local, Progress};
+use super::connection::{Connection, Local, Verdict};
 use super::{Node, Owner, dial_due};
-use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, Refusal, Side};
+use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, PeerEvent, Refusal, Side};
 use crate::peers::{Admission, Charge};
+use crate::protocols;
 use crate::wire::enode::Contact;
-use crate::wire::p2p::Capability;
 
 /// Candidates drawn from the table for one round of dialling.
 const DIAL_CANDIDATES: usize = 16;
@@ -19,68 +19,63 @@ const DIAL_CANDIDATES: usize = 16;
 const DIALS_PER_TURN: usize = 8;
 
 impl Node {
-    /// Gives one connection something to do, acts on what it came to, and keeps the books.
-    pub(super) fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Conn, &mut Cx<'_>, &Local<'_>) -> Progress) {
+    /// Gives one connection something to do, acts on its verdict, and keeps the books.
+    pub(super) fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Connection, &mut Cx<'_>, &Local<'_>) -> Verdict) {
         let Self { conns, context, rngs, secret, contact, hello, chain, policy, export_secrets, .. } = self;
         let Some(conn) = conns.get_mut(&id) else { return };
-        let (policy, export_secrets) = (*policy, *export_secrets);
-        let local = Local { secret, key: &contact.key, hello, chain, policy, export_secrets };
-        let progress = work(conn, &mut context.cx(&mut rngs.conns), &local);
-        self.act(id, progress);
+        let protocols = protocols::Local { chain, status: *policy };
+        let local = Local { secret, key: &contact.key, hello, protocols, export_secrets: *export_secrets };
+        let queued = context.out.len();
+        let verdict = work(conn, &mut context.cx(&mut rngs.conns), &local);
+        self.show_events(queued);
+        self.act(id, verdict);
         self.settle(id);
     }
 
-    pub(super) fn act(&mut self, id: ConnId, progress: Progress) {
+    fn act(&mut self, id: ConnId, verdict: Verdict) {
         let now = self.context.now();
-        match progress {
-            Progress::Pending => {}
-            Progress::End(by, why) => self.end(id, by, why),
-            Progress::Hello => self.greeted(id),
-            Progress::Established(status) => {
-                let Some(peer) = self.conns.get(&id).and_then(|conn| conn.peer) else { return };
+        match verdict {
+            Verdict::Pending => {}
+            Verdict::End { by, why } => self.end(id, by, why),
+            Verdict::Identified => self.on_hello(id),
+            Verdict::Established => {
                 self.peers.established(now, id);
-                self.context.out.emit(Event::Established { conn: id, id: peer, status });
+                let Some(conn) = self.conns.get(&id) else { return };
+                let Some(peer) = conn.peer() else { return };
+                self.behaviours.show(now, PeerEvent::Established { conn: id, id: peer, shared: conn.shared() });
             }
-            Progress::Noted(reason) => {
+            Verdict::Charge(reason) => {
                 let charge = self.peers.charge(now, id, reason);
                 self.carry_out(charge);
             }
         }
     }
 
-    /// A connection's peer has said Hello, and thereby proven its key: is it wanted?
-    pub(super) fn greeted(&mut self, id: ConnId) {
+    /// A connection's peer has sent Hello, and thereby proven its key: decides whether it gets a place.
+    fn on_hello(&mut self, id: ConnId) {
         let now = self.context.now();
         let Some(conn) = self.conns.get(&id) else { return };
-        let (Some(peer), Some(session)) = (conn.peer, conn.session()) else { return };
-        let Some(hello) = session.hello() else { return };
-        let tcp = match conn.direction {
-            Direction::Outbound => conn.addr.port(),
+        let (Some(peer), Some(session), Some(hello)) = (conn.peer(), conn.session(), conn.hello()) else { return };
+        let (addr, direction) = (conn.addr(), conn.direction());
+        let tcp = match direction {
+            Direction::Outbound => addr.port(),
             Direction::Inbound => u16::try_from(hello.port).unwrap_or(0),
         };
-        let contact = Contact { id: peer, key: *session.key(), ip: conn.addr.ip(), udp: 0, tcp };
+        let contact = Contact { id: peer, key: *session.key(), ip: addr.ip(), udp: 0, tcp };
         let shared = session.shared().to_vec();
-        let speaks_eth = shared.iter().any(|shared| shared.capability.is_eth());
         let hello = Box::new(hello.clone());
-        self.context.out.emit(Event::Hello { conn: id, contact, direction: conn.direction, hello, shared });
+        self.context.out.emit(Event::Hello { conn: id, contact, direction, hello, shared });
         match self.peers.identified(now, id, peer) {
             Admission::Welcome => {}
-            Admission::Replaces(other) => self.part(other, EndReason::Refused(Refusal::AlreadyConnected)),
-            Admission::Evicts(other) => self.part(other, EndReason::Refused(Refusal::TooManyPeers)),
+            Admission::Replaces(other) => self.disconnect_other(other, EndReason::Refused(Refusal::AlreadyConnected)),
+            Admission::Evicts(other) => self.disconnect_other(other, EndReason::Refused(Refusal::TooManyPeers)),
             Admission::Refused(refusal) => return self.end(id, Side::Us, EndReason::Refused(refusal)),
         }
-        if speaks_eth {
-            self.touch(id, |conn, cx, local| {
-                conn.welcome(cx, local);
-                Progress::Pending
-            });
-        } else {
-            self.peers.established(now, id);
-        }
+        self.touch(id, |conn, cx, local| conn.admit(cx, local));
     }
 
     /// Ends a connection other than the one that is being handled.
-    pub(super) fn part(&mut self, id: ConnId, why: EndReason) {
+    pub(super) fn disconnect_other(&mut self, id: ConnId, why: EndReason) {
         self.end(id, Side::Us, why);
         self.settle(id);
     }
@@ -88,8 +83,10 @@ impl Node {
     /// Decides a connection's end, once, and draws the consequences.
     pub(super) fn end(&mut self, id: ConnId, by: Side, why: EndReason) {
         let Some(conn) = self.conns.get_mut(&id) else { return };
+        let queued = self.context.out.len();
         let Some(end) = conn.end(&mut self.context.cx(&mut self.rngs.conns), by, why) else { return };
-        self.context.stats.end(conn.direction, &end);
+        self.context.stats.end(conn.direction(), &end);
+        self.show_events(queued);
         let ended = self.peers.ended(self.context.now(), &mut self.rngs.dial, id, &end);
         self.carry_out(ended.and_then(|ended| ended.charge));
         self.sync_dial();
@@ -103,7 +100,7 @@ impl Node {
         self.context.out.emit(Event::Banned { id, duration, reason });
         let theirs: Vec<ConnId> = self.peers.conns(id).collect();
         for conn in theirs {
-            self.part(conn, EndReason::Refused(Refusal::Banned));
+            self.disconnect_other(conn, EndReason::Refused(Refusal::Banned));
         }
     }
 
@@ -118,25 +115,12 @@ impl Node {
     pub(super) fn talk(
         &mut self,
         id: ConnId,
-        work: impl FnOnce(&mut Conn, &mut Cx<'_>) -> Result<(), CommandError>,
+        work: impl FnOnce(&mut Connection, &mut Cx<'_>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         let conn = self.conns.get_mut(&id).filter(|conn| !conn.is_ending()).ok_or(CommandError::UnknownConn)?;
         let result = work(conn, &mut self.context.cx(&mut self.rngs.conns));
         self.settle(id);
         result
-    }
-
-    /// Tells the new block range to every session that speaks eth/69 or later.
-    pub(super) fn announce(&mut self, payload: &[u8]) {
-        let sessions: Vec<(ConnId, u32)> =
-            self.conns.iter().filter_map(|(id, conn)| Some((*id, conn.status()?.version))).collect();
-        for (id, version) in sessions {
-            let message = crate::wire::eth::id::BLOCK_RANGE_UPDATE;
-            if version >= 69 {
-                // One that cannot take it now is told of the next range.
-                let _ = self.talk(id, |conn, cx| conn.send(cx, Capability::eth(version), message, &[payload]));
-            }
-        }
     }
 
     /// The name of the next connection.
@@ -149,7 +133,7 @@ impl Node {
         let id = self.next_conn();
         self.conns_made += 1;
         self.context.stats.dials += 1;
-        let conn = Conn::dial(&mut self.context.cx(&mut self.rngs.conns), id, &contact);
+        let conn = Connection::dial(&mut self.context.cx(&mut self.rngs.conns), id, &contact);
         self.conns.insert(id, Box::new(conn));
         self.settle(id);
         self.sync_dial();

@@ -2,8 +2,9 @@
 //!
 //! Implements the driver contract (see the crate's documentation). No protocol knowledge of its own.
 
+mod behaviours;
 pub mod config;
-mod conn;
+pub mod connection;
 mod connections;
 mod view;
 
@@ -13,19 +14,20 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use self::behaviours::Behaviours;
 pub use self::config::{Config, ConfigError};
-use self::conn::{Conn, Progress};
+use self::connection::{Connection, Verdict};
 pub use self::view::SessionView;
 use crate::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Context, Cx, DropReason, EndReason, Event, Input, Prefetch,
-    Reason, Refusal, Side,
+    Action, Command, CommandError, CommandId, ConnId, Context, Cx, DropReason, EndReason, Event, Input, PeerEvent,
+    Prefetch, Reason, Refusal, Side,
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
 use crate::discv4::{self, Discv4, Received};
-use crate::eth::{Chain, Policy};
 use crate::limits::DIAL_SETTLE_INTERVAL;
 use crate::netfilter::canonical;
 use crate::peers::Peers;
+use crate::protocols::{self, Chain, Policy};
 use crate::rlpx::LocalHello;
 use crate::rng::{Rng, Seed};
 use crate::time::{Deadlines, Duration, Instant, UnixTime};
@@ -39,6 +41,7 @@ use crate::wire::p2p::{DisconnectReason, Hello};
 enum Owner {
     Dial,
     Conn(ConnId),
+    Behaviours,
 }
 
 /// One fork of the run's randomness for each part that draws.
@@ -61,8 +64,9 @@ pub struct Node {
     rngs: Rngs,
     discovery: Option<Box<Discv4>>,
     peers: Peers,
+    behaviours: Behaviours,
     /// From dial or accept until `Ended` has been popped.
-    conns: BTreeMap<ConnId, Box<Conn>>,
+    conns: BTreeMap<ConnId, Box<Connection>>,
     /// What the dialler and the connections said when they were last touched. Discovery is always asked: every datagram
     /// moves its deadline.
     deadlines: Deadlines<Owner>,
@@ -118,6 +122,7 @@ impl Node {
         let mut node = Self {
             hello,
             peers: Peers::new(config.peers, contact.id),
+            behaviours: Behaviours::new(protocols::behaviours(&config.chain), seed.fork("behaviours")),
             secret: config.secret,
             contact,
             record,
@@ -149,7 +154,7 @@ impl Node {
             }
             Input::Connected { conn } => self.touch(conn, |conn, cx, local| {
                 conn.handle_connected(cx, local);
-                Progress::Pending
+                Verdict::Pending
             }),
             Input::Bytes { conn, bytes } => {
                 let mut rest = bytes;
@@ -159,7 +164,7 @@ impl Node {
             }
             Input::Wrote { conn, n } => self.touch(conn, |conn, cx, _| {
                 conn.handle_wrote(cx, n);
-                Progress::Pending
+                Verdict::Pending
             }),
             Input::Eof { conn } => self.touch(conn, |conn, cx, _| conn.handle_eof(cx)),
             Input::Broken { conn, why } => self.touch(conn, |conn, cx, _| conn.handle_broken(cx, why)),
@@ -169,6 +174,9 @@ impl Node {
                 // Misuse changes nothing; who wants to know asks by `command`.
                 let _ = self.command(now, command);
             }
+        }
+        if !matches!(input, Input::Datagram { .. }) {
+            self.carry_out_wishes();
         }
     }
 
@@ -217,7 +225,7 @@ impl Node {
         }
         self.conns_made += 1;
         self.context.stats.accepts += 1;
-        let accepted = Conn::accept(&mut self.context.cx(&mut self.rngs.conns), conn, from);
+        let accepted = Connection::accept(&mut self.context.cx(&mut self.rngs.conns), conn, from);
         self.conns.insert(conn, Box::new(accepted));
         self.settle(conn);
         Some(conn)
@@ -279,22 +287,22 @@ impl Node {
             Command::Send { conn, capability, id, payload } => {
                 self.talk(conn, |conn, cx| conn.send(cx, capability, id, &[payload]))?;
             }
-            Command::Request { conn, id: message, body } => {
-                self.talk(conn, |conn, cx| conn.request(cx, id, message, body))?;
+            Command::Request { conn, capability, id: message, body } => {
+                self.talk(conn, |conn, cx| conn.request(cx, id, capability, message, body))?;
             }
-            Command::Respond { conn, request_id, id, body } => {
-                self.talk(conn, |conn, cx| conn.respond(cx, request_id, id, body))?;
+            Command::Respond { conn, capability, request_id, id, body } => {
+                self.talk(conn, |conn, cx| conn.respond(cx, capability, request_id, id, body))?;
             }
             Command::SetHead { head, earliest } => {
                 self.chain.set_head(head, earliest);
                 self.refresh_record();
-                if let Some(range) = self.chain.announcement() {
-                    self.announce(&range.encode());
-                }
+                let (head, earliest) = (*self.chain.head(), self.chain.range().earliest);
+                self.behaviours.show(now, PeerEvent::Head { head, earliest });
             }
             Command::Shutdown => self.shut_down(),
         }
         self.commands_made += 1;
+        self.carry_out_wishes();
         Ok(id)
     }
 
@@ -319,6 +327,7 @@ impl Node {
             Some((at, timer)) if others.is_none_or(|(other, _)| at <= other) => (at, Reason::Discovery(timer)),
             _ => match others? {
                 (at, Owner::Dial) => (at, Reason::Dial),
+                (at, Owner::Behaviours) => (at, Reason::Behaviour),
                 (at, Owner::Conn(conn)) => (at, Reason::Conn(conn, self.conns.get(&conn)?.poll_timeout()?.1)),
             },
         };
@@ -378,6 +387,7 @@ impl Node {
         for (_, owner) in due {
             match owner {
                 Owner::Dial => self.dial_more(),
+                Owner::Behaviours => self.behaviours.handle_timeout(now),
                 Owner::Conn(conn) => self.touch(conn, |conn, cx, _| conn.handle_timeout(cx)),
             }
         }
@@ -417,7 +427,7 @@ impl Node {
         self.shutting_down = true;
         let conns: Vec<ConnId> = self.conns.keys().copied().collect();
         for conn in conns {
-            self.part(conn, EndReason::Disconnect(DisconnectReason::ClientQuitting));
+            self.disconnect_other(conn, EndReason::Disconnect(DisconnectReason::ClientQuitting));
         }
         if let Some(discovery) = &mut self.discovery {
             discovery.shutdown(&mut self.context.cx(&mut self.rngs.discovery));

@@ -6,11 +6,10 @@ use super::Node;
 use crate::contract::{ConnId, Direction, Stage, Stats};
 use crate::crypto::NodeId;
 use crate::discv4::Discv4;
-use crate::eth::Chain;
 use crate::peers::Peers;
+use crate::protocols::{Chain, Protocols};
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
-use crate::wire::eth::Status;
 use crate::wire::p2p::{Hello, Shared};
 
 /// One connection.
@@ -32,8 +31,8 @@ pub struct SessionView<'a> {
     pub hello: Option<&'a Hello>,
     /// What is shared; empty before Hello.
     pub shared: &'a [Shared],
-    /// The peer's eth Status.
-    pub status: Option<&'a Status>,
+    /// Its protocols, from the decision on that the peer has a place.
+    pub protocols: Option<&'a Protocols>,
     /// Bytes that wait for the socket.
     pub outbound_bytes: usize,
 }
@@ -73,14 +72,14 @@ impl Node {
     pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
         self.conns.iter().map(|(id, conn)| SessionView {
             conn: *id,
-            addr: conn.addr,
-            direction: conn.direction,
-            id: conn.peer,
+            addr: conn.addr(),
+            direction: conn.direction(),
+            id: conn.peer(),
             stage: conn.stage(),
             is_ending: conn.is_ending(),
             hello: conn.hello(),
-            shared: conn.session().map_or(&[], |session| session.shared()),
-            status: conn.status(),
+            shared: conn.shared(),
+            protocols: conn.protocols(),
             outbound_bytes: conn.outbound().len(),
         })
     }

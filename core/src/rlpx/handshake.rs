@@ -1,8 +1,7 @@
 //! The handshake (`rlpx.md`, "Initial Handshake"), EIP-8 form only: auth, ack, and the secrets that follow.
 //!
-//! States are consumed by the bytes that end them, and a failed handshake leaves nothing behind. Every failure is the
-//! same [`Fault::Handshake`] with nothing said to the peer, so that a stranger learns nothing about our key by trying. It
-//! holds no deadline and no opinion of whom it talks to: the connection has both.
+//! Every failure is the same [`Fault::Handshake`] with nothing said to the peer, so that a stranger learns nothing about
+//! our key by trying. A handshake holds no deadline and no opinion of its peer: the connection has both.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -30,14 +29,14 @@ pub enum Handshake {
     Recipient(Recipient),
 }
 
-/// What became of a handshake by the bytes it was given.
+/// The result of handling some bytes of a handshake.
 #[must_use]
 pub enum Progress {
     /// It needs more bytes, and has taken all there were.
-    Pending(Handshake),
-    /// Both sides agree.
+    Pending,
+    /// Both sides agree. The handshake is over.
     Done(Box<Agreed>),
-    /// It is over: the peer is not who was dialled, does not know our key, or talks something else.
+    /// The peer is not the one that was dialled, does not know our key, or speaks another protocol. The handshake is over.
     Failed(Fault),
 }
 
@@ -120,19 +119,21 @@ impl Handshake {
 
     /// Takes the handshake's bytes from the front of `bytes`, and not one of the frames that may follow. A recipient
     /// appends ack to `out` when it is done. `secret` must be the same in every call.
+    ///
+    /// Drop the handshake once it is over: it has nothing to do with later bytes.
     pub fn handle_bytes(
-        mut self,
+        &mut self,
         cx: &mut Cx<'_>,
         secret: &SecretKey,
         bytes: &mut &[u8],
         out: &mut Outbound,
     ) -> Progress {
-        let packet = match &mut self {
+        let packet = match self {
             Self::Initiator(initiator) => &mut initiator.ack,
             Self::Recipient(recipient) => &mut recipient.auth,
         };
         match packet.handle_bytes(bytes) {
-            Ok(Arrival::Pending) => return Progress::Pending(self),
+            Ok(Arrival::Pending) => return Progress::Pending,
             Ok(Arrival::Complete) => {}
             Err(fault) => return Progress::Failed(fault),
         }
@@ -178,7 +179,7 @@ impl Initiator {
     }
 
     /// With the whole ack there.
-    fn finish(self, crypto: &dyn Crypto, secret: &SecretKey) -> Option<Agreed> {
+    fn finish(&self, crypto: &dyn Crypto, secret: &SecretKey) -> Option<Agreed> {
         let ack = Ack::decode(&self.ack.open(crypto, secret)?).ok()?;
         let remote_ephemeral = PublicKey::from_xy(crypto, &ack.ephemeral_key).ok()?;
         let origin = Origin {
@@ -186,8 +187,8 @@ impl Initiator {
             agreement: crypto.ecdh(&self.ephemeral, &remote_ephemeral),
             initiator_nonce: self.nonce,
             recipient_nonce: ack.nonce,
-            auth: self.auth,
-            ack: self.ack.bytes,
+            auth: self.auth.clone(),
+            ack: self.ack.bytes.clone(),
         };
         Some(Agreed::from_origin(crypto, self.remote, origin))
     }
@@ -200,8 +201,8 @@ pub struct Recipient {
 
 impl Recipient {
     /// With the whole auth there: appends ack to `out` once nothing can fail any more.
-    fn finish(self, crypto: &dyn Crypto, rng: &mut Rng, secret: &SecretKey, out: &mut Outbound) -> Option<Agreed> {
-        let accepted = Accepted::new(crypto, secret, self.auth)?;
+    fn finish(&self, crypto: &dyn Crypto, rng: &mut Rng, secret: &SecretKey, out: &mut Outbound) -> Option<Agreed> {
+        let accepted = Accepted::new(crypto, secret, &self.auth)?;
         let ephemeral = SecretKey::generate(rng);
         let nonce = rng.bytes();
         let ephemeral_key = *crypto.public_key(&ephemeral).as_bytes();
@@ -222,12 +223,12 @@ struct Accepted {
 }
 
 impl Accepted {
-    fn new(crypto: &dyn Crypto, secret: &SecretKey, packet: Packet) -> Option<Self> {
+    fn new(crypto: &dyn Crypto, secret: &SecretKey, packet: &Packet) -> Option<Self> {
         let auth = Auth::decode(&packet.open(crypto, secret)?).ok()?;
         let remote = PublicKey::from_xy(crypto, &auth.key).ok()?;
         let digest = signed_digest(&crypto.ecdh(secret, &remote), &auth.nonce);
         let remote_ephemeral = crypto.recover(&digest, &auth.signature)?;
-        Some(Self { auth: packet.bytes, remote, remote_ephemeral, nonce: auth.nonce })
+        Some(Self { auth: packet.bytes.clone(), remote, remote_ephemeral, nonce: auth.nonce })
     }
 
     fn agree(self, crypto: &dyn Crypto, ephemeral: &SecretKey, nonce: [u8; 32], ack: Vec<u8>) -> Agreed {

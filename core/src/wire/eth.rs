@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 use super::DecodeError;
 use super::forkid::ForkId;
 use super::rlp::{self, Bounds, List, RlpStream};
+use super::schema::{Message, Role, Schema};
 use crate::crypto::Digest;
+use crate::limits;
 
 /// Message ids, relative to the capability's offset.
 #[allow(missing_docs)]
@@ -31,24 +33,6 @@ pub mod id {
     pub const BLOCK_ACCESS_LISTS: u64 = 0x13;
     pub const GET_CELLS: u64 = 0x14;
     pub const CELLS: u64 = 0x15;
-}
-
-/// What a message is to the protocol.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// The handshake's message: once, first, both ways.
-    Status,
-    /// Says something and wants no answer.
-    Announcement,
-    /// Wants the answer with the given message id and the same request id.
-    Request {
-        /// The answer's message id.
-        answer: u64,
-    },
-    /// Answers a request.
-    Response,
-    /// Reserved, removed or retired: a peer that sends it breaks the protocol.
-    Forbidden,
 }
 
 /// The messages: id, the versions from and up to which the id has this role, the role. Ids of a version's space that are
@@ -77,24 +61,46 @@ const ROLES: [(u64, u32, u32, Role); 20] = [
     (id::CELLS, 72, 72, Role::Response),
 ];
 
-/// Number of message ids of a version; `None` for those that are not known.
-pub const fn message_ids(version: u32) -> Option<u16> {
-    Some(match version {
-        66..=68 => 17,
-        69 | 70 => 18,
-        71 => 20,
-        72 => 22,
-        _ => return None,
-    })
+/// The first version that there is a schema of.
+const FIRST_VERSION: u32 = 66;
+
+/// The schema of each version from [`FIRST_VERSION`] on. The number of message ids is part of the version.
+static SCHEMAS: [Schema; 7] = [
+    Schema::new(&const { messages::<17>(66) }),
+    Schema::new(&const { messages::<17>(67) }),
+    Schema::new(&const { messages::<17>(68) }),
+    Schema::new(&const { messages::<18>(69) }),
+    Schema::new(&const { messages::<18>(70) }),
+    Schema::new(&const { messages::<20>(71) }),
+    Schema::new(&const { messages::<22>(72) }),
+];
+
+const fn messages<const N: usize>(version: u32) -> [Message; N] {
+    let mut messages = [Message::new(Role::Forbidden, limits::ETH_MESSAGE_BYTES_MAX); N];
+    let mut row = 0;
+    while row < ROLES.len() {
+        let (id, from, to, role) = ROLES[row];
+        if from <= version && version <= to {
+            messages[id as usize] = Message::new(role, limits::ETH_MESSAGE_BYTES_MAX);
+        }
+        row += 1;
+    }
+    messages
+}
+
+/// The messages of `version`; `None` for versions that are not known.
+pub fn schema(version: u32) -> Option<&'static Schema> {
+    SCHEMAS.get(version.checked_sub(FIRST_VERSION)? as usize)
+}
+
+/// The versions, with their messages.
+pub fn schemas() -> impl Iterator<Item = (u32, &'static Schema)> {
+    (FIRST_VERSION..).zip(&SCHEMAS)
 }
 
 /// What message `id` is in `version` of eth; `None` beyond the version's last id, and in versions that are not known.
 pub fn role(version: u32, id: u64) -> Option<Role> {
-    if id >= u64::from(message_ids(version)?) {
-        return None;
-    }
-    let known = ROLES.iter().find(|(known, from, to, _)| *known == id && (*from..=*to).contains(&version));
-    Some(known.map_or(Role::Forbidden, |(.., role)| *role))
+    schema(version)?.role(id)
 }
 
 /// The blocks that a peer can serve (eth/69).
@@ -184,8 +190,8 @@ impl Status {
 }
 
 impl BlockRange {
-    /// Whether the range could be a chain's.
-    pub fn is_upright(&self) -> bool {
+    /// Whether `earliest` is not beyond `latest`.
+    pub fn is_ordered(&self) -> bool {
         self.earliest <= self.latest
     }
 
@@ -199,12 +205,12 @@ impl BlockRange {
     /// Decodes a BlockRangeUpdate.
     ///
     /// # Errors
-    /// If it is malformed, or the range is upside down ([`DecodeError::BadValue`]).
+    /// If it is malformed, or `earliest` is beyond `latest` ([`DecodeError::BadValue`]).
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut fields = rlp::list(payload, Bounds::SMALL)?;
         let range = Self::read(&mut fields)?;
         fields.end()?;
-        if range.is_upright() { Ok(range) } else { Err(DecodeError::BadValue) }
+        if range.is_ordered() { Ok(range) } else { Err(DecodeError::BadValue) }
     }
 
     fn append(&self, rlp: &mut RlpStream) {

@@ -1,16 +1,16 @@
 //! The base protocol (`rlpx.md`, "p2p Capability"): Hello, Disconnect, Ping, Pong, and the table of capabilities.
 //!
 //! Which messages a capability has is data: [`CapabilityTable`] holds the known ones and takes any that an embedder
-//! registers; [`CapabilityTable::share`] computes the offsets.
+//! registers, with a [`Schema`] or without; [`CapabilityTable::share`] computes the offsets.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 use core::str::FromStr;
 
-use super::DecodeError;
-use super::eth;
 use super::rlp::{self, Bounds, RlpStream};
+use super::schema::Schema;
+use super::{DecodeError, eth, snap};
 use crate::limits;
 
 /// Message ids of the base protocol.
@@ -116,18 +116,14 @@ impl Capability {
         Self { name: *b"snap\0\0\0\0", version }
     }
 
+    /// Whether this is `first` or a later version of the same protocol.
+    pub fn is_version_from(&self, first: Self) -> bool {
+        self.name == first.name && self.version >= first.version
+    }
+
     /// Whether this is any version of eth.
     pub fn is_eth(&self) -> bool {
         self.name == Self::eth(0).name
-    }
-
-    /// Size of the largest message of this capability, uncompressed.
-    pub fn message_bytes_max(&self) -> usize {
-        if self.is_eth() || self.name == Self::snap(0).name {
-            limits::ETH_MESSAGE_BYTES_MAX
-        } else {
-            limits::MESSAGE_BYTES_MAX
-        }
     }
 }
 
@@ -154,18 +150,52 @@ impl FromStr for Capability {
     }
 }
 
-/// How many message ids each known capability takes.
+/// The capabilities that can be offered: how many message ids each takes, and what its messages are.
 #[derive(Clone, Debug)]
 pub struct CapabilityTable {
-    lengths: Vec<(Capability, u16)>,
+    rows: Vec<Row>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    capability: Capability,
+    messages: Messages,
+}
+
+/// What is known of a capability's messages.
+#[derive(Clone, Copy, Debug)]
+enum Messages {
+    Count(u16),
+    Schema(&'static Schema),
+}
+
+impl Row {
+    fn length(&self) -> u16 {
+        match self.messages {
+            Messages::Count(count) => count,
+            Messages::Schema(schema) => schema.message_ids(),
+        }
+    }
+
+    fn schema(&self) -> Option<&'static Schema> {
+        match self.messages {
+            Messages::Count(_) => None,
+            Messages::Schema(schema) => Some(schema),
+        }
+    }
+}
+
+/// The capabilities whose messages this crate knows.
+fn known() -> impl Iterator<Item = (Capability, &'static Schema)> {
+    let eth = eth::schemas().map(|(version, schema)| (Capability::eth(version), schema));
+    eth.chain(snap::schemas().map(|(version, schema)| (Capability::snap(version), schema)))
 }
 
 /// The known ones: eth/66 to 72, snap/1 and 2.
 impl Default for CapabilityTable {
     fn default() -> Self {
-        let eth = (66..=72).filter_map(|version| Some((Capability::eth(version), eth::message_ids(version)?)));
-        let snap = [(Capability::snap(1), 8), (Capability::snap(2), 10)];
-        Self { lengths: eth.chain(snap).collect() }
+        let row = |(capability, schema)| Row { capability, messages: Messages::Schema(schema) };
+        Self { rows: known().map(row).collect() }
     }
 }
 
@@ -178,6 +208,8 @@ pub struct Shared {
     pub offset: u64,
     /// Number of message ids it takes.
     pub length: u64,
+    /// What its messages are; `None` if they are passed on as they come.
+    pub schema: Option<&'static Schema>,
 }
 
 impl Shared {
@@ -185,47 +217,75 @@ impl Shared {
     pub fn relative(&self, id: u64) -> Option<u64> {
         id.checked_sub(self.offset).filter(|id| *id < self.length)
     }
+
+    /// Size of the largest uncompressed payload of message `id`, relative to the offset.
+    pub fn bytes_max(&self, id: u64) -> usize {
+        self.schema.and_then(|schema| schema.bytes_max(id)).unwrap_or(limits::MESSAGE_BYTES_MAX)
+    }
+
+    /// Size of the largest uncompressed payload of any message.
+    pub fn largest_bytes(&self) -> usize {
+        self.schema.map_or(limits::MESSAGE_BYTES_MAX, Schema::largest_bytes)
+    }
 }
 
 impl CapabilityTable {
     /// A table that knows nothing.
     pub const fn empty() -> Self {
-        Self { lengths: Vec::new() }
+        Self { rows: Vec::new() }
     }
 
-    /// Adds a capability or replaces its length.
+    /// Adds a capability or replaces what is known of it. Its messages are passed on as they come, unless this crate has a
+    /// schema of just that length for it.
     ///
     /// 65,535 ids are more than any protocol has, and few enough to count messages by id; offsets cannot overflow.
     pub fn register(&mut self, capability: Capability, length: u16) {
-        match self.lengths.iter_mut().find(|(known, _)| *known == capability) {
-            Some((_, known)) => *known = length,
-            None => self.lengths.push((capability, length)),
+        let schema = known().find(|(known, schema)| *known == capability && schema.message_ids() == length);
+        let messages = schema.map_or(Messages::Count(length), |(_, schema)| Messages::Schema(schema));
+        self.insert(Row { capability, messages });
+    }
+
+    /// Adds a capability or replaces what is known of it. Its requests are matched with their answers by the schema.
+    pub fn register_schema(&mut self, capability: Capability, schema: &'static Schema) {
+        self.insert(Row { capability, messages: Messages::Schema(schema) });
+    }
+
+    fn insert(&mut self, row: Row) {
+        match self.rows.iter_mut().find(|known| known.capability == row.capability) {
+            Some(known) => *known = row,
+            None => self.rows.push(row),
         }
     }
 
     /// The known capabilities with their numbers of message ids, in the order of registration.
     pub fn iter(&self) -> impl Iterator<Item = (Capability, u16)> + '_ {
-        self.lengths.iter().copied()
+        self.rows.iter().map(|row| (row.capability, row.length()))
     }
 
     /// The number of message ids of a capability, if it is known.
     pub fn length(&self, capability: Capability) -> Option<u64> {
-        let (_, length) = self.lengths.iter().find(|(known, _)| *known == capability)?;
-        Some(u64::from(*length))
+        self.row(capability).map(|row| u64::from(row.length()))
+    }
+
+    fn row(&self, capability: Capability) -> Option<&Row> {
+        self.rows.iter().find(|row| row.capability == capability)
     }
 
     /// The capabilities that both sides have, in the order of their offsets: sorted by name, of each name only the
     /// highest shared version (`rlpx.md`, "Message ID-based Multiplexing"). What the table does not know is not shared.
     pub fn share(&self, ours: &[Capability], theirs: &[Capability]) -> Vec<Shared> {
-        let mut common: Vec<Capability> = ours.iter().filter(|ours| theirs.contains(ours)).copied().collect();
-        common.retain(|capability| self.length(*capability).is_some());
+        let common = ours.iter().filter(|ours| theirs.contains(ours));
+        let mut common: Vec<&Row> = common.filter_map(|capability| self.row(*capability)).collect();
         // Ascending by name, then descending by version: the first of each name is the one that counts.
-        common.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(b.version.cmp(&a.version)));
-        common.dedup_by_key(|capability| capability.name);
+        common.sort_unstable_by(|a, b| {
+            let (a, b) = (a.capability, b.capability);
+            a.name.cmp(&b.name).then(b.version.cmp(&a.version))
+        });
+        common.dedup_by_key(|row| row.capability.name);
         let mut offset = id::CAPABILITIES;
-        let place = |capability| {
-            let length = self.length(capability).unwrap_or(0);
-            let shared = Shared { capability, offset, length };
+        let place = |row: &Row| {
+            let length = u64::from(row.length());
+            let shared = Shared { capability: row.capability, offset, length, schema: row.schema() };
             offset += length;
             shared
         };

@@ -156,7 +156,7 @@ pub const BLOCK_RANGE: Target = decoder("block_range", block_range, &["decoded",
 fn block_range(data: &[u8], reached: &mut Reached) {
     let Ok(range) = BlockRange::decode(data) else { return reached.note("refused") };
     reached.note("decoded");
-    assert!(range.is_upright());
+    assert!(range.is_ordered());
     assert_eq!(range.encode(), data, "one encoding each");
 }
 
@@ -188,6 +188,6 @@ fn envelope(data: &[u8], reached: &mut Reached) {
             assert_eq!(eth::role(version, answer), Some(Role::Response), "eth/{version} {message:#x}");
         }
         Some(_) => {}
-        None => assert!(eth::message_ids(version).is_none_or(|ids| message >= u64::from(ids))),
+        None => assert!(eth::schema(version).is_none_or(|schema| message >= u64::from(schema.message_ids()))),
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault};
+use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault, Stage};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
 use peerless::time::Instant;
@@ -161,7 +161,7 @@ fn pair(data: &[u8], reached: &mut Reached) {
 impl World {
     fn established(&self, i: usize) -> Option<ConnId> {
         let mut sessions = self.sides[i].node.sessions();
-        sessions.find(|session| session.status.is_some() && !session.is_ending).map(|session| session.conn)
+        sessions.find(|session| session.stage == Stage::Established && !session.is_ending).map(|session| session.conn)
     }
 
     fn command(&mut self, i: usize, command: Command<'_>) -> bool {

@@ -66,7 +66,7 @@ impl Snapshot {
         let peers = |direction| {
             let sessions = node.sessions().filter(move |session| session.direction == direction);
             sessions
-                .filter(|session| session.stage == Stage::Established && !session.is_ending && session.status.is_some())
+                .filter(|session| session.stage == Stage::Established && !session.is_ending)
                 .filter_map(|session| session.id)
                 .collect()
         };
@@ -145,10 +145,10 @@ fn drive(driver: &mut Driver, keys: &KeyLogging, node: usize, news: &Sender<News
                 break;
             }
         }
-        let mut questions: Vec<(ConnId, u64, u64)> = Vec::new();
+        let mut questions: Vec<(ConnId, Capability, u64, u64)> = Vec::new();
         driver.turn(Some(next.saturating_duration_since(Instant::now())), |event| {
-            if let Event::Request { conn, request_id, id, .. } = &event {
-                questions.push((*conn, *request_id, *id));
+            if let Event::Request { conn, capability, request_id, id, .. } = &event {
+                questions.push((*conn, *capability, *request_id, *id));
             }
             keys.note(&event);
             if let Some(what) = translate(event) {
@@ -156,9 +156,9 @@ fn drive(driver: &mut Driver, keys: &KeyLogging, node: usize, news: &Sender<News
                 let _ = news.send(News { node, what });
             }
         })?;
-        for (conn, request_id, id) in questions {
+        for (conn, capability, request_id, id) in questions {
             // It may have ended meanwhile.
-            let _ = driver.command(Command::Respond { conn, request_id, id, body: &[0xc0] });
+            let _ = driver.command(Command::Respond { conn, capability, request_id, id, body: &[0xc0] });
         }
     }
     driver.shutdown(SHUTDOWN_LIMIT, |_| {})?;

@@ -80,6 +80,7 @@ impl Trace {
                 Event::Ended { conn, .. } => self.note(then, 43, conn.0, &[]),
                 Event::Scored { score, .. } => self.note(then, 44, u64::from(score.cast_unsigned()), &[]),
                 Event::Banned { id, .. } => self.note(then, 45, 0, &id.0),
+                Event::ConnReady { conn } => self.note(then, 46, conn.0, &[]),
                 // They are told to whoever records a node, and a run is the same with it and without.
                 Event::Secrets { .. } => {}
             },

@@ -160,7 +160,8 @@ fn encode_chain(chain: &Chain, out: &mut Vec<u8>) {
     encode_head(chain.head(), out);
     out.count(chain.range().earliest);
     out.fixed(chain.total_difficulty());
-    out.count(chain.announced());
+    // Where the last announced block stood before it became a state of the node's own.
+    out.count(chain.head().number);
 }
 
 fn decode_chain(decoder: &mut Decoder<'_>) -> Result<Chain, Malformed> {
@@ -175,10 +176,8 @@ fn decode_chain(decoder: &mut Decoder<'_>) -> Result<Chain, Malformed> {
     let head = decode_head(decoder)?;
     let earliest = decoder.count()?;
     let difficulty = decoder.fixed()?;
-    let announced = decoder.count()?;
-    let mut chain = Chain::new(network, Head { number: announced, ..head }, earliest, difficulty);
-    chain.set_head(head, earliest);
-    Ok(chain)
+    let _ = decoder.count()?;
+    Ok(Chain::new(network, head, earliest, difficulty))
 }
 
 #[cfg(test)]

@@ -43,8 +43,8 @@ pub enum OwnedCommand {
     FindNode { contact: Contact, target: Box<[u8; 64]> },
     Lookup { target: Box<[u8; 64]> },
     Send { conn: ConnId, capability: Capability, id: u64, payload: Vec<u8> },
-    Request { conn: ConnId, id: u64, body: Vec<u8> },
-    Respond { conn: ConnId, request_id: u64, id: u64, body: Vec<u8> },
+    Request { conn: ConnId, capability: Capability, id: u64, body: Vec<u8> },
+    Respond { conn: ConnId, capability: Capability, request_id: u64, id: u64, body: Vec<u8> },
     SetHead { head: Head, earliest: u64 },
     Shutdown,
 }
@@ -145,20 +145,21 @@ fn encode_command(command: &Command<'_>, out: &mut Vec<u8>) {
         Command::Send { conn, capability, id, payload } => {
             out.byte(10);
             out.count(conn.0);
-            out.text(capability.name());
-            out.count(capability.version.into());
+            encode_capability(*capability, out);
             out.count(*id);
             out.bytes(payload);
         }
-        Command::Request { conn, id, body } => {
-            out.byte(11);
+        Command::Request { conn, capability, id, body } => {
+            out.byte(15);
             out.count(conn.0);
+            encode_capability(*capability, out);
             out.count(*id);
             out.bytes(body);
         }
-        Command::Respond { conn, request_id, id, body } => {
-            out.byte(12);
+        Command::Respond { conn, capability, request_id, id, body } => {
+            out.byte(16);
             out.count(conn.0);
+            encode_capability(*capability, out);
             out.count(*request_id);
             out.count(*id);
             out.bytes(body);
@@ -197,6 +198,20 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, packets: &mut Vec<u8>) -> Result
     })
 }
 
+/// The capability of a request or answer in a trace that does not tell it: no session shares it.
+const UNRECORDED: Capability = Capability::eth(0);
+
+fn encode_capability(capability: Capability, out: &mut Vec<u8>) {
+    out.text(capability.name());
+    out.count(capability.version.into());
+}
+
+fn decode_capability(decoder: &mut Decoder<'_>) -> Result<Capability, Malformed> {
+    let name = decoder.text()?;
+    let version = u32::try_from(decoder.count()?).map_err(|_| Malformed("capability"))?;
+    Capability::new(name, version).map_err(|_| Malformed("capability"))
+}
+
 fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> {
     let conn = |decoder: &mut Decoder<'_>| decoder.count().map(ConnId);
     let body = |decoder: &mut Decoder<'_>| decoder.bytes().map(<[u8]>::to_vec);
@@ -213,14 +228,31 @@ fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> 
         9 => OwnedCommand::Lookup { target: target(decoder)? },
         10 => {
             let conn = conn(decoder)?;
-            let name = decoder.text()?;
-            let version = u32::try_from(decoder.count()?).map_err(|_| Malformed("capability"))?;
-            let capability = Capability::new(name, version).map_err(|_| Malformed("capability"))?;
+            let capability = decode_capability(decoder)?;
             OwnedCommand::Send { conn, capability, id: decoder.count()?, payload: body(decoder)? }
         }
-        11 => OwnedCommand::Request { conn: conn(decoder)?, id: decoder.count()?, body: body(decoder)? },
+        11 => OwnedCommand::Request {
+            conn: conn(decoder)?,
+            capability: UNRECORDED,
+            id: decoder.count()?,
+            body: body(decoder)?,
+        },
         12 => OwnedCommand::Respond {
             conn: conn(decoder)?,
+            capability: UNRECORDED,
+            request_id: decoder.count()?,
+            id: decoder.count()?,
+            body: body(decoder)?,
+        },
+        15 => OwnedCommand::Request {
+            conn: conn(decoder)?,
+            capability: decode_capability(decoder)?,
+            id: decoder.count()?,
+            body: body(decoder)?,
+        },
+        16 => OwnedCommand::Respond {
+            conn: conn(decoder)?,
+            capability: decode_capability(decoder)?,
             request_id: decoder.count()?,
             id: decoder.count()?,
             body: body(decoder)?,
@@ -318,9 +350,12 @@ impl OwnedCommand {
             Self::Send { conn, capability, id, payload } => {
                 Command::Send { conn: *conn, capability: *capability, id: *id, payload }
             }
-            Self::Request { conn, id, body } => Command::Request { conn: *conn, id: *id, body },
-            Self::Respond { conn, request_id, id, body } => {
-                Command::Respond { conn: *conn, request_id: *request_id, id: *id, body }
+            Self::Request { conn, capability, id, body } => {
+                Command::Request { conn: *conn, capability: *capability, id: *id, body }
+            }
+            Self::Respond { conn, capability, request_id, id, body } => {
+                let (conn, capability) = (*conn, *capability);
+                Command::Respond { conn, capability, request_id: *request_id, id: *id, body }
             }
             Self::SetHead { head, earliest } => Command::SetHead { head: *head, earliest: *earliest },
             Self::Shutdown => Command::Shutdown,
@@ -362,8 +397,8 @@ impl fmt::Display for OwnedCommand {
             Self::Send { conn, capability, id, payload } => {
                 write!(f, "send message {id:#04x} of {capability}, {} bytes, to {conn}", payload.len())
             }
-            Self::Request { conn, id, body } => write!(f, "request {id:#04x}, {} bytes, of {conn}", body.len()),
-            Self::Respond { conn, request_id, id, body } => {
+            Self::Request { conn, id, body, .. } => write!(f, "request {id:#04x}, {} bytes, of {conn}", body.len()),
+            Self::Respond { conn, request_id, id, body, .. } => {
                 write!(f, "respond to request {request_id} ({id:#04x}) of {conn} with {} bytes", body.len())
             }
             Self::SetHead { head, .. } => write!(f, "new head {}", head.number),

@@ -63,7 +63,7 @@ pub(super) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&
             out.byte(direction_code(*direction));
             encode_hello(hello, out);
             out.count(shared.len() as u64);
-            for Shared { capability, offset, length } in shared {
+            for Shared { capability, offset, length, .. } in shared {
                 encode_capability(*capability, out);
                 out.count(*offset);
                 out.count(*length);
@@ -75,14 +75,14 @@ pub(super) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&
             out.fixed(&id.0);
             encode_status(status, out);
         }
-        Event::Request { conn, request_id, id, body } => {
+        Event::Request { conn, request_id, id, body, .. } => {
             out.byte(10);
             out.count(conn.0);
             out.count(*request_id);
             out.count(*id);
             return Some(body);
         }
-        Event::Response { command, conn, id, body, rtt } => {
+        Event::Response { command, conn, id, body, rtt, .. } => {
             out.byte(11);
             out.count(command.0);
             out.count(conn.0);
@@ -90,7 +90,7 @@ pub(super) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&
             out.duration(*rtt);
             return Some(body);
         }
-        Event::RequestFailed { command, conn, why } => {
+        Event::RequestFailed { command, conn, why, .. } => {
             out.byte(12);
             out.count(command.0);
             out.count(conn.0);
@@ -129,6 +129,10 @@ pub(super) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&
             out.byte(17);
             out.count(conn.0);
             out.fixed(&secrets.auth_hash);
+        }
+        Event::ConnReady { conn } => {
+            out.byte(18);
+            out.count(conn.0);
         }
     }
     None

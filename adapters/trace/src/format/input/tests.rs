@@ -25,8 +25,8 @@ fn all() -> Vec<OwnedInput> {
         OwnedCommand::FindNode { contact, target: target.clone() },
         OwnedCommand::Lookup { target },
         OwnedCommand::Send { conn, capability: Capability::eth(69), id: 2, payload: vec![1; 300] },
-        OwnedCommand::Request { conn, id: 3, body: vec![] },
-        OwnedCommand::Respond { conn, request_id: u64::MAX, id: 4, body: vec![0xc0] },
+        OwnedCommand::Request { conn, capability: Capability::eth(69), id: 3, body: vec![] },
+        OwnedCommand::Respond { conn, capability: Capability::snap(1), request_id: u64::MAX, id: 4, body: vec![0xc0] },
         OwnedCommand::SetHead { head, earliest: 1 },
         OwnedCommand::Shutdown,
     ];
