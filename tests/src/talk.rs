@@ -9,7 +9,7 @@ use peerless::eth::Chain;
 use peerless::node::{Config, Node};
 use peerless::time::{Instant, UnixTime};
 use peerless::wire::forkid::{ForkSchedule, Head, Network};
-use peerless::wire::p2p::DisconnectReason;
+use peerless::wire::p2p::{Capability, DisconnectReason};
 
 use crate::pcap::Said;
 
@@ -87,7 +87,7 @@ impl Talk {
                 Action::Emit(Event::Established { .. }) => established = i == 0,
                 Action::Emit(Event::Request { capability, request_id, id, .. }) => {
                     request = Some((capability, request_id, id));
-                },
+                }
                 Action::Emit(Event::Response { .. }) => answered = true,
                 Action::Emit(_) => {}
             }
@@ -112,7 +112,9 @@ impl Talk {
         if established {
             // Three headers from block 5.
             let body = [0xc4, 5, 3, 0x80, 0x80];
-            nodes[i].command(now, Command::Request { conn: ours, capability: Capability::eth(69), id: 3, body: &body }).expect("open");
+            nodes[i]
+                .command(now, Command::Request { conn: ours, capability: Capability::eth(69), id: 3, body: &body })
+                .expect("open");
         }
         if let Some((capability, request_id, id)) = request {
             nodes[i]

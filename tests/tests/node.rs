@@ -50,7 +50,12 @@ fn a_request_is_answered() {
     let mut net = pair(2);
     let (conn, _) = connected(&mut net);
     let body = [0xc4, 0x80, 0x01, 0x80, 0x80];
-    let command = net.command(0, Command::Request { conn, id: eth::id::GET_BLOCK_HEADERS, body: &body }).unwrap();
+    let command = net
+        .command(
+            0,
+            Command::Request { conn, capability: Capability::eth(69), id: eth::id::GET_BLOCK_HEADERS, body: &body },
+        )
+        .unwrap();
     assert!(
         net.run_until(5 * SECOND, |net| net.members[1]
             .seen
@@ -63,8 +68,16 @@ fn a_request_is_answered() {
     });
     let (their_conn, request_id, id, asked) = asked.unwrap();
     assert_eq!((id, asked.as_slice()), (eth::id::GET_BLOCK_HEADERS, body.as_slice()));
-    net.command(1, Command::Respond { conn: their_conn, request_id, id, body: &[0xc0] }).unwrap();
-    net.command(1, Command::Respond { conn: their_conn, request_id, id, body: &[0xc0] }).unwrap_err();
+    net.command(
+        1,
+        Command::Respond { conn: their_conn, capability: Capability::eth(69), request_id, id, body: &[0xc0] },
+    )
+    .unwrap();
+    net.command(
+        1,
+        Command::Respond { conn: their_conn, capability: Capability::eth(69), request_id, id, body: &[0xc0] },
+    )
+    .unwrap_err();
     net.run_for(SECOND);
     let answered = net.members[0].seen.iter().any(|(_, seen)| {
         matches!(seen, Seen::Response { command: c, id, body, .. }

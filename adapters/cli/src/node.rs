@@ -16,6 +16,7 @@ use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::Node;
 use peerless::wire::enode::Contact;
+use peerless::wire::p2p::Capability;
 use peerless_mio::{Driver, Listen};
 use serde::Serialize;
 use serde_json::{Value, json};

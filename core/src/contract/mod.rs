@@ -25,8 +25,8 @@ pub use outbound::Outbound;
 pub use outbox::Outbox;
 pub use prefetch::Prefetch;
 pub use reason::{
-    ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, FaultClass, IoFault, Reason, Refusal, ScoreReason, Side, Stage,
-    StatusRefusal,
+    ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, FaultClass, IoFault, Reason, Refusal, ScoreReason,
+    Side, Stage, StatusRefusal,
 };
 pub use stats::Stats;
 pub use tap::Tap;

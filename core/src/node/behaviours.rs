@@ -99,7 +99,8 @@ impl Node {
             }
             Wish::Request { conn, capability, id, body } => {
                 let command = CommandId(self.commands_made);
-                let result = open_conn(conns, conn).and_then(|conn| conn.request(&mut cx, command, capability, id, body));
+                let result =
+                    open_conn(conns, conn).and_then(|conn| conn.request(&mut cx, command, capability, id, body));
                 self.commands_made += u64::from(result.is_ok());
                 self.settle(conn);
                 self.tell_outcome(index, conn, result.map(|()| Some(command)));
@@ -134,10 +135,7 @@ impl Node {
     }
 }
 
-fn open_conn(
-    conns: &mut BTreeMap<ConnId, Box<Connection>>,
-    id: ConnId,
-) -> Result<&mut Box<Connection>, CommandError> {
+fn open_conn(conns: &mut BTreeMap<ConnId, Box<Connection>>, id: ConnId) -> Result<&mut Box<Connection>, CommandError> {
     conns.get_mut(&id).filter(|conn| !conn.is_ending()).ok_or(CommandError::UnknownConn)
 }
 
@@ -146,3 +144,6 @@ fn shared_since(conn: &Connection, since: Capability) -> Option<Capability> {
     conn.protocols().filter(|protocols| protocols.is_established())?;
     conn.shared().iter().map(|shared| shared.capability).find(|capability| capability.is_version_from(since))
 }
+
+#[cfg(test)]
+mod tests;

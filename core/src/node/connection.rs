@@ -675,3 +675,6 @@ const fn final_disconnect(why: EndReason) -> Option<DisconnectReason> {
         EndReason::Io(_) | EndReason::Eof => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

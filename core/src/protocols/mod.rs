@@ -151,9 +151,7 @@ impl Protocols {
             let Some(mut route) = link.route(index) else { break };
             let protocol = match route.shared.schema {
                 None => Protocol::Raw,
-                Some(schema) if route.capability().is_eth() => {
-                    Protocol::Eth(Eth::start(cx, local, &mut route, schema))
-                }
+                Some(schema) if route.capability().is_eth() => Protocol::Eth(Eth::start(cx, local, &mut route, schema)),
                 Some(schema) => Protocol::Matched(Requests::new(schema)),
             };
             protocols.push(protocol);

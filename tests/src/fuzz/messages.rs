@@ -2,8 +2,9 @@
 
 use peerless::contract::Fault;
 use peerless::limits::{CAPABILITIES_MAX, CLIENT_NAME_CHARS_MAX};
-use peerless::wire::eth::{self, BlockRange, ChainState, Role, Status};
+use peerless::wire::eth::{self, BlockRange, ChainState, Status};
 use peerless::wire::p2p::{self, Capability, CapabilityTable, DisconnectReason, Hello};
+use peerless::wire::schema::Role;
 use peerless::wire::snappy;
 
 use super::{Choices, Memory, Reached, Target};

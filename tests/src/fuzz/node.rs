@@ -18,6 +18,7 @@ use peerless::wire::enode::Contact;
 use peerless::wire::eth;
 use peerless::wire::forkid::Head;
 use peerless::wire::p2p::{self, Capability, DisconnectReason, Hello};
+use peerless::wire::schema::Role;
 
 use super::crypto::secret;
 use super::remote::Remote;
@@ -62,7 +63,7 @@ struct World {
     /// Accepted or dialled, and not ended.
     open: Vec<ConnId>,
     /// What the peers ask.
-    asked: Vec<(ConnId, u64, u64)>,
+    asked: Vec<(ConnId, Capability, u64, u64)>,
     digest: Digest,
 }
 

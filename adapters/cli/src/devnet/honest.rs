@@ -15,6 +15,7 @@ use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::{Config, Node};
 use peerless::wire::enode::Contact;
+use peerless::wire::p2p::Capability;
 use peerless_mio::{Driver, Listen, Sockets};
 
 use crate::driving;

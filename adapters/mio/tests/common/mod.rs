@@ -124,7 +124,9 @@ fn note(event: Event<'_>) -> Option<Told> {
         Event::Pong { command, .. } => Told::Pong(command),
         Event::CallFailed { command, why } => Told::CallFailed(command, why),
         Event::Established { conn, id, .. } => Told::Established(conn, id),
-        Event::Request { conn, request_id, id, body } => Told::Request { conn, request_id, id, body: body.to_vec() },
+        Event::Request { conn, request_id, id, body, .. } => {
+            Told::Request { conn, request_id, id, body: body.to_vec() }
+        }
         Event::Response { command, body, .. } => Told::Response { command, body: body.to_vec() },
         Event::Ended { conn, end, .. } => Told::Ended(conn, end),
         _ => return None,

@@ -165,7 +165,10 @@ impl World {
             }
             self.drain(host);
             for (conn, request_id, id) in std::mem::take(&mut self.hosts[host].requests) {
-                self.hosts[host].command(now, Command::Respond { conn, request_id, id, body: &self.answer });
+                self.hosts[host].command(
+                    now,
+                    Command::Respond { conn, capability: Capability::eth(69), request_id, id, body: &self.answer },
+                );
             }
             self.drain(host);
         }
@@ -290,7 +293,10 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     let capability = Capability::eth(69);
     let payload = [&[0xb9, 0x20, 0x00][..], &[0; 0x2000]].concat();
     assert!(world.hosts[1].command(now, Command::Send { conn, capability, id: 2, payload: &payload }));
-    assert!(world.hosts[1].command(now, Command::Request { conn, id: 3, body: &[0xc2, 0x01, 0x02] }));
+    assert!(
+        world.hosts[1]
+            .command(now, Command::Request { conn, capability: Capability::eth(69), id: 3, body: &[0xc2, 0x01, 0x02] })
+    );
     let head = Head { number: 100, time: 1_750_000_001, hash: [4; 32] };
     assert!(world.hosts[0].command(now, Command::SetHead { head, earliest: 1 }));
     world.run(60);

@@ -152,7 +152,11 @@ fn a_peer_may_repeat_its_ids() {
     }
     assert_eq!(bench.requests.answer(1, id::GET_BLOCK_HEADERS), Err(CommandError::UnknownRequest));
     for wrong in [id::GET_RECEIPTS, id::BLOCK_HEADERS, 99] {
-        assert_eq!(bench.requests.answer(0, wrong), Err(CommandError::UnknownMessage), "it is open, with another message");
+        assert_eq!(
+            bench.requests.answer(0, wrong),
+            Err(CommandError::UnknownMessage),
+            "it is open, with another message"
+        );
     }
     for _ in 0..2 {
         assert_eq!(bench.requests.answer(0, 3), Ok(4));

@@ -41,12 +41,7 @@ impl Side {
     }
 
     /// Gives the bytes in chunks; what the handshake did not take is returned.
-    fn handle_chunks<'a>(
-        &mut self,
-        mut handshake: Handshake,
-        bytes: &'a [u8],
-        chunk: usize,
-    ) -> (Progress, &'a [u8]) {
+    fn handle_chunks<'a>(&mut self, mut handshake: Handshake, bytes: &'a [u8], chunk: usize) -> (Progress, &'a [u8]) {
         let mut progress = Progress::Pending;
         let mut taken = 0;
         for part in bytes.chunks(chunk) {
@@ -312,7 +307,10 @@ fn published_refusals() {
 fn failures_leave_nothing_behind() {
     let (mut a, mut b) = (Side::new("a", real()), Side::new("b", real()));
     for _ in 0..20 {
-        assert!(matches!(b.handle(&mut Handshake::receive(), &mut &[0xff; 307][..]), Progress::Failed(Fault::Handshake)));
+        assert!(matches!(
+            b.handle(&mut Handshake::receive(), &mut &[0xff; 307][..]),
+            Progress::Failed(Fault::Handshake)
+        ));
     }
     let mut initiator = a.initiate(b.key);
     let b_done = b.handle(&mut Handshake::receive(), &mut &a.sent()[..]);
