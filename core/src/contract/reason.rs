@@ -1,4 +1,4 @@
-//! The words for why: why a deadline is set, a datagram was dropped, a session ended, a score changed.
+//! Reasons: why a deadline is set, a datagram was dropped, a session ended, a score changed.
 
 use core::fmt;
 
@@ -63,11 +63,11 @@ pub enum DropReason {
     Malformed(DecodeError),
     /// It is too old, or claims to last too long.
     Expired,
-    /// Its source, its subnet or everybody has sent too much.
+    /// Its source, its subnet or all sources together have sent too much.
     RateLimited,
-    /// An answer that nobody asked for, or that does not match what was asked.
+    /// An answer without a request, or one that does not match its request.
     Unsolicited,
-    /// A question from somebody who has not proven its endpoint.
+    /// A request of a node that has not proven its endpoint.
     NoEndpointProof,
     /// Seen before.
     Replayed,
@@ -138,7 +138,7 @@ pub enum Fault {
     ForbiddenMessage,
     /// A response without a request.
     UnsolicitedResponse,
-    /// More bytes than we said we would read, or more open requests than may be.
+    /// More bytes than the connection wanted to read, or more open requests than may be.
     Overrun,
 }
 
@@ -181,7 +181,7 @@ impl Fault {
         }
     }
 
-    /// What the peer is told; `None` where nothing can be said in a language that it would understand.
+    /// The reason in the Disconnect to the peer; `None` where the peer could not read one.
     pub const fn disconnect_reason(&self) -> Option<DisconnectReason> {
         Some(match self {
             Self::Handshake | Self::HeaderMac | Self::FrameMac => return None,
@@ -234,7 +234,7 @@ impl fmt::Display for Fault {
 /// How a stream failed, as far as an operating system tells.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum IoFault {
-    /// Nobody listens there.
+    /// Nothing listens at the address.
     Refused,
     /// The stream was reset, or broke off while being written to.
     Reset,
@@ -419,7 +419,7 @@ impl End {
 /// Why a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum EndReason {
-    /// They said so, or the embedder did.
+    /// The peer sent Disconnect, or the embedder ended it.
     Disconnect(DisconnectReason),
     /// The peer broke the protocol.
     Fault(Fault),
@@ -431,7 +431,7 @@ pub enum EndReason {
     Timeout(ConnTimer),
     /// The stream failed.
     Io(IoFault),
-    /// They closed the stream without a word.
+    /// The peer closed the stream without a Disconnect.
     Eof,
 }
 
@@ -491,7 +491,7 @@ pub enum ScoreReason {
     Served,
     /// It stayed connected.
     Uptime,
-    /// The embedder said so.
+    /// Entered by the embedder.
     Embedder,
 }
 

@@ -1,7 +1,6 @@
 //! What an embedder decides about a node before it starts.
 
 use alloc::string::String;
-use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
@@ -10,7 +9,7 @@ use crate::crypto::SecretKey;
 use crate::discv4;
 use crate::netfilter::NetFilter;
 use crate::peers::PeersConfig;
-use crate::protocols::{Chain, Policy};
+use crate::protocols::{self, Chain, Policy};
 use crate::rlpx::session::InvalidHello;
 use crate::wire::p2p::{Capability, CapabilityTable};
 
@@ -48,7 +47,7 @@ pub struct Config {
 }
 
 impl Config {
-    /// A node with discovery on, that offers eth/68 and eth/69 of the given chain and listens at port 30303.
+    /// A node with discovery on, that offers [`protocols::offered`] on the given chain and listens at port 30303.
     pub fn new(secret: SecretKey, chain: Chain) -> Self {
         Self {
             secret,
@@ -59,7 +58,7 @@ impl Config {
             discovery: Some(discv4::Config::default()),
             chain,
             status: Policy::Announce,
-            capabilities: vec![Capability::eth(68), Capability::eth(69)],
+            capabilities: protocols::offered(),
             capability_table: CapabilityTable::default(),
             peers: PeersConfig::default(),
             filter: NetFilter::default(),

@@ -110,13 +110,15 @@
 //! # Ok::<(), peerless::contract::CommandError>(())
 //! ```
 
+mod sending;
+
 use alloc::boxed::Box;
 use core::fmt;
 use core::net::SocketAddr;
 
+use self::sending::Refused;
 use crate::contract::{
-    CommandError, CommandId, ConnId, ConnTimer, Cx, Direction, End, EndReason, Event, Fault, IoFault, Outbound,
-    ScoreReason, Side, Stage,
+    ConnId, ConnTimer, Cx, Direction, End, EndReason, Event, Fault, IoFault, Outbound, ScoreReason, Side, Stage,
 };
 use crate::crypto::{NodeId, PublicKey, SecretKey};
 use crate::limits;
@@ -124,7 +126,7 @@ use crate::protocols::{self, Link, Outcome, Protocols};
 use crate::rlpx::{Agreed, Handshake, LocalHello, Progress, Session, Step};
 use crate::time::{Deadlines, Instant};
 use crate::wire::enode::Contact;
-use crate::wire::p2p::{Capability, DisconnectReason, Hello, Shared};
+use crate::wire::p2p::{DisconnectReason, Hello, Shared};
 
 /// What all connections of a node share. The same in every call.
 #[derive(Clone, Copy)]
@@ -208,13 +210,6 @@ enum Phase {
     /// The end is decided. The stream closes when our final Disconnect is written and the peer has sent its own or closed,
     /// or when time is up.
     Closing(End),
-}
-
-/// Commands that were refused as busy since the last [`Event::ConnReady`], by cause.
-#[derive(Clone, Copy, Default)]
-struct Refused {
-    bytes: bool,
-    requests: bool,
 }
 
 impl Connection {
@@ -570,86 +565,14 @@ impl Connection {
             }
         }
     }
+}
 
-    /// Sends a message of a shared capability; its payload is the concatenation of `payload`.
-    ///
-    /// # Errors
-    /// [`CommandError::NotEstablished`] before the capability's handshake is done, [`CommandError::NotShared`],
-    /// [`CommandError::UnknownMessage`], [`CommandError::TooLarge`]. [`CommandError::Busy`] while
-    /// [`limits::OUTBOUND_BYTES_MAX`] or more bytes wait for the socket; [`Event::ConnReady`] tells of its end.
-    pub fn send(
-        &mut self,
-        cx: &mut Cx<'_>,
-        capability: Capability,
-        id: u64,
-        payload: &[&[u8]],
-    ) -> Result<(), CommandError> {
-        self.with_protocols(|protocols, link| protocols.send(cx, link, capability, id, payload))
-    }
-
-    /// Sends a request of a shared capability; `command` will be named by its answer.
-    ///
-    /// # Errors
-    /// As [`Connection::send`]; [`CommandError::Busy`] also while [`limits::REQUESTS_OUT_MAX`] requests are open.
-    pub fn request(
-        &mut self,
-        cx: &mut Cx<'_>,
-        command: CommandId,
-        capability: Capability,
-        id: u64,
-        body: &[u8],
-    ) -> Result<(), CommandError> {
-        self.with_protocols(|protocols, link| protocols.request(cx, link, command, capability, id, body))
-    }
-
-    /// Answers a request of the peer.
-    ///
-    /// # Errors
-    /// As [`Connection::send`]; [`CommandError::UnknownRequest`] if no request with that request id is open, and
-    /// [`CommandError::UnknownMessage`] if one is, but with another message id.
-    pub fn respond(
-        &mut self,
-        cx: &mut Cx<'_>,
-        capability: Capability,
-        request_id: u64,
-        id: u64,
-        body: &[u8],
-    ) -> Result<(), CommandError> {
-        self.with_protocols(|protocols, link| protocols.respond(cx, link, capability, request_id, id, body))
-    }
-
-    /// Lends the protocols of an admitted peer, and notes a refusal as busy.
-    fn with_protocols(
-        &mut self,
-        work: impl FnOnce(&mut Protocols, &mut Link<'_>) -> Result<(), CommandError>,
-    ) -> Result<(), CommandError> {
-        let Self { id: conn, peer: Some(peer), state: State::Session(framed), out, refused, .. } = self else {
-            return Err(CommandError::NotEstablished);
-        };
-        let Framed { session, phase: Phase::Admitted(protocols) } = &mut **framed else {
-            return Err(CommandError::NotEstablished);
-        };
-        let result = work(protocols, &mut Link { conn: *conn, peer: *peer, session, out });
-        if result == Err(CommandError::Busy) {
-            let has_room = out.len() < limits::OUTBOUND_BYTES_MAX;
-            *refused = Refused { bytes: refused.bytes || !has_room, requests: refused.requests || has_room };
-        }
-        result
-    }
-
-    /// Tells that a cause of refusals is gone.
-    fn report_ready(&mut self, cx: &mut Cx<'_>) {
-        let Refused { bytes, requests } = self.refused;
-        if !bytes && !requests {
-            return;
-        }
-        let Some(protocols) = self.protocols() else { return };
-        let bytes_ready = bytes && self.out.len() < limits::OUTBOUND_BYTES_MAX / 2;
-        let requests_ready = requests && protocols.requests_out() < limits::REQUESTS_OUT_MAX;
-        if bytes_ready || requests_ready {
-            self.refused = Refused { bytes: bytes && !bytes_ready, requests: requests && !requests_ready };
-            cx.out.emit(Event::ConnReady { conn: self.id });
-        }
+/// Without the secret key.
+impl fmt::Debug for Local<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Local");
+        debug.field("key", self.key).field("hello", self.hello).field("protocols", &self.protocols);
+        debug.field("export_secrets", &self.export_secrets).finish_non_exhaustive()
     }
 }
 

@@ -25,7 +25,12 @@ use crate::time::Instant;
 use crate::wire::eth::{Status, envelope};
 use crate::wire::p2p::{Capability, Shared};
 
-/// The machines across connections that every node has, in the order in which they are asked.
+/// The capabilities that a node offers unless it is configured otherwise: eth/68 and eth/69.
+pub fn offered() -> Vec<Capability> {
+    alloc::vec![Capability::eth(68), Capability::eth(69)]
+}
+
+/// The machines across connections that every node has, in the order in which they are polled.
 pub fn behaviours(chain: &Chain) -> Vec<Box<dyn Behaviour>> {
     alloc::vec![Box::new(BlockRangeAnnouncer::new(chain.head().number))]
 }
@@ -55,6 +60,7 @@ pub enum Protocol {
 pub struct Protocols(Vec<Protocol>);
 
 /// The session that a protocol sends through, and the connection that its events name.
+#[derive(Debug)]
 pub struct Link<'a> {
     /// The connection.
     pub conn: ConnId,

@@ -10,6 +10,7 @@ mod message;
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
 pub use hello::{InvalidHello, LocalHello};
 use message::{Received, body_bytes_max, read, read_first, seal};
@@ -336,6 +337,15 @@ impl Session {
                 running.ping_end = out.end();
             }
         }
+    }
+}
+
+/// Without keys.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Session");
+        debug.field("key", &self.key).field("hello", &self.hello).field("shared", &self.shared);
+        debug.field("snappy", &self.snappy).field("is_over", &self.is_over()).finish_non_exhaustive()
     }
 }
 

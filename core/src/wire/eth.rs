@@ -226,7 +226,7 @@ impl BlockRange {
 /// so that an answer to nothing costs nothing. [`rlp::check`] is for the rest.
 ///
 /// # Errors
-/// If the payload is not a list that opens with a canonical 64-bit integer and ends where it says.
+/// If the payload is not a list that opens with a canonical 64-bit integer and ends where its length says.
 pub fn request_id(payload: &[u8]) -> Result<(u64, List<'_>), DecodeError> {
     let mut items = rlp::shallow_list(payload)?;
     Ok((items.u64()?, items))

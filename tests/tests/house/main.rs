@@ -15,7 +15,7 @@ use rust::{Token, imports, tokens};
 
 /// The blocks of `core/src` in dependency order. A file imports from its own block and from those of a lower rank;
 /// blocks of one rank do not know each other, but for the ground, which is one block of several files.
-const BLOCKS: [(&str, u8); 12] = [
+const BLOCKS: [(&str, u8); 13] = [
     ("time", GROUND),
     ("rng", GROUND),
     ("limits", GROUND),
@@ -27,7 +27,8 @@ const BLOCKS: [(&str, u8); 12] = [
     ("rlpx", 4),
     ("eth", 4),
     ("peers", 4),
-    ("node", 5),
+    ("protocols", 5),
+    ("node", 6),
 ];
 const GROUND: u8 = 0;
 

@@ -1,4 +1,5 @@
 //! Behaviours in two nodes that are connected in memory: what they see, and what becomes of their wishes.
+#![expect(clippy::disallowed_types, reason = "a test shares its script with the behaviour inside a node")]
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;

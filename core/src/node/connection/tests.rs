@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use super::*;
-use crate::contract::{Action, CallFailure, Context, Refusal, StatusRefusal};
+use crate::contract::{Action, CallFailure, CommandError, CommandId, Context, Refusal, StatusRefusal};
 use crate::crypto::{Crypto, Secp256k1};
 use crate::netfilter::NetFilter;
 use crate::protocols::{Chain, Policy};
@@ -14,7 +14,7 @@ use crate::rng::{Rng, Seed};
 use crate::time::{Duration, UnixTime};
 use crate::wire::eth::{self, BlockRange};
 use crate::wire::forkid::{ForkSchedule, Head, Network};
-use crate::wire::p2p::{CapabilityTable, P2P_VERSION};
+use crate::wire::p2p::{Capability, CapabilityTable, P2P_VERSION};
 use crate::wire::schema::{Message, Role, Schema};
 use crate::wire::{DecodeError, snap};
 

@@ -1,4 +1,5 @@
-//! One message between a frame's body and the outbox: its id, its size, and Snappy. What it says is read elsewhere.
+//! One message between a frame's body and the outbox: its id, its size, and Snappy. Its content is read
+//! elsewhere.
 
 use alloc::boxed::Box;
 
@@ -75,10 +76,13 @@ pub(super) fn read(cx: &mut Cx<'_>, shared: &[Shared], snappy: bool, body: &[u8]
     match id {
         p2p::id::DISCONNECT => return Ok(Received::Disconnect(read_disconnect(payload))),
         p2p::id::HELLO => return Err(Fault::HelloTwice),
-        ..p2p::id::CAPABILITIES if payload.len() > limits::BASE_MESSAGE_BYTES_MAX => return Err(Fault::TooLarge),
-        p2p::id::PING => return Ok(Received::Ping),
-        ..p2p::id::CAPABILITIES => return Ok(Received::Ignored),
-        p2p::id::CAPABILITIES.. => {}
+        _ => {}
+    }
+    if id < p2p::id::CAPABILITIES {
+        if payload.len() > limits::BASE_MESSAGE_BYTES_MAX {
+            return Err(Fault::TooLarge);
+        }
+        return Ok(if id == p2p::id::PING { Received::Ping } else { Received::Ignored });
     }
     let owner = |(index, shared): (usize, &Shared)| Some((index, *shared, shared.relative(id)?));
     let (index, shared, id) = shared.iter().enumerate().find_map(owner).ok_or(Fault::UnknownMessage)?;

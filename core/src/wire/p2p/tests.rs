@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
-use crate::wire::schema::{Message, Role};
+use crate::wire::eth;
+use crate::wire::schema::{Message, Role, Schema};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../../vectors/p2p.json")).unwrap()
