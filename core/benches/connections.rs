@@ -20,7 +20,7 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant as Clock};
 
-use peerless::contract::{SocketId, Action, ConnId, Input, IoFault};
+use peerless::contract::{Action, ConnId, Input, IoFault, SocketId};
 use peerless::crypto::SecretKey;
 use peerless::eth::Chain;
 use peerless::limits::INBOUND_SOURCES_MAX;

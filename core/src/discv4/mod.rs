@@ -344,6 +344,13 @@ impl Discv4 {
         self.local.endpoint = endpoint;
     }
 
+    /// Whether commands that were refused as [`CommandError::Busy`] would be taken again: every queue is at most half full.
+    pub fn has_room(&self) -> bool {
+        self.unverified.len() <= crate::limits::UNVERIFIED_MAX / 2
+            && self.calls.len() <= crate::limits::CALLS_MAX / 2
+            && self.lookups.len() < crate::limits::LOOKUPS_MAX
+    }
+
     /// Replaces the bootnodes. They are asked from the next round of lookups on; while the table is empty, that round is due
     /// at once and the pauses between rounds begin anew. Lookups under way keep the nodes that they started from, earlier
     /// bootnodes that wait for a ping still get it, and no node leaves the table. Before the first round, an empty list lets

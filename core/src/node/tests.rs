@@ -3,9 +3,11 @@
 use alloc::vec;
 
 use super::*;
-use crate::contract::{IoFault, PeerKind, SocketId};
+use crate::contract::{Command, IoFault, PeerKind, SocketId};
+use crate::crypto::SecretKey;
 use crate::time::UnixTime;
 use crate::wire::discv4::{Datagram, Endpoint, Kind, Packet};
+use crate::wire::enode::Contact;
 use crate::wire::forkid::{ForkSchedule, Head, Network};
 
 const UNIX: UnixTime = UnixTime::from_secs(1_750_000_000);

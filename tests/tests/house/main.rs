@@ -31,7 +31,9 @@ const BLOCKS: [(&str, u8); 13] = [
     ("rlpx", 5),
     ("eth", 5),
     ("peers", 5),
-    ("node", 6),
+    ("protocols", 6),
+    ("node", 7),
+    ("testing", 8),
 ];
 const GROUND: u8 = 0;
 

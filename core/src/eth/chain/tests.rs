@@ -1,12 +1,10 @@
 //! Statuses against a real fork schedule: what we say, what we accept, and the exchange.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use super::*;
 use crate::contract::{Fault, StatusRefusal};
 use crate::eth::handshake::{EthHandshake, Policy, Verdict};
-use crate::limits;
 use crate::wire::DecodeError;
 use crate::wire::eth::{BlockRange, ChainState, Status, id};
 use crate::wire::forkid::{ForkId, ForkMismatch, Head, Network};
@@ -128,20 +126,4 @@ fn a_mirror_refuses_a_version_that_was_not_negotiated() {
         let verdict = mirror.handle_message(&ours, id::STATUS, &theirs.encode());
         assert_eq!(verdict, Verdict::Refused { theirs: Box::new(theirs), why: StatusRefusal::Version(claimed) });
     }
-}
-
-#[test]
-fn ranges_are_announced_now_and_then() {
-    let mut chain = chain("mainnet");
-    let start = HEAD.number;
-    let mut announced = Vec::new();
-    let heads = (1..=100).chain([90, 91, 122]).map(|n| start + n);
-    for number in heads {
-        chain.set_head(Head { number, ..HEAD }, number - 10);
-        let announcement = chain.announcement();
-        assert_eq!(chain.announcement(), None, "once");
-        announced.extend(announcement.map(|range| (range.latest - start, range.latest - range.earliest)));
-    }
-    assert_eq!(limits::RANGE_UPDATE_BLOCKS, 32);
-    assert_eq!(announced, [(32, 10), (64, 10), (96, 10), (90, 10), (122, 10)]);
 }
