@@ -13,6 +13,7 @@ mod requests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, Event, Prefetch, Refusal};
@@ -121,6 +122,13 @@ impl Local {
     }
 }
 
+/// Without the secret key.
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("id", &self.id).field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
 /// The id of a lookup. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LookupId(u64);
@@ -137,6 +145,7 @@ struct ActiveLookup {
 }
 
 /// See the module.
+#[derive(Debug)]
 pub struct Discv4 {
     config: Config,
     local: Local,

@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 
 use super::config;
@@ -179,6 +180,13 @@ impl Discovery {
     ) -> Result<(), CommandError> {
         let discv4 = self.discv4.as_mut().ok_or(CommandError::NoDiscovery)?;
         work(discv4, &mut context.cx(&mut self.discv4_rng))
+    }
+}
+
+/// Without the generators.
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discovery").field("discv4", &self.discv4).finish_non_exhaustive()
     }
 }
 

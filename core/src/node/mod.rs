@@ -139,7 +139,7 @@ impl Node {
         match input {
             Input::Datagram { from, bytes } => self.handle_datagram(canonical(from), bytes),
             Input::Incoming { from } => {
-                // The stream's name is lost on whoever does not ask for it; its deadline ends it.
+                // The id is not asked for; a stream without one is ended by its deadline.
                 let _ = self.accept(now, from);
             }
             Input::Connected { conn } => self.touch(conn, |conn, cx, local| {
