@@ -355,12 +355,8 @@ impl Discv4 {
 
     /// Replaces the bootnodes. They are asked from the next round of lookups on; while the table is empty, that round is due
     /// at once and the pauses between rounds begin anew. Lookups under way keep the nodes that they started from, earlier
-    /// bootnodes that wait for a ping still get it, and no node leaves the table. Before the first round, an empty list lets
-    /// nodes that contact us into the table at once, as in a machine that was made without bootnodes.
+    /// bootnodes that wait for a ping still get it, and no node leaves the table.
     pub fn set_bootnodes(&mut self, bootnodes: Vec<Contact>) {
-        if self.lifecycle == Lifecycle::New && bootnodes.is_empty() {
-            self.lifecycle = Lifecycle::Running;
-        }
         self.config.bootnodes = bootnodes;
         if self.table.is_empty() {
             self.reseeds = 0;
