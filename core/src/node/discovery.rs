@@ -70,7 +70,7 @@ impl Discovery {
         self.discv4.is_some()
     }
 
-    /// The next deadline of any protocol. Strictly later than the last [`Discovery::handle_timeout`].
+    /// The next deadline of any protocol. Strictly later than the last timeout.
     pub fn poll_timeout(&self) -> Option<(Instant, DiscoveryTimer)> {
         self.discv4.as_ref()?.poll_timeout()
     }
