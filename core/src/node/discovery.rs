@@ -6,6 +6,7 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 
 use super::identity::Identity;
@@ -78,7 +79,7 @@ impl Discovery {
         self.discv4.is_some()
     }
 
-    /// The next deadline of any protocol. Strictly later than the last [`Discovery::handle_timeout`].
+    /// The next deadline of any protocol. Strictly later than the last timeout.
     pub fn poll_timeout(&self) -> Option<(Instant, DiscoveryTimer)> {
         self.discv4.as_ref()?.poll_timeout()
     }
@@ -230,6 +231,13 @@ impl Discovery {
 fn endpoint(identity: &Identity) -> Endpoint {
     let addresses = identity.addresses();
     Endpoint { ip: addresses.ip(), udp: addresses.udp, tcp: addresses.tcp }
+}
+
+/// Without the generators.
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discovery").field("discv4", &self.discv4).finish_non_exhaustive()
+    }
 }
 
 /// One candidate of each source in turn, no node twice.

@@ -22,7 +22,7 @@ fn secret(n: u8) -> SecretKey {
     SecretKey::from_bytes([n; 32]).unwrap()
 }
 
-/// Whom the node dials now, if anybody.
+/// What the node dials now, if anything.
 fn dialled(node: &mut Node) -> Option<(ConnId, SocketAddr)> {
     let Action::Dial { conn, to } = node.poll_action()? else { panic!("something other than a dial") };
     Some((conn, to))
@@ -53,7 +53,7 @@ fn a_slot_that_is_released_is_dialled_again() {
     while let Some(action) = node.poll_action() {
         assert!(!matches!(action, Action::Dial { .. }), "{action:?}");
     }
-    let (due, why) = node.poll_timeout().expect("somebody is left to dial");
+    let (due, why) = node.poll_timeout().expect("a peer is left to dial");
     assert_eq!(why, Reason::Dial);
     node.handle(due, Input::Timeout);
     assert!(dialled(&mut node).is_some_and(|(_, to)| to != first));
