@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::{assert_none, read, tracked};
 
 /// Banned words and phrases, in parts so that this file does not hold them, each with its replacement. A word matches
-/// whole words in any letter case, also as a part of an identifier such as `hear_out`.
+/// whole words in any letter case, also inside of identifiers in snake case.
 const BANNED: [(&[&str], &str); 19] = [
     (&["who", "ever"], "the type or the peer"),
     (&["some", "body"], "a peer, a node, the caller"),
