@@ -22,6 +22,7 @@ mod replay;
 mod sim;
 mod target;
 mod trace;
+mod view;
 
 use std::process::ExitCode;
 

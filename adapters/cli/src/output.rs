@@ -1,10 +1,13 @@
 //! Everything that goes to stdout: one report at a time, as text for people or as JSON for programs.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, Stdout, Write, stdout};
 
 use serde::Serialize;
 use serde_json::json;
+
+use crate::view::Screen;
 
 /// Where reports go, and in which form.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +29,13 @@ impl Output {
     /// Whether a person is looking, so that lines can be drawn over.
     pub(crate) fn is_live(&self) -> bool {
         !self.json && stdout().is_terminal()
+    }
+
+    /// The terminal for a live view. `None` where lines are printed instead: stdout is no terminal, or one without a
+    /// cursor, or it is not ours to use.
+    pub(crate) fn screen(&self) -> Option<Screen<Stdout>> {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        (self.is_live() && !is_dumb).then(|| Screen::open(has_colour(&stdout())).ok()).flatten()
     }
 
     /// Prints a report: its JSON on one line, or its text.
@@ -65,7 +75,31 @@ impl Output {
     }
 }
 
+/// Whether text on this stream may have colours: it is a terminal, and the user has not set `NO_COLOR`
+/// (<https://no-color.org>).
+pub(crate) fn has_colour(stream: &impl IsTerminal) -> bool {
+    colour(stream.is_terminal(), std::env::var_os("NO_COLOR").as_deref())
+}
+
+fn colour(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
 /// Milliseconds with microseconds behind the point, as JSON reports give durations.
 pub(crate) fn millis(duration: std::time::Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_and_pipes_have_no_colour() {
+        assert!(colour(true, None) && colour(true, Some(OsStr::new(""))));
+        for value in ["1", "0", "yes"] {
+            assert!(!colour(true, Some(OsStr::new(value))), "{value}");
+        }
+        assert!(!colour(false, None));
+    }
 }

@@ -58,6 +58,10 @@ pub(super) struct Snapshot {
     pub(super) dropped: Vec<(String, u64)>,
     /// Frames received.
     pub(super) frames: u64,
+    /// Bytes of datagrams and frames received.
+    pub(super) received: u64,
+    /// Bytes of datagrams and frames sent.
+    pub(super) sent: u64,
 }
 
 impl Snapshot {
@@ -77,6 +81,8 @@ impl Snapshot {
             datagrams: stats.datagrams_in.count,
             dropped: stats.datagrams_dropped.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
             frames: stats.frames_in.count,
+            received: stats.datagrams_in.bytes + stats.frames_in.bytes,
+            sent: stats.datagrams_out.bytes + stats.frames_out.bytes,
         }
     }
 

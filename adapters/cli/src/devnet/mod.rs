@@ -7,7 +7,7 @@ mod board;
 mod honest;
 mod hostile;
 mod liar;
-mod table;
+mod page;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +25,6 @@ use peerless::wire::enode::Contact;
 use self::board::{Board, Name};
 use self::honest::{News, Prepared, SNAPSHOT_INTERVAL, What};
 use self::liar::Identity;
-use self::table::Screen;
 use crate::networks::Choice;
 use crate::output::Output;
 use crate::trace::{self, Recording};
@@ -134,7 +133,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     Ok(if summary.is_success() { Outcome::Success } else { Outcome::Failure })
 }
 
-/// Shows what is told until the time is over.
+/// Shows what the nodes report until the time is over.
 fn watch(
     output: &Output,
     board: &mut Board,
@@ -143,7 +142,7 @@ fn watch(
     interrupt: &driving::Interrupt,
     truce: &AtomicBool,
 ) -> Result<()> {
-    let mut screen = output.is_live().then(Screen::default);
+    let mut screen = output.screen();
     let interval = if screen.is_some() { SNAPSHOT_INTERVAL } else { LINE_INTERVAL };
     let end = Instant::now() + duration;
     let mut next = Instant::now() + interval;
@@ -154,7 +153,7 @@ fn watch(
         match news.recv_timeout(next.min(end).saturating_duration_since(Instant::now())) {
             Ok(News { what: What::Failed(why), .. }) => bail!("a node failed: {why}"),
             Ok(news) => {
-                if let (Some(note), None) = (board.hear(news), &screen) {
+                if let (Some(note), None) = (board.record(news), &screen) {
                     output.report(&note);
                 }
             }
@@ -164,7 +163,13 @@ fn watch(
         if Instant::now() >= next {
             next += interval;
             match &mut screen {
-                Some(screen) => output.say(screen.draw(board)),
+                Some(screen) => {
+                    board.sample();
+                    screen.show(&page::page(board, duration)).context("cannot draw on the terminal")?;
+                    if screen.is_quit() {
+                        break;
+                    }
+                }
                 None => output.report(&board.progress()),
             }
         }
