@@ -53,7 +53,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
     config.status = Policy::Mirror;
     config.capabilities = (66..=72).map(Capability::eth).collect();
-    let keys = arguments.keylog.open()?;
+    let keys = arguments.keylog.open(&arguments.identity.files())?;
     keys.configure(&mut config);
     let sockets = driving::bind(&mut config, &Listen { udp: None, tcp: None })?;
     let mut driver = driving::start(config, sockets, None)?;

@@ -17,6 +17,7 @@ use peerless_trace::inspect::{Filter, Finding, Findings, Keys, Totals, collect_s
 use peerless_trace::keylog::KeyLog;
 use serde::{Serialize, Serializer};
 
+use crate::files::{self, Overwrite};
 use crate::output::Output;
 use crate::{Outcome, key, primitives};
 
@@ -39,6 +40,8 @@ pub(crate) struct Arguments {
     /// Write the messages, decrypted and decompressed, to a capture of their own
     #[arg(long, env = "PEERLESS_DECRYPTED", value_name = "OUT.pcapng")]
     decrypted: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
 /// What opens sessions.
@@ -53,6 +56,11 @@ pub(crate) struct Opening {
 }
 
 impl Opening {
+    /// The files that are read.
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.keylog.iter().chain(&self.nodekey)
+    }
+
     /// The keys, with those in `capture` if it is a file.
     pub(crate) fn keys(&self, capture: &Path) -> Result<Keys> {
         let mut log = KeyLog::default();
@@ -100,12 +108,15 @@ fn is_stdin(path: &Path) -> bool {
 
 /// Runs `inspect`.
 pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { file, opening, filter, decrypted } = arguments;
+    let Arguments { file, opening, filter, decrypted, overwrite } = arguments;
     let mut findings = Findings::new(open(file)?, opening.keys(file)?, filter.clone());
     let mut exporter = match decrypted {
         Some(path) => {
-            let created = create(path).and_then(|out| Exporter::new(BufWriter::new(out)));
-            Some((path, created.with_context(|| format!("cannot write {}", path.display()))?))
+            let inputs: Vec<&Path> = [file].into_iter().chain(opening.files()).map(PathBuf::as_path).collect();
+            // It holds what was encrypted.
+            let out = files::create(path, &inputs, *overwrite, files::Readers::Owner)?;
+            let exporter = Exporter::new(BufWriter::new(out));
+            Some((path, exporter.with_context(|| format!("cannot write {}", path.display()))?))
         }
         None => None,
     };
@@ -120,15 +131,6 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     }
     output.report(&Summary(findings.inspector().totals()));
     Ok(Outcome::Success)
-}
-
-/// What was sealed is for its owner alone when it is not.
-fn create(path: &Path) -> std::io::Result<File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 /// A finding as a report.

@@ -51,6 +51,11 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// The files that are read.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        self.nodekey.as_deref().into_iter().collect()
+    }
+
     /// The key: from the file, which is made if need be, from the digits, or a fresh one.
     pub(crate) fn load_or_create(&self) -> Result<SecretKey> {
         match (&self.nodekey, &self.nodekeyhex) {

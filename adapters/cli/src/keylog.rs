@@ -2,7 +2,7 @@
 //!
 //! Off by default, and said aloud when it is on. The format is in `docs/keylog.md`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -10,6 +10,8 @@ use clap::Args;
 use peerless::contract::Event;
 use peerless::node::Config;
 use peerless_trace::keylog::KeyLogWriter;
+
+use crate::files;
 
 /// Whether to log keys, and where.
 #[derive(Args, Clone, Debug)]
@@ -20,9 +22,10 @@ pub(crate) struct KeyLogArguments {
 }
 
 impl KeyLogArguments {
-    /// Opens the log, if there is to be one, and warns of it.
-    pub(crate) fn open(&self) -> Result<KeyLogging> {
+    /// Opens the log, if the user wants one, and warns of it. It is none of the files that the command reads.
+    pub(crate) fn open(&self, inputs: &[&Path]) -> Result<KeyLogging> {
         let Some(path) = &self.keylog else { return Ok(KeyLogging(None)) };
+        files::check_inputs(path, inputs)?;
         let writer =
             KeyLogWriter::open(path).with_context(|| format!("cannot write the key log {}", path.display()))?;
         tracing::warn!(file = %path.display(), "the secrets of every session are logged");

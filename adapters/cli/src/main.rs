@@ -7,6 +7,7 @@ mod devnet;
 mod diff;
 mod driving;
 mod enr;
+mod files;
 mod genesis;
 mod identify;
 mod inspect;

@@ -4,7 +4,7 @@
 //! user names such a network.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -51,6 +51,11 @@ pub(crate) struct Choice {
 }
 
 impl Selection {
+    /// The files that are read.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        self.genesis.as_deref().into_iter().collect()
+    }
+
     /// What the arguments come to: without any, the development network.
     pub(crate) fn choose(&self) -> Result<Choice> {
         let mut choice = match (&self.network, &self.genesis) {

@@ -120,7 +120,8 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
         config.ip = Some(ip);
     }
     config.peers.max_peers = arguments.maxpeers.into();
-    let keys = arguments.keylog.open()?;
+    let inputs = [arguments.identity.files(), arguments.network.files()].concat();
+    let keys = arguments.keylog.open(&inputs)?;
     keys.configure(&mut config);
     if !arguments.nodiscover {
         let named = resolve_all(&arguments.bootnodes)?;

@@ -4,7 +4,8 @@ mod huge_pages;
 mod trace;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 use self::trace::{Choice, Traced};
 use crate::Outcome;
+use crate::files::{self, Overwrite};
 use crate::output::Output;
 
 /// Which run, and what to make of it.
@@ -60,6 +62,8 @@ pub(crate) struct Arguments {
     /// Draw table fill, lookups, sessions and traffic over time into this SVG file
     #[arg(long, env = "PEERLESS_PLOT", value_name = "FILE")]
     plot: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
     /// Record one node into this file, for `peerless replay`; the run is done twice for that
     #[arg(long, env = "PEERLESS_TRACE", value_name = "FILE")]
     trace: Option<PathBuf>,
@@ -165,6 +169,10 @@ fn find(name: &str) -> Result<Scenario> {
 
 fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let scenario = find(arguments.scenario.as_deref().unwrap_or_default())?;
+    let written: Vec<&Path> = arguments.trace.as_deref().into_iter().collect();
+    if let Some(file) = &arguments.plot {
+        files::check(file, &written, arguments.overwrite)?;
+    }
     let mut plan = scenario.plan(arguments.seed);
     plan.nodes = arguments.nodes.unwrap_or(plan.nodes);
     // A small network has too little to do between two meetings of its threads.
@@ -191,7 +199,8 @@ fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     };
     bar.finish_and_clear();
     if let Some(file) = &arguments.plot {
-        std::fs::write(file, plot::svg(&report)).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut out = files::create(file, &written, arguments.overwrite, files::Readers::All)?;
+        out.write_all(plot::svg(&report).as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if let Some(traced) = &traced {
         output.report(traced);

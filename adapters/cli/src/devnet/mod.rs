@@ -81,7 +81,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
         arguments.recording.warn(folder);
     }
     let filter: NetFilter = LOOPBACK.parse()?;
-    let keys = arguments.keylog.open()?;
+    let keys = arguments.keylog.open(&[])?;
     let (home, abroad) = (Choice::development(), Choice::private("foreign network", FOREIGN_NETWORK));
     let honest = (0..arguments.nodes)
         .map(|_| Prepared::new(key::generate()?, &home, &filter, &keys))
