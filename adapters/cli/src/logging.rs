@@ -58,7 +58,7 @@ impl Write for Lines {
     }
 }
 
-/// Starts logging. The variable `RUST_LOG`, if set, has the last word on what is logged.
+/// Starts logging. The variable `RUST_LOG`, if set, overrides `verbosity`.
 pub(crate) fn start(verbosity: u8, format: Format) {
     let level = match verbosity {
         0 => LevelFilter::OFF,

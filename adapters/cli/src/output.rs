@@ -1,4 +1,4 @@
-//! Everything that goes to stdout: one report at a time, as text for people or as JSON for programs.
+//! Writes reports to stdout, as text or as JSON.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -26,13 +26,13 @@ impl Output {
         self.json
     }
 
-    /// Whether a person is looking, so that lines can be drawn over.
+    /// Whether stdout is a terminal with text for people, which can be drawn over.
     pub(crate) fn is_live(&self) -> bool {
         !self.json && stdout().is_terminal()
     }
 
-    /// The terminal for a live view. `None` where lines are printed instead: stdout is no terminal, or one without a
-    /// cursor, or it is not ours to use.
+    /// Takes the terminal for a live view. `None` if lines are printed instead: stdout is no terminal, or one that cannot
+    /// be drawn on.
     pub(crate) fn screen(&self) -> Option<Screen<Stdout>> {
         let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         (self.is_live() && !is_dumb).then(|| Screen::open(has_colour(&stdout())).ok()).flatten()
@@ -49,17 +49,17 @@ impl Output {
         }
     }
 
-    /// Prints a line for people; programs do not get it.
+    /// Prints a line as text; nothing with `--json`.
     pub(crate) fn say(&self, line: impl Display) {
         if !self.json {
             self.line(&line);
         }
     }
 
-    /// Why the command could not do its work: one line on stderr, and an object for programs.
+    /// Reports an error: one line on stderr, and with `--json` an object on stdout.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         let text = format!("{error:#}").replace('\n', " ");
-        // With stderr closed there is nobody left to tell.
+        // There is no other place to report a closed stderr.
         let _ = writeln!(std::io::stderr(), "peerless: {text}");
         if self.json {
             self.line(&json!({ "error": text }));
@@ -69,7 +69,7 @@ impl Output {
     fn line(&self, line: &(impl Display + ?Sized)) {
         let mut out = stdout().lock();
         if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-            // The reader has gone, as `head` does: nothing that follows can be told.
+            // The reader has closed the pipe, as `head` does.
             std::process::exit(1);
         }
     }
@@ -85,7 +85,7 @@ fn colour(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
     is_terminal && no_color.is_none_or(OsStr::is_empty)
 }
 
-/// Milliseconds with microseconds behind the point, as JSON reports give durations.
+/// Converts to milliseconds with three decimals, the unit of durations in JSON reports.
 pub(crate) fn millis(duration: std::time::Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
 }

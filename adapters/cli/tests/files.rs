@@ -1,4 +1,4 @@
-//! What commands write: never over a file that they read, over another only with `--force`; and errors say things once.
+//! Files that commands write: never over an input, over another file only with `--force`. Errors name a cause once.
 
 mod common;
 
@@ -81,7 +81,7 @@ fn an_existing_output_is_replaced_only_by_force() {
     let plot = ["sim", "discovery", "--nodes", "4", "--time", "20s", "--plot", text(&out)];
     refused(&plot, &out, "--force");
     let trace = ["sim", "discovery", "--nodes", "4", "--time", "20s", "--trace", text(&out)];
-    refused(&trace, &out, "there is such a file");
+    refused(&trace, &out, "it exists");
     for path in [capture, out] {
         std::fs::remove_file(path).expect("the file is there");
     }

@@ -54,7 +54,7 @@ pub(super) struct Row {
     pub(super) last: Option<(Kind, String)>,
 }
 
-/// See the module.
+/// The state of the network as its nodes report it.
 pub(super) struct Board {
     start: Instant,
     pub(super) rows: Vec<Row>,
@@ -88,7 +88,7 @@ impl Kind {
     }
 }
 
-/// One thing that happened, as a line.
+/// An event, one line in reports.
 #[derive(Clone, Serialize)]
 pub(super) struct Note {
     event: Kind,
@@ -115,7 +115,7 @@ impl Note {
 }
 
 impl Board {
-    /// A board for honest nodes, and for others who are to stay out.
+    /// Returns a board for honest nodes, and for foreign and hostile ones that must not get in session.
     pub(super) fn new(honest: &[Contact], strangers: Vec<(Name, NodeId)>) -> Self {
         let rows =
             honest.iter().map(|contact| Row { contact: *contact, snapshot: Snapshot::default(), last: None }).collect();
@@ -263,9 +263,9 @@ pub(super) struct Progress {
     sessions: usize,
     /// Nodes in an honest node's discovery table, on average.
     table_mean: f64,
-    /// Eth sessions of honest nodes with others.
+    /// Eth sessions of honest nodes with other nodes.
     intruders: usize,
-    /// Connections of others that honest nodes ended, by reason.
+    /// Connections of other nodes that honest nodes ended, by reason.
     refused: BTreeMap<String, u64>,
     /// Bans that honest nodes imposed.
     banned: u64,
@@ -320,7 +320,7 @@ impl fmt::Display for Progress {
 pub(super) struct Summary {
     #[serde(flatten)]
     progress: Progress,
-    /// Datagrams that honest nodes received and did not act upon, by reason.
+    /// Datagrams that honest nodes received and dropped, by reason.
     dropped: BTreeMap<String, u64>,
 }
 
@@ -349,6 +349,10 @@ impl fmt::Display for Summary {
             writeln!(f, "  {count:6}  {reason}")?;
         }
         writeln!(f, "{banned} bans, {intruders} intruders at the end")?;
-        f.write_str(if self.is_success() { "all is well" } else { "this is not as it should be" })
+        f.write_str(if self.is_success() {
+            "success: every honest node is connected, and no other node is"
+        } else {
+            "failure: an honest node has no peer, or another node is connected"
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! The command `devnet`: a whole network on this machine, and nothing beyond it.
+//! The command `devnet`: a network on the loopback interface.
 //!
 //! Honest nodes know one bootnode and must find each other. Beside them live one node of a foreign network, and hostile
 //! nodes that break the protocol; neither may be in session with an honest one when the time is over.
@@ -32,14 +32,14 @@ use crate::{Outcome, driving, key, keylog};
 
 /// Network id of the foreign node.
 const FOREIGN_NETWORK: u64 = 1338;
-/// Where everything happens, whatever `--netrestrict` says.
+/// The only addresses in use, whatever `--netrestrict` says.
 const LOOPBACK: &str = "127.0.0.0/8";
-/// Between two lines of numbers where no table can be drawn.
+/// Interval between two lines of numbers without a live view.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
-/// Before the end, so that the last attack is over and told when it comes.
+/// Time without new attacks before the end, so that the last one has been reported.
 const TRUCE: Duration = Duration::from_secs(1);
 
-/// How large, and for how long.
+/// Arguments of `devnet`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Honest nodes
@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
     hostile: u16,
     #[command(flatten)]
     keylog: keylog::KeyLogArguments,
-    /// Record every full node into a file of its own in this folder; Wireshark opens them
+    /// Record each full node into a new file in this folder; Wireshark opens them
     #[arg(long, env = "PEERLESS_TRACE", value_name = "DIR")]
     trace: Option<PathBuf>,
     #[command(flatten)]
@@ -63,7 +63,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Where a node's trace goes, by the node's name.
+    /// Returns the recording of a node by the node's name.
     fn recording(&self, name: &str) -> Option<Recording> {
         self.trace.as_ref().map(|folder| self.recording.to(folder.join(format!("{name}.pcapng"))))
     }
@@ -109,7 +109,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
         let recording = arguments.recording(&format!("node-{i}"));
         threads.push(node.run(i, bootnode, Vec::new(), recording, sender.clone(), stop.clone()));
     }
-    // It wants in, and says so to the bootnode again and again.
+    // It dials the bootnode again and again.
     let recording = arguments.recording("foreign");
     threads.push(foreign.run(contacts.len(), Some(bootnode), vec![bootnode], recording, sender, stop.clone()));
     for (i, identity) in hostile.into_iter().enumerate() {
@@ -119,7 +119,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     }
 
     let watched = watch(output, &mut board, &news, duration, &interrupt, &truce);
-    // Before the goodbyes, which are no part of it.
+    // Before the shutdown, which is not part of the result.
     let summary = board.summary();
     truce.store(true, Ordering::Relaxed);
     stop.store(true, Ordering::Relaxed);
