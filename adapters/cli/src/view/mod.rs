@@ -5,6 +5,8 @@
 mod draw;
 mod screen;
 
+#[cfg(all(test, unix))]
+mod terminal_tests;
 #[cfg(test)]
 mod tests;
 
