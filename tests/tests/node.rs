@@ -41,7 +41,7 @@ fn two_nodes_find_each_other_and_agree() {
         assert_eq!(session.stage, Stage::Established);
         assert_eq!(session.protocols.unwrap().status().unwrap().version, 69, "the highest version that both have");
         assert_eq!(session.protocols.unwrap().status().unwrap().network_id, 1);
-        assert_eq!(net.members[i].node.discovery().unwrap().table().len(), 1);
+        assert_eq!(net.members[i].node.discovery().discv4().unwrap().table().len(), 1);
     }
     net.run_for(600 * SECOND);
     assert_eq!((net.established(0), net.established(1)), (1, 1), "pings keep the session alive");

@@ -29,7 +29,7 @@ impl fmt::Debug for Actor {
             Self::Tapped(_) => "Tapped",
             Self::Hostile(_) => "Hostile",
         };
-        f.debug_tuple(kind).field(self.node().contact()).finish()
+        f.debug_tuple(kind).field(&self.node().contact()).finish()
     }
 }
 

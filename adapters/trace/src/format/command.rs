@@ -13,7 +13,6 @@ use peerless::time::Duration;
 use peerless::wire::enode::Contact;
 use peerless::wire::forkid::Head;
 use peerless::wire::p2p::{Capability, DisconnectReason};
-use zeroize::Zeroizing;
 
 use super::Header;
 use super::behaviour::event::{encode_command_error, encode_event};
@@ -23,6 +22,7 @@ use super::config::{
     encode_addresses, encode_ban_target, encode_capability, encode_filter, encode_head, encode_limits,
 };
 use super::language::{Recordable, Replayable};
+use crate::keylog::Line;
 
 impl Recordable for Devp2p {
     const FAMILY: &'static str = "devp2p";
@@ -53,7 +53,7 @@ impl Recordable for Devp2p {
         crate::state::describe_event(event)
     }
 
-    fn session_secrets(event: &Event<'_>) -> Option<(ConnId, Zeroizing<String>)> {
+    fn session_secrets(event: &Event<'_>) -> Option<(ConnId, Line)> {
         match event {
             Event::Secrets { conn, secrets } => Some((*conn, crate::keylog::line(secrets))),
             _ => None,
