@@ -7,13 +7,13 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use peerless::contract::{Action, CommandError, CommandId, ConnId, Input};
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input};
 use peerless::crypto::{Crypto, NodeId, PublicKey, Secp256k1};
 use peerless::node::Node;
 use peerless::time::{Duration, Instant};
 
 use crate::format::{
-    Behaviour, Broken, Checkpoint, Header, Malformed, OwnedInput, Reader, Record, Recorded, SECP256K1,
+    Behaviour, Broken, Checkpoint, Header, Malformed, OwnedInput, Reader, Record, Recorded, SECP256K1, UNRECORDED,
 };
 
 /// An input that was handed in, and that nothing is wrong with so far.
@@ -232,7 +232,8 @@ impl Replay {
         let Recorded { index, now, input, .. } = *recorded;
         self.now = self.now.max(now);
         let handed = catch_unwind(AssertUnwindSafe(|| {
-            hand_in(&mut self.node, now, input.as_input(), &mut self.behaviour);
+            let input = with_capability(&self.node, input.as_input());
+            hand_in(&mut self.node, now, input, &mut self.behaviour);
         }));
         let elapsed = now.since(self.header.start);
         let step = self.last.insert(Box::new(Step { index, now, elapsed, input }));
@@ -303,6 +304,19 @@ impl Replay {
         }
         if behaviour.checkpoint() == recorded { Ok(()) } else { Err(Difference::Other { popped: recorded.popped }) }
     }
+}
+
+/// Fills in the capability of a request or answer where the trace does not tell it.
+fn with_capability<'a>(node: &Node, mut input: Input<'a>) -> Input<'a> {
+    if let Input::Command(Command::Request { conn, capability, .. } | Command::Respond { conn, capability, .. }) =
+        &mut input
+        && *capability == UNRECORDED
+        && let Some(session) = node.sessions().find(|session| session.conn == *conn)
+        && let Some(shared) = session.shared.iter().find(|shared| shared.capability.is_eth())
+    {
+        *capability = shared.capability;
+    }
+    input
 }
 
 /// Hands an input in as drivers do, and notes what comes back at once.

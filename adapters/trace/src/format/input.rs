@@ -198,8 +198,8 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, packets: &mut Vec<u8>) -> Result
     })
 }
 
-/// The capability of a request or answer in a trace that does not tell it: no session shares it.
-const UNRECORDED: Capability = Capability::eth(0);
+/// The capability of a request or answer in a trace that does not tell it; no session shares it. It was the session's eth.
+pub(crate) const UNRECORDED: Capability = Capability::eth(0);
 
 fn encode_capability(capability: Capability, out: &mut Vec<u8>) {
     out.text(capability.name());

@@ -25,8 +25,8 @@ pub use self::block::Way;
 pub(crate) use self::block::{Blocks, Sealer, record_of};
 pub use self::codec::Malformed;
 use self::codec::{Decoder, Encode};
-pub(crate) use self::input::Payload;
 pub use self::input::{OwnedCommand, OwnedInput};
+pub(crate) use self::input::{Payload, UNRECORDED};
 pub(crate) use self::packet::{DATAGRAM_BYTES_MAX, SEGMENT_BYTES_MAX, Segment, tcp, udp};
 pub use self::reader::{Broken, Reader, part_path};
 
