@@ -92,7 +92,7 @@ impl Node {
         self.sync_dial();
     }
 
-    /// Tells of a score's change, and parts with whoever is banned by it.
+    /// Tells of a score's change, and ends the connections of a peer that is banned by it.
     pub(super) fn carry_out(&mut self, charge: Option<Charge>) {
         let Some(Charge { id, delta, score, reason, ban }) = charge else { return };
         self.context.out.emit(Event::Scored { id, delta, score, reason });
@@ -139,7 +139,7 @@ impl Node {
         self.sync_dial();
     }
 
-    /// Dials whom the schedule names: static peers, and candidates that discovery has verified and whose forks fit.
+    /// Dials the peers that are due: static peers, and candidates that discovery has verified and whose forks fit.
     pub(super) fn dial_more(&mut self) {
         let now = self.context.now();
         self.look_at = None;

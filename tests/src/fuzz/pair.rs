@@ -318,7 +318,7 @@ impl World {
                 match why {
                     EndReason::Fault(Fault::HeaderMac | Fault::FrameMac) => reached.note("mac fault"),
                     EndReason::Fault(Fault::Handshake) => reached.note("handshake fault"),
-                    EndReason::Fault(other) => panic!("{other:?}: nobody said that"),
+                    EndReason::Fault(other) => panic!("{other:?}: no side sends that"),
                     EndReason::Timeout(_) => reached.note("cut off"),
                     _ => {}
                 }
