@@ -1,7 +1,7 @@
 //! One connection from dial or accept to its end: the stages of the stream in order, its deadlines, and the final
 //! Disconnect.
 //!
-//! Composes the RLPx handshake, the session and the session's [protocols](crate::protocols). A [`Connection`] knows of no
+//! Composes the RLPx handshake, the session and the session's [`protocols`]. A [`Connection`] knows of no
 //! other connection: what concerns places, scores and bans is returned as a [`Verdict`], and its owner must act on it. It
 //! has no outbox of its own: the owner of the [`Context`](crate::contract::Context) has one for all connections.
 //!

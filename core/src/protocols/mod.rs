@@ -3,7 +3,7 @@
 //! Each is an entry of one list: eth with its handshake, a protocol with a [`Schema`](crate::wire::schema::Schema) whose
 //! requests are matched with their answers (snap, or the embedder's own), or one whose messages pass as they come. The
 //! bounds on open requests are the session's. No protocol sees a frame, and none knows of another connection: for that
-//! there are [behaviours](behaviours).
+//! there are [`behaviours`].
 
 mod eth;
 mod requests;

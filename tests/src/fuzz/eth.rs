@@ -32,6 +32,7 @@ pub const ETH: Target = Target {
         "we answer",
         "too many requests",
         "unsolicited",
+        "range",
         "announcement",
         "malformed",
         "forbidden",
@@ -312,19 +313,26 @@ fn we_answer(
 }
 
 fn other(requests: &mut Requests, version: u32, now: Instant, choices: &mut Choices<'_>, reached: &mut Reached) {
-    if choices.once_in(3) {
-        let incoming = requests.handle_message(now, eth::id::STATUS, &[], limits::REQUESTS_IN_MAX);
-        assert_eq!(incoming, Incoming::Status);
-        return;
-    }
-    let id = u64::from(choices.byte());
-    if role(version, id) == Some(Role::Announcement) {
-        reached.note("announcement");
-        let incoming = requests.handle_message(now, id, choices.bytes(20), limits::REQUESTS_IN_MAX);
-        assert_eq!(incoming, Incoming::Announcement);
-    } else if role(version, id).is_none() {
-        let incoming = requests.handle_message(now, id, choices.bytes(20), limits::REQUESTS_IN_MAX);
-        assert_eq!(incoming, Incoming::Fault(Fault::UnknownMessage));
+    let range = BlockRange { earliest: choices.number(), latest: choices.number(), latest_hash: [1; 32] };
+    let mut handle = |id, payload: &[u8]| requests.handle_message(now, id, payload, limits::REQUESTS_IN_MAX);
+    match choices.below(3) {
+        0 => match handle(eth::id::BLOCK_RANGE_UPDATE, &range.encode()) {
+            Incoming::Announcement => {
+                reached.note("range");
+                assert!(version >= 69, "which does not look into it");
+            }
+            incoming => assert_eq!((incoming, version < 69), (Incoming::Fault(Fault::UnknownMessage), true)),
+        },
+        1 => assert_eq!(handle(eth::id::STATUS, &[]), Incoming::Status),
+        _ => {
+            let id = u64::from(choices.byte());
+            if role(version, id) == Some(Role::Announcement) && id != eth::id::BLOCK_RANGE_UPDATE {
+                reached.note("announcement");
+                assert_eq!(handle(id, choices.bytes(20)), Incoming::Announcement);
+            } else if role(version, id).is_none() {
+                assert_eq!(handle(id, choices.bytes(20)), Incoming::Fault(Fault::UnknownMessage));
+            }
+        }
     }
 }
 

@@ -78,7 +78,7 @@ fn disconnect(data: &[u8], reached: &mut Reached) {
     }
 }
 
-/// Both sides compute the same offsets, whoever begins.
+/// Both sides compute the same offsets, whichever begins.
 pub const CAPABILITIES: Target = decoder("capabilities", capabilities, &["shared", "nothing shared", "several", "own"]);
 
 fn capabilities(data: &[u8], reached: &mut Reached) {

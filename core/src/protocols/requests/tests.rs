@@ -73,7 +73,7 @@ fn response(command: CommandId, millis: u64, body: Range<usize>) -> Incoming {
 const UNSOLICITED: Incoming = Incoming::Fault(Fault::UnsolicitedResponse);
 
 #[test]
-fn answers_find_their_requests() {
+fn an_answer_is_matched_by_request_id_and_message_id() {
     let mut bench = Bench::new(69);
     let (headers, first) = bench.request(id::GET_BLOCK_HEADERS).unwrap();
     let (bodies, second) = bench.request(id::GET_BLOCK_BODIES).unwrap();
@@ -103,7 +103,7 @@ fn an_answer_is_read_only_when_it_was_asked_for() {
 }
 
 #[test]
-fn late_answers_are_forgiven_once_and_for_a_while() {
+fn a_late_answer_is_no_fault_once_and_for_a_while() {
     let mut bench = Bench::new(69);
     let (request_id, command) = bench.request(id::GET_RECEIPTS).unwrap();
     assert_eq!(bench.requests.poll_timeout(), Some(Instant::ZERO + limits::REQUEST_TIMEOUT));
