@@ -75,7 +75,7 @@ impl Bench {
         configure(&mut config);
         let seed = seed_from_os().unwrap();
         let driver = Driver::new(sockets, |now, unix| Node::new(config, seed, now, unix)).unwrap();
-        let contact = *driver.node().contact();
+        let contact = driver.node().contact();
         Self { driver, contact, seen: Vec::new(), peers: Vec::new() }
     }
 

@@ -316,6 +316,7 @@ fn decode_chain(decoder: &mut Decoder<'_>) -> Result<Chain, Malformed> {
 mod tests {
     use std::time::Duration;
 
+    use peerless::contract::PeerKind;
     use peerless::crypto::{Crypto, Secp256k1};
     use peerless::wire::enode::Contact;
 
