@@ -205,11 +205,11 @@ pub const OFFERED_MAX: usize = 64;
 /// Connections that one turn handles timeouts of, or ends for a shutdown or a changed filter; the rest is due a microsecond
 /// later. Ending one takes a few microseconds, so a turn stays below a millisecond.
 pub const CONNS_PER_TURN: usize = 64;
-/// Peers kept in session, as geth; those whom the embedder trusts aside.
+/// Peers kept in session, as geth; trusted ones are not counted.
 pub const PEERS_MAX: usize = 50;
 /// One in so many of them is dialled by us, as geth: what an attacker fills by dialling us is never all (attack E1).
 pub const DIAL_RATIO: usize = 3;
-/// Inbound sessions from one subnet: who wants s of our slots needs s/2 subnets (attack P1).
+/// Inbound sessions from one subnet: an attacker that wants s places needs s/2 subnets (attack P1).
 pub const INBOUND_PER_SUBNET: usize = 2;
 /// Age at which an inbound peer is an old one; a quarter of the inbound slots is for younger ones (attacks E7, P1).
 pub const INBOUND_SENIORITY: Duration = Duration::from_secs(3600);

@@ -39,7 +39,7 @@ pub struct Config {
     pub capability_table: CapabilityTable,
     /// How many peers, and of which kind.
     pub peers: PeersConfig,
-    /// Whom we may talk to at all.
+    /// The addresses that may be contacted and accepted.
     pub filter: NetFilter,
     /// Sequence number of our first record; must grow from run to run. Milliseconds since 1970 do, as in geth.
     pub record_seq: u64,

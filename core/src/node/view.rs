@@ -20,7 +20,7 @@ pub struct SessionView<'a> {
     pub conn: ConnId,
     /// The other end.
     pub addr: SocketAddr,
-    /// Who dialled.
+    /// Which side dialled.
     pub direction: Direction,
     /// The peer's id: expected from a dial on, proven from Hello on.
     pub id: Option<NodeId>,
