@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use super::{Discovery, Node};
-use crate::contract::{ConnId, Direction, Stage, Stats};
+use crate::contract::{Addresses, ConnId, Direction, Stage, Stats};
 use crate::crypto::NodeId;
 use crate::peers::{Peers, Place, View};
 use crate::protocols::{Chain, Protocols};
@@ -18,7 +18,7 @@ pub struct SessionView<'a> {
     pub conn: ConnId,
     /// The other end.
     pub addr: SocketAddr,
-    /// Who dialled.
+    /// Which side dialled.
     pub direction: Direction,
     /// The peer's id: expected from a dial on, proven from Hello on.
     pub id: Option<NodeId>,
@@ -42,6 +42,11 @@ impl Node {
     /// Our key and endpoint, as far as the endpoint is known.
     pub fn contact(&self) -> Contact {
         self.identity.contact()
+    }
+
+    /// The addresses that others are told.
+    pub fn addresses(&self) -> &Addresses {
+        self.identity.addresses()
     }
 
     /// Our current record.

@@ -62,12 +62,12 @@ pub fn sessions_with(
 pub fn fully_peered(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         let nodes = run.honest().count();
-        let content = run.honest().filter(|(_, node)| {
+        let satisfied = run.honest().filter(|(_, node)| {
             let (counts, config) = (node.peers().counts(), node.peers().config());
             counts.outbound >= config.max_dialled() || counts.established >= config.max_peers
         });
-        let content = content.count();
-        if content * 100 >= nodes * percent { Ok(()) } else { Err(format!("{content} of {nodes} have").into()) }
+        let satisfied = satisfied.count();
+        if satisfied * 100 >= nodes * percent { Ok(()) } else { Err(format!("{satisfied} of {nodes} have").into()) }
     }
 }
 
