@@ -1,7 +1,7 @@
-//! What discv4 costs beside the primitives that it cannot do without: a signature, a recovery, a hash.
+//! The cost of discv4 packets relative to their primitives: a signature, a recovery, a hash.
 //!
-//! `cargo bench -p peerless --bench discv4` prints criterion's figures and, at the end, a table of ratios from a loop in which
-//! ours and the bare primitive take turns, so that a busy machine slows both alike.
+//! `cargo bench -p peerless --bench discv4` prints criterion's figures and, at the end, a table of ratios from a loop
+//! that alternates packet and bare primitive, so that a busy machine slows both equally.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant as Clock};
 use criterion::Criterion;
 use peerless::contract::Context;
 use peerless::crypto::{Crypto, Secp256k1, SecretKey, keccak256};
-use peerless::discv4::{Config, Discv4, Local, Received};
+use peerless::discv4::{Config, Discv4, Local};
+use peerless::kad::Received;
 use peerless::netfilter::NetFilter;
 use peerless::rng::{Rng, Seed};
 use peerless::time::{Instant, UnixTime};
@@ -75,7 +76,7 @@ impl Fixture {
 
     fn refuse(&mut self) {
         let mut cx = self.context.cx(&mut self.rng);
-        assert_eq!(self.machine.handle_datagram(&mut cx, self.from, &self.refused), Received::Unrecognised);
+        assert_eq!(self.machine.handle_datagram(&mut cx, self.from, &self.refused).received, Received::Unrecognised);
     }
 
     fn bare_keccak(&mut self) {
@@ -91,14 +92,14 @@ const ROWS: [(&str, Work, &str, Work, u32); 3] = [
     ("refuse bad hash", Fixture::refuse, "keccak", Fixture::bare_keccak, 2000),
 ];
 
-/// The time that `work` takes `times` times.
+/// Measures the time of `times` calls of `work`.
 fn time(fixture: &mut Fixture, work: Work, times: u32) -> Duration {
     let start = Clock::now();
     (0..times).for_each(|_| work(fixture));
     start.elapsed()
 }
 
-/// Medians of interleaved batches, as nanoseconds for one.
+/// Returns the medians of interleaved batches, in nanoseconds for one call.
 fn interleaved(fixture: &mut Fixture, ours: Work, bare: Work, times: u32) -> (u128, u128) {
     let mut samples = [Vec::new(), Vec::new()];
     for _ in 0..201 {

@@ -1,7 +1,7 @@
-//! Handshake and frames beside the bare primitives they are made of.
+//! The cost of handshake and frames relative to their primitives.
 //!
-//! Criterion's own figures come first, each group with its floor. Absolute times drift on shared machines, so a table of
-//! ratios follows, measured by alternating subject and floor in one loop and taking the medians.
+//! Criterion's own figures come first, each group with its floor. Absolute times drift on shared machines, so a table
+//! of ratios follows, measured by alternating subject and floor in one loop and taking the medians.
 //!
 //! The floor of a handshake is its curve operations, called on libsecp256k1 directly: three public keys, eight
 //! agreements, one signature, one recovery. The floor of a frame of n bytes is Keccak over n + 32 bytes by `sha3`, four
@@ -56,7 +56,7 @@ impl Side {
     }
 }
 
-/// Both sides, in memory.
+/// Both sides of a handshake in memory.
 fn handshake(a: &mut Side, b: &mut Side) -> [Box<Agreed>; 2] {
     let initiator = Handshake::initiate(&mut a.context.cx(&mut a.rng), &a.secret, &a.key, b.key, &mut a.out);
     let b_agreed = b.handle(Handshake::receive(), &mut a.out.as_slice());
@@ -66,7 +66,7 @@ fn handshake(a: &mut Side, b: &mut Side) -> [Box<Agreed>; 2] {
     [a_agreed, b_agreed]
 }
 
-/// A handshake's curve operations and nothing else.
+/// The curve operations of a handshake alone.
 struct CurveFloor {
     context: secp256k1::Secp256k1<secp256k1::All>,
     secret: secp256k1::SecretKey,
@@ -94,7 +94,7 @@ impl CurveFloor {
     }
 }
 
-/// The primitives of a frame, in the state of a running session.
+/// The primitives of a frame, in the state of an established session.
 struct FrameFloor {
     keccak: sha3::Keccak256,
     state: [u64; 25],
@@ -144,7 +144,7 @@ impl Session {
         Self { crypto: Secp256k1::new(), a: a.frames, b: b.frames, body, wire: Vec::new() }
     }
 
-    /// Seals the body `frames` times. Copying it into place is part of it.
+    /// Seals the body `frames` times, copying it each time.
     fn seal(&mut self, frames: usize) {
         self.wire.clear();
         for _ in 0..frames {
@@ -155,7 +155,7 @@ impl Session {
         black_box(&self.wire);
     }
 
-    /// Opens all that was sealed.
+    /// Opens all sealed frames.
     fn open(&mut self) {
         let mut bytes = &self.wire[..];
         while !bytes.is_empty() {
@@ -230,7 +230,7 @@ fn ratios() {
     println!("{:<24}{:>13}{:>13}{:>13}{:>9}{:>9}", "frames", "seal MB/s", "open MB/s", "floor MB/s", "seal", "open");
     for n in FRAME_SIZES {
         let (mut session, mut floor) = (Session::new(n), FrameFloor::new(n));
-        // Each sample takes some 100 us, far more than the clock's grain.
+        // Each sample takes about 100 us, far more than the clock's resolution.
         let frames = (40_000 / n).max(1);
         let (mut seal, mut open, mut bare) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..(100_000_000 / (n * frames)).min(2000) {
@@ -260,7 +260,7 @@ fn main() {
         .configure_from_args();
     criterion_groups(&mut criterion);
     criterion.final_summary();
-    // `cargo test --benches` only asks whether this runs.
+    // `cargo test --benches` only checks that this runs.
     if !std::env::args().any(|arg| arg == "--test") {
         ratios();
     }

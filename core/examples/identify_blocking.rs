@@ -1,7 +1,8 @@
-//! Asks a peer who it is: dials it, prints its Hello and its Status, and says goodbye. Blocking `std` sockets, no
-//! discovery, and the peer's own Status for an answer, so that it need not share our chain.
+//! Identifies a peer: dials it, prints its Hello and its Status, and disconnects. Blocking `std` sockets, no discovery,
+//! and the peer's own Status as the answer, so that it need not be on the same chain.
 //!
-//! `cargo run -p peerless --example identify_blocking -- enode://...`; without an enode it asks a second node of its own.
+//! `cargo run -p peerless --example identify_blocking -- enode://...`; without an enode it identifies a second local
+//! node.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
@@ -11,7 +12,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, SystemTime};
 
-use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault};
+use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, SocketId};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::eth::{Chain, Policy};
 use peerless::node::{Config, Node};
@@ -54,7 +55,7 @@ impl Driver {
         let mainnet = Network::public("mainnet").ok_or("a network of that name")?;
         let genesis = Head { hash: *mainnet.schedule.genesis(), ..Head::default() };
         let mut config = Config::new(secret, Chain::new(mainnet, genesis, 0, [0; 32]));
-        config.discovery = None;
+        config.discovery.discv4 = None;
         config.status = status;
         config.udp = 0;
         config.tcp = 0;
@@ -67,7 +68,7 @@ impl Driver {
         Instant::ZERO + self.epoch.elapsed()
     }
 
-    /// Dials a peer, tells who it is, and leaves it.
+    /// Dials a peer, prints its identity, and disconnects.
     fn identify(&mut self, contact: Contact) -> Result<()> {
         println!("dialling {contact}");
         self.node.command(self.now(), Command::Dial { contact })?;
@@ -75,15 +76,15 @@ impl Driver {
         Ok(())
     }
 
-    /// Serves one stream that a listener had.
+    /// Serves one accepted stream.
     fn accept(&mut self, (stream, from): (TcpStream, std::net::SocketAddr)) -> Result<()> {
-        let Some(conn) = self.node.accept(self.now(), from) else { return Ok(()) };
+        let Some(conn) = self.node.accept(self.now(), SocketId::MAIN, from) else { return Ok(()) };
         self.stream = Some((conn, stream));
         while !self.turn(false)? {}
         Ok(())
     }
 
-    /// Does what the node wants, and reads once. Returns whether the connection is over.
+    /// Carries out the node's actions, and reads once. Returns whether the connection has ended.
     fn turn(&mut self, tell: bool) -> Result<bool> {
         let now = self.now();
         let mut goodbye = None;
@@ -92,7 +93,7 @@ impl Driver {
                 Action::Dial { conn, to } => match TcpStream::connect_timeout(&to, Duration::from_secs(10)) {
                     Ok(stream) => {
                         self.stream = Some((conn, stream));
-                        self.node.handle(now, Input::Connected { conn });
+                        self.node.handle(now, Input::Connected { conn, local: None });
                     }
                     Err(error) => {
                         let why = match error.kind() {
@@ -133,7 +134,7 @@ impl Driver {
                     }
                     return Ok(true);
                 }
-                Action::Emit(_) | Action::Send { .. } => {}
+                Action::Query { .. } | Action::Emit(_) | Action::Send { .. } => {}
             }
         }
         if let Some(conn) = goodbye {
@@ -167,7 +168,7 @@ impl Driver {
     }
 }
 
-/// What `std` has of entropy: enough to ask with, not to keep a key for.
+/// Entropy from `std`: sufficient for an example, not for a key that is kept.
 fn random() -> [u8; 32] {
     std::array::from_fn(|_| RandomState::new().build_hasher().finish() as u8)
 }

@@ -1,6 +1,6 @@
-//! Pings a node's discovery port with nothing but the core and `std`: the whole driver is [`run`].
+//! Pings a node's discovery port with the core and `std` alone: the whole driver is [`run`].
 //!
-//! `cargo run -p peerless --example ping_std -- enode://...`; without an enode it pings a second node of its own.
+//! `cargo run -p peerless --example ping_std -- enode://...`; without an enode it pings a second local node.
 
 #![allow(clippy::disallowed_types, clippy::disallowed_methods)]
 
@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
-use peerless::contract::{Action, Command, Event, Input};
+use peerless::contract::{Action, Command, Event, Input, SocketId};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::eth::Chain;
 use peerless::node::{Config, Node};
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     };
     println!("pinging {contact}");
-    let local: IpAddr = match contact.ip {
+    let local: IpAddr = match contact.ip() {
         ip if ip.is_loopback() => ip,
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -48,8 +48,8 @@ fn run(mut node: Node, socket: &UdpSocket, contact: Option<Contact>) -> Result<(
     loop {
         while let Some(action) = node.poll_action() {
             match action {
-                // A datagram that cannot be sent is a lost one.
-                Action::Send { to, bytes } => drop(socket.send_to(bytes, to)),
+                // A datagram that cannot be sent counts as lost.
+                Action::Send { to, bytes, .. } => drop(socket.send_to(bytes, to)),
                 Action::Emit(Event::Pong { rtt, seen_as, enr_seq, .. }) => {
                     println!("pong after {rtt:?}; it sees us at {seen_as:?}, its record is number {enr_seq:?}");
                     return Ok(());
@@ -61,7 +61,7 @@ fn run(mut node: Node, socket: &UdpSocket, contact: Option<Contact>) -> Result<(
         let wait = node.poll_timeout().map(|(at, _)| at.since(now()).max(Duration::from_millis(1)));
         socket.set_read_timeout(wait)?;
         match socket.recv_from(&mut buffer) {
-            Ok((n, from)) => node.handle(now(), Input::Datagram { from, bytes: &buffer[..n] }),
+            Ok((n, from)) => node.handle(now(), Input::Datagram { socket: SocketId::MAIN, from, bytes: &buffer[..n] }),
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
             // An ICMP message about an earlier datagram.
             Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
@@ -71,7 +71,7 @@ fn run(mut node: Node, socket: &UdpSocket, contact: Option<Contact>) -> Result<(
     }
 }
 
-/// A node at a free port, with a key of its own.
+/// Makes a node with its own key at a free port.
 fn start(ip: IpAddr) -> Result<(Node, UdpSocket, Contact), Box<dyn Error>> {
     let socket = UdpSocket::bind((ip, 0))?;
     let secret = SecretKey::from_bytes(random())?;
@@ -87,7 +87,7 @@ fn start(ip: IpAddr) -> Result<(Node, UdpSocket, Contact), Box<dyn Error>> {
     Ok((node, socket, contact))
 }
 
-/// What `std` has of entropy: enough to ping with, not to keep a key for.
+/// Entropy from `std`: sufficient for an example, not for a key that is kept.
 fn random() -> [u8; 32] {
     std::array::from_fn(|_| RandomState::new().build_hasher().finish() as u8)
 }

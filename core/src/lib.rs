@@ -37,7 +37,7 @@
 //! # Two nodes in one process
 //!
 //! ```
-//! use peerless::contract::{Action, Command, Event, Input};
+//! use peerless::contract::{SocketId, Action, Command, Event, Input};
 //! use peerless::crypto::SecretKey;
 //! use peerless::eth::Chain;
 //! use peerless::node::{Config, Node};
@@ -66,7 +66,7 @@
 //!         node.handle(now, Input::Timeout);
 //!         while let Some(action) = node.poll_action() {
 //!             match action {
-//!                 Action::Send { to, bytes } => mail.push((from, to, bytes.to_vec())),
+//!                 Action::Send { to, bytes, .. } => mail.push((from, to, bytes.to_vec())),
 //!                 Action::Emit(Event::Pong { rtt, .. }) => pong = Some(rtt),
 //!                 _ => {}
 //!             }
@@ -74,7 +74,7 @@
 //!     }
 //!     for (from, to, bytes) in mail {
 //!         if let Some(node) = nodes.iter_mut().find(|node| node.contact().udp_addr() == to) {
-//!             node.handle(now, Input::Datagram { from, bytes: &bytes });
+//!             node.handle(now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &bytes });
 //!         }
 //!     }
 //! }
@@ -105,6 +105,9 @@ pub mod wire;
 
 pub mod contract;
 
+// What discovery protocols share.
+pub mod kad;
+
 // Machines.
 pub mod discv4;
 pub mod eth;
@@ -112,6 +115,9 @@ pub mod peers;
 pub mod rlpx;
 
 pub mod node;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

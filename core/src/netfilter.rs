@@ -1,7 +1,7 @@
-//! Whom we may talk to: canonical addresses, their scope and subnet, and the embedder's restriction.
+//! Canonical addresses, their scope and subnet, and the embedder's restriction of addresses.
 //!
-//! Every address is made canonical before anything looks at it, and [`NetFilter`] is asked at every send, dial, accept
-//! and table insertion. Pure functions over addresses; it holds no state about peers.
+//! Every address is made canonical before it is used, and [`NetFilter`] is checked at every send, dial, accept and
+//! table insertion. Pure functions over addresses, without state about peers.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -9,7 +9,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use core::str::FromStr;
 
-/// The one form of an address: IPv4-mapped IPv6 becomes IPv4, flow label and scope id are dropped.
+/// Returns the canonical form of an address: IPv4-mapped IPv6 becomes IPv4, flow label and scope id are dropped.
 pub const fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr {
         SocketAddr::V4(_) => addr,
@@ -20,28 +20,29 @@ pub const fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The part of the world that an address belongs to.
+/// The reach of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Scope {
     /// 127.0.0.0/8, `::1`.
     Loopback,
     /// Private and link-local ranges (RFC 1918, RFC 4193, RFC 3927).
     Lan,
-    /// Unspecified, multicast, broadcast, documentation and other ranges where no peer can be.
+    /// Unspecified, multicast, broadcast, documentation and other ranges without peers.
     Special,
-    /// Everything else.
+    /// All other addresses.
     Global,
 }
 
 impl Scope {
-    /// Loopback and LAN addresses are exempt from subnet limits, connection throttles and address bans, so that many
-    /// nodes can live on one machine or behind one router.
+    /// Whether the address is loopback or LAN. Such addresses are exempt from subnet limits, connection throttles and
+    /// address bans, so that many nodes can run on one machine or behind one router.
     pub const fn is_local(self) -> bool {
         matches!(self, Self::Loopback | Self::Lan)
     }
 }
 
-/// The scope of an address.
+/// Returns the scope of an address.
 pub fn scope(ip: IpAddr) -> Scope {
     match canonical(SocketAddr::new(ip, 0)).ip() {
         IpAddr::V4(ip) => scope_v4(ip),
@@ -75,7 +76,7 @@ fn scope_v6(ip: Ipv6Addr) -> Scope {
     }
 }
 
-/// Whether an address that `sender` relays in a Neighbors packet may be used: nothing special, loopback only from
+/// Whether an address that `sender` relays in a Neighbors packet may be used: no special address, loopback only from
 /// loopback, LAN only from LAN or loopback.
 pub fn relay_allowed(sender: IpAddr, relayed: IpAddr) -> bool {
     match scope(relayed) {
@@ -86,7 +87,7 @@ pub fn relay_allowed(sender: IpAddr, relayed: IpAddr) -> bool {
     }
 }
 
-/// The group of addresses that one party is likely to hold: an IPv4 /24 or an IPv6 /56.
+/// A group of addresses that one party is likely to control: an IPv4 /24 or an IPv6 /56.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Subnet([u8; 8]);
 
@@ -95,7 +96,7 @@ impl Subnet {
     pub fn of(ip: IpAddr) -> Self {
         let mut key = [0; 8];
         match canonical(SocketAddr::new(ip, 0)).ip() {
-            // The last byte tells the families apart: no /56 reaches it.
+            // The last byte distinguishes the families: a /56 does not reach it.
             IpAddr::V4(ip) => {
                 key[..3].copy_from_slice(&ip.octets()[..3]);
                 key[7] = 4;
@@ -105,7 +106,7 @@ impl Subnet {
         Self(key)
     }
 
-    /// The key's bytes, for hashing.
+    /// The subnet as bytes, for hashing.
     pub const fn as_bytes(&self) -> &[u8; 8] {
         &self.0
     }
@@ -135,7 +136,7 @@ impl Cidr {
     }
 }
 
-/// Why a text is not an address range.
+/// The error of a text that is not an address range.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InvalidCidr(String);
 
@@ -169,24 +170,24 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// The embedder's restriction (`--netrestrict`): an empty list permits every address.
+/// The embedder's restriction of addresses (`--netrestrict`): an empty list permits every address.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NetFilter {
     allowed: Vec<Cidr>,
 }
 
 impl NetFilter {
-    /// Permits only the given ranges; everything if there are none.
+    /// Makes a filter that permits only the given ranges; every address if there are none.
     pub fn only(allowed: Vec<Cidr>) -> Self {
         Self { allowed }
     }
 
-    /// The ranges that are permitted; none if everything is.
+    /// The permitted ranges; none if every address is permitted.
     pub fn ranges(&self) -> &[Cidr] {
         &self.allowed
     }
 
-    /// Whether we may send to, dial, accept or keep this address.
+    /// Whether the node may send to, dial, accept or keep this address.
     pub fn permits(&self, ip: IpAddr) -> bool {
         self.allowed.is_empty() || self.allowed.iter().any(|range| range.contains(ip))
     }

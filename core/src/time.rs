@@ -1,14 +1,20 @@
-//! Time as the machines see it: instants and wall time come from the driver, deadlines are kept here.
+//! Instants, wall time and deadlines.
 //!
-//! Nothing in this crate reads a clock. All logic runs on [`Instant`]; [`UnixTime`] is only what the wire needs
-//! (discv4 expirations, record sequence numbers) and is derived from one anchor, the [`WallClock`].
+//! Nothing in this crate reads a clock. All logic runs on [`Instant`]; [`UnixTime`] is what the wire needs (discv4
+//! expirations, record sequence numbers) and recordings show, and is derived from one anchor, the [`WallClock`].
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::fmt;
 use core::ops::Add;
 pub use core::time::Duration;
 
+const MICROS_PER_SEC: u64 = 1_000_000;
+
 /// Microseconds since the driver's own start; monotonic.
+///
+/// A deadline beyond the end of time is [`Instant::NEVER`], which is later than every instant that a driver can supply.
+/// So `now + duration` is later than `now` for every `now` and every duration of at least a microsecond, and no loop
+/// over due deadlines spins at the end of time.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct Instant(u64);
 
@@ -16,9 +22,15 @@ impl Instant {
     /// The driver's start.
     pub const ZERO: Self = Self(0);
 
-    /// The instant `micros` microseconds after the driver's start.
+    /// The last instant that a driver can supply, some 584,000 years after the start.
+    pub const LAST: Self = Self(u64::MAX - 1);
+
+    /// Later than every other instant: a deadline at it is never due.
+    pub const NEVER: Self = Self(u64::MAX);
+
+    /// The instant `micros` microseconds after the driver's start; [`Instant::LAST`] if that is later.
     pub const fn from_micros(micros: u64) -> Self {
-        Self(micros)
+        if micros < Self::LAST.0 { Self(micros) } else { Self::LAST }
     }
 
     /// Microseconds since the driver's start.
@@ -32,7 +44,7 @@ impl Instant {
     }
 }
 
-/// Saturates at the end of time (some 584,000 years after the start).
+/// [`Instant::NEVER`] if the sum is later than [`Instant::LAST`].
 impl Add<Duration> for Instant {
     type Output = Self;
 
@@ -48,49 +60,71 @@ impl fmt::Display for Instant {
     }
 }
 
-/// Seconds since 1970-01-01 UTC, as discv4 expirations are written.
+/// Wall time since 1970-01-01 UTC, in microseconds. The wire needs whole seconds of it (discv4 expirations, up to
+/// `u64::MAX`); recordings and captures need the fraction, so that their stamps agree.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct UnixTime(u64);
+pub struct UnixTime {
+    secs: u64,
+    /// Below a million.
+    micros: u32,
+}
 
 impl UnixTime {
-    /// The given number of seconds since 1970.
+    /// The time `secs` seconds after 1970-01-01 UTC.
     pub const fn from_secs(secs: u64) -> Self {
-        Self(secs)
+        Self { secs, micros: 0 }
     }
 
-    /// Seconds since 1970.
+    /// The given number of microseconds since 1970.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self { secs: micros / MICROS_PER_SEC, micros: (micros % MICROS_PER_SEC) as u32 }
+    }
+
+    /// Whole seconds since 1970.
     pub const fn as_secs(self) -> u64 {
-        self.0
+        self.secs
+    }
+
+    /// Microseconds since 1970, saturating in the year 586,512.
+    pub const fn as_micros(self) -> u64 {
+        self.secs.saturating_mul(MICROS_PER_SEC).saturating_add(self.micros as u64)
     }
 
     /// `self` moved by whole seconds, saturating.
     pub const fn plus_secs(self, secs: u64) -> Self {
-        Self(self.0.saturating_add(secs))
+        Self { secs: self.secs.saturating_add(secs), micros: self.micros }
+    }
+
+    /// `self` moved by microseconds, saturating.
+    pub const fn plus_micros(self, micros: u64) -> Self {
+        let fraction = self.micros as u64 + micros % MICROS_PER_SEC;
+        let secs = micros / MICROS_PER_SEC + fraction / MICROS_PER_SEC;
+        Self { secs: self.secs.saturating_add(secs), micros: (fraction % MICROS_PER_SEC) as u32 }
     }
 }
 
 /// Maps instants to wall time by one anchor, which only `Input::WallClock` moves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct WallClock {
     anchor: Instant,
     unix: UnixTime,
 }
 
 impl WallClock {
-    /// A clock that showed `unix` at `anchor`.
+    /// Makes a clock that shows `unix` at `anchor`.
     pub const fn new(anchor: Instant, unix: UnixTime) -> Self {
         Self { anchor, unix }
     }
 
-    /// The wall time at `now`.
+    /// The wall time at `now`; before the anchor it stands still.
     pub const fn at(&self, now: Instant) -> UnixTime {
-        self.unix.plus_secs(now.since(self.anchor).as_secs())
+        self.unix.plus_micros(now.0.saturating_sub(self.anchor.0))
     }
 }
 
-/// At most one deadline per key, ordered by time and then by key.
+/// A set of deadlines, at most one per key, ordered by time and then by key.
 ///
-/// Keys are small `Copy` enums; equal instants fire in key order, so the order never depends on insertion.
+/// Keys are small `Copy` enums. Equal instants fire in key order, so the order never depends on insertion.
 #[derive(Clone, Debug)]
 pub struct Deadlines<K> {
     by_key: BTreeMap<K, Instant>,
@@ -132,7 +166,8 @@ impl<K: Ord + Copy> Deadlines<K> {
         self.by_time.first().copied()
     }
 
-    /// Removes and returns the earliest deadline if it is not later than `now`.
+    /// Removes and returns the earliest deadline if it is not later than `now`. One at [`Instant::NEVER`] is never
+    /// returned.
     pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, K)> {
         let (at, key) = self.next().filter(|(at, _)| *at <= now)?;
         self.set(key, None);
@@ -174,12 +209,32 @@ mod tests {
     fn wall_time_follows_the_anchor() {
         let clock = WallClock::new(Instant::from_micros(5_000_000), UnixTime::from_secs(100));
         assert_eq!(clock.at(Instant::from_micros(7_999_999)).as_secs(), 102);
+        let clock = WallClock::new(Instant::ZERO, UnixTime::from_micros(100_999_999));
+        assert_eq!(clock.at(Instant::from_micros(1)), UnixTime::from_secs(101), "a fraction carries");
+        assert_eq!(UnixTime::from_secs(u64::MAX).plus_micros(u64::MAX).as_secs(), u64::MAX);
+        assert_eq!(UnixTime::from_secs(u64::MAX).as_micros(), u64::MAX);
+        let clock = WallClock::new(Instant::from_micros(5_000_000), UnixTime::from_secs(100));
         assert_eq!(clock.at(Instant::ZERO).as_secs(), 100, "time before the anchor stands still");
     }
 
     #[test]
-    fn instants_saturate() {
-        assert_eq!(Instant::from_micros(u64::MAX) + Duration::MAX, Instant::from_micros(u64::MAX));
+    fn a_sum_beyond_the_end_of_time_is_never_due() {
+        assert_eq!(Instant::from_micros(u64::MAX), Instant::LAST);
+        for micros in [u64::MAX, u64::MAX - 1, u64::MAX - 2, u64::MAX - 1_000_000] {
+            let now = Instant::from_micros(micros);
+            for duration in [Duration::from_micros(1), Duration::from_secs(1), Duration::MAX] {
+                assert!(now + duration > now, "{now} + {duration:?}");
+            }
+        }
+        assert_eq!(Instant::LAST + Duration::from_micros(1), Instant::NEVER);
+        assert_eq!(Instant::NEVER + Duration::MAX, Instant::NEVER);
+        let mut deadlines = Deadlines::default();
+        deadlines.set((), Instant::LAST + Duration::from_secs(1));
+        assert_eq!(deadlines.pop_due(Instant::LAST), None);
+    }
+
+    #[test]
+    fn the_time_since_a_later_instant_is_zero() {
         assert_eq!(Instant::ZERO.since(Instant::from_micros(1)), Duration::ZERO);
     }
 }

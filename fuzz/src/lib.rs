@@ -1,4 +1,4 @@
-//! What the targets share: the bodies, and an allocator that counts, so that memory is held to each target's budget.
+//! The common part of all targets: the bodies, and a counting allocator that enforces each target's memory budget.
 
 pub use libfuzzer_sys::fuzz_target;
 pub use peerless_tests::fuzz;

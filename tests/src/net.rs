@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use peerless::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Direction, End, Event, Input, IoFault, ScoreReason,
+    Action, Command, CommandError, CommandId, ConnId, Direction, End, Event, Input, IoFault, ScoreReason, SocketId,
 };
 use peerless::crypto::{Crypto, NodeId, Secp256k1, SecretKey, keccak256};
 use peerless::eth::Chain;
@@ -204,7 +204,7 @@ impl Net {
     /// Hands a node a datagram from anywhere.
     pub fn datagram(&mut self, i: usize, from: SocketAddr, bytes: &[u8]) {
         self.note(i, from, false, bytes);
-        self.members[i].node.handle(self.now, Input::Datagram { from, bytes });
+        self.members[i].node.handle(self.now, Input::Datagram { socket: SocketId::MAIN, from, bytes });
         self.drain(i);
     }
 
@@ -216,7 +216,7 @@ impl Net {
 
     /// A stream from anywhere; `None` if the node does not accept it.
     pub fn connect_raw(&mut self, to: usize, from: SocketAddr) -> Option<Raw> {
-        let conn = self.members[to].node.accept(self.now, from)?;
+        let conn = self.members[to].node.accept(self.now, SocketId::MAIN, from)?;
         let stream = self.streams.len();
         self.streams.push(Stream { ends: [None, Some((to, conn))], ..Stream::default() });
         self.members[to].conns.insert(conn, (stream, 1));
@@ -275,7 +275,7 @@ impl Net {
 
     /// The first connection of a node to another that is established.
     pub fn conn(&self, i: usize, to: usize) -> Option<ConnId> {
-        let id = self.members[to].contact.id;
+        let id = self.members[to].contact.id();
         let mut sessions = self.members[i].node.sessions();
         sessions.find(|s| s.id == Some(id) && s.status.is_some() && !s.is_ending).map(|s| s.conn)
     }
@@ -364,13 +364,15 @@ impl Net {
                 if self.dial_loss_percent > 0 && self.rng.below(100) < self.dial_loss_percent {
                     return self.input(dialler, Input::Broken { conn, why: IoFault::TimedOut });
                 }
-                let accepted = self.by_addr(to).and_then(|i| Some((i, self.members[i].node.accept(self.now, from)?)));
+                let accepted = self
+                    .by_addr(to)
+                    .and_then(|i| Some((i, self.members[i].node.accept(self.now, SocketId::MAIN, from)?)));
                 match accepted {
                     Some((i, theirs)) => {
                         self.streams[stream].ends[1] = Some((i, theirs));
                         self.members[i].conns.insert(theirs, (stream, 1));
                         self.drain(i);
-                        self.input(dialler, Input::Connected { conn });
+                        self.input(dialler, Input::Connected { conn, local: None });
                     }
                     None => self.input(dialler, Input::Broken { conn, why: IoFault::Refused }),
                 }
@@ -427,7 +429,7 @@ impl Net {
             let Some(action) = node.poll_action() else { break };
             let mut record = format!("{i} {} ", self.now).into_bytes();
             match action {
-                Action::Send { to, bytes } => {
+                Action::Send { to, bytes, .. } => {
                     record.extend_from_slice(bytes);
                     queued = Some(Delivery::Datagram { to, from, bytes: bytes.to_vec() });
                 }
@@ -449,6 +451,7 @@ impl Net {
                         queued = Some(Delivery::Bytes { stream, side: 1 - side });
                     }
                 }
+                Action::Query { id, what } => record.extend(format!("query {} {what:?}", id.0).bytes()),
                 Action::Emit(event) => {
                     record.extend(format!("{event:?}").bytes());
                     seen.push((self.now, event.into()));

@@ -54,7 +54,7 @@ impl Stranger {
     /// Connects and shakes hands; says nothing more. `None` if it is not let in that far.
     pub fn dial(&mut self, net: &mut Net, to: usize, from: SocketAddr) -> Option<Talk> {
         let raw = net.connect_raw(to, from)?;
-        let (mut handshake, auth) = self.auth(net.contact(to).key);
+        let (mut handshake, auth) = self.auth(net.contact(to).key());
         net.write_raw(raw, &auth);
         for _ in 0..100 {
             net.run_for(MOMENT / 100);

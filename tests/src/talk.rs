@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use peerless::contract::{Action, Command, ConnId, Event, Input};
+use peerless::contract::{Action, Command, ConnId, Event, Input, SocketId};
 use peerless::crypto::SecretKey;
 use peerless::crypto::secrets::SessionSecrets;
 use peerless::eth::Chain;
@@ -87,18 +87,18 @@ impl Talk {
                 Action::Emit(Event::Established { .. }) => established = i == 0,
                 Action::Emit(Event::Request { request_id, id, .. }) => request = Some((request_id, id)),
                 Action::Emit(Event::Response { .. }) => answered = true,
-                Action::Emit(_) => {}
+                Action::Emit(_) | Action::Query { .. } => {}
             }
         }
         for bytes in inbox {
-            nodes[other].handle(now, Input::Datagram { from: udp[i], bytes: &bytes });
+            nodes[other].handle(now, Input::Datagram { socket: SocketId::MAIN, from: udp[i], bytes: &bytes });
             self.said.push(Said::Datagram { from: udp[i], to: udp[other], bytes });
         }
         if let Some(conn) = dialled {
             self.said.push(Said::Opened { from: tcp[i], to: tcp[other] });
             conns[i] = Some(conn);
-            conns[other] = nodes[other].accept(now, tcp[i]);
-            nodes[i].handle(now, Input::Connected { conn });
+            conns[other] = nodes[other].accept(now, SocketId::MAIN, tcp[i]);
+            nodes[i].handle(now, Input::Connected { conn, local: None });
         }
         let [Some(ours), Some(theirs)] = [conns[i], conns[other]] else { return };
         if flush {

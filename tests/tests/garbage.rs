@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, ConnId, Input};
+use peerless::contract::{Action, Command, ConnId, Input, SocketId};
 use peerless::crypto::{Secp256k1, SecretKey, keccak256};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
@@ -208,14 +208,14 @@ fn the_node() {
                         let hash = keccak256(&input[32..]);
                         input[..32].copy_from_slice(&hash);
                     }
-                    node.handle(now, Input::Datagram { from, bytes: &input });
+                    node.handle(now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &input });
                 }
-                3 => conns.extend(node.accept(now, from)),
+                3 => conns.extend(node.accept(now, SocketId::MAIN, from)),
                 4 | 5 => {
                     mutate(&mut rng, &samples, &mut input);
                     node.handle(now, Input::Bytes { conn, bytes: &input });
                 }
-                6 => node.handle(now, Input::Connected { conn }),
+                6 => node.handle(now, Input::Connected { conn, local: None }),
                 7 => node.handle(now, Input::Wrote { conn, n: rng.below(2000) as usize }),
                 8 => node.handle(now, Input::Eof { conn }),
                 9 => node.handle(now, Input::Timeout),

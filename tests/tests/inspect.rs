@@ -171,7 +171,9 @@ fn a_log_opens_its_session_and_no_other() {
     assert_eq!(said(&inspect(&file, Keys::new(log, Vec::new())), "p2p Hello"), 0);
     // The right name and wrong secrets: the MAC says so.
     let mut secrets = talk().secrets[0].clone();
-    secrets.mac[0] ^= 1;
+    let mut mac = *secrets.mac.expose();
+    mac[0] ^= 1;
+    secrets.mac = mac.into();
     let mut log = KeyLog::default();
     log.insert(&secrets);
     let findings = inspect(&file, Keys::new(log, Vec::new()));

@@ -71,7 +71,7 @@ impl Bench {
         config.udp = sockets.udp_addr().unwrap().port();
         config.tcp = sockets.tcp_addr().unwrap().port();
         config.filter = "127.0.0.0/8,::1/128".parse().unwrap();
-        config.discovery = None;
+        config.discovery.discv4 = None;
         configure(&mut config);
         let seed = seed_from_os().unwrap();
         let driver = Driver::new(sockets, |now, unix| Node::new(config, seed, now, unix)).unwrap();
@@ -88,7 +88,7 @@ impl Bench {
 
     /// Our node and a peer, both with discovery.
     fn with_discovery(program: &Program) -> Self {
-        let mut bench = Self::new(|config| config.discovery = Some(peerless::discv4::Config::default()));
+        let mut bench = Self::new(|config| config.discovery.discv4 = Some(peerless::discv4::Config::default()));
         bench.start(program, THEIR_KEY, &[]);
         bench
     }
@@ -132,7 +132,7 @@ impl Bench {
 
     /// Turns until a peer has said something about us.
     fn until_said(&mut self, event: &str, mut fields: Value) -> Value {
-        fields["id"] = self.contact.key.to_string().into();
+        fields["id"] = self.contact.key().to_string().into();
         self.until(&format!("{event} {fields}"), |bench| bench.peers[0].find(0, event, &fields).cloned())
     }
 
@@ -157,7 +157,7 @@ impl Bench {
         }
         let (conn, hello) = self.until_seen("their Hello", |seen| match seen {
             Seen::Hello(conn, by, contact, hello) => {
-                assert_eq!((*by, contact.key), (direction, theirs.key));
+                assert_eq!((*by, contact.key()), (direction, theirs.key()));
                 Some((*conn, hello.clone()))
             }
             _ => None,
@@ -166,7 +166,7 @@ impl Bench {
         assert_eq!(hello.version, 5);
         let status = self.until_seen("their Status", |seen| match seen {
             Seen::Established(established, id, status) => {
-                assert_eq!((*established, *id), (conn, theirs.id));
+                assert_eq!((*established, *id), (conn, theirs.id()));
                 Some(**status)
             }
             _ => None,
@@ -222,7 +222,7 @@ fn we_ask_them(kind: Kind) {
     bench.until_said("discv4", json!({"kind": "ping"}));
 
     // Both must have proven their endpoints before this is answered.
-    let target = *contact.key.as_bytes();
+    let target = *contact.key().as_bytes();
     let command = bench.command(Command::FindNode { contact, target });
     bench.until_seen("neighbours", |seen| {
         matches!(seen, Seen::Nodes(answered, _) if *answered == command).then_some(())
@@ -237,7 +237,7 @@ fn we_ask_them(kind: Kind) {
                 Seen::Record(answered, record) if *answered == command => Some(record.clone()),
                 _ => None,
             });
-            assert_eq!(record.contact().map(|found| (found.id, found.ip)), Some((contact.id, contact.ip)));
+            assert_eq!(record.contact().map(|found| (found.id(), found.ip())), Some((contact.id(), contact.ip())));
         }
         // It knows no such packet.
         Kind::Ethereumjs => {
@@ -259,8 +259,9 @@ fn they_ask_us(kind: Kind) {
     bench.peer().command_about("bond", &ours);
     bench.until_said("discv4", json!({"kind": "pong"}));
     bench.until_said("discv4", json!({"kind": "ping"}));
-    bench
-        .until_seen("a new node", |seen| matches!(seen, Seen::NodeAdded(added) if added.id == theirs.id).then_some(()));
+    bench.until_seen("a new node", |seen| {
+        matches!(seen, Seen::NodeAdded(added) if added.id() == theirs.id()).then_some(())
+    });
     if kind == Kind::Ethereumjs {
         // It asks for neighbours once for each bond, the first time before it has answered our ping.
         bench.peer().command_about("bond", &ours);
@@ -324,7 +325,7 @@ fn a_foreign_network_is_refused(kind: Kind, direction: Direction) {
     }
     let end = bench.until_seen("the end", |seen| match seen {
         Seen::Ended { id, end, .. } => {
-            assert_eq!(*id, Some(theirs.id));
+            assert_eq!(*id, Some(theirs.id()));
             Some(*end)
         }
         _ => None,
@@ -345,7 +346,7 @@ fn a_full_node_says_so(kind: Kind) {
     bench.start(&program, THEIR_KEY + 1, &["--no-discovery"]);
     let ours = bench.contact;
     bench.peers[1].command_about("dial", &ours);
-    let fields = json!({"id": ours.key.to_string()});
+    let fields = json!({"id": ours.key().to_string()});
     let told = bench.until("their refusal", |bench| bench.peers[1].find(0, "disconnect", &fields).cloned());
     assert_eq!(told["reason"], DisconnectReason::TooManyPeers.code(), "{told}");
     assert_eq!(told["initiated_by"], "them");

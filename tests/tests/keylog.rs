@@ -26,7 +26,7 @@ impl Tap for Received {
     fn input(&mut self, _: Instant, input: &Input<'_>) {
         let mut said = self.said.lock().unwrap();
         match input {
-            Input::Datagram { from, bytes } => {
+            Input::Datagram { from, bytes, .. } => {
                 said.push(Said::Datagram { from: *from, to: self.own, bytes: bytes.to_vec() });
             }
             Input::Bytes { conn, bytes } => {

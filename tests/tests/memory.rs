@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use peerless::contract::{Action, Command, Context};
 use peerless::crypto::{Secp256k1, SecretKey};
-use peerless::discv4::{Config, Discv4, Local, Received};
+use peerless::discv4::{Config, Discv4, Local};
+use peerless::kad::Received;
 use peerless::limits;
 use peerless::netfilter::NetFilter;
 use peerless::rng::Seed;
@@ -32,7 +33,7 @@ fn an_idle_session_takes_at_most_eight_kilobytes() {
     let (hub, other_hub) = (0, PEERS + 1);
     for i in 0..=other_hub {
         let mut config = config(i, 1);
-        config.discovery = None;
+        config.discovery.discv4 = None;
         net.add(config);
     }
     let dial_all = |net: &mut Net, hub: usize| {
@@ -64,7 +65,7 @@ fn a_node_that_only_discovers_is_small() {
     for i in 0..NODES {
         let mut config = config(i, 1);
         config.peers.max_peers = 0;
-        config.discovery.as_mut().unwrap().bootnodes.extend(boot);
+        config.discovery.discv4.as_mut().unwrap().bootnodes.extend(boot);
         let i = net.add(config);
         boot.get_or_insert(net.contact(i));
     }
@@ -94,7 +95,8 @@ fn a_pong_is_built_where_it_leaves_from() {
         );
         let mut answers = 0;
         let peak = peak_of(|| {
-            assert_eq!(machine.handle_datagram(&mut context.cx(&mut rng), from, &ping), Received::Handled);
+            let verdict = machine.handle_datagram(&mut context.cx(&mut rng), from, &ping);
+            assert_eq!(verdict.received, Received::Handled);
             while let Some(action) = context.out.pop() {
                 assert!(matches!(action, Action::Send { .. }));
                 answers += 1;
@@ -106,7 +108,7 @@ fn a_pong_is_built_where_it_leaves_from() {
     assert_eq!(answers, 2, "a pong, and a ping back");
     // The machine knows who pings: there is the datagram, and its place in the queue.
     let (answers, peak) = answers_to_ping(11);
-    assert!(answers == 1 && peak <= limits::OUTBOX_BYTES_FIRST + 1024, "{answers} answers, {peak} bytes");
+    assert!(answers == 1 && peak <= limits::OUTBOX_BYTES_INITIAL + 1024, "{answers} answers, {peak} bytes");
 }
 
 #[test]

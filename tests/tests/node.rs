@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use peerless::contract::{Command, ConnId, EndReason, Input, IoFault, PeerKind, Refusal, Side, Stage, StatusRefusal};
+use peerless::contract::{
+    Command, ConnId, EndReason, Input, IoFault, PeerKind, Refusal, Side, SocketId, Stage, StatusRefusal,
+};
 use peerless::node::Node;
 use peerless::rng::Seed;
 use peerless::time::{Instant, UnixTime};
@@ -17,7 +19,7 @@ fn pair(seed: u64) -> Net {
     let mut net = Net::new(seed);
     let a = net.add(config(0, 1));
     let mut second = config(1, 1);
-    if let Some(discovery) = &mut second.discovery {
+    if let Some(discovery) = &mut second.discovery.discv4 {
         discovery.bootnodes = vec![net.contact(a)];
     }
     net.add(second);
@@ -39,7 +41,7 @@ fn two_nodes_find_each_other_and_agree() {
         assert_eq!(session.stage, Stage::Established);
         assert_eq!(session.status.unwrap().version, 69, "the highest version that both have");
         assert_eq!(session.status.unwrap().network_id, 1);
-        assert_eq!(net.members[i].node.discovery().unwrap().table().len(), 1);
+        assert_eq!(net.members[i].node.discovery().discv4().unwrap().table().len(), 1);
     }
     net.run_for(600 * SECOND);
     assert_eq!((net.established(0), net.established(1)), (1, 1), "pings keep the session alive");
@@ -95,7 +97,7 @@ fn a_foreign_network_is_refused_with_its_reason() {
     let mut net = Net::new(4);
     let mut ours = config(0, 1);
     let mut theirs = config(1, 2);
-    (ours.discovery, theirs.discovery) = (None, None);
+    (ours.discovery.discv4, theirs.discovery.discv4) = (None, None);
     net.add(ours);
     net.add(theirs);
     let contact = net.contact(1);
@@ -133,7 +135,7 @@ fn shutting_down_says_goodbye() {
 fn a_dial_ends_exactly_once_whatever_becomes_of_it() {
     let mut net = Net::new(6);
     let mut lonely = config(0, 1);
-    lonely.discovery = None;
+    lonely.discovery.discv4 = None;
     net.add(lonely);
     let nobody = *Node::new(config(7, 1), [0; 32], Instant::ZERO, START).unwrap().contact();
     net.command(0, Command::Dial { contact: nobody }).unwrap();
@@ -149,10 +151,10 @@ fn a_dial_ends_exactly_once_whatever_becomes_of_it() {
 fn a_static_peer_is_dialled_until_it_answers() {
     let mut net = Net::new(7);
     let mut ours = config(0, 1);
-    ours.discovery = None;
+    ours.discovery.discv4 = None;
     net.add(ours);
     let mut theirs = config(1, 1);
-    theirs.discovery = None;
+    theirs.discovery.discv4 = None;
     let contact = *Node::new(theirs.clone(), [0; 32], Instant::ZERO, START).unwrap().contact();
     net.command(0, Command::AddPeer { contact, kind: PeerKind::Static }).unwrap();
     net.run_for(300 * SECOND);
@@ -176,7 +178,7 @@ fn both_may_dial_at_once() {
         let mut net = Net::new(seed);
         for i in [0, 1] {
             let mut config = config(i, 1);
-            config.discovery = None;
+            config.discovery.discv4 = None;
             net.add(config);
         }
         let (a, b) = (net.contact(0), net.contact(1));
@@ -194,14 +196,14 @@ fn a_mesh_forms_from_one_bootnode() {
     let boot = net.contact(boot);
     for i in 1..12 {
         let mut config = config(i, 1);
-        if let Some(discovery) = &mut config.discovery {
+        if let Some(discovery) = &mut config.discovery.discv4 {
             discovery.bootnodes = vec![boot];
         }
         net.add(config);
     }
     net.run_for(10 * SECOND);
     for (i, member) in net.members.iter().enumerate() {
-        let table = member.node.discovery().unwrap().table();
+        let table = member.node.discovery().discv4().unwrap().table();
         assert_eq!((net.established(i), table.len()), (11, 11), "node {i} knows and meets everybody");
     }
 }
@@ -253,8 +255,8 @@ fn a_driver_that_never_drains_is_bounded() {
         let now = Instant::from_micros(i * 20_000);
         let from = ([127, 0, 0, 1], 1024 + (i % 60_000) as u16).into();
         match rng.below(4) {
-            0 => accepted += usize::from(node.accept(now, from).is_some()),
-            1 => node.handle(now, Input::Datagram { from, bytes: &rng.bytes::<1280>() }),
+            0 => accepted += usize::from(node.accept(now, SocketId::MAIN, from).is_some()),
+            1 => node.handle(now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &rng.bytes::<1280>() }),
             2 => node.handle(now, Input::Bytes { conn: ConnId(rng.below(200)), bytes: &rng.bytes::<600>() }),
             _ => node.handle(now, Input::Timeout),
         }

@@ -77,7 +77,10 @@ fn agree(crypto: &Secp256k1, recording: &Value, session: &Value) -> (Frames, Fra
     };
     let (ours, theirs) = (Secrets::of_initiator(crypto, &exchange), Secrets::of_recipient(crypto, &exchange));
     for secrets in [&ours, &theirs] {
-        assert_eq!((*secrets.aes, *secrets.mac), (array(session, "aes_secret"), array(session, "mac_secret")));
+        assert_eq!(
+            (*secrets.aes.expose(), *secrets.mac.expose()),
+            (array(session, "aes_secret"), array(session, "mac_secret"))
+        );
     }
     (Frames::new(crypto, ours), Frames::new(crypto, theirs))
 }

@@ -32,7 +32,7 @@ fn datagrams(node: &Node) -> u64 {
 fn configure(config: &mut Config) {
     config.peers.max_peers = 0;
     config.peers.dial_ratio = 0;
-    if let Some(discovery) = &mut config.discovery {
+    if let Some(discovery) = &mut config.discovery.discv4 {
         discovery.fast_check_interval_max = Duration::from_secs(3600);
         discovery.slow_check_interval_max = Duration::from_secs(3600);
         discovery.young_age = Duration::from_secs(12);
@@ -64,9 +64,9 @@ fn real() -> (f64, f64) {
             let contact = &contacts[host as usize];
             let mut config = Config::new(scenery::secret(HostId(host)), scenery::chain(1337));
             configure(&mut config);
-            (config.ip, config.udp, config.tcp) = (Some(contact.ip), contact.udp, contact.tcp);
+            (config.ip, config.udp, config.tcp) = (Some(contact.ip()), contact.udp(), contact.tcp());
             config.filter = "127.0.0.0/8".parse().unwrap();
-            if let (true, Some(discovery)) = (host > 0, &mut config.discovery) {
+            if let (true, Some(discovery)) = (host > 0, &mut config.discovery.discv4) {
                 discovery.bootnodes = vec![contacts[0]];
             }
             let mut seed = [7; 32];

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use peerless::contract::{Action, CommandError, CommandId, ConnId, Input, Stage, Tap};
+use peerless::contract::{Action, CommandError, CommandId, ConnId, Input, Stage, Tap, Tapped};
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{
     Crypto, Digest, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature,
@@ -15,7 +15,10 @@ use peerless::node::{Config, Node};
 use peerless::time::Instant;
 use peerless_sim::crypto::{Mode, SimMac};
 use peerless_sim::scenario::{Observer, Plan, Report, Scenario, Unmet, find};
-use peerless_sim::{Birth, HostId, HostSpec, Settings, Tapped, Watch, World, scenery};
+use peerless_sim::{Birth, HostId, HostSpec, Settings, Watch, World, scenery};
+
+/// A node with a recorder or another tap around it.
+type TappedNode = Tapped<Node, Box<dyn Tap + Send>>;
 use peerless_trace::format::{OwnedCommand, OwnedInput, Reader, SECP256K1};
 use peerless_trace::inspect::{Findings, Keys, What, collect_secrets};
 use peerless_trace::keylog::KeyLog;
@@ -113,6 +116,7 @@ fn kind(input: &OwnedInput) -> &'static str {
         OwnedInput::Eof { .. } => "eof",
         OwnedInput::Broken { .. } => "broken",
         OwnedInput::WallClock { .. } => "wall clock",
+        OwnedInput::Answer { .. } => "answer",
         OwnedInput::Timeout => "timeout",
         OwnedInput::Command(OwnedCommand::AddPeer { .. }) => "add peer",
         OwnedInput::Command(OwnedCommand::Lookup { .. }) => "lookup",
@@ -189,9 +193,9 @@ struct Planted;
 
 impl Tap for Planted {}
 
-impl Watch<Tapped> for Planted {
-    fn stepped(&mut self, _: Instant, host: HostId, machine: &Tapped) -> Result<(), String> {
-        let known = machine.node().discovery().map_or(0, |discovery| discovery.table().len());
+impl Watch<TappedNode> for Planted {
+    fn stepped(&mut self, _: Instant, host: HostId, machine: &TappedNode) -> Result<(), String> {
+        let known = machine.machine().discovery().discv4().map_or(0, |discovery| discovery.table().len());
         if host == CULPRIT && known >= FEW { Err(format!("it knows {known}")) } else { Ok(()) }
     }
 }
@@ -230,10 +234,10 @@ fn a_broken_invariant_is_where_the_trace_ends() {
         let few: Condition = format!("table >= {FEW}").parse().unwrap();
         while alone.step().unwrap().is_some() {
             let is_last = alone.peek().is_none();
-            assert_eq!(few.holds(alone.node(), alone.now()), is_last, "{:?}", alone.last());
+            assert_eq!(few.holds(alone.machine(), alone.now()), is_last, "{:?}", alone.last());
         }
         assert_eq!(alone.now(), violation.at, "the last input is the one that broke it");
-        let state = State::of(alone.node(), alone.now());
+        let state = State::of(alone.machine(), alone.now());
         assert_eq!((state.table.len(), state.now_us), (FEW, violation.at.as_micros()));
     }
 }
@@ -252,7 +256,7 @@ fn a_failed_demand_names_its_host_and_the_trace_has_its_state() {
     let ((_, _), bytes) = traces.into_iter().next_back().unwrap();
     let mut alone = replay(&bytes);
     alone.run().unwrap();
-    assert!(sessions(alone.node()) > 3);
+    assert!(sessions(alone.machine()) > 3);
 }
 
 fn sessions(node: &Node) -> usize {
@@ -314,7 +318,7 @@ fn a_panic_names_its_host_and_leaves_a_whole_trace() {
     let mut alone = replay(&bytes);
     alone.run().unwrap();
     assert_eq!(kind(&alone.last().unwrap().input), "datagram");
-    assert_eq!(alone.node().stats().datagrams_in.count, 50);
+    assert_eq!(alone.machine().stats().datagrams_in.count, 50);
     assert_eq!(alone.now().as_micros(), failure.at_us);
 }
 
@@ -322,8 +326,8 @@ fn a_panic_names_its_host_and_leaves_a_whole_trace() {
 struct Buggy(SimMac, AtomicU32);
 
 impl Crypto for Buggy {
-    fn public_key(&self, secret: &SecretKey) -> PublicKey {
-        self.0.public_key(secret)
+    fn derive_xy(&self, secret: &SecretKey) -> [u8; 64] {
+        self.0.derive_xy(secret)
     }
 
     fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
@@ -334,17 +338,17 @@ impl Crypto for Buggy {
         self.0.verify(key, digest, signature)
     }
 
-    fn recover(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<PublicKey> {
+    fn recover_xy(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<[u8; 64]> {
         assert!(self.1.fetch_add(1, Ordering::Relaxed) < 30, "the thirtieth");
-        self.0.recover(digest, signature)
+        self.0.recover_xy(digest, signature)
     }
 
-    fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
-        self.0.public_key_from_xy(xy)
+    fn is_on_curve(&self, xy: &[u8; 64]) -> bool {
+        self.0.is_on_curve(xy)
     }
 
-    fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
-        self.0.public_key_from_compressed(compressed)
+    fn decompress_xy(&self, compressed: &[u8; 33]) -> Option<[u8; 64]> {
+        self.0.decompress_xy(compressed)
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {

@@ -53,7 +53,7 @@ fn driver(number: u8, recording: Recording) -> Driver {
     config.ip = Some([127, 0, 0, 1].into());
     config.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
     config.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
-    config.discovery = Some(discv4::Config::default());
+    config.discovery.discv4 = Some(discv4::Config::default());
     let mut recorder = None;
     let mut driver = Driver::new(sockets, |now, unix| {
         if recording == Recording::File {

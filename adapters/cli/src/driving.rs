@@ -22,7 +22,7 @@ pub(crate) fn config(secret: SecretKey, choice: &Choice, filter: &NetFilter) -> 
     let chain = Chain::new(choice.network.clone(), choice.head, choice.head.number, [0; 32]);
     let mut config = Config::new(secret, chain);
     config.filter = filter.clone();
-    config.discovery = None;
+    config.discovery.discv4 = None;
     (config.udp, config.tcp) = (0, 0);
     // Later runs need higher numbers. geth uses milliseconds too.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

@@ -6,13 +6,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use ::rlp::RlpStream;
 use alloy_primitives::{Address, B256, U256, keccak256};
 use alloy_trie::root::{state_root_unhashed, storage_root_unhashed};
 use alloy_trie::{EMPTY_ROOT_HASH, TrieAccount};
 use anyhow::{Context as _, Result, anyhow, bail};
 use peerless::crypto::Digest;
 use peerless::wire::forkid::{ForkSchedule, Head, Network};
-use peerless::wire::rlp::RlpStream;
 use serde::{Deserialize, Deserializer};
 
 /// Keccak-256 of an empty RLP list: no uncles, and no block access list.

@@ -44,11 +44,11 @@ pub(crate) struct Arguments {
 /// Runs `identify`.
 pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) -> Result<Outcome> {
     let contact = arguments.target.resolve()?;
-    if contact.tcp == 0 {
+    if contact.tcp() == 0 {
         bail!("the node has no RLPx port");
     }
-    if !filter.permits(contact.ip) {
-        bail!("{} is outside of --netrestrict", contact.ip);
+    if !filter.permits(contact.ip()) {
+        bail!("{} is outside of --netrestrict", contact.ip());
     }
     let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
     config.status = Policy::Mirror;

@@ -15,7 +15,6 @@ use peerless::contract::{Command, ConnId, Event, PeerKind};
 use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::Node;
-use peerless::wire::enode::Contact;
 use peerless_mio::{Driver, Listen};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -126,7 +125,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     if !arguments.nodiscover {
         let named = resolve_all(&arguments.bootnodes)?;
         let bootnodes = if named.is_empty() { choice.bootnodes.clone() } else { named };
-        config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+        config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
     }
     let sockets = driving::bind(&mut config, &arguments.listen())?;
     let recording = arguments.trace.clone().map(|file| arguments.recording.to(file));
@@ -174,10 +173,10 @@ fn answer(driver: &mut Driver, questions: &[(ConnId, u64, u64)]) {
 /// Logs an event, and prints events of peers as JSON with `--json`.
 fn note(output: &Output, event: &Event<'_>) {
     match event {
-        Event::NodeAdded { contact } => tracing::debug!(node = ?contact.id, addr = %contact.udp_addr(), "node added"),
+        Event::NodeAdded { contact } => tracing::debug!(node = ?contact.id(), addr = %contact.udp_addr(), "node added"),
         Event::NodeRemoved { id } => tracing::debug!(node = ?id, "node removed"),
         Event::Hello { conn, contact, direction, hello, .. } => {
-            let (id, addr) = (&contact.id, contact.tcp_addr());
+            let (id, addr) = (&contact.id(), contact.tcp_addr());
             tracing::debug!(%conn, peer = ?id, %addr, %direction, client = %hello.client, "hello");
             tell(output, || {
                 json!({"event": "hello", "conn": conn.0, "node_id": id.to_string(), "addr": addr,
@@ -238,15 +237,15 @@ impl Started {
     fn new(node: &Node) -> Self {
         let network = node.chain().network();
         let mut contact = *node.contact();
-        if contact.ip.is_unspecified() {
+        if contact.ip().is_unspecified() {
             // As geth prints it for a node that does not know its address; it is valid on this machine.
-            contact = Contact { ip: IpAddr::V4(Ipv4Addr::LOCALHOST), ..contact };
+            contact = contact.with_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
         Self {
             event: "started",
             enode: contact.to_string(),
             enr: node.record().to_string(),
-            node_id: contact.id.to_string(),
+            node_id: contact.id().to_string(),
             network: network.name.clone(),
             network_id: network.network_id,
             genesis: const_hex::encode(network.schedule.genesis()),

@@ -41,15 +41,15 @@ pub(crate) struct Arguments {
 /// Runs `ping`.
 pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) -> Result<Outcome> {
     let contact = arguments.target.resolve()?;
-    if contact.udp == 0 {
+    if contact.udp() == 0 {
         bail!("the node has no discovery port");
     }
-    if !filter.permits(contact.ip) {
-        bail!("{} is outside of --netrestrict", contact.ip);
+    if !filter.permits(contact.ip()) {
+        bail!("{} is outside of --netrestrict", contact.ip());
     }
     let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
-    config.discovery = Some(discv4::Config::default());
-    let sockets = driving::bind(&mut config, &Listen { udp: Some(driving::any_port(contact.ip)), tcp: None })?;
+    config.discovery.discv4 = Some(discv4::Config::default());
+    let sockets = driving::bind(&mut config, &Listen { udp: Some(driving::any_port(contact.ip())), tcp: None })?;
     let mut driver = driving::start(config, sockets, None)?;
     let interrupt = driving::Interrupt::listen()?;
 
@@ -86,7 +86,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
 }
 
 fn short(contact: &Contact) -> String {
-    format!("{:?}", contact.id)
+    format!("{:?}", contact.id())
 }
 
 #[derive(Serialize)]
@@ -158,7 +158,7 @@ impl Tally {
         let received = u32::try_from(self.rtts.len()).unwrap_or(u32::MAX);
         Summary {
             event: "summary",
-            node_id: contact.id.to_string(),
+            node_id: contact.id().to_string(),
             addr: contact.udp_addr(),
             sent,
             received,

@@ -104,7 +104,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
             output.say(format_args!("next: #{} {}", next.index, next.input));
             match lines.next().transpose().context("stdin")?.as_deref().map(str::trim) {
                 Some("") => break,
-                Some("state" | "s") => output.report(&State::of(replay.node(), replay.now())),
+                Some("state" | "s") => output.report(&State::of(replay.machine(), replay.now())),
                 Some("continue" | "c") => is_stepping = false,
                 None | Some("quit" | "q") => break 'inputs None,
                 Some(other) => output.say(format_args!("{other:?} is none of: state, continue, quit, or nothing")),
@@ -123,7 +123,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
             Err(failure) => break Some(failure),
         }
         if let Some(condition) = bisect
-            && condition.holds(replay.node(), replay.now())
+            && condition.holds(replay.machine(), replay.now())
         {
             found = replay.last().cloned();
             break None;
@@ -135,7 +135,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
         output.report(&NotFound { event: "not found" });
     }
     if *state {
-        output.report(&State::of(replay.node(), replay.now()));
+        output.report(&State::of(replay.machine(), replay.now()));
     }
     let failure = failure.filter(|failure| !(*allow_cut && matches!(failure, Failure::Broken(Broken::Cut { .. }))));
     let seconds = replay.now().since(replay.header().start).as_secs_f64();

@@ -75,7 +75,7 @@ fn start(listen: &Listen, bootnode: Option<Contact>) -> Result<(Driver, Contact)
         // Whatever chain the others are on, they hear what they have said themselves.
         config.status = Policy::Mirror;
     }
-    if let Some(discovery) = &mut config.discovery {
+    if let Some(discovery) = &mut config.discovery.discv4 {
         discovery.bootnodes.extend(bootnode);
     }
     let seed = seed_from_os()?;

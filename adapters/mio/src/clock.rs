@@ -38,13 +38,17 @@ impl Clock {
             return None;
         }
         self.told = Some((now, wall));
-        Some(UnixTime::from_secs(wall.as_secs()))
+        Some(unix_of(wall))
     }
 }
 
 /// The wall time. Zero on a machine whose clock stands before 1970.
 pub(crate) fn unix_time() -> UnixTime {
-    UnixTime::from_secs(since_epoch().as_secs())
+    unix_of(since_epoch())
+}
+
+fn unix_of(since_epoch: Duration) -> UnixTime {
+    UnixTime::from_secs(since_epoch.as_secs()).plus_micros(since_epoch.subsec_micros().into())
 }
 
 fn since_epoch() -> Duration {

@@ -4,17 +4,20 @@
 //! keeps no bytes: a source that the node does not want to read waits in the kernel.
 
 use std::io;
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
 use mio::Events;
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Event, Input, IoFault, Tap};
+use peerless::contract::{
+    Action, Command, CommandId, CommandOf, ConnId, Event, EventOf, Input, IoFault, Machine, QueryFault, QueryId,
+    RefusedOf, SocketId, Tap, Tapped,
+};
 use peerless::node::Node;
 use peerless::time::{Instant, UnixTime};
 
 use crate::clock::{Clock, unix_time};
 use crate::fault;
-use crate::port::Port;
 use crate::sockets::{Sockets, TCP, UDP, Waker};
 use crate::streams::{Dialled, Moved, Streams};
 
@@ -46,9 +49,12 @@ pub struct DriverStats {
     pub accept_pauses: u64,
 }
 
-/// A node, its sockets, and the loop between them. See the crate's documentation.
-pub struct Driver {
-    port: Port,
+/// The tap of a driver, if one is set.
+type BoxedTap<M> = Box<dyn Tap<<M as Machine>::Language> + Send>;
+
+/// A machine, its sockets, and the loop between them. See the crate's documentation.
+pub struct Driver<M: Machine = Node> {
+    machine: Tapped<M, Option<BoxedTap<M>>>,
     sockets: Sockets,
     streams: Streams,
     clock: Clock,
@@ -63,17 +69,27 @@ pub struct Driver {
     stats: DriverStats,
 }
 
-impl Driver {
-    /// Starts the clock and has the node made at its start, with the wall time then.
+/// What an action asks of the driver, apart from what it lends.
+enum Todo {
+    Nothing,
+    Told,
+    Dial(ConnId, SocketAddr),
+    Flush(ConnId),
+    Close(ConnId),
+    Query(QueryId),
+}
+
+impl<M: Machine> Driver<M> {
+    /// Starts the clock and has the machine made at its start, with the wall time then.
     ///
     /// # Errors
     /// Those of `make`.
-    pub fn new<E>(sockets: Sockets, make: impl FnOnce(Instant, UnixTime) -> Result<Node, E>) -> Result<Self, E> {
+    pub fn new<E>(sockets: Sockets, make: impl FnOnce(Instant, UnixTime) -> Result<M, E>) -> Result<Self, E> {
         let clock = Clock::start();
         let now = clock.now();
-        let node = make(now, unix_time())?;
+        let machine = make(now, unix_time())?;
         Ok(Self {
-            port: Port::new(node),
+            machine: Tapped::new(machine, None, now),
             sockets,
             streams: Streams::default(),
             clock,
@@ -87,14 +103,14 @@ impl Driver {
         })
     }
 
-    /// Has everything that passes between driver and node told to `tap`, from the next input on.
-    pub fn set_tap(&mut self, tap: Box<dyn Tap + Send>) {
-        self.port.set_tap(tap);
+    /// Shows `tap` everything that passes between driver and machine, from the next input on.
+    pub fn set_tap(&mut self, tap: BoxedTap<M>) {
+        *self.machine.tap_mut() = Some(tap);
     }
 
-    /// The node, to look at.
-    pub fn node(&self) -> &Node {
-        self.port.node()
+    /// The machine, to look at.
+    pub fn machine(&self) -> &M {
+        self.machine.machine()
     }
 
     /// The sockets, to ask for their addresses.
@@ -122,13 +138,13 @@ impl Driver {
         self.sockets.waker()
     }
 
-    /// Hands a command to the node, now. What comes of it is done and told by the next [`turn`](Self::turn).
+    /// Hands a command to the machine, now. Its outcome is carried out and told by the next [`turn`](Self::turn).
     ///
     /// # Errors
     /// If it cannot be carried out; nothing has changed then.
-    pub fn command(&mut self, command: Command<'_>) -> Result<CommandId, CommandError> {
+    pub fn command(&mut self, command: CommandOf<'_, M>) -> Result<CommandId, RefusedOf<M>> {
         self.now = self.clock.now();
-        self.port.command(self.now, command)
+        self.machine.command(self.now, command)
     }
 
     /// One turn of the loop: does what the node wants, sleeps until a socket, a deadline or a [`Waker`] calls, but for
@@ -139,8 +155,8 @@ impl Driver {
     ///
     /// # Errors
     /// If the operating system refuses to wait for sockets. No peer can bring that about, and no turn can succeed after.
-    pub fn turn(&mut self, wait_max: Option<Duration>, mut on_event: impl FnMut(Event<'_>)) -> io::Result<()> {
-        let on_event: &mut dyn FnMut(Event<'_>) = &mut on_event;
+    pub fn turn(&mut self, wait_max: Option<Duration>, mut on_event: impl FnMut(EventOf<'_, M>)) -> io::Result<()> {
+        let on_event: &mut dyn FnMut(EventOf<'_, M>) = &mut on_event;
         self.stats.turns += 1;
         self.now = self.clock.now();
         // What commands led to is told at once: the embedder may want to answer before anything else happens.
@@ -149,11 +165,11 @@ impl Driver {
         self.poll(wait)?;
         self.now = self.clock.now();
         if let Some(unix) = self.clock.wall_step(self.now) {
-            self.port.handle(self.now, Input::WallClock { unix });
+            self.machine.handle(self.now, Input::WallClock { unix });
         }
         // Before the sources, and once: neither can starve the other.
-        if self.node().poll_timeout().is_some_and(|(at, _)| at <= self.now) {
-            self.port.handle(self.now, Input::Timeout);
+        if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
+            self.machine.handle(self.now, Input::Timeout);
         }
         self.receive();
         self.drain(on_event);
@@ -168,36 +184,17 @@ impl Driver {
         Ok(())
     }
 
-    /// Shuts down: tells every peer that we are quitting and takes turns until all streams are closed, or `limit` has
-    /// passed. Returns how many were left; they close with the driver.
-    ///
-    /// # Errors
-    /// As [`turn`](Self::turn).
-    pub fn shutdown(&mut self, limit: Duration, mut on_event: impl FnMut(Event<'_>)) -> io::Result<usize> {
-        // Never refused, and saying it twice changes nothing.
-        let _ = self.command(Command::Shutdown);
-        let end = self.now + limit;
-        loop {
-            self.drain(&mut on_event);
-            let rest = end.since(self.now);
-            if self.streams.len() == 0 || rest.is_zero() {
-                return Ok(self.streams.len());
-            }
-            self.turn(Some(rest), &mut on_event)?;
-        }
-    }
-
     /// For how long to sleep; `None` is for ever.
     fn wait(&self, wait_max: Option<Duration>) -> Option<Duration> {
-        let node = self.node();
+        let machine = &self.machine;
         let paused = self.accept_pause.as_ref().map(|(until, _)| *until);
         let busy = self.udp_readable
             || (self.tcp_readable && paused.is_none())
-            || self.streams.has_work(|conn| node.wants_read(conn));
+            || self.streams.has_work(|conn| machine.wants_read(conn));
         if busy {
             return Some(Duration::ZERO);
         }
-        let deadline = node.poll_timeout().map(|(at, _)| at).into_iter().chain(paused).min();
+        let deadline = machine.poll_timeout().into_iter().chain(paused).min();
         deadline.map(|at| at.since(self.now)).into_iter().chain(wait_max).min()
     }
 
@@ -219,30 +216,42 @@ impl Driver {
         Ok(())
     }
 
-    /// Does what the node wants done. Returns whether the embedder heard of anything.
-    fn drain(&mut self, on_event: &mut dyn FnMut(Event<'_>)) -> bool {
+    /// Carries out the machine's actions. Returns whether there was an event.
+    fn drain(&mut self, on_event: &mut dyn FnMut(EventOf<'_, M>)) -> bool {
         let mut told = false;
-        while let Some(action) = self.port.poll_action(self.now) {
-            match action {
-                Action::Send { to, bytes } => {
+        loop {
+            let todo = match self.machine.poll_action() {
+                None => return told,
+                Some(Action::Send { to, bytes, .. }) => {
                     if self.sockets.send(to, bytes).is_err() {
                         self.stats.datagrams_unsent += 1;
                     }
+                    Todo::Nothing
                 }
-                Action::Dial { conn, to } => {
+                Some(Action::Emit(event)) => {
+                    on_event(event);
+                    Todo::Told
+                }
+                Some(Action::Dial { conn, to }) => Todo::Dial(conn, to),
+                Some(Action::Flush { conn }) => Todo::Flush(conn),
+                Some(Action::Close { conn }) => Todo::Close(conn),
+                Some(Action::Query { id, .. }) => Todo::Query(id),
+            };
+            match todo {
+                Todo::Nothing => {}
+                Todo::Told => told = true,
+                Todo::Dial(conn, to) => {
                     if let Err(why) = self.streams.dial(self.sockets.poll.registry(), conn, to) {
-                        self.port.handle(self.now, Input::Broken { conn, why });
+                        self.machine.handle(self.now, Input::Broken { conn, why });
                     }
                 }
-                Action::Flush { conn } => self.write(conn),
-                Action::Close { conn } => self.streams.close(conn),
-                Action::Emit(event) => {
-                    told = true;
-                    on_event(event);
+                Todo::Flush(conn) => self.write(conn),
+                Todo::Close(conn) => self.streams.close(conn),
+                Todo::Query(id) => {
+                    self.machine.handle(self.now, Input::Answer { id, result: Err(QueryFault::Unsupported) });
                 }
             }
         }
-        told
     }
 
     /// Reads datagrams.
@@ -252,7 +261,9 @@ impl Driver {
                 return;
             }
             match self.sockets.receive(&mut self.buffer[..DATAGRAM_BYTES]) {
-                Ok((n, from)) => self.port.handle(self.now, Input::Datagram { from, bytes: &self.buffer[..n] }),
+                Ok((n, from)) => self
+                    .machine
+                    .handle(self.now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &self.buffer[..n] }),
                 Err(error) => {
                     if error.kind() != io::ErrorKind::WouldBlock {
                         self.stats.receive_errors += 1;
@@ -276,10 +287,10 @@ impl Driver {
                 Ok((io, from)) => {
                     self.accept_pause = None;
                     // A stream that is not wanted closes here, unread.
-                    if let Some(conn) = self.port.accept(self.now, from)
+                    if let Some(conn) = self.machine.accept(self.now, SocketId::MAIN, from)
                         && let Err(why) = self.streams.adopt(self.sockets.poll.registry(), conn, io)
                     {
-                        self.port.handle(self.now, Input::Broken { conn, why });
+                        self.machine.handle(self.now, Input::Broken { conn, why });
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -301,7 +312,10 @@ impl Driver {
     fn advance(&mut self, conn: ConnId) {
         match self.streams.poll_dial(conn) {
             Dialled::Pending => {}
-            Dialled::Connected => self.port.handle(self.now, Input::Connected { conn }),
+            Dialled::Connected => {
+                let local = self.streams.local_addr(conn);
+                self.machine.handle(self.now, Input::Connected { conn, local });
+            }
             Dialled::Failed(why) => return self.fail(conn, why),
         }
         if self.read(conn).is_break() {
@@ -309,7 +323,7 @@ impl Driver {
         }
         self.write(conn);
         if let Some(why) = self.streams.fault(conn)
-            && !(self.streams.is_readable(conn) && self.node().wants_read(conn))
+            && !(self.streams.is_readable(conn) && self.machine.wants_read(conn))
         {
             return self.fail(conn, why);
         }
@@ -319,14 +333,14 @@ impl Driver {
     /// Reads up to the budget, as long as the node wants it. Breaks if the stream is no more.
     fn read(&mut self, conn: ConnId) -> ControlFlow<()> {
         let mut budget = self.buffer.len();
-        while budget > 0 && self.streams.is_readable(conn) && self.node().wants_read(conn) {
+        while budget > 0 && self.streams.is_readable(conn) && self.machine.wants_read(conn) {
             match self.streams.read(conn, &mut self.buffer[..budget]) {
                 Moved::Bytes(n) => {
-                    self.port.handle(self.now, Input::Bytes { conn, bytes: &self.buffer[..n] });
+                    self.machine.handle(self.now, Input::Bytes { conn, bytes: &self.buffer[..n] });
                     budget -= n;
                 }
                 Moved::Blocked => break,
-                Moved::Eof => self.port.handle(self.now, Input::Eof { conn }),
+                Moved::Eof => self.machine.handle(self.now, Input::Eof { conn }),
                 Moved::Failed(why) => {
                     self.fail(conn, why);
                     return ControlFlow::Break(());
@@ -339,13 +353,13 @@ impl Driver {
     /// Writes what is queued, until nothing is or the socket takes no more.
     fn write(&mut self, conn: ConnId) {
         loop {
-            let bytes = self.port.node().outbound(conn);
+            let bytes = self.machine.outbound(conn);
             if bytes.is_empty() {
                 return;
             }
             match self.streams.write(conn, bytes) {
                 0 => return,
-                n => self.port.handle(self.now, Input::Wrote { conn, n }),
+                n => self.machine.handle(self.now, Input::Wrote { conn, n }),
             }
         }
     }
@@ -353,6 +367,32 @@ impl Driver {
     /// Closes a stream that has failed, and says so.
     fn fail(&mut self, conn: ConnId, why: IoFault) {
         self.streams.close(conn);
-        self.port.handle(self.now, Input::Broken { conn, why });
+        self.machine.handle(self.now, Input::Broken { conn, why });
+    }
+}
+
+impl Driver<Node> {
+    /// The node, to look at.
+    pub fn node(&self) -> &Node {
+        self.machine()
+    }
+
+    /// Shuts down: tells every peer that we are quitting and takes turns until all streams are closed, or `limit` has
+    /// passed. Returns how many were left; they close with the driver.
+    ///
+    /// # Errors
+    /// As [`turn`](Self::turn).
+    pub fn shutdown(&mut self, limit: Duration, mut on_event: impl FnMut(Event<'_>)) -> io::Result<usize> {
+        // Never refused, and saying it twice changes nothing.
+        let _ = self.command(Command::Shutdown);
+        let end = self.now + limit;
+        loop {
+            self.drain(&mut on_event);
+            let rest = end.since(self.now);
+            if self.streams.len() == 0 || rest.is_zero() {
+                return Ok(self.streams.len());
+            }
+            self.turn(Some(rest), &mut on_event)?;
+        }
     }
 }

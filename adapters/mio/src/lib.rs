@@ -51,7 +51,6 @@
 mod clock;
 mod driver;
 mod fault;
-mod port;
 mod sockets;
 mod streams;
 

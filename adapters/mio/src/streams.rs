@@ -12,6 +12,7 @@ use std::ops::Bound;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use peerless::contract::{ConnId, IoFault};
+use peerless::netfilter::canonical;
 use slab::Slab;
 
 use crate::fault;
@@ -144,6 +145,11 @@ impl Streams {
     /// Whether there may be something to read.
     pub(crate) fn is_readable(&self, conn: ConnId) -> bool {
         self.get(conn).is_some_and(|stream| stream.readable && !stream.connecting)
+    }
+
+    /// A stream's own end, as the operating system tells it.
+    pub(crate) fn local_addr(&self, conn: ConnId) -> Option<SocketAddr> {
+        self.get(conn)?.io.local_addr().ok().map(canonical)
     }
 
     /// What a dial has come to. `Pending` for every other stream.

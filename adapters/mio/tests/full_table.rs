@@ -30,7 +30,7 @@ fn a_full_file_table_pauses_accepting() {
 }
 
 fn crowded() {
-    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery = None);
+    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery.discv4 = None);
     let contact = Peer::new("127.0.0.1", 2, |_| ()).contact;
     // Waits in the backlog, which is the kernel's.
     let caller = TcpStream::connect(a.contact.tcp_addr()).unwrap();

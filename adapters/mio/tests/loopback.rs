@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use common::{PATIENCE, Peer, Told, connect, has, until};
 use peerless::contract::{CallFailure, Command, ConnId, EndReason, Input, IoFault, Side, Stage, Tap};
 use peerless::time::Instant as NodeInstant;
-use peerless::wire::enode::Contact;
 use peerless::wire::eth::id::{GET_BLOCK_BODIES, GET_BLOCK_HEADERS};
 use peerless::wire::p2p::DisconnectReason;
 use peerless_tests::skip::has_ipv6;
@@ -36,7 +35,7 @@ fn meet_and_part(host: &str) {
     let mut b = Peer::new(host, 2, |_| ());
     let bootnode = b.contact;
     let mut a = Peer::new(host, 1, |config| {
-        if let Some(discovery) = &mut config.discovery {
+        if let Some(discovery) = &mut config.discovery.discv4 {
             discovery.bootnodes = vec![bootnode];
         }
     });
@@ -47,8 +46,8 @@ fn meet_and_part(host: &str) {
     until([&mut a, &mut b], "one session", |[a, b]| {
         [a, b].iter().all(|peer| peer.session().is_some() && peer.driver.stream_count() == 1)
     });
-    assert!(a.told.contains(&Told::Established(a.session().unwrap(), b.contact.id)));
-    assert!(b.told.contains(&Told::Established(b.session().unwrap(), a.contact.id)));
+    assert!(a.told.contains(&Told::Established(a.session().unwrap(), b.contact.id())));
+    assert!(b.told.contains(&Told::Established(b.session().unwrap(), a.contact.id())));
 
     let conn = a.session().unwrap();
     let body = [0xc4, 0x01, 0x02, 0x80, 0x80];
@@ -97,7 +96,7 @@ fn nodes_meet_and_part_on_ipv6() {
 fn a_dial_to_a_closed_port_is_refused() {
     let mut a = Peer::new("127.0.0.1", 1, |_| ());
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let contact = Contact { tcp: closed, ..Peer::new("127.0.0.1", 2, |_| ()).contact };
+    let contact = Peer::new("127.0.0.1", 2, |_| ()).contact.with_tcp(closed);
     a.command(Command::Dial { contact });
     a.until("the end", |a| a.end().is_some());
     let end = a.end().unwrap();
@@ -187,7 +186,7 @@ fn large_messages_arrive_whole_at_a_slow_reader() {
 
 #[test]
 fn an_idle_driver_sleeps() {
-    let quiet = |config: &mut peerless::node::Config| config.discovery = None;
+    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
     let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
     connect(&mut a, &mut b);
     for peer in [&mut a, &mut b] {
@@ -204,7 +203,7 @@ fn an_idle_driver_sleeps() {
 
 #[test]
 fn what_is_not_wanted_waits_without_spinning() {
-    let quiet = |config: &mut peerless::node::Config| config.discovery = None;
+    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
     let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
     let (conn, theirs) = connect(&mut a, &mut b);
     const REQUESTS: usize = 26;
@@ -254,7 +253,7 @@ fn a_flood_starves_neither_timers_nor_streams() {
     let flood = UdpSocket::bind("127.0.0.1:0").unwrap();
     let target = a.contact.udp_addr();
     let dead = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let contact = Contact { udp: dead.local_addr().unwrap().port(), ..Peer::new("127.0.0.1", 2, |_| ()).contact };
+    let contact = Peer::new("127.0.0.1", 2, |_| ()).contact.with_udp(dead.local_addr().unwrap().port());
     let command = a.command(Command::Ping { contact });
     let failed = Told::CallFailed(command, CallFailure::Timeout);
     let stream = TcpStream::connect(a.contact.tcp_addr()).unwrap();
@@ -275,7 +274,7 @@ fn a_flood_starves_neither_timers_nor_streams() {
 
 #[test]
 fn another_thread_wakes_a_sleeping_turn() {
-    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery = None);
+    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery.discv4 = None);
     let (waker, woken) = (a.driver.waker(), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -312,7 +311,7 @@ fn names_of_closed_streams_mean_nothing() {
 
 #[test]
 fn what_a_command_leads_to_is_told_before_sleeping() {
-    let quiet = |config: &mut peerless::node::Config| config.discovery = None;
+    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
     let mut a = Peer::new("127.0.0.1", 1, quiet);
     let contact = Peer::new("127.0.0.1", 2, quiet).contact;
     a.command(Command::Dial { contact });

@@ -6,14 +6,14 @@ use peerless::node::Node;
 use peerless_sim::crypto::Mode;
 use peerless_sim::{HostSpec, Settings, World, scenery};
 
-/// Resident memory, in KiB, where the system tells.
+/// Resident memory, in KiB, if the system reports it.
 fn resident_kib() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find(|line| line.starts_with("VmRSS:"));
     line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok()).unwrap_or(0)
 }
 
-/// Processor time of all threads in seconds, where the system tells: a busy machine says little by its clock.
+/// CPU time of all threads in seconds, if the system reports it: elapsed time depends on the load of the machine.
 fn processor_seconds() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
@@ -43,7 +43,8 @@ fn main() {
             .run_until(peerless::time::Instant::from_micros(seconds * 1_000_000 * part / parts))
             .expect("no violation");
         let (wall, processor) = (began.elapsed().as_secs_f64(), processor_seconds() - processor);
-        let known: usize = world.machines().map(|(_, node)| node.discovery().map_or(0, |d| d.table().len())).sum();
+        let known: usize =
+            world.machines().map(|(_, node)| node.discovery().discv4().map_or(0, |d| d.table().len())).sum();
         println!(
             "{} wall {wall:.2} s, processor {processor:.2} s, {:.0} times real time, {} events, {:.2} us each, table {:.1}, {} KiB a node",
             world.now(),

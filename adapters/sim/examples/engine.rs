@@ -1,6 +1,6 @@
 //! Measures the scheduler: events a second through the wheel and through a plain heap, with 100,000 waiting.
 //!
-//! Each event is handed to a node that does nothing but cause the next one, at a time like those of a network: mostly a
+//! Each event belongs to a node that only schedules the next one, at a time as in a network: mostly a
 //! packet's latency, sometimes a timer's seconds.
 
 use std::cmp::Reverse;
@@ -47,7 +47,7 @@ fn pause(stream: &mut Stream) -> Duration {
     Duration::from_micros(micros)
 }
 
-/// Events a second, and a number that the order decides.
+/// Returns events a second, and a number that depends on the order.
 fn run(queue: &mut impl Queue) -> (f64, u64) {
     let mut stream = Stream::new(1, 0, 0);
     for node in 0..PENDING {

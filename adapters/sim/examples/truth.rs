@@ -1,6 +1,7 @@
-//! Holds networks without faults to what is known of them: `truth [NODES [SECONDS]]`, by default 1,000 and 10,000 nodes.
+//! Compares networks without faults with published figures: `truth [NODES [SECONDS]]`, by default 1,000 and 10,000
+//! nodes.
 //!
-//! Seconds are virtual; if nobody says how many, as many as it takes all nodes to start and their tables to fill.
+//! Seconds are virtual; by default as many as all nodes need to start and to fill their tables.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -1,9 +1,9 @@
-//! The scheduler: what is to happen, in the total order (time, sender, the sender's sequence number).
+//! The scheduler: a queue of events in the total order (time, sender, the sender's sequence number).
 //!
-//! A timing wheel of [`SLOTS`] slots of [`SLOT_MICROS`] microseconds holds what is near; what is further away than the
-//! wheel reaches waits in a heap. Entries live in one slab and are chained by slot, so that a slot costs four bytes and an
-//! insertion no comparison; a slot is sorted shortly before its time comes, and from then on it is known what comes next.
-//! The order is that of a plain heap, whatever is inserted when. It never runs what it holds.
+//! A timing wheel of [`SLOTS`] slots of [`SLOT_MICROS`] microseconds holds near events; those beyond the wheel wait in
+//! a heap. Entries live in one slab and are chained by slot, so a slot costs four bytes and an insertion needs no
+//! comparison. A slot is sorted shortly before its time, and from then on its order is known. The order is that of a
+//! plain heap, whatever the order of insertion. Events are values here; the caller runs them.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -15,27 +15,28 @@ use crate::prefetch::Caches;
 
 /// Microseconds in one slot, as a power of two.
 const SLOT_SHIFT: u32 = 12;
-/// Microseconds in one slot: dozens of events of a large network, and less than any of them causes another one in.
+/// Microseconds in one slot: it has dozens of events of a large network, and is shorter than any delay between cause
+/// and effect.
 pub const SLOT_MICROS: u64 = 1 << SLOT_SHIFT;
-/// Slots of the wheel: 33.6 seconds, beyond which little but rare timers lie.
+/// Slots of the wheel: 33.6 seconds, beyond which there are few timers.
 pub const SLOTS: usize = 1 << 13;
-/// How many of those that come next are known, leaving aside what is inserted before them.
+/// Number of next events that are known, apart from later insertions before them.
 pub const KNOWN: usize = 16;
-/// No entry.
+/// The index that stands for no entry.
 const NONE: u32 = u32::MAX;
 
-/// When something happens, relative to everything else. No two of a run are equal.
+/// An event's position in the total order. No two events of a run have the same.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct Key {
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// Who caused it.
+    /// The sender.
     pub sender: u32,
-    /// How many things that sender had caused before.
+    /// The sender's sequence number.
     pub seq: u32,
 }
 
-/// A key in the form in which it compares fastest.
+/// A key in the form that is compared fastest.
 type Packed = (u64, u64);
 
 const fn pack(key: Key) -> Packed {
@@ -46,7 +47,7 @@ const fn unpack((at, order): Packed) -> Key {
     Key { at: Instant::from_micros(at), sender: (order >> 32) as u32, seq: order as u32 }
 }
 
-/// An entry's place in the order, and in a chain.
+/// An entry's key, and its link in a chain.
 #[derive(Clone, Copy)]
 struct Link {
     packed: Packed,
@@ -54,25 +55,25 @@ struct Link {
     next: u32,
 }
 
-/// See the module.
+/// A queue of events in their total order; see the module.
 pub struct Wheel<T> {
-    /// By entry. Apart from what they stand for: a chain is followed and sorted in memory that is near.
+    /// Nodes by entry, apart from the events, so that a chain is followed and sorted in nearby memory.
     links: Vec<Link>,
-    /// By entry; `None` in the free list.
+    /// Events by entry; `None` in the free list.
     items: Vec<Option<T>>,
     free: u32,
     heads: Box<[u32]>,
     /// One bit for each slot that is not empty.
     occupied: Box<[u64]>,
-    /// The absolute number of the last slot that went to `due`: everything up to its end is in `due` or `near`.
+    /// The absolute number of the last slot moved to `due`: all events up to its end are in `due` or `near`.
     cursor: u64,
-    /// What comes next, in order: at least [`KNOWN`], if so many wait.
+    /// The next events in order: at least [`KNOWN`], if so many wait.
     due: VecDeque<(Packed, u32)>,
     /// The slot that is being sorted.
     slot: Vec<(Packed, u32)>,
-    /// What was inserted at times that the cursor has come to already.
+    /// Events that were inserted at times before the cursor.
     near: BinaryHeap<Reverse<(Packed, u32)>>,
-    /// What lies beyond the wheel.
+    /// Events beyond the wheel.
     far: BinaryHeap<Reverse<(Packed, u32)>>,
     len: usize,
 }
@@ -84,7 +85,7 @@ impl<T> Default for Wheel<T> {
 }
 
 impl<T> Wheel<T> {
-    /// An empty wheel at the beginning of time.
+    /// Makes an empty wheel at the beginning of time.
     pub fn new() -> Self {
         Self {
             links: Vec::new(),
@@ -101,17 +102,17 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// How many wait.
+    /// Number of waiting events.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether none waits.
+    /// Whether no event waits.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Adds something. Any time is legal; what lies in the past comes next, in its order.
+    /// Adds an event. Any time is legal; events in the past come next, in their order.
     pub fn push(&mut self, key: Key, item: T) {
         self.len += 1;
         let packed = pack(key);
@@ -126,17 +127,17 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// The key of what comes next.
+    /// The key of the next event.
     pub fn peek(&mut self) -> Option<Key> {
         self.front().map(|(packed, _)| unpack(packed))
     }
 
-    /// Takes what comes next.
+    /// Removes and returns the next event.
     pub fn pop(&mut self) -> Option<(Key, T)> {
         self.pop_before(Instant::from_micros(u64::MAX))
     }
 
-    /// Takes what comes next if its time is before `end`.
+    /// Removes and returns the next event if its time is before `end`.
     pub fn pop_before(&mut self, end: Instant) -> Option<(Key, T)> {
         let (packed, is_near) = self.front()?;
         if packed.0 >= end.as_micros() && end.as_micros() != u64::MAX {
@@ -150,18 +151,18 @@ impl<T> Wheel<T> {
         Some((unpack(packed), item))
     }
 
-    /// Prefetches what comes so many items after the next one; fewer than [`KNOWN`].
+    /// Prefetches the n-th event after the next; n is less than [`KNOWN`].
     pub(crate) fn prefetch(&self, ahead: usize) {
         self.due.get(ahead).iter().for_each(|(_, index)| Caches.prefetch(&self.items[*index as usize]));
     }
 
-    /// What comes so many items after the next one, as far as is known, and when; fewer than [`KNOWN`].
+    /// Returns the n-th event after the next and its time, if it is known; n is less than [`KNOWN`].
     pub fn ahead(&self, ahead: usize) -> Option<(Instant, &T)> {
         let ((at, _), index) = self.due.get(ahead)?;
         Some((Instant::from_micros(*at), self.items[*index as usize].as_ref()?))
     }
 
-    /// The next key, and whether it is `near`'s.
+    /// The next key, and whether it is in `near`.
     fn front(&mut self) -> Option<(Packed, bool)> {
         while self.due.len() <= KNOWN && self.advance() {}
         let due = self.due.front().map(|(packed, _)| *packed);
@@ -173,7 +174,7 @@ impl<T> Wheel<T> {
         }
     }
 
-    /// Moves the cursor to the next slot that holds something; false if none does.
+    /// Moves the cursor to the next slot that is not empty; false if there is none.
     fn advance(&mut self) -> bool {
         let far = self.far.peek().map(|Reverse(((at, _), _))| at >> SLOT_SHIFT);
         let Some(next) = self.next_occupied().into_iter().chain(far).min() else { return false };
@@ -199,7 +200,7 @@ impl<T> Wheel<T> {
         true
     }
 
-    /// The next slot after the cursor in the wheel that is not empty.
+    /// The next slot after the cursor that is not empty.
     fn next_occupied(&self) -> Option<u64> {
         let start = ((self.cursor + 1) % SLOTS as u64) as usize;
         let words = self.occupied.len();
@@ -253,7 +254,8 @@ mod tests {
     #[derive(Default)]
     struct Heap(BinaryHeap<Reverse<(Key, u32)>>);
 
-    /// How far ahead of the last time something is scheduled: the same instant, within the slot, across slots, beyond the wheel.
+    /// The distance of an insertion from the last time: the same instant, within the slot, across slots, beyond the
+    /// wheel.
     fn ahead() -> impl Strategy<Value = i64> {
         prop_oneof![
             Just(0i64),

@@ -1,10 +1,11 @@
 //! Peerless in virtual time: thousands of real nodes in one process, deterministically.
 //!
-//! [`World`] drives any number of [`peerless::node::Node`]s, or other [`Machine`]s, over a simulated [`network`], in the
-//! total order that [`engine`] keeps. Nothing of a run reads a clock or draws entropy, only reports tell how long it took: a
-//! seed decides everything, on one thread or several, and two runs of it have the same [`World::trace_hash`].
+//! [`World`] drives any number of [`peerless::node::Node`]s, or of any other [`Machine`](peerless::contract::Machine), over
+//! a simulated [`network`], in the total order of [`engine`]. A run reads no clock and draws no entropy; only reports
+//! contain the elapsed time. A seed determines the whole run, on any number of threads: two runs of it have the same
+//! [`World::trace_hash`].
 //!
-//! A [`scenario`] says who lives in a world, what happens there, and what is demanded in the end:
+//! A [`scenario`] defines the hosts of a world, its events, and the demands that must hold at the end:
 //!
 //! ```
 //! # use std::time::Duration;
@@ -15,8 +16,8 @@
 //!     .size(24, Duration::from_secs(240))                                        // hosts, virtual time
 //!     .cast(|_, host, _| Role { nat: if host.0 % 2 == 0 { Nat::None } else { Nat::Symmetric }, ..Role::default() })
 //!     .at(50, |run| run.world.crash(HostId(5), Crash::Power))                    // half way through the faults
-//!     .always("nobody breaks the protocol", demand::no_faults())                 // at any time
-//!     .demand("everybody has a peer", demand::sessions(1));                      // once everything has healed
+//!     .always("no node breaks the protocol", demand::no_faults())                // at any time
+//!     .demand("every node has a peer", demand::sessions(1));                     // after the end of all faults
 //! let report = cells.run(&cells.plan(7))?;                                       // 7 is the seed
 //! assert!(report.passed(), "{report}");
 //! # Ok::<(), peerless_sim::scenario::PlanError>(())
@@ -34,8 +35,8 @@ pub mod scenery;
 pub mod world;
 
 pub use network::{Addr, Addresses, Conditions, Effect, Fault, Hosts, Links, Nat, Quality, Region, Regions};
-pub use world::{Birth, Churn, Crash, HostSpec, Machine, Settings, Tapped, Totals, Violation, Watch, World};
+pub use world::{Birth, Churn, Crash, Fingerprint, HostSpec, Print, Settings, Totals, Violation, Watch, World};
 
-/// Numbers a world's hosts, from 0 on.
+/// The number of a host in its world, from 0 on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct HostId(pub u32);

@@ -1,8 +1,8 @@
-//! A fast 64-bit mixing hash, and the streams of random numbers made of it.
+//! A fast 64-bit mixing hash, and random streams based on it.
 //!
-//! It serves three ends: every draw of the network is a hash of the seed, a sender and its sequence number; a run's trace
-//! is folded into 64 bits; and the stand-in primitives of [`crate::crypto`] are made of it. It multiplies two words to 128
-//! bits and folds the halves together, 16 bytes at a time. It is no defence against anybody who picks its input.
+//! It has three uses: every draw of the network is a hash of the seed, a sender and its sequence number; a run's trace
+//! is folded into 64 bits; and the simulated primitives of [`crate::crypto`] are built on it. It multiplies two words
+//! to 128 bits and folds the halves together, 16 bytes at a time. It is not secure against chosen inputs.
 
 use peerless::time::Duration;
 
@@ -20,28 +20,28 @@ const fn fold(a: u64, b: u64) -> u64 {
 pub struct Mix(u64);
 
 impl Mix {
-    /// A hash that depends on `seed`.
+    /// Makes a hash that depends on `seed`.
     pub const fn new(seed: u64) -> Self {
         Self(fold(seed ^ K0, K1))
     }
 
-    /// Takes in a word.
+    /// Absorbs a word.
     #[must_use]
     pub const fn word(self, word: u64) -> Self {
         Self(fold(self.0 ^ word, K1).wrapping_add(K2))
     }
 
-    /// Takes in two words at the cost of one.
+    /// Absorbs two words at the cost of one.
     #[must_use]
     pub const fn words(self, a: u64, b: u64) -> Self {
         Self(fold(self.0 ^ a, b ^ K1).wrapping_add(K2))
     }
 
-    /// Takes in a byte string and its length.
+    /// Absorbs a byte string and its length.
     #[must_use]
     pub fn bytes(self, bytes: &[u8]) -> Self {
         let mut hash = self.word(bytes.len() as u64);
-        // Two chains at once: each multiplication waits for the one before it.
+        // Two independent chains, since each multiplication depends on the one before it.
         let (pairs, rest) = bytes.as_chunks::<32>();
         if !pairs.is_empty() {
             let mut other = hash.word(1);
@@ -66,12 +66,12 @@ impl Mix {
         hash.words(a, b)
     }
 
-    /// The value so far.
+    /// The hash of the absorbed input.
     pub const fn finish(self) -> u64 {
         fold(self.0 ^ K0, K2)
     }
 
-    /// The value so far, stretched to 32 bytes.
+    /// The hash of the absorbed input, expanded to 32 bytes.
     pub fn finish_32(self) -> [u8; 32] {
         let mut out = [0; 32];
         for (i, lane) in out.as_chunks_mut::<8>().0.iter_mut().enumerate() {
@@ -86,12 +86,12 @@ fn halves(chunk: &[u8; 16]) -> (u64, u64) {
     (both as u64, (both >> 64) as u64)
 }
 
-/// Random numbers that depend on nothing but where the stream begins. Eight bytes of state.
+/// A random stream that depends on its start alone. Eight bytes of state.
 #[derive(Clone, Debug)]
 pub struct Stream(u64);
 
 impl Stream {
-    /// The stream of a seed, a node and a purpose.
+    /// Makes the stream of a seed, a node and a purpose.
     pub const fn new(seed: u64, node: u64, purpose: u64) -> Self {
         Self(Mix::new(seed).words(node, purpose).finish())
     }
@@ -107,7 +107,7 @@ impl Stream {
         scale(self.u64(), bound)
     }
 
-    /// Whether a thing of probability `millionths / 1,000,000` happens.
+    /// Draws an event of probability `millionths / 1,000,000`.
     pub const fn happens(&mut self, millionths: u32) -> bool {
         self.below(1_000_000) < millionths as u64
     }
@@ -128,7 +128,7 @@ impl Stream {
 
     /// A log-normal duration: its median, times e to the power of a normal number with deviation `sigma_millis / 1000`.
     pub fn log_normal(&mut self, median: Duration, sigma_millis: u32) -> Duration {
-        // Twelve uniform numbers add up to a normal one of variance 1, as far as six deviations.
+        // The sum of twelve uniform numbers approximates a normal one of variance 1, up to six deviations.
         let sum: f64 = (0..12).map(|_| (self.u64() >> 11) as f64 / (1u64 << 53) as f64).sum();
         let exponent = (sum - 6.0) * f64::from(sigma_millis) / 1000.0;
         let micros = median.as_micros() as f64 * exp(exponent);
@@ -136,12 +136,12 @@ impl Stream {
     }
 }
 
-/// Scales a uniform word to below `bound`.
+/// Scales a uniform word to a number below `bound`.
 pub(crate) const fn scale(word: u64, bound: u64) -> u64 {
     ((word as u128 * bound as u128) >> 64) as u64
 }
 
-/// e to the power of `x`, of additions and multiplications alone, so that it is the same on every platform.
+/// Computes e to the power of `x` by additions and multiplications alone, so that it is the same on every platform.
 fn exp(x: f64) -> f64 {
     let reduced = x / 1024.0;
     let mut term = 1.0;
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn streams_are_uniform_and_apart() {
+    fn streams_are_uniform_and_distinct() {
         let mut a = Stream::new(1, 2, 3);
         let mut counts = [0u32; 16];
         for _ in 0..160_000 {
@@ -192,7 +192,7 @@ mod tests {
         drawn.sort();
         let median = drawn[10_000].as_secs();
         assert!((6700..7700).contains(&median), "{median}");
-        // One deviation above the median lies 84.13 % of them, at e^1.65 times the median.
+        // 84.13 % of the values are below one deviation above the median, which is e^1.65 times the median.
         let above = drawn[16_826].as_secs();
         assert!((34_000..41_500).contains(&above), "{above}");
     }

@@ -1,4 +1,4 @@
-//! A run drawn: four panels over time, as an SVG file that needs nothing else.
+//! Plots a run as four panels over time, in a self-contained SVG file.
 
 use std::fmt::Write;
 
@@ -9,7 +9,7 @@ const HEIGHT: f64 = 760.0;
 const PANEL: (f64, f64) = (440.0, 230.0);
 const INK: &str = "#1b2430";
 const FAINT: &str = "#7a8594";
-/// The time in which there may be faults.
+/// The time in which faults can be active.
 const SHADE: &str = "#fbf3e9";
 const GRID: &str = "#e4e8ee";
 const COLOURS: [&str; 3] = ["#2463eb", "#e8590c", "#0f9d76"];
@@ -24,11 +24,11 @@ struct Panel<'a> {
     title: &'a str,
     unit: &'a str,
     lines: Vec<Line<'a>>,
-    /// A level that the lines are compared with.
+    /// A reference level for the lines.
     level: Option<(&'a str, f64)>,
 }
 
-/// Draws table fill, lookups, sessions and traffic of a run.
+/// Plots table fill, lookups, sessions and traffic of a run.
 pub fn svg(report: &Report) -> String {
     let series = |of: fn(&Sample) -> f64| report.series.iter().map(|sample| (sample.t_s, of(sample))).collect();
     let lookups = |of: fn(&Sample) -> f64| {
@@ -204,7 +204,7 @@ fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, t
     Ok(())
 }
 
-/// A round distance between grid lines, not much below `raw`.
+/// Returns a round distance between grid lines, not much below `raw`.
 fn step(raw: f64) -> f64 {
     let mut magnitude = 0.001;
     while magnitude < 1e12 {
@@ -232,7 +232,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_plot_has_four_panels_and_closes_what_it_opens() {
+    fn a_plot_has_four_panels_and_balanced_tags() {
         let series = (0..10).map(|i| Sample { t_s: f64::from(i) * 60.0, table: 9.0, ..Sample::default() }).collect();
         let report = Report { scenario: "a < b".into(), virtual_s: 600.0, series, ..Report::default() };
         let text = svg(&report);

@@ -1,11 +1,11 @@
-//! Asking the processor for memory before it is needed.
+//! Prefetches memory before it is needed.
 //!
-//! With thousands of nodes hardly anything that an event reads is in the processor's caches, and waiting for memory is most
-//! of a run's time. The wheel knows what comes next: see [`super::world`].
+//! With thousands of nodes hardly any memory that an event reads is in the processor's caches, and waiting for memory
+//! is most of a run's time. The wheel knows the next events: see [`super::world`].
 
 use peerless::contract::Prefetch;
 
-/// The caches of the processor that this runs on.
+/// The caches of the current processor.
 pub(crate) struct Caches;
 
 impl Prefetch for Caches {
@@ -20,8 +20,8 @@ impl Prefetch for Caches {
             let start = core::ptr::from_ref(value).cast::<i8>();
             let before = start.addr() % LINE_BYTES;
             for line in (0..before + size_of_val(value)).step_by(LINE_BYTES) {
-                // SAFETY: every x86-64 processor has the instruction. It is a hint and no access: nothing that a program
-                // can see changes, whatever the address.
+                // SAFETY: every x86-64 processor has the instruction. It is a hint without a visible effect, whatever
+                // the address.
                 unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_sub(before).wrapping_add(line)) };
             }
         }

@@ -1,4 +1,4 @@
-//! What worlds are mostly made of: the tests' own chain, keys by number, and configurations that fit a host.
+//! Common parts of worlds: the tests' own chain, keys by number, and configurations for hosts.
 
 use peerless::contract::Event;
 use peerless::crypto::{SecretKey, keccak256};
@@ -13,7 +13,7 @@ use crate::network::Nat;
 use crate::network::address::PORT;
 use crate::world::Birth;
 
-/// A chain of a network's own, with one fork far ahead.
+/// Returns a private network's chain, with one fork in the far future.
 pub fn chain(network_id: u64) -> Chain {
     let schedule = ForkSchedule::new(keccak256(&network_id.to_be_bytes()), 0, &[], &[4_000_000_000]);
     let network = Network { name: format!("sim-{network_id}"), network_id, schedule };
@@ -21,20 +21,20 @@ pub fn chain(network_id: u64) -> Chain {
     Chain::new(network, head, 0, [0; 32])
 }
 
-/// The key of a host, the same in every run.
+/// Returns the key of a host, the same in every run.
 pub fn secret(host: HostId) -> SecretKey {
     let mut bytes = keccak256(&[&b"peerless-sim"[..], &host.0.to_be_bytes()].concat());
-    // Below the group's order, and not zero.
+    // Makes the number non-zero and less than the group's order.
     bytes[0] = 1;
     SecretKey::from_bytes(bytes).expect("in range")
 }
 
-/// A host as others know it.
+/// Returns a host's contact.
 pub fn contact(birth: &Birth<'_>, host: HostId, ip: std::net::Ipv4Addr) -> Contact {
     Contact::new(birth.crypto.public_key(&secret(host)), ip.into(), PORT, PORT)
 }
 
-/// A configuration for a host: its key, its address unless it is behind a NAT, everything else by default.
+/// Returns a configuration for a host: its key, its address unless it is behind a NAT, and defaults.
 pub fn config(birth: &Birth<'_>, chain: Chain) -> Config {
     let mut config = Config::new(secret(birth.host), chain);
     config.ip = (birth.nat == Nat::None).then(|| birth.addr.ip.into());
@@ -43,15 +43,15 @@ pub fn config(birth: &Birth<'_>, chain: Chain) -> Config {
     config
 }
 
-/// Builds a node of a configuration, with the birth's seed, time and primitives.
+/// Builds a node from a configuration, with the birth's seed, time and primitives.
 ///
 /// # Panics
-/// If the configuration cannot work.
+/// If the configuration is invalid.
 pub fn node(birth: &Birth<'_>, config: Config) -> Node {
     Node::with_crypto(config, birth.seed, birth.now, birth.unix, birth.crypto.clone()).expect("a valid configuration")
 }
 
-/// Makes nodes that discover each other and keep no sessions; the first `bootnodes` hosts are everybody's bootnodes.
+/// Makes nodes that discover each other and keep no sessions; all use the first `bootnodes` hosts as bootnodes.
 pub fn discovery_only(bootnodes: u32) -> impl Fn(&Birth<'_>) -> Node + Send + Sync + 'static {
     let chain = chain(1337);
     move |birth| {
@@ -63,14 +63,14 @@ pub fn discovery_only(bootnodes: u32) -> impl Fn(&Birth<'_>) -> Node + Send + Sy
     }
 }
 
-/// Makes these hosts the node's bootnodes.
+/// Sets the node's bootnodes to these hosts.
 pub fn set_bootnodes(birth: &Birth<'_>, config: &mut Config, hosts: impl IntoIterator<Item = u32>) {
-    let Some(discovery) = &mut config.discovery else { return };
+    let Some(discovery) = &mut config.discovery.discv4 else { return };
     let others = hosts.into_iter().map(HostId).filter(|host| *host != birth.host);
     discovery.bootnodes = others.map(|host| contact(birth, host, birth.addresses.ip(host))).collect();
 }
 
-/// Whether an event tells that a session was established.
+/// Whether an event reports an established session.
 pub fn is_established(event: &Event<'_>) -> bool {
     matches!(event, Event::Established { .. })
 }

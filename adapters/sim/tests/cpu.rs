@@ -1,4 +1,4 @@
-//! Work that takes time: what comes meanwhile waits, and a run is a function of its seed all the same.
+//! Work takes time: inputs wait meanwhile, and a run is still a function of its seed.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ use peerless_sim::{Addr, Crash, HostId, HostSpec, Settings, Totals, Watch, World
 
 const TARGET: HostId = HostId(0);
 const FLOODER: HostId = HostId(1);
-/// Asks the target something while it is flooded.
+/// A host that pings the target while it is flooded.
 const ASKER: HostId = HostId(2);
-/// A hundred times as slow as a server.
+/// A processor a hundred times as slow as a server.
 const SLOW: Costs = Costs::SERVER.times(100);
 
-/// When commanded pings were answered.
+/// The times at which commanded pings were answered.
 #[derive(Default)]
 struct Pongs(Vec<Instant>);
 
@@ -44,7 +44,7 @@ fn world(cpu: Option<Costs>, crypto: Mode, threads: usize) -> World<Node, Pongs>
     world
 }
 
-/// So many pings in one moment, the first of which have to be verified.
+/// A number of pings at one instant, the first of which have to be verified.
 fn flood(world: &mut World<Node, Pongs>, count: u64) {
     let (to, from) = (world.addr(TARGET), world.addr(FLOODER));
     let secret = scenery::secret(FLOODER);
@@ -60,7 +60,7 @@ fn flood(world: &mut World<Node, Pongs>, count: u64) {
     }
 }
 
-/// Floods the target, lets somebody ping it meanwhile; what was counted at the target, and how long the answer took.
+/// Floods the target while another host pings it; returns the target's counts, and the time until the answer.
 fn flooded(cpu: Option<Costs>, count: u64) -> (Totals, Duration) {
     let mut world = world(cpu, Mode::SimMac, 1);
     let before = world.host_totals(TARGET);
@@ -88,18 +88,18 @@ fn flooded(cpu: Option<Costs>, count: u64) -> (Totals, Duration) {
 }
 
 #[test]
-fn a_flood_waits_where_work_takes_time_and_nowhere_else() {
+fn a_flood_waits_only_where_work_takes_time() {
     let (idle, quick) = flooded(None, 300);
     assert_eq!((idle.inputs_waited, idle.waited_us, idle.datagrams_overrun), (0, 0, 0));
     let (busy, slow) = flooded(Some(SLOW), 300);
     assert!(idle.datagrams_delivered > 300 && busy.datagrams_delivered > 300, "{idle:?} {busy:?}");
     assert!(busy.inputs_waited > 250 && busy.datagrams_overrun == 0, "{busy:?}");
-    // Of the pings that are worked on, the middle one waits for half of the work.
+    // Of the processed pings, the median one waits for half of the work.
     let work = Duration::from_nanos(SLOW.recover * u64::from(SUBNET_DATAGRAMS_BURST));
     let mean = Duration::from_micros(busy.waited_us / busy.inputs_waited);
     assert!(mean > work / 2, "{mean:?} on average, {work:?} of work");
     assert!(slow > quick + work / 2, "an answer took {quick:?}, and in the flood {slow:?}");
-    // Where work takes next to nothing, next to nobody waits.
+    // With little work, hardly any input waits.
     let (fast, _) = flooded(Some(Costs::SERVER), 300);
     assert!(fast.waited_us * 50 < busy.waited_us, "{fast:?}");
 }
@@ -109,13 +109,13 @@ fn an_answer_leaves_when_it_has_been_computed() {
     let slower = Costs::SERVER.times(500);
     let (_, quick) = flooded(None, 0);
     let (_, slow) = flooded(Some(slower), 0);
-    // Both sign, and the answering side recovers; a link's latency differs from packet to packet by less than that.
+    // Both sides sign, and the answering side recovers; the jitter of a link is less than that.
     let work = Duration::from_nanos(2 * slower.sign + slower.recover);
     assert!(slow > quick + work * 3 / 4 && slow < quick + work * 3, "{quick:?}, and with {work:?} of work {slow:?}");
 }
 
 #[test]
-fn a_socket_takes_so_much_and_no_more() {
+fn a_socket_buffers_a_bounded_number_of_datagrams() {
     let mut world = world(Some(SLOW), Mode::SimMac, 1);
     let before = world.host_totals(TARGET);
     flood(&mut world, 4000);
@@ -127,7 +127,7 @@ fn a_socket_takes_so_much_and_no_more() {
 }
 
 #[test]
-fn a_machine_that_dies_takes_nothing_with_it() {
+fn a_crash_drops_the_waiting_inputs() {
     let mut world = world(Some(SLOW), Mode::SimMac, 1);
     for crash in [Crash::Process, Crash::Sleep, Crash::Power] {
         flood(&mut world, 200);
@@ -145,7 +145,7 @@ fn a_machine_that_dies_takes_nothing_with_it() {
 }
 
 #[test]
-fn the_seed_decides_what_waits_for_whom() {
+fn waiting_is_a_function_of_the_seed() {
     let run = |crypto, threads| {
         let mut world = world(Some(SLOW), crypto, threads);
         assert_eq!(world.threads(), threads);
@@ -161,7 +161,7 @@ fn the_seed_decides_what_waits_for_whom() {
 }
 
 #[test]
-fn scenarios_hold_on_slow_machines_too() {
+fn demands_hold_on_slow_machines() {
     for name in ["mesh", "hostile"] {
         let scenario = find(name).unwrap();
         let plan = Plan { cpu: Some(20), ..scenario.small_plan(5) };

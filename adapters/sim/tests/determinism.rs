@@ -1,6 +1,6 @@
-//! What a seed comes to is the same in debug and release, on every machine, and from one version to the next unless
-//! something behaves otherwise: then the hashes change, and `PEERLESS_RENEW=1 cargo test -p peerless-sim --test determinism`
-//! writes them anew.
+//! A seed gives the same run in debug and release builds, on every machine, and from version to version unless nodes
+//! are changed to behave differently: then the hashes change, and `PEERLESS_RENEW=1 cargo test -p peerless-sim --test
+//! determinism` writes new ones.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use peerless_sim::scenario::{Plan, find};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/trace_hashes.txt");
 
-/// Scenario, seed, primitives, processor: of everything that a run can hang on something.
+/// Scenario, seed, primitives, processor: runs that cover all parameters of a plan.
 const RUNS: [(&str, u64, Mode, Option<u32>); 6] = [
     ("discovery", 1, Mode::Real, None),
     ("mesh", 2, Mode::Memo, None),

@@ -1,4 +1,4 @@
-//! Every scenario, by many seeds; and what is known of such networks from elsewhere.
+//! Every scenario with many seeds; and comparisons with published figures.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use peerless_sim::scenario::{Faults, Plan, Role, Scenario, campaign, find, stock
 const SEEDS_EACH: u64 = 26;
 
 #[test]
-fn two_hundred_seeds() {
+fn two_hundred_seeds_pass() {
     let scenarios = stock();
     let runs = SEEDS_EACH * scenarios.len() as u64;
     assert!(runs >= 200);
@@ -32,7 +32,7 @@ fn two_hundred_seeds() {
 }
 
 #[test]
-fn a_plan_decides_the_run_on_any_number_of_threads() {
+fn a_plan_determines_the_run_on_any_number_of_threads() {
     for name in ["hostile", "churn"] {
         let scenario = find(name).unwrap();
         let plan = scenario.small_plan(5);
@@ -46,9 +46,9 @@ fn a_plan_decides_the_run_on_any_number_of_threads() {
     }
 }
 
-/// Two minutes after the last start every lookup finds all of the 16 nearest.
+/// Two minutes after the last start every lookup finds all of the nearest 16.
 #[test]
-fn a_thousand_nodes_are_as_others_have_found() {
+fn a_thousand_nodes_match_the_published_figures() {
     let scenario = find("discovery").unwrap();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(2);
     let plan = Plan { nodes: 1000, time: Duration::from_secs(240), threads, faults: Faults::None, ..scenario.plan(1) };
@@ -62,9 +62,9 @@ fn a_thousand_nodes_are_as_others_have_found() {
     assert!(report.lookups.found_percent >= 99.9, "{:?}", report.lookups);
 }
 
-/// Against the same world, with the same faults, in which nobody lies.
+/// Compares with the same world and the same faults without hostile hosts.
 #[test]
-fn liars_cost_honest_nodes_few_sessions() {
+fn hostile_hosts_cost_honest_nodes_few_sessions() {
     let time = Duration::from_secs(400);
     let [hostile, honest] = [find("hostile").unwrap(), find("hostile").unwrap().cast(|_, _, _| Role::default())];
     let report = hostile.run(&Plan { nodes: 80, time, ..hostile.plan(7) }).unwrap();
@@ -78,12 +78,12 @@ fn liars_cost_honest_nodes_few_sessions() {
 }
 
 #[test]
-fn a_failure_is_minimised_and_its_command_names_what_is_left() {
+fn a_failure_is_minimised_and_its_command_names_the_remaining_faults() {
     let all = find("mesh").unwrap();
     let seed = (1..).find(|seed| all.troubles(&all.small_plan(*seed)).len() > 5).unwrap();
     let plan = all.small_plan(seed);
     let culprit = all.troubles(&plan)[3].clone();
-    let scenario = find("mesh").unwrap().always("nobody is cut off", {
+    let scenario = find("mesh").unwrap().always("no node is cut off", {
         let culprit = culprit.clone();
         move |run| {
             let is_there = match &run.plan.faults {

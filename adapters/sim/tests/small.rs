@@ -1,4 +1,4 @@
-//! Small worlds: nodes find each other, and nothing but the seed decides how.
+//! Small worlds: nodes discover each other, and the run is a function of the seed.
 
 use std::time::Duration;
 
@@ -18,11 +18,11 @@ fn world(settings: Settings, hosts: u32) -> World<Node> {
 }
 
 #[test]
-fn fifty_nodes_know_each_other() {
+fn fifty_nodes_fill_their_tables() {
     let mut world = world(Settings { seed: 1, crypto: Mode::SimMac, ..Settings::default() }, 50);
     world.run_for(Duration::from_secs(120)).unwrap();
     for (host, node) in world.machines() {
-        let known = node.discovery().unwrap().table().len();
+        let known = node.discovery().discv4().unwrap().table().len();
         assert!(known >= 40, "host {} knows {known}", host.0);
     }
     assert_eq!(world.totals().starts, 50);
@@ -38,7 +38,7 @@ fn run(seed: u64, crypto: Mode, threads: usize, quality: Quality) -> (u64, u64, 
 }
 
 #[test]
-fn the_seed_decides_everything() {
+fn a_run_is_a_function_of_the_seed() {
     let first = run(7, Mode::SimMac, 1, Quality::lossy());
     assert_eq!(run(7, Mode::SimMac, 1, Quality::lossy()), first);
     assert_eq!(run(7, Mode::SimMac, 2, Quality::lossy()), first, "on two threads");
@@ -47,7 +47,7 @@ fn the_seed_decides_everything() {
 }
 
 #[test]
-fn primitives_change_no_schedule() {
+fn the_schedule_does_not_depend_on_the_primitives() {
     let real = run(7, Mode::Real, 2, Quality::lossy());
     assert_eq!(run(7, Mode::Memo, 2, Quality::lossy()), real, "memo: byte for byte");
     let simmac = run(7, Mode::SimMac, 2, Quality::lossy());
@@ -55,7 +55,7 @@ fn primitives_change_no_schedule() {
     assert_ne!(simmac.0, real.0);
 }
 
-/// Breaks an invariant, or panics, at the first step of one host in three from half a minute on.
+/// Violates an invariant, or panics, at the first step of one host in three after half a minute.
 struct Fuse {
     panics: bool,
 }

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use common::{Got, Script};
 use peerless::contract::{Command, ConnId, IoFault};
-use peerless::crypto::PublicKey;
 use peerless::time::Instant;
 use peerless::wire::enode::Contact;
 use peerless::wire::p2p::Capability;
-use peerless_sim::{Crash, Effect, Fault, HostId, HostSpec, Hosts, Nat, Settings, World};
+use peerless_sim::{Crash, Effect, Fault, HostId, HostSpec, Hosts, Nat, Settings, World, scenery};
 
 const A: HostId = HostId(0);
 const B: HostId = HostId(1);
@@ -30,7 +29,7 @@ fn world(nats: &[Nat]) -> Scripted {
 
 fn contact(world: &Scripted, host: HostId) -> Contact {
     let addr = world.addr(host);
-    Contact::new(PublicKey::from_xy_checked([1; 64]), addr.ip.into(), addr.port, addr.port)
+    Contact::new(world.crypto().public_key(&scenery::secret(host)), addr.ip.into(), addr.port, addr.port)
 }
 
 fn run(world: &mut Scripted, millis: u64) {
@@ -64,7 +63,7 @@ fn pattern(len: usize) -> Vec<u8> {
 }
 
 #[test]
-fn streams_keep_the_bytes_and_not_the_chunks() {
+fn streams_keep_the_bytes_but_not_the_chunks() {
     let mut world = world(&[Nat::None; 2]);
     dial(&mut world, A, B);
     assert!(script(&world, A).saw(&Got::Connected(FIRST)) && script(&world, B).saw(&Got::Incoming(FIRST)));
@@ -85,13 +84,13 @@ fn streams_keep_the_bytes_and_not_the_chunks() {
     let (writes, reads) = (sizes(a, true), sizes(b, false));
     assert!(writes.len() > 5 && reads.len() > 20, "{writes:?} {reads:?}");
     assert!(reads.first().is_some_and(|smallest| *smallest < 16), "{reads:?}");
-    // No faster than the narrower access lets it through.
+    // Not faster than the slower access permits.
     let (first, last) = (b.got.first().unwrap().0, b.got.last().unwrap().0);
     assert!(last.since(first) >= Duration::from_micros(1_000_000 * 8 / 52), "{:?}", last.since(first));
 }
 
 #[test]
-fn whoever_reads_nothing_stops_the_writer() {
+fn a_reader_that_stops_reading_stops_the_writer() {
     let mut world = world(&[Nat::None; 2]);
     dial(&mut world, A, B);
     tell(&mut world, B, Command::Shutdown);
@@ -107,16 +106,16 @@ fn whoever_reads_nothing_stops_the_writer() {
 }
 
 #[test]
-fn half_close_and_reset() {
+fn streams_half_close_and_reset() {
     let mut world = world(&[Nat::None; 2]);
     dial(&mut world, A, B);
-    write(&mut world, A, b"last words");
+    write(&mut world, A, b"final bytes");
     run(&mut world, 1000);
     close(&mut world, A);
     run(&mut world, 1000);
     let b = script(&world, B);
-    assert!(b.received[&FIRST] == b"last words" && b.got.last().is_some_and(|(_, got)| *got == Got::Eof(FIRST)));
-    // B has its half still; writing to whoever closed both is answered by a reset.
+    assert!(b.received[&FIRST] == b"final bytes" && b.got.last().is_some_and(|(_, got)| *got == Got::Eof(FIRST)));
+    // B still has its half open; writing to an end that closed both halves is answered by a reset.
     write(&mut world, B, b"are you there");
     run(&mut world, 1000);
     assert!(script(&world, B).saw(&Got::Broken(FIRST, IoFault::Reset)));
@@ -134,7 +133,7 @@ fn dials_are_refused_swallowed_or_closed_unread() {
     world.crash(B, Crash::Power);
     dial(&mut world, C, B);
     run(&mut world, 60_000);
-    assert!(script(&world, C).got.iter().all(|(_, got)| matches!(got, Got::Timeout)), "nobody answers");
+    assert!(script(&world, C).got.iter().all(|(_, got)| matches!(got, Got::Timeout)), "no host answers");
 
     world.start(B);
     let contact = contact(&world, A);
@@ -145,7 +144,7 @@ fn dials_are_refused_swallowed_or_closed_unread() {
 }
 
 #[test]
-fn crashes_break_streams_as_they_should() {
+fn each_kind_of_crash_ends_streams_in_its_way() {
     for (how, is_told) in [(Crash::Process, true), (Crash::Power, false), (Crash::Sleep, false)] {
         let mut world = world(&[Nat::None; 2]);
         dial(&mut world, A, B);
@@ -170,7 +169,7 @@ fn crashes_break_streams_as_they_should() {
 }
 
 #[test]
-fn streams_stand_still_in_a_cut_and_go_on_after_it() {
+fn streams_stall_during_a_cut_and_continue_after_it() {
     let mut world = world(&[Nat::None; 2]);
     dial(&mut world, A, B);
     let now = world.now();
@@ -192,7 +191,7 @@ fn streams_stand_still_in_a_cut_and_go_on_after_it() {
     assert_eq!(script(&world, B).received[&FIRST], b"through?");
 }
 
-/// How many of ten datagrams, one a second, arrive from one host to the other, with the port that they come from.
+/// The number of ten datagrams, one a second, that arrive from one host at another, with their source port.
 fn arrivals(world: &Scripted, at: HostId, from: HostId) -> (usize, Option<u16>) {
     let ip = std::net::IpAddr::from(world.addr(from).ip);
     let ports: Vec<u16> = script(world, at)
@@ -206,9 +205,9 @@ fn arrivals(world: &Scripted, at: HostId, from: HostId) -> (usize, Option<u16>) 
 }
 
 #[test]
-fn nats_let_in_whom_they_should() {
+fn each_kind_of_nat_admits_its_senders_only() {
     for nat in [Nat::None, Nat::FullCone, Nat::Restricted, Nat::Symmetric] {
-        // A stands behind the NAT and talks to B; B answers, and C tries unasked.
+        // A is behind the NAT and sends to B; B answers, and C sends unasked.
         let mut world = world(&[nat, Nat::None, Nat::None]);
         let (a, b) = (contact(&world, A), contact(&world, B));
         tell(&mut world, C, Command::Ping { contact: a });
@@ -219,7 +218,7 @@ fn nats_let_in_whom_they_should() {
         run(&mut world, 10_500);
         let (count, port) = arrivals(&world, B, A);
         assert!(count >= 10, "{nat:?}: outwards everything passes");
-        assert_eq!(port == Some(a.udp), nat != Nat::Symmetric, "{nat:?}");
+        assert_eq!(port == Some(a.udp()), nat != Nat::Symmetric, "{nat:?}");
         assert_eq!(arrivals(&world, A, B).0 >= 9, nat != Nat::Symmetric, "{nat:?}: to the port that A listens on");
         let open = matches!(nat, Nat::None | Nat::FullCone);
         assert_eq!(arrivals(&world, A, C).0 > 6, open, "{nat:?}: a stranger");
@@ -231,7 +230,7 @@ fn nats_let_in_whom_they_should() {
 }
 
 #[test]
-fn clocks_are_skewed_and_step() {
+fn wall_clocks_are_skewed_and_step() {
     let mut world = world(&[Nat::None]);
     world.set_clock_skew(A, -90);
     let start = Settings::default().start.as_secs();

@@ -1,11 +1,13 @@
-//! How fast captures are inspected, and in how much memory: a million packets of each kind, every finding put in words.
+//! The speed and the memory of inspecting captures: a million packets of each kind, with every finding formatted as
+//! text.
 //!
-//! The packets are those of real nodes over a wire in memory, with real keys, in segments as they fit Ethernet. They are
-//! repeated under other addresses as often as it takes; nothing is remembered from one time to the next.
+//! The packets are those of real nodes over an in-memory network, with real keys, in segments that fit Ethernet. They
+//! are repeated between other addresses as often as needed; the inspector keeps nothing from one repetition to the
+//! next.
 //!
 //! `cargo bench -p peerless-trace --bench inspect [-- LOAD [PACKETS]]`: discv4 alone, sessions whose secrets are in the
-//! capture (opened) or not (sealed), mixed, or all. With `--write FILE` before, the capture is written to a file instead, for
-//! `peerless inspect FILE`. Memory is what inspecting adds to the process, told on Linux only.
+//! capture (opened) or not (sealed), mixed, or all. `--write FILE` first writes the capture to a file instead, for
+//! `peerless inspect FILE`. Memory is the growth of the process, measured on Linux only.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -20,17 +22,17 @@ use peerless_trace::inspect::{Findings, Keys};
 use peerless_trace::record::Options;
 use rustix::time::{ClockId, clock_gettime};
 
-/// The subject, which is number 1, has these.
+/// The keys of the subject, node number 1.
 const PEERS: std::ops::RangeInclusive<u8> = 2..=7;
-/// What fits a packet on Ethernet.
+/// Bytes of a TCP payload in one packet on Ethernet.
 const SEGMENT_BYTES: usize = 1448;
 
-/// What is in a capture.
+/// The content of a capture.
 struct Load {
     name: &'static str,
-    /// Pings and questions for nodes of each peer, a tenth of a second.
+    /// Pings and FindNodes of each peer in a tenth of a second.
     datagrams: bool,
-    /// Bytes of messages from each peer, a tenth of a second.
+    /// Bytes of messages of each peer in a tenth of a second.
     messages: &'static [usize],
     /// Whether the session's secrets are in the capture.
     is_open: bool,
@@ -43,7 +45,7 @@ const LOADS: [Load; 4] = [
     Load { name: "mixed", datagrams: true, messages: &[300, 600, 2500, 12_000], is_open: true },
 ];
 
-/// A list of strings of 110 bytes, as long as that in all or a little longer. Half of it can be compressed away.
+/// Encodes a list of strings of 110 bytes, of at least the given size in all. Half of it is compressible.
 fn message(length: usize, state: &mut u32) -> Vec<u8> {
     let mut noise = || {
         *state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -60,7 +62,7 @@ fn message(length: usize, state: &mut u32) -> Vec<u8> {
 }
 
 impl Load {
-    /// What a pcapng file of it begins with, and its packets.
+    /// Returns the start of its pcapng file, and its packets.
     fn play(&self) -> Capture {
         let mut subject = config(1, None);
         subject.export_secrets = true;
@@ -119,7 +121,7 @@ impl Capture {
             match item {
                 Item::Other { bytes, .. } => head.extend_from_slice(bytes),
                 Item::Custom { bytes, .. } if is_open => head.extend_from_slice(bytes),
-                // The ninth byte of an IP header says what is in it.
+                // The ninth byte of an IP header is the protocol.
                 Item::Packet(packet) if has_datagrams || packet.bytes[9] != 17 => {
                     let length = (packet.bytes.len() as u32).to_le_bytes();
                     let padded = packet.bytes.len().next_multiple_of(4);
@@ -140,7 +142,7 @@ impl Capture {
     }
 }
 
-/// So many packets of a capture, as a file.
+/// Writes so many packets of a capture to a file.
 struct Repeated<'a> {
     capture: &'a Capture,
     count: usize,
@@ -159,7 +161,7 @@ impl Read for Repeated<'_> {
             self.pending.extend_from_slice(&blocks[self.given % blocks.len()]);
             self.at = 0;
             self.given += 1;
-            // Between other nodes: the upper halves of both addresses.
+            // Other nodes: changes the upper halves of both addresses.
             for address in [28 + 12, 28 + 16] {
                 self.pending[address..address + 2].copy_from_slice(&(turn + 0x0801).to_be_bytes());
             }
@@ -171,13 +173,13 @@ impl Read for Repeated<'_> {
     }
 }
 
-/// What this process has taken of a processor: on a machine that is shared, a steadier measure than the time of day.
+/// CPU time of this process: steadier than elapsed time on a shared machine.
 fn cpu_seconds() -> f64 {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-/// A figure of `/proc/self/status` in MiB.
+/// Reads a figure of `/proc/self/status` in MiB.
 fn memory(name: &str) -> Option<f64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
@@ -192,7 +194,7 @@ fn main() -> io::Result<()> {
     if wanted == "all" {
         println!("| capture | packets | MB | findings | packets/s | MB/s | memory |\n|---|---|---|---|---|---|---|");
         for load in &LOADS {
-            // In a process of its own, so that none finds memory that another has left.
+            // Each load runs in its own process, so that it cannot reuse memory of another.
             let mut program = std::process::Command::new(std::env::current_exe()?);
             assert!(program.args([load.name, &count.to_string()]).status()?.success(), "{}", load.name);
         }
@@ -205,7 +207,7 @@ fn main() -> io::Result<()> {
         io::copy(&mut packets, &mut io::BufWriter::new(std::fs::File::create_new(file)?))?;
         return Ok(());
     }
-    // What the most was counts from here on.
+    // Resets the peak of memory.
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let before = memory("VmRSS");
     let (start, mut told) = (cpu_seconds(), 0);

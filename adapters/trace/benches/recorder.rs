@@ -1,12 +1,13 @@
-//! What recording costs a busy node: its CPU time with a recorder, beside its CPU time without.
+//! The cost of recording a busy node: its CPU time with a recorder, relative to its CPU time without.
 //!
-//! A load is played once by real nodes over a wire in memory, with real keys, and what the subject saw is kept. It is then
-//! handed to the subject again and again, alternately with and without a recorder that writes a file; the least of each is
-//! compared, for what other users of the machine add is no cost of ours. Only the node and its recorder are counted: no
-//! socket is read or written, so that a node in operation, whose system calls cost as much with a recorder as without, pays
-//! less in proportion.
+//! Real nodes run a load once over an in-memory network, with real keys, and the subject's inputs are recorded. The
+//! subject then gets these inputs again and again, alternately with and without a recorder that writes a file, and the
+//! least CPU times are compared, since other processes only add to them. Only the node and its recorder are measured,
+//! without socket calls: the relative cost for a node in operation is smaller, since its system calls cost the same
+//! with and without a recorder.
 //!
-//! `cargo bench -p peerless-trace --bench recorder [-- LOAD [ROUNDS]]`; `PEERLESS_BENCH_DIR` says where the files go.
+//! `cargo bench -p peerless-trace --bench recorder [-- LOAD [ROUNDS]]`; `PEERLESS_BENCH_DIR` is the folder of the
+//! files.
 
 #[path = "../tests/common/mod.rs"]
 mod common;
@@ -16,7 +17,7 @@ use std::io::Cursor;
 use std::path::PathBuf;
 
 use common::{Host, START, UNIX, World, config, contact, recorder, seed};
-use peerless::contract::{Command, Input, Tap};
+use peerless::contract::{Command, Devp2p, Input, Machine, Tap, Tapped};
 use peerless::crypto::Secp256k1;
 use peerless::node::{Config, Node};
 use peerless::wire::p2p::Capability;
@@ -24,16 +25,16 @@ use peerless_trace::format::{Checkpoint, OwnedInput, Reader, Record, Recorded};
 use peerless_trace::record::{Options, Recorder, Subject};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The subject is number 1.
+/// The subject is node number 1.
 const PEERS: std::ops::RangeInclusive<u8> = 2..=7;
-/// Neither one segment nor a whole buffer of a socket.
+/// A read size that is neither one segment nor a whole socket buffer.
 const CHUNK_BYTES: usize = 16 << 10;
 
-/// What the others do to the subject in each tenth of a second.
+/// The load on the subject in each tenth of a second.
 struct Load {
     name: &'static str,
     tenths: u32,
-    /// Pings and questions for nodes, of each peer.
+    /// Pings and FindNodes of each peer.
     datagrams: u32,
     /// Announcements and transactions of 100 to 1500 bytes, of each peer.
     small: u32,
@@ -51,7 +52,7 @@ const LOADS: [Load; 4] = [
     Load { name: "mixed", tenths: 100, datagrams: 1, small: 30, requests: 1, answer: 4_000, large: 2 },
 ];
 
-/// A list of one string, about so long. Half of it can be compressed away, as in transactions.
+/// Encodes a list of one string, of about the given size. Half of it is compressible, as in transactions.
 fn message(length: usize, number: u32) -> Vec<u8> {
     let mut state = number.wrapping_mul(0x9e37_79b9) | 1;
     let mut noise = move || {
@@ -64,13 +65,13 @@ fn message(length: usize, number: u32) -> Vec<u8> {
     [rlp_head(0xf7, length + rlp_head(0xb7, length).len()), rlp_head(0xb7, length), content].concat()
 }
 
-/// Of a string (`0xb7`) or list (`0xf7`) of 56 bytes and more.
+/// Encodes the header of a string (`0xb7`) or list (`0xf7`) of 56 bytes or more.
 fn rlp_head(base: u8, length: usize) -> Vec<u8> {
     let digits: Vec<u8> = length.to_be_bytes().into_iter().skip_while(|digit| *digit == 0).collect();
     [&[base + digits.len() as u8], &digits[..]].concat()
 }
 
-/// What the subject saw.
+/// The inputs of the subject.
 struct Script {
     config: Config,
     inputs: Vec<Recorded>,
@@ -145,34 +146,20 @@ fn send(world: &mut World, peer: usize, payload: &[u8]) {
 }
 
 impl Script {
-    /// Drives a new node as it was driven; every call of the tap is the one that an adapter makes.
-    fn run(&self, mut tap: Option<Box<dyn Tap>>) {
-        let mut node = Node::new(self.config.clone(), seed(1), START, UNIX).expect("a node");
-        let mut now = START;
+    /// Drives a new node as it was driven.
+    fn run(&self, tap: Option<Box<dyn Tap>>) {
+        let node = Node::new(self.config.clone(), seed(1), START, UNIX).expect("a node");
+        let mut node = Tapped::new(node, tap, START);
         for recorded in &self.inputs {
-            pop(&mut node, &mut tap, now, recorded.before);
-            now = recorded.now;
-            let input = recorded.input.as_input();
-            if let Some(tap) = &mut tap {
-                if let Input::Wrote { conn, n } = input {
-                    tap.wrote(now, conn, &node.outbound(conn)[..n]);
-                }
-                tap.input(now, &input);
-            }
-            match input {
-                Input::Incoming { from } => {
-                    let conn = node.accept(now, from);
-                    tap.iter_mut().for_each(|tap| tap.accepted(now, conn));
-                }
-                Input::Command(command) => {
-                    let answer = node.command(now, command);
-                    tap.iter_mut().for_each(|tap| tap.commanded(now, answer));
-                }
-                input => node.handle(now, input),
-            }
+            pop(&mut node, recorded.before);
+            recorded.input.with_input::<Devp2p, _>(|input| match input {
+                Input::Incoming { socket, from } => drop(black_box(node.accept(recorded.now, socket, from))),
+                Input::Command(command) => drop(black_box(node.command(recorded.now, command))),
+                input => node.handle(recorded.now, input),
+            });
         }
-        pop(&mut node, &mut tap, now, self.end);
-        black_box(node.stats().frames_in);
+        pop(&mut node, self.end);
+        black_box(node.machine().stats().frames_in);
     }
 
     fn describe(&self) -> String {
@@ -190,17 +177,12 @@ impl Script {
     }
 }
 
-fn pop(node: &mut Node, tap: &mut Option<Box<dyn Tap>>, now: peerless::time::Instant, what: Checkpoint) {
+fn pop(node: &mut impl Machine, what: Checkpoint) {
     for _ in 0..what.popped {
-        let action = node.poll_action().expect("an action");
-        if let Some(tap) = tap {
-            tap.action(now, &action);
-        }
-        black_box(&action);
+        black_box(node.poll_action().expect("an action"));
     }
     if what.is_drained {
         assert!(node.poll_action().is_none());
-        tap.iter_mut().for_each(|tap| tap.drained(now));
     }
 }
 

@@ -1,34 +1,34 @@
-//! Where two captures part: the first message that one has and the other has not, with what led to it.
+//! Finds the first difference of two captures: a message that only one of them has, with the findings before it.
 //!
-//! Compares what was said, by whom and in which order, not when. Both captures are read side by side, in constant memory.
+//! Compares content, sender, receiver and order, but not time. Both captures are read side by side, in constant memory.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
 
 use crate::inspect::{Finding, Findings};
 
-/// Findings before the parting that are kept.
+/// Findings before the difference that are kept.
 pub const BEFORE_MAX: usize = 8;
 
-/// What comes of a comparison.
+/// The result of a comparison.
 #[derive(Clone, Debug)]
 pub enum Difference {
-    /// They say the same, so many findings long.
+    /// Both captures have the same findings, so many.
     None(u64),
-    /// They part.
+    /// The captures differ.
     At(Box<Parting>),
 }
 
-/// Where two captures part.
+/// The first difference of two captures.
 #[derive(Clone, Debug)]
 pub struct Parting {
     /// Findings that both have in common, from the start.
     pub common: u64,
-    /// The last of these, as the first capture has them.
+    /// The last common findings, from the first capture.
     pub before: Vec<Finding>,
-    /// How the first goes on; `None` if it has ended.
+    /// The next finding of the first capture; `None` at its end.
     pub left: Option<Finding>,
-    /// How the second goes on; `None` if it has ended.
+    /// The next finding of the second capture; `None` at its end.
     pub right: Option<Finding>,
 }
 
@@ -56,7 +56,7 @@ pub fn compare<A: Read, B: Read>(left: &mut Findings<A>, right: &mut Findings<B>
     }
 }
 
-/// Whether two findings say the same: a line may leave out what an object has.
+/// Whether two findings are equal: a line of text may omit details that the object has.
 fn same(left: &Finding, right: &Finding) -> bool {
     let timeless = |finding: &Finding| {
         let mut object = crate::inspect::json::object(finding);

@@ -1,7 +1,7 @@
-//! Key logs: one line a session, with what opens that session and nothing more. The format is in `docs/keylog.md`.
+//! Key logs: one line for each session, with the secrets that decrypt it. The format is in `docs/keylog.md`.
 //!
-//! [`KeyLogWriter`] appends lines to a file that only its owner can read; [`KeyLog`] holds what was read from such files.
-//! Neither ever sees a static key.
+//! [`KeyLogWriter`] appends lines to a file that only its owner can read; [`KeyLog`] holds the sessions read from such
+//! files. Neither handles static keys.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,37 +9,37 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
 use std::path::Path;
 
-use peerless::crypto::Digest;
 use peerless::crypto::secrets::{Role, SessionSecrets};
+use peerless::crypto::{Digest, SecretBytes};
 use zeroize::Zeroizing;
 
-/// What opens a line of the first version.
+/// The label of a line of the first version.
 const LABEL: &str = "RLPX1";
-/// A session's name: the first bytes of Keccak-256 of its auth packet.
+/// Bytes of a session's id: the first bytes of Keccak-256 of its auth packet.
 pub const SESSION_ID_BYTES: usize = 16;
-/// A line, with room for what later versions may add; longer ones are no lines of a key log.
+/// Most bytes of a line, with room for the fields of later versions; longer lines are ignored.
 const LINE_BYTES_MAX: u64 = 4096;
-/// Bytes of a line as it is written.
+/// Bytes of a line that is written.
 const LINE_BYTES: usize = LABEL.len() + 1 + 2 * SESSION_ID_BYTES + 4 * 65 + 1;
 
-/// A session's name: who has captured its auth packet can compute it.
+/// A session's id, which every observer of its auth packet can compute.
 pub type SessionId = [u8; SESSION_ID_BYTES];
 
-/// The name of the session whose auth packet has this hash.
+/// Returns the id of the session whose auth packet has this hash.
 pub fn session_id(auth_hash: &Digest) -> SessionId {
     let mut id = [0; SESSION_ID_BYTES];
     id.copy_from_slice(&auth_hash[..SESSION_ID_BYTES]);
     id
 }
 
-/// A session's line, with its end.
+/// Returns a session's line, with its line feed.
 pub fn line(secrets: &SessionSecrets) -> Zeroizing<String> {
-    // Its room is taken at once, so that no copy is left behind by growing.
+    // The whole capacity is allocated at once, so that no copy is left in memory by growing.
     let mut line = Zeroizing::new(String::with_capacity(LINE_BYTES));
     line.push_str(LABEL);
     let id = session_id(&secrets.auth_hash);
-    let fields = [&id[..], &*secrets.initiator_nonce, &*secrets.recipient_nonce, &*secrets.aes, &*secrets.mac];
-    for field in fields {
+    let secrets = [&secrets.initiator_nonce, &secrets.recipient_nonce, &secrets.aes, &secrets.mac];
+    for field in [&id[..]].into_iter().chain(secrets.map(|secret| &secret.expose()[..])) {
         line.push(' ');
         for byte in field {
             for digit in [byte >> 4, byte & 15] {
@@ -51,17 +51,17 @@ pub fn line(secrets: &SessionSecrets) -> Zeroizing<String> {
     line
 }
 
-/// Appends sessions to a file.
+/// A writer that appends sessions to a file.
 #[derive(Debug)]
 pub struct KeyLogWriter {
     file: File,
 }
 
 impl KeyLogWriter {
-    /// Opens `path` to append to; makes it, for its owner alone, if it does not exist.
+    /// Opens `path` for appending; creates it with access for its owner only, if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be opened, or exists and others than its owner may read or write it.
+    /// If it cannot be opened, or exists and users other than its owner may read or write it.
     pub fn open(path: &Path) -> io::Result<Self> {
         let mut options = OpenOptions::new();
         options.append(true).create(true);
@@ -72,7 +72,7 @@ impl KeyLogWriter {
         {
             let metadata = file.metadata()?;
             let mode = std::os::unix::fs::PermissionsExt::mode(&metadata.permissions());
-            // A device or a pipe is somebody's own arrangement.
+            // The permissions of a device or a pipe are not checked.
             if metadata.is_file() && mode & 0o077 != 0 {
                 let why = format!("others than its owner may use it (mode {:03o}, should be 600)", mode & 0o777);
                 return Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
@@ -81,7 +81,7 @@ impl KeyLogWriter {
         Ok(Self { file })
     }
 
-    /// Appends a session, in one write, so that several writers do not mix their lines.
+    /// Appends a session in one write, so that several writers do not mix their lines.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -90,24 +90,24 @@ impl KeyLogWriter {
     }
 }
 
-/// What a line says of a session.
+/// The secrets in a line.
 #[derive(Clone)]
 struct Entry {
-    initiator_nonce: Zeroizing<[u8; 32]>,
-    recipient_nonce: Zeroizing<[u8; 32]>,
-    aes: Zeroizing<[u8; 32]>,
-    mac: Zeroizing<[u8; 32]>,
+    initiator_nonce: SecretBytes,
+    recipient_nonce: SecretBytes,
+    aes: SecretBytes,
+    mac: SecretBytes,
 }
 
-/// Sessions that were read from key logs.
+/// The sessions read from key logs.
 #[derive(Clone, Default)]
 pub struct KeyLog {
     entries: BTreeMap<SessionId, Entry>,
-    /// Lines that want to be a session's and are not.
+    /// Lines with the label that cannot be read.
     broken: u64,
 }
 
-/// Shows how many there are, and no secret.
+/// Shows the number of sessions, and no secret.
 impl fmt::Debug for KeyLog {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyLog").field("sessions", &self.entries.len()).field("broken", &self.broken).finish()
@@ -120,17 +120,17 @@ impl KeyLog {
         self.entries.len()
     }
 
-    /// Whether there is none.
+    /// Whether there are no sessions.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Lines that begin as a session's and cannot be read.
+    /// Number of lines with the label that cannot be read.
     pub fn broken(&self) -> u64 {
         self.broken
     }
 
-    /// Adds what a key log holds. Comments and lines of other formats are passed over.
+    /// Adds the sessions of a key log. Comments and lines of other formats are skipped.
     ///
     /// # Errors
     /// If it cannot be read.
@@ -145,7 +145,7 @@ impl KeyLog {
         }
     }
 
-    /// Adds what one line says.
+    /// Adds the session of one line.
     pub fn read_line(&mut self, line: &[u8]) {
         let mut words = line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty());
         if words.next() != Some(LABEL.as_bytes()) {
@@ -163,22 +163,22 @@ impl KeyLog {
         self.entries.insert(session_id(&secrets.auth_hash), Entry { initiator_nonce, recipient_nonce, aes, mac });
     }
 
-    /// The secrets of the session whose auth packet has this hash, as `role` has them.
+    /// Returns the secrets of the session whose auth packet has this hash, in the view of `role`.
     pub fn session(&self, auth_hash: &Digest, role: Role) -> Option<SessionSecrets> {
         let Entry { initiator_nonce, recipient_nonce, aes, mac } = self.entries.get(&session_id(auth_hash))?.clone();
         Some(SessionSecrets { role, auth_hash: *auth_hash, initiator_nonce, recipient_nonce, aes, mac })
     }
 }
 
-/// The words behind the label. What later versions add behind them is theirs.
+/// Parses the fields after the label. Fields of later versions are ignored.
 fn parse<'a>(mut words: impl Iterator<Item = &'a [u8]>) -> Option<(SessionId, Entry)> {
     let id = hex(words.next()?)?;
-    let mut secret = || Some(Zeroizing::new(hex::<32>(words.next()?)?));
+    let mut secret = || Some(SecretBytes::new(hex(words.next()?)?));
     Some((id, Entry { initiator_nonce: secret()?, recipient_nonce: secret()?, aes: secret()?, mac: secret()? }))
 }
 
 fn hex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
-    // The decoder would take a prefix.
+    // The decoder would accept a prefix.
     (digits.len() == 2 * N && digits.iter().all(u8::is_ascii_hexdigit))
         .then(|| const_hex::decode_to_array(digits).ok())
         .flatten()
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     fn secrets() -> SessionSecrets {
-        let fill = |byte| Zeroizing::new([byte; 32]);
+        let fill = |byte| SecretBytes::new([byte; 32]);
         SessionSecrets {
             role: Role::Recipient,
             auth_hash: [0xab; 32],
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_read_as_they_are_written() {
+    fn written_lines_are_read_back() {
         let line = line(&secrets());
         assert_eq!(line.len(), LINE_BYTES);
         assert_eq!(line.capacity(), LINE_BYTES, "no copy was left behind");
@@ -231,7 +231,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_file_is_for_its_owner_alone_and_only_grows() {
+    fn a_file_is_private_and_only_grows() {
         use std::os::unix::fs::PermissionsExt;
 
         let path = std::env::temp_dir().join(format!("peerless-keylog-{}", std::process::id()));

@@ -1,13 +1,13 @@
-//! Record a node, run it again from the recording, and look into what passed: one file format that Wireshark opens.
+//! Record a node, replay the recording, and inspect captures, in one file format that Wireshark opens.
 //!
-//! A trace is a pcapng file. What went over the network is in it as packets, what did not (configuration, seed, commands,
-//! timeouts, drains) in custom blocks, and a running digest covers every byte. `docs/trace.md` has the layout.
+//! A trace is a pcapng file. It holds network traffic as packets and all other inputs (configuration, seed, commands,
+//! timeouts, drains) as custom blocks, and a running digest covers every byte. `docs/trace.md` has the layout.
 //!
 //! - [`record::Recorder`] is a [`Tap`](peerless::contract::Tap) that writes a trace.
-//! - [`replay::Replay`] builds the node of a trace again, hands it every input, and compares what it does.
-//! - [`state::State`] is what a node believes at one moment; [`state::Condition`] a question about that.
-//! - [`capture`] reads the captures of any tool, [`reassembly`] puts their streams in order, and [`inspect`] shows what the
-//!   nodes said, as far as [`keylog`] or a node's key opens it; [`diff`] finds where two captures part.
+//! - [`replay::Replay`] builds the node of a trace, feeds it every recorded input, and compares its behaviour.
+//! - [`state::State`] is the state of a node at one instant; [`state::Condition`] a condition on it.
+//! - [`capture`] reads the captures of any tool, [`reassembly`] orders their streams, and [`inspect`] shows their
+//!   messages, as far as [`keylog`] or a node's key decrypts them; [`diff`] finds the first difference of two captures.
 //! - [`mod@format`] is the file format: blocks, records, and their codec.
 
 pub mod capture;

@@ -1,7 +1,7 @@
-//! The pcapng blocks that we write, little-endian: section, interface, enhanced packet, options.
+//! Encodes pcapng blocks, little-endian: section, interface, enhanced packet, options.
 //!
-//! Implements the pcapng specification (draft-ietf-opsawg-pcapng) as far as traces and exported messages need it. Reading
-//! is the business of [`crate::capture`] and of [`crate::format`].
+//! Implements the parts of the pcapng specification (draft-ietf-opsawg-pcapng) that traces and exported messages need.
+//! [`crate::capture`] and [`crate::format`] read.
 
 /// Section Header Block.
 pub(crate) const SECTION_HEADER: u32 = 0x0a0d_0d0a;
@@ -9,7 +9,7 @@ pub(crate) const SECTION_HEADER: u32 = 0x0a0d_0d0a;
 pub(crate) const INTERFACE: u32 = 1;
 /// Enhanced Packet Block.
 pub(crate) const PACKET: u32 = 6;
-/// Custom Block that tools must not copy into files they change.
+/// Custom Block that tools must not copy into modified files.
 pub(crate) const CUSTOM: u32 = 0x4000_0bad;
 
 /// The byte order mark.
@@ -22,10 +22,10 @@ const OPTION_INTERFACE_NAME: u16 = 2;
 const OPTION_TIME_RESOLUTION: u16 = 9;
 const OPTION_PACKET_FLAGS: u16 = 2;
 
-/// Before the packet's data in an enhanced packet block: type and length, interface, stamp, lengths.
+/// Bytes before the packet data of an enhanced packet block: type and length, interface, stamp, lengths.
 pub(crate) const PACKET_HEAD: usize = 28;
 
-/// Appends a block with what `write` appends.
+/// Appends a block with the content that `write` appends.
 pub(crate) fn block(kind: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     let start = out.len();
     out.extend_from_slice(&kind.to_le_bytes());
@@ -36,7 +36,7 @@ pub(crate) fn block(kind: u32, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8
     out.extend_from_slice(&length);
 }
 
-/// Appends the header of a section whose length is not known.
+/// Appends the header of a section of unknown length.
 pub(crate) fn section(application: &str, out: &mut Vec<u8>) {
     block(SECTION_HEADER, out, |out| {
         out.extend_from_slice(&BYTE_ORDER.to_le_bytes());
@@ -48,11 +48,11 @@ pub(crate) fn section(application: &str, out: &mut Vec<u8>) {
     });
 }
 
-/// Appends an interface: its link type, and the power of ten of its stamps' units in a second.
+/// Appends an interface with its link type, and the power of ten of its stamps' units in a second.
 pub(crate) fn interface(link: u16, name: Option<&str>, resolution: u8, out: &mut Vec<u8>) {
     block(INTERFACE, out, |out| {
         out.extend_from_slice(&u32::from(link).to_le_bytes());
-        // No limit to a packet's length.
+        // Unlimited packet length.
         out.extend_from_slice(&[0; 4]);
         if let Some(name) = name {
             option(OPTION_INTERFACE_NAME, name.as_bytes(), out);
@@ -62,15 +62,15 @@ pub(crate) fn interface(link: u16, name: Option<&str>, resolution: u8, out: &mut
     });
 }
 
-/// What follows a packet's data.
+/// The options of a packet.
 pub(crate) enum Note<'a> {
-    /// Which way it went: 1 in, 2 out.
+    /// The direction: 1 inbound, 2 outbound.
     Flags(u32),
-    /// A line for people.
+    /// A comment.
     Comment(&'a str),
 }
 
-/// Appends a packet of the only interface with what `write` appends, at so many units since 1970.
+/// Appends a packet of the only interface with the data that `write` appends, at `stamp` units since 1970.
 pub(crate) fn packet(at: u64, note: &Note<'_>, out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
     block(PACKET, out, |out| {
         let mut head = [0; PACKET_HEAD - 8];
@@ -91,7 +91,7 @@ pub(crate) fn packet(at: u64, note: &Note<'_>, out: &mut Vec<u8>, write: impl Fn
     });
 }
 
-/// Fills up to the next multiple of four bytes from `start`.
+/// Pads to the next multiple of four bytes from `start`.
 pub(crate) fn pad(start: usize, out: &mut Vec<u8>) {
     let over = (out.len() - start) % 4;
     if over != 0 {
@@ -99,7 +99,7 @@ pub(crate) fn pad(start: usize, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends an option; what is longer than an option can be is cut.
+/// Appends an option, cut to the largest size of an option.
 fn option(code: u16, value: &[u8], out: &mut Vec<u8>) {
     let value = value.get(..usize::from(u16::MAX)).unwrap_or(value);
     out.extend_from_slice(&code.to_le_bytes());

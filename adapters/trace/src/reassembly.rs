@@ -1,41 +1,42 @@
-//! One direction of a TCP stream put in order again: segments as they were captured in, the stream's bytes out.
+//! Reassembles one direction of a TCP stream: takes segments in the order of capture, returns the stream's bytes.
 //!
-//! Implements RFC 9293's sequence space as far as a bystander needs it: any order, retransmissions, overlaps, the wrap at
-//! 2^32. What was captured first counts. Bytes that the capture lacks are declared lost once too much waits behind them, or
-//! when the stream is over: a gap of known size. It holds no more than [`WAITING_BYTES_MAX`], and never looks at a byte.
+//! Implements RFC 9293's sequence space for an observer: any order, retransmissions, overlaps, wrapping at 2^32. Of
+//! overlapping bytes, those captured first are kept. Bytes missing from the capture are declared lost when too many
+//! wait behind them, or when the stream ends: a gap of known size. Holds at most [`WAITING_BYTES_MAX`]; the content is
+//! not parsed.
 
 use std::collections::BTreeMap;
 
-/// Bytes that may wait behind a gap, beyond which it is declared lost: twice the largest window of common systems would be
-/// more, but a reordering of more than this is none.
+/// Bytes that may wait behind a gap before it is declared lost. Twice the largest window of common systems is more, but
+/// no real reordering reaches further than this.
 pub const WAITING_BYTES_MAX: usize = 1 << 20;
-/// Segments that may wait, for the same reason: small ones cost more than their bytes.
+/// Segments that may wait, for the same reason: small segments take more memory than their bytes.
 pub const WAITING_SEGMENTS_MAX: usize = 1024;
 
-/// What a stream goes on with.
+/// The next piece of a stream.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Piece {
-    /// These bytes.
+    /// Bytes.
     Bytes(Vec<u8>),
-    /// So many bytes that were not captured.
+    /// A gap: the number of bytes that were not captured.
     Gap(u64),
 }
 
 /// One direction of a stream.
 #[derive(Debug, Default)]
 pub struct Stream {
-    /// Where the next byte of the stream stands; `None` before the first segment.
+    /// Position of the next byte of the stream; `None` before the first segment.
     next: Option<u32>,
-    /// Bytes of the stream that have been given out or declared lost.
+    /// Bytes of the stream that have been returned or declared lost.
     position: u64,
     /// Whether the SYN was captured.
     from_start: bool,
-    /// By position: what waits. No two overlap.
+    /// Waiting bytes by position, without overlaps.
     waiting: BTreeMap<u64, Vec<u8>>,
     waiting_bytes: usize,
-    /// Whether nothing more is awaited for the gaps: the stream is over.
+    /// Whether the stream has ended, so that gaps are not filled any more.
     flushing: bool,
-    /// Bytes that came again.
+    /// Bytes that were captured again.
     repeated: u64,
 }
 
@@ -45,27 +46,28 @@ impl Stream {
         self.from_start
     }
 
-    /// Bytes given out or declared lost so far.
+    /// Bytes returned or declared lost so far.
     pub fn position(&self) -> u64 {
         self.position
     }
 
-    /// The number of the byte that the stream goes on with; `None` before the first segment.
+    /// The sequence number of the next byte; `None` before the first segment.
     pub fn next_sequence(&self) -> Option<u32> {
         self.next
     }
 
-    /// Bytes that came more than once.
+    /// Bytes that were captured more than once.
     pub fn repeated(&self) -> u64 {
         self.repeated
     }
 
-    /// Memory that waits behind gaps.
+    /// Bytes of memory that wait behind gaps.
     pub fn waiting_bytes(&self) -> usize {
         self.waiting_bytes
     }
 
-    /// The stream begins with the byte after `sequence`. Told again, or late, it changes nothing.
+    /// Sets the start of the stream to the byte after `sequence`. Has no effect when repeated, or after the first
+    /// segment.
     pub fn handle_syn(&mut self, sequence: u32) {
         if self.next.is_none() {
             self.next = Some(sequence.wrapping_add(1));
@@ -73,20 +75,20 @@ impl Stream {
         }
     }
 
-    /// Whether a SYN with this number would begin another stream than this one.
+    /// Whether a SYN with this sequence number begins another stream.
     pub fn is_other(&self, sequence: u32) -> bool {
         let first = self.next.map(|next| next.wrapping_sub(self.position as u32));
         self.from_start && first != Some(sequence.wrapping_add(1))
     }
 
-    /// Takes a segment whose first byte has the given number; returns what of it goes on the stream at once. Then
-    /// [`Stream::poll_piece`] yields what that has made ready.
+    /// Takes a segment whose first byte has the given sequence number; returns its bytes that continue the stream at
+    /// once. Then [`Stream::poll_piece`] returns the bytes that have become ready.
     pub fn handle_segment<'a>(&mut self, sequence: u32, payload: &'a [u8]) -> &'a [u8] {
         if payload.is_empty() {
             return payload;
         }
         let next = *self.next.get_or_insert(sequence);
-        // Nearer than half of the sequence space in either direction: nothing else can be told.
+        // Sequence numbers are compared within half of the sequence space in either direction.
         let ahead = sequence.wrapping_sub(next) as i32;
         let (start, fresh) = if ahead >= 0 {
             (self.position + u64::from(ahead.unsigned_abs()), payload)
@@ -99,7 +101,7 @@ impl Stream {
             return fresh;
         }
         if start == self.position {
-            // Up to where something waits already: that came first.
+            // Ends where waiting bytes begin: those were captured first.
             let until = self.waiting.keys().next().map_or(fresh.len() as u64, |first| first - start);
             let (now, rest) = fresh.split_at(fresh.len().min(usize::try_from(until).unwrap_or(usize::MAX)));
             self.advance(now.len() as u64);
@@ -112,12 +114,12 @@ impl Stream {
         &[]
     }
 
-    /// Nothing more will come: what waits is given out, with the gaps before it.
+    /// Ends the stream: waiting bytes become ready, with the gaps before them.
     pub fn finish(&mut self) {
         self.flushing = true;
     }
 
-    /// What the stream goes on with, after what has been given out.
+    /// Returns the next ready piece.
     pub fn poll_piece(&mut self) -> Option<Piece> {
         let start = *self.waiting.keys().next()?;
         if start == self.position {
@@ -140,12 +142,12 @@ impl Stream {
         self.next = self.next.map(|next| next.wrapping_add(bytes as u32));
     }
 
-    /// Keeps what of `bytes` does not wait already.
+    /// Stores the part of `bytes` that does not wait already.
     fn keep(&mut self, start: u64, bytes: &[u8]) {
         let mut at = start;
         let end = start + bytes.len() as u64;
         while at < end {
-            // What covers `at`, or else begins behind it.
+            // The range that covers `at`, or else begins after it.
             let covered = self.waiting.range(..=at).next_back().map(|(start, bytes)| start + bytes.len() as u64);
             if let Some(until) = covered.filter(|until| *until > at) {
                 self.repeated += until.min(end) - at;
@@ -167,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// All that the stream gives out for these segments, gaps as `None`.
+    /// Returns all pieces that the stream yields for these segments, gaps as `None`.
     fn run(stream: &mut Stream, segments: &[(u32, &[u8])]) -> (Vec<u8>, Vec<u64>) {
         let (mut bytes, mut gaps) = (Vec::new(), Vec::new());
         let mut poll = |stream: &mut Stream, bytes: &mut Vec<u8>| {
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_came_first_counts() {
+    fn the_first_captured_bytes_are_kept() {
         let mut stream = Stream::default();
         stream.handle_syn(u32::MAX);
         let got = run(&mut stream, &[(2, b"cde"), (3, b"XYf"), (0, b"abZZ"), (0, b"abcdefg")]);
@@ -199,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_declared_when_too_much_waits_or_nothing_comes() {
+    fn a_gap_is_declared_when_too_much_waits_or_the_stream_ends() {
         let mut stream = Stream::default();
         stream.handle_syn(0);
         assert_eq!(stream.handle_segment(11, b"later"), b"");
@@ -210,7 +212,7 @@ mod tests {
         assert_eq!(stream.poll_piece(), Some(Piece::Bytes(b"later".to_vec())));
         assert_eq!(stream.poll_piece(), Some(Piece::Bytes(large)));
         assert_eq!(stream.handle_segment(1, b"too late"), b"");
-        // Many small ones, each behind a gap of its own.
+        // Many small segments, each behind its own gap.
         let mut stream = Stream::default();
         stream.handle_syn(0);
         for i in 0..=WAITING_SEGMENTS_MAX as u32 {
@@ -221,7 +223,7 @@ mod tests {
     }
 
     proptest! {
-        /// Any cutting, any order within a window, any repetition, from any sequence number: the same bytes.
+        /// Any chunking, any order within a window, any repetition, from any sequence number: the same bytes.
         #[test]
         fn segments_become_the_stream(
             bytes in proptest::collection::vec(any::<u8>(), 1..3000),
@@ -230,7 +232,7 @@ mod tests {
             first in any::<u32>(),
             lost in proptest::option::of(any::<prop::sample::Index>()),
         ) {
-            // Pieces that cover everything, and more that overlap them at random.
+            // Pieces that cover all bytes, and more that overlap them at random.
             let mut pieces: Vec<(usize, usize)> = (0..bytes.len()).step_by(97).map(|at| (at, (at + 97).min(bytes.len()))).collect();
             let lost = lost.map(|lost| lost.index(pieces.len()));
             if let Some(lost) = lost {
@@ -257,7 +259,7 @@ mod tests {
             let mut expected_gaps = vec![];
             if let Some(lost) = lost {
                 let gap = lost * 97..(lost * 97 + 97).min(bytes.len());
-                // What is missing at the end is missed by nobody.
+                // Missing bytes at the end are no gap.
                 if gap.end < bytes.len() {
                     expected_gaps.push(gap.len() as u64);
                 }

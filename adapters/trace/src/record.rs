@@ -10,11 +10,12 @@ mod output;
 mod writer;
 
 use std::io::{self, Write};
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use peerless::contract::{Action, CommandError, CommandId, ConnId, Event, Input, Tap};
-use peerless::crypto::Crypto;
+use peerless::contract::{Action, CommandId, ConnId, Devp2p, Input, Tap};
+use peerless::crypto::{Crypto, SecretKey};
 use peerless::netfilter::canonical;
 use peerless::node::Config;
 use peerless::time::{Duration, Instant, UnixTime};
@@ -23,36 +24,55 @@ use zeroize::Zeroizing;
 use self::conversations::Conversations;
 use self::output::Output;
 use self::writer::{BUFFER_BYTES, Background, Patience, Writer};
-use crate::format::{self, Behaviour, Blocks, DATAGRAM_BYTES_MAX, Header, Payload, SECP256K1, Way};
-use crate::keylog;
+use crate::format::{
+    self, Behaviour, Blocks, DATAGRAM_BYTES_MAX, Header, Payload, Recordable, SECP256K1, Secrets, Way,
+};
 
 /// How long a recorder without a thread holds back what it has, as long as the driver drains.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a node is made of, as its recording has to tell.
+/// What a machine is made of, as its recording has to tell.
 pub struct Subject<'a> {
-    /// Its configuration.
-    pub config: &'a Config,
+    /// The machine's configuration except for its secret key, as its family encodes it.
+    pub config: Vec<u8>,
+    /// The machine's secret key, if it has one.
+    pub secret: Option<SecretKey>,
+    /// The machine's public key, if it has one.
+    pub key: Option<[u8; 64]>,
     /// The seed of its run.
     pub seed: &'a [u8; 32],
-    /// The first `now`, as the node was given it.
+    /// The first `now`, as the machine was given it.
     pub now: Instant,
-    /// The wall time then, as the node was given it.
+    /// The wall time then, as the machine was given it.
     pub unix: UnixTime,
-    /// The primitives that the node has.
-    pub crypto: &'a dyn Crypto,
-    /// Their name: [`SECP256K1`] or a simulator's own.
+    /// The name of the primitives that the machine has: [`SECP256K1`] or a simulator's own.
     pub primitives: &'a str,
-    /// Where its datagrams are received, if that is known better than from the configuration.
+    /// Where its datagrams are received, if known.
     pub udp: Option<SocketAddr>,
-    /// Where its streams are accepted, likewise.
+    /// Where its streams are accepted, if known.
     pub tcp: Option<SocketAddr>,
+    /// The ports that packets show where the address is not known: UDP and TCP.
+    pub ports: (u16, u16),
 }
 
 impl<'a> Subject<'a> {
     /// A node with the real primitives, whose addresses are those of its configuration.
     pub fn new(config: &'a Config, seed: &'a [u8; 32], now: Instant, unix: UnixTime, crypto: &'a dyn Crypto) -> Self {
-        Self { config, seed, now, unix, crypto, primitives: SECP256K1, udp: None, tcp: None }
+        let at_port = |port| config.ip.map(|ip| SocketAddr::new(ip, port));
+        Self {
+            secret: Some(config.secret.clone()),
+            key: Some(*crypto.public_key(&config.secret).as_bytes()),
+            udp: at_port(config.udp),
+            tcp: at_port(config.tcp),
+            ports: (config.udp, config.tcp),
+            ..Self::of_family(Header::encode_config(config), seed, now, unix)
+        }
+    }
+
+    /// A machine of any family, without a key of its own and at no known address.
+    pub const fn of_family(config: Vec<u8>, seed: &'a [u8; 32], now: Instant, unix: UnixTime) -> Self {
+        let primitives = SECP256K1;
+        Self { config, secret: None, key: None, seed, now, unix, primitives, udp: None, tcp: None, ports: (0, 0) }
     }
 }
 
@@ -77,7 +97,7 @@ enum Sink {
 }
 
 /// See the module. Dropping it writes the end mark; [`Recorder::finish`] tells whether that went well.
-pub struct Recorder {
+pub struct Recorder<L: Recordable = Devp2p> {
     sink: Sink,
     blocks: Blocks,
     /// Whether the blocks lie at the sink.
@@ -92,17 +112,38 @@ pub struct Recorder {
     written_at: Instant,
     is_over: bool,
     on_failure: Option<OnFailure>,
+    language: PhantomData<fn() -> L>,
 }
 
 impl Recorder {
+    /// As [`Recorder::create_as`], for a node.
+    ///
+    /// # Errors
+    /// Likewise.
+    pub fn create(path: &Path, subject: &Subject<'_>, options: Options, on_failure: OnFailure) -> io::Result<Self> {
+        Self::create_as(path, subject, options, on_failure)
+    }
+
+    /// As [`Recorder::to_writer_as`], for a node.
+    pub fn to_writer(
+        writer: Box<dyn Write + Send>,
+        subject: &Subject<'_>,
+        options: Options,
+        on_failure: OnFailure,
+    ) -> Self {
+        Self::to_writer_as(writer, subject, options, on_failure)
+    }
+}
+
+impl<L: Recordable> Recorder<L> {
     /// Records into a new file, which only its owner can read if the trace is one that can be replayed. A thread is
     /// started that writes it.
     ///
     /// # Errors
     /// If there is such a file already, or it cannot be made or written.
-    pub fn create(path: &Path, subject: &Subject<'_>, options: Options, on_failure: OnFailure) -> io::Result<Self> {
+    pub fn create_as(path: &Path, subject: &Subject<'_>, options: Options, on_failure: OnFailure) -> io::Result<Self> {
         let output = Output::create(path, !options.is_redacted, options.rotate_bytes)?;
-        let mut writer = Writer::new(output, header(subject, options));
+        let mut writer = Writer::new(output, header::<L>(subject, options));
         writer.begin_part()?;
         let background = Background::start(writer, Patience::default())?;
         Ok(Self::new(Sink::Background(background), subject, options, on_failure))
@@ -110,13 +151,13 @@ impl Recorder {
 
     /// Records into anything, in one part, and writes on the thread that records: for what is memory, or in virtual
     /// time, since the same inputs then lead to the same bytes.
-    pub fn to_writer(
+    pub fn to_writer_as(
         writer: Box<dyn Write + Send>,
         subject: &Subject<'_>,
         options: Options,
         on_failure: OnFailure,
     ) -> Self {
-        let mut writer = Box::new(Writer::new(Output::to_writer(writer), header(subject, options)));
+        let mut writer = Box::new(Writer::new(Output::to_writer(writer), header::<L>(subject, options)));
         let begun = writer.begin_part();
         let mut recorder = Self::new(Sink::Here(writer), subject, options, on_failure);
         recorder.check(begun);
@@ -124,21 +165,21 @@ impl Recorder {
     }
 
     fn new(sink: Sink, subject: &Subject<'_>, options: Options, on_failure: OnFailure) -> Self {
-        let Subject { config, now, unix, .. } = *subject;
-        let (udp, tcp) = addresses(subject);
+        let Subject { now, unix, udp, tcp, ports, .. } = *subject;
         Self {
             sink,
             blocks: Blocks::default(),
             is_parked: false,
             behaviour: Behaviour::default(),
-            conversations: Conversations::new(udp, tcp, config.udp, config.tcp),
+            conversations: Conversations::new(udp.map(canonical), tcp.map(canonical), ports),
             holds_secrets: !options.is_redacted,
             start: now,
-            epoch: unix.as_secs().saturating_mul(1_000_000),
+            epoch: unix.as_micros(),
             inputs: 0,
             written_at: now,
             is_over: false,
             on_failure: Some(on_failure),
+            language: PhantomData,
         }
     }
 
@@ -164,11 +205,11 @@ impl Recorder {
     }
 
     /// The packets that an input brings with it, and where its payload is.
-    fn packets_of(&mut self, now: Instant, input: &Input<'_>) -> Payload {
+    fn packets_of(&mut self, now: Instant, input: &Input<'_, L::Command<'_>>) -> Payload {
         let stamp = self.stamp(now);
         let Self { blocks, conversations, .. } = self;
         match *input {
-            Input::Datagram { from, bytes } if bytes.len() <= DATAGRAM_BYTES_MAX => {
+            Input::Datagram { from, bytes, .. } if bytes.len() <= DATAGRAM_BYTES_MAX => {
                 let from = canonical(from);
                 let to = conversations.udp_of(from.ip());
                 blocks.packet(Way::In, stamp, |out| format::udp(from, to, bytes, out));
@@ -178,8 +219,8 @@ impl Recorder {
                 let is_shown = conversations.received(conn, bytes, stamp, blocks);
                 return if is_shown { Payload::InPackets } else { Payload::Here };
             }
-            Input::Incoming { from } => conversations.incoming(canonical(from), stamp, blocks),
-            Input::Connected { conn } => conversations.connected(conn, stamp, blocks),
+            Input::Incoming { from, .. } => conversations.incoming(canonical(from), stamp, blocks),
+            Input::Connected { conn, local } => conversations.connected(conn, local.map(canonical), stamp, blocks),
             Input::Eof { conn } => conversations.eof(conn, stamp, blocks),
             Input::Broken { conn, why } => conversations.broken(conn, why, stamp, blocks),
             _ => {}
@@ -243,40 +284,36 @@ impl Recorder {
     }
 }
 
-fn addresses(subject: &Subject<'_>) -> (Option<SocketAddr>, Option<SocketAddr>) {
-    let Subject { config, udp, tcp, .. } = *subject;
-    let at_port = |port| config.ip.map(|ip| SocketAddr::new(ip, port));
-    (udp.map(canonical).or(at_port(config.udp)), tcp.map(canonical).or(at_port(config.tcp)))
-}
-
-fn header(subject: &Subject<'_>, options: Options) -> Header {
-    let Subject { config, seed, now, unix, crypto, primitives, .. } = *subject;
-    let (udp, tcp) = addresses(subject);
+fn header<L: Recordable>(subject: &Subject<'_>, options: Options) -> Header {
+    let Subject { config, secret, key, seed, now, unix, primitives, udp, tcp, .. } = subject;
+    let secrets = || Secrets { seed: Zeroizing::new(**seed), key: secret.clone() };
     Header {
+        version: format::VERSION,
+        family: L::FAMILY.to_owned(),
         software: concat!("Peerless ", env!("CARGO_PKG_VERSION")).to_owned(),
-        primitives: primitives.to_owned(),
+        primitives: (*primitives).to_owned(),
         part: 0,
         previous: 0,
         first_input: 0,
-        start: now,
-        unix,
-        key: *crypto.public_key(&config.secret).as_bytes(),
-        udp,
-        tcp,
-        secrets: (!options.is_redacted).then(|| (config.secret.clone(), Zeroizing::new(*seed))),
-        config: Header::encode_config(config),
+        start: *now,
+        unix: *unix,
+        key: *key,
+        udp: udp.map(canonical),
+        tcp: tcp.map(canonical),
+        secrets: (!options.is_redacted).then(secrets),
+        config: config.clone(),
     }
 }
 
-impl Tap for Recorder {
-    fn input(&mut self, now: Instant, input: &Input<'_>) {
+impl<L: Recordable> Tap<L> for Recorder<L> {
+    fn input(&mut self, now: Instant, input: &Input<'_, L::Command<'_>>) {
         if !self.resume() {
             return;
         }
         let payload = self.packets_of(now, input);
         let before = self.behaviour.checkpoint();
         let index = self.inputs;
-        self.blocks.record(|out| format::encode_input(index, now, &before, input, payload, out));
+        self.blocks.record(|out| format::encode_input::<L>(index, now, &before, input, payload, out));
         self.inputs += 1;
         self.write_if_full(now);
     }
@@ -290,8 +327,8 @@ impl Tap for Recorder {
         self.conversations.accepted(conn, stamp, &mut self.blocks);
     }
 
-    fn commanded(&mut self, _: Instant, answer: Result<CommandId, CommandError>) {
-        self.behaviour.commanded(answer);
+    fn commanded(&mut self, _: Instant, answer: Result<CommandId, L::Refused>) {
+        self.behaviour.commanded::<L>(answer);
     }
 
     fn wrote(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {
@@ -303,22 +340,24 @@ impl Tap for Recorder {
         self.conversations.sent(conn, bytes, stamp, &mut self.blocks);
     }
 
-    fn action(&mut self, now: Instant, action: &Action<'_>) {
+    fn action(&mut self, now: Instant, action: &Action<'_, L::Event<'_>>) {
         if !self.resume() {
             return;
         }
-        self.behaviour.action(action);
+        self.behaviour.action::<L>(action);
         let stamp = self.stamp(now);
         let Self { blocks, conversations, .. } = self;
         match *action {
-            Action::Send { to, bytes } if bytes.len() <= DATAGRAM_BYTES_MAX => {
+            Action::Send { to, bytes, .. } if bytes.len() <= DATAGRAM_BYTES_MAX => {
                 let from = conversations.udp_of(to.ip());
                 blocks.packet(Way::Out, stamp, |out| format::udp(from, to, bytes, out));
             }
-            Action::Dial { conn, to } => conversations.dial(conn, to, stamp, blocks),
+            Action::Dial { conn, to } => conversations.dial(conn, to),
             Action::Close { conn } => conversations.close(conn, stamp, blocks),
-            Action::Emit(Event::Secrets { conn, ref secrets }) if self.holds_secrets => {
-                self.session_secrets(conn, keylog::line(secrets).trim_end());
+            Action::Emit(ref event) if self.holds_secrets => {
+                if let Some((conn, line)) = L::session_secrets(event) {
+                    self.session_secrets(conn, line.trim_end());
+                }
             }
             _ => {}
         }
@@ -345,7 +384,7 @@ impl Tap for Recorder {
     }
 }
 
-impl Drop for Recorder {
+impl<L: Recordable> Drop for Recorder<L> {
     fn drop(&mut self) {
         let written = self.end();
         self.check(written);

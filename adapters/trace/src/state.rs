@@ -4,14 +4,15 @@ mod condition;
 
 use std::fmt;
 
-use peerless::contract::{Action, Event, Reason, Stage};
+use peerless::contract::{Action, Devp2p, Event, Reason, Stage};
 use peerless::discv4::calls;
 use peerless::node::{Node, SessionView};
-use peerless::peers::{Banned, Phase};
+use peerless::peers::Banned;
 use peerless::time::Instant;
 use serde::Serialize;
 
 pub use self::condition::{Condition, InvalidCondition};
+use crate::format::Recordable;
 
 /// A snapshot. The texts are for reading, not for parsing.
 #[derive(Clone, Debug, Serialize)]
@@ -157,19 +158,19 @@ pub struct Traffic {
 impl State {
     /// What `node` believes at `now`.
     pub fn of(node: &Node, now: Instant) -> Self {
-        let discovery = node.discovery();
+        let discovery = node.discovery().discv4();
         let stats = node.stats();
         Self {
             now_us: now.as_micros(),
-            id: node.contact().id.to_string(),
+            id: node.contact().id().to_string(),
             record_seq: node.record().seq(),
             table: discovery.map_or(Vec::new(), |discovery| discovery.table().entries().map(table_entry).collect()),
             proofs: discovery.map_or(0, |discovery| discovery.bonds().len()),
             calls: discovery.map_or(Vec::new(), |discovery| discovery.calls().iter().map(call).collect()),
-            connections: node.sessions().map(|session| connection(node, &session)).collect(),
+            connections: node.sessions().map(|session| connection(&session)).collect(),
             scores: scores(node, now),
             bans: node.peers().bans().iter(now).map(|(who, ban)| ban_view(who, ban)).collect(),
-            named: node.peers().named().map(|(contact, kind)| format!("{kind:?} {contact}")).collect(),
+            named: node.peers().declared().map(|(contact, kind)| format!("{kind:?} {contact}")).collect(),
             deadline: node
                 .poll_timeout()
                 .map(|(at, reason)| Deadline { at_us: at.as_micros(), reason: describe_reason(&reason) }),
@@ -189,19 +190,19 @@ impl State {
     }
 }
 
-fn table_entry(entry: &peerless::discv4::table::Entry) -> TableEntry {
+fn table_entry(entry: &peerless::kad::table::Entry) -> TableEntry {
     let contact = entry.contact();
-    TableEntry { id: contact.id.to_string(), addr: contact.udp_addr().to_string(), liveness: entry.liveness().into() }
+    TableEntry { id: contact.id().to_string(), addr: contact.udp_addr().to_string(), liveness: entry.liveness().into() }
 }
 
 fn call(call: &calls::Call) -> CallView {
     CallView {
-        id: call.contact.id.to_string(),
+        id: call.contact.id().to_string(),
         addr: call.contact.udp_addr().to_string(),
-        question: match call.question {
-            calls::Question::Ping => "ping",
-            calls::Question::FindNode { .. } => "find node",
-            calls::Question::EnrRequest => "record",
+        question: match call.request {
+            calls::Request::Ping => "ping",
+            calls::Request::FindNode { .. } => "find node",
+            calls::Request::EnrRequest => "record",
         },
         purpose: match call.purpose {
             calls::Purpose::Command(command) => format!("command {}", command.0),
@@ -212,22 +213,21 @@ fn call(call: &calls::Call) -> CallView {
             calls::Purpose::Check => "liveness check".to_owned(),
             calls::Purpose::Record => "newer record".to_owned(),
         },
-        stage: match call.stage {
-            calls::Stage::Bonding => "waits for an endpoint proof",
-            calls::Stage::Pausing => "waits to be pinged back",
-            calls::Stage::Queued => "waits for another of its kind",
-            calls::Stage::Asked { .. } => "asked",
+        stage: match call.state {
+            calls::CallState::AwaitingPong => "waits for an endpoint proof",
+            calls::CallState::AwaitingPingBack => "waits to be pinged back",
+            calls::CallState::Queued => "waits for another of its kind",
+            calls::CallState::InFlight { .. } => "asked",
         },
     }
 }
 
-fn connection(node: &Node, session: &SessionView<'_>) -> Connection {
-    let slot = node.peers().slots().get(session.conn).map(|slot| match slot.phase {
-        Phase::Pending => "pending",
-        Phase::Admitted(_) => "admitted",
-        Phase::Established(_) => "established",
-        Phase::Leaving(_) => "leaving",
-        Phase::Over => "over",
+fn connection(session: &SessionView<'_>) -> Connection {
+    let slot = Some(match session.place {
+        _ if session.is_ending => "over",
+        None => "pending",
+        Some(_) if session.stage == Stage::Established => "established",
+        Some(_) => "admitted",
     });
     Connection {
         conn: session.conn.0,
@@ -276,6 +276,7 @@ fn describe_reason(reason: &Reason) -> String {
         Reason::Dial => "dial".to_owned(),
         Reason::Conn(conn, timer) => format!("connection {conn}: {}", format!("{timer:?}").to_lowercase()),
         Reason::Announce => "announce".to_owned(),
+        Reason::Backlog => "backlog".to_owned(),
     }
 }
 
@@ -355,22 +356,28 @@ impl fmt::Display for Connection {
     }
 }
 
-/// One line about an action.
+/// One line about an action of a node.
 pub fn describe(action: &Action<'_>) -> String {
+    describe_as::<Devp2p>(action)
+}
+
+/// One line about an action of a machine that speaks the language `L`.
+pub fn describe_as<L: Recordable>(action: &Action<'_, L::Event<'_>>) -> String {
     match action {
-        Action::Send { to, bytes } => format!("send {} bytes to {to}", bytes.len()),
+        Action::Send { to, bytes, .. } => format!("send {} bytes to {to}", bytes.len()),
         Action::Dial { conn, to } => format!("dial {to} as {conn}"),
         Action::Flush { conn } => format!("flush {conn}"),
         Action::Close { conn } => format!("close {conn}"),
-        Action::Emit(event) => describe_event(event),
+        Action::Query { id, what } => format!("query {}: {what:?}", id.0),
+        Action::Emit(event) => L::describe_event(event),
     }
 }
 
-fn describe_event(event: &Event<'_>) -> String {
+pub(crate) fn describe_event(event: &Event<'_>) -> String {
     match event {
-        Event::NodeAdded { contact } => format!("node added: {:?} at {}", contact.id, contact.udp_addr()),
+        Event::NodeAdded { contact } => format!("node added: {:?} at {}", contact.id(), contact.udp_addr()),
         Event::NodeRemoved { id } => format!("node removed: {id:?}"),
-        Event::Hello { conn, contact, hello, .. } => format!("hello of {conn}: {:?}, {:?}", contact.id, hello.client),
+        Event::Hello { conn, contact, hello, .. } => format!("hello of {conn}: {:?}, {:?}", contact.id(), hello.client),
         Event::Established { conn, id, status } => format!("established {conn}: {id:?}, eth/{}", status.version),
         Event::Request { conn, id, body, .. } => format!("request {id:#04x} of {conn}, {} bytes", body.len()),
         Event::Response { conn, id, body, .. } => format!("response {id:#04x} of {conn}, {} bytes", body.len()),

@@ -1,4 +1,4 @@
-//! Traces as files: parts, permissions, and those that earlier versions wrote.
+//! Traces as files: parts, permissions, and traces of earlier versions.
 
 mod common;
 
@@ -45,7 +45,7 @@ fn recorded(path: &Path, options: Options) -> World {
 }
 
 #[test]
-fn what_was_drained_is_written_though_nothing_follows() {
+fn drained_inputs_are_written_without_further_calls() {
     let path = fresh("idle");
     let world = recorded(&path, Options::default());
     let until = std::time::Instant::now() + std::time::Duration::from_secs(30);
@@ -64,7 +64,7 @@ fn what_was_drained_is_written_though_nothing_follows() {
 }
 
 #[test]
-fn a_panic_loses_nothing() {
+fn a_trace_is_complete_up_to_a_panic() {
     let path = fresh("panic");
     let node = path.clone();
     let thread = std::thread::spawn(move || {
@@ -95,7 +95,7 @@ fn parts_are_one_trace() {
 
 #[cfg(unix)]
 #[test]
-fn what_holds_secrets_is_its_owners_alone() {
+fn files_with_secrets_are_readable_by_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
     let path = fresh("mode");
     record(&path, Options { rotate_bytes: Some(4096), ..Options::default() });
@@ -105,10 +105,11 @@ fn what_holds_secrets_is_its_owners_alone() {
     }
 }
 
-/// The trace of a meeting as version 1 of the format was written when it was new.
+/// The trace of a session, as version 1 of the format was written at first.
 ///
-/// When nodes are changed to behave otherwise, record the meeting anew beside the old file
-/// (`PEERLESS_TRACE_SAMPLE=FILE cargo test -p peerless-trace --test files`), and move the old one to those that are read.
+/// When nodes are changed to behave differently, record the session again next to the old file
+/// (`PEERLESS_TRACE_SAMPLE=FILE cargo test -p peerless-trace --test files`), and move the old one to those that are
+/// only read.
 #[test]
 fn golden_old_traces_replay() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data");
@@ -132,7 +133,7 @@ fn golden_old_traces_replay() {
 }
 
 #[test]
-fn a_recorder_that_cannot_write_says_so_once() {
+fn a_recorder_that_cannot_write_reports_it_once() {
     struct Full;
     impl std::io::Write for Full {
         fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {

@@ -1,4 +1,4 @@
-//! What is recorded can be replayed; what was changed or cut is noticed, at the right input.
+//! Recorded runs can be replayed; changed or cut traces are detected, at the right input.
 
 mod common;
 
@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::net::SocketAddr;
 
 use common::{meeting, meeting_of, seed};
-use peerless::contract::{Command, ConnId, Input, IoFault, Tap};
+use peerless::contract::{Command, ConnId, Input, IoFault, SocketId, Tap};
 use peerless::node::Node;
 use peerless::time::Duration;
 use peerless::wire::p2p::{Capability, DisconnectReason};
@@ -20,7 +20,7 @@ fn replay(bytes: &[u8]) -> Result<u64, Failure> {
     Replay::new(Reader::new(Cursor::new(bytes.to_vec())))?.run()
 }
 
-/// Where each record ends, and which input it is or comes before.
+/// The end of each record, and the input that it is or precedes.
 fn records(bytes: &[u8]) -> Vec<(usize, Option<u64>)> {
     let (mut ends, mut at, mut input) = (Vec::new(), 0, None);
     while at < bytes.len() {
@@ -41,7 +41,7 @@ fn records(bytes: &[u8]) -> Vec<(usize, Option<u64>)> {
 }
 
 #[test]
-fn both_sides_of_a_meeting_replay() {
+fn both_sides_of_a_session_replay() {
     for numbers in [[1, 2], [8, 9]] {
         let traces = meeting_of(numbers, Options::default());
         for trace in &traces {
@@ -55,7 +55,7 @@ fn both_sides_of_a_meeting_replay() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
-    /// Any byte, of an input or of anything else.
+    /// Any byte, of an input or of another record.
     #[test]
     fn a_changed_byte_is_reported_at_its_input(which in 0usize..2, at: prop::sample::Index, change in 1u8..) {
         let trace = &TRACES[which];
@@ -66,7 +66,7 @@ proptest! {
         match replay(&changed) {
             Err(Failure::Broken(broken)) => {
                 let reported = broken.input();
-                // The header's own lengths can only be told from the end of the file by its end.
+                // Changed lengths of the header itself show only at the end of the file.
                 prop_assert!(reported == expected || (expected, reported) == (None, Some(0)), "{at}: {broken}");
             }
             other => prop_assert!(false, "{at}: {:?}", other.map_err(|failure| failure.to_string())),
@@ -97,13 +97,13 @@ fn a_cut_trace_is_readable_to_its_last_whole_record() {
         }
         start = end;
     }
-    // The node can be replayed up to there.
+    // The node can be replayed up to the cut.
     let half = records(trace)[20].0 + 5;
     let mut cut = Replay::new(Reader::new(Cursor::new(trace[..half].to_vec()))).unwrap();
     let failure = cut.run().unwrap_err();
     assert!(matches!(failure, Failure::Broken(Broken::Cut { .. })), "{failure}");
     assert!(cut.inputs() >= 15);
-    assert_eq!(State::of(cut.node(), cut.now()).connections.len(), cut.node().sessions().count());
+    assert_eq!(State::of(cut.machine(), cut.now()).connections.len(), cut.machine().sessions().count());
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn a_redacted_trace_has_no_secrets() {
 }
 
 #[test]
-fn other_behaviour_is_told_with_its_first_input() {
-    // The same inputs with another seed: a version of the node that draws otherwise.
+fn different_behaviour_is_reported_with_its_first_input() {
+    // The same inputs with another seed: a version of the node with other draws.
     let trace = &TRACES[1];
     let mut changed = trace.clone();
     let at = changed.windows(32).position(|window| window == seed(2)).unwrap();
@@ -134,13 +134,13 @@ fn other_behaviour_is_told_with_its_first_input() {
     let changed = reseal(&changed);
     let mut replay = Replay::new(Reader::new(Cursor::new(changed))).unwrap();
     let failure = replay.run().unwrap_err();
-    // The first draw that shows is the nonce of the first auth.
+    // The first visible draw is the nonce of the first auth.
     let Failure::Differs { step: Some(step), difference } = &failure else { panic!("{failure}") };
     assert!(matches!(step.input, OwnedInput::Connected { .. }), "{failure}");
     assert!(difference.to_string().contains("of other content"), "{failure}");
 }
 
-/// Makes all digests right.
+/// Corrects all digests.
 fn reseal(bytes: &[u8]) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let (mut start, mut digest) = (0, 0);
@@ -158,12 +158,12 @@ fn resealing_changes_nothing() {
 }
 
 #[test]
-fn the_first_input_after_which_a_condition_holds() {
+fn the_first_input_after_which_a_condition_holds_is_found() {
     let first = |text: &str| {
         let condition: Condition = text.parse().unwrap();
         let mut replay = Replay::new(Reader::new(Cursor::new(TRACES[0].clone()))).unwrap();
         while replay.step().unwrap().is_some() {
-            if condition.holds(replay.node(), replay.now()) {
+            if condition.holds(replay.machine(), replay.now()) {
                 return replay.last().cloned();
             }
         }
@@ -182,10 +182,10 @@ fn the_first_input_after_which_a_condition_holds() {
 #[test]
 fn the_state_is_shown() {
     let mut replay = Replay::new(Reader::new(Cursor::new(TRACES[0].clone()))).unwrap();
-    while replay.node().peers().counts().established == 0 {
+    while replay.machine().peers().counts().established == 0 {
         replay.step().unwrap().unwrap();
     }
-    let state = State::of(replay.node(), replay.now());
+    let state = State::of(replay.machine(), replay.now());
     let text = state.to_string();
     for part in ["table: 1 nodes", "endpoint proofs", "next deadline", "connections: ", "slot established", "frames"] {
         assert!(text.contains(part), "{part} is missing in\n{text}");
@@ -196,7 +196,7 @@ fn the_state_is_shown() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
 
-    /// A driver that hands in anything, about streams that are open or not, and takes actions when it likes.
+    /// A driver with arbitrary inputs, for open and unknown streams, that takes actions at arbitrary times.
     #[test]
     fn whatever_a_driver_does_replays(turns in prop::collection::vec((0u8..16, 0u64..5, 0usize..70_000), 1..80)) {
         let config = common::config(1, None);
@@ -208,8 +208,8 @@ proptest! {
             let from: SocketAddr = if number == 0 { "[2a00::1]:9".parse() } else { "[::ffff:8.8.8.8]:9".parse() }.unwrap();
             let contact = common::contact(number as u8 + 2);
             let input = match kind {
-                0 => Input::Datagram { from, bytes: &payload },
-                1 => Input::Connected { conn },
+                0 => Input::Datagram { socket: SocketId::MAIN, from, bytes: &payload },
+                1 => Input::Connected { conn, local: None },
                 2 | 3 => Input::Bytes { conn, bytes: &payload },
                 4 => Input::Eof { conn },
                 5 => Input::Broken { conn, why: IoFault::Reset },
@@ -219,7 +219,7 @@ proptest! {
                     now = now + Duration::from_millis(size as u64);
                     Input::Timeout
                 }
-                9 => Input::Incoming { from },
+                9 => Input::Incoming { socket: SocketId::MAIN, from },
                 10 => Input::Command(Command::Dial { contact }),
                 11 => Input::Command(Command::Send { conn, capability: Capability::eth(68), id: 2, payload: &payload }),
                 12 => Input::Command(Command::Ping { contact }),
@@ -240,7 +240,7 @@ proptest! {
             }
             recorder.input(now, &input);
             match input {
-                Input::Incoming { from } => recorder.accepted(now, node.accept(now, from)),
+                Input::Incoming { from, .. } => recorder.accepted(now, node.accept(now, SocketId::MAIN, from)),
                 Input::Command(command) => recorder.commanded(now, node.command(now, command)),
                 input => node.handle(now, input),
             }

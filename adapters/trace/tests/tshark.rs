@@ -1,4 +1,4 @@
-//! Wireshark's own dissectors find nothing wrong with a trace, and see its conversations.
+//! Wireshark's dissectors report no fault in a trace, and show its conversations.
 //!
 //! Skipped where tshark is not installed; a failure with `CI=true`, unless `PEERLESS_TSHARK` is `none`.
 
@@ -32,13 +32,13 @@ fn written(name: &str, trace: &[u8]) -> PathBuf {
 }
 
 #[test]
-fn tshark_has_no_complaint_and_sees_the_conversations() {
+fn tshark_reads_a_trace_without_warnings() {
     let traces = meeting(Options::default()).into_iter().chain(meeting_of([8, 9], Options::default()));
     for (number, trace) in traces.enumerate() {
         let path = written(&format!("tshark-{number}"), &trace);
         let checked =
             ["-o", "ip.check_checksum:TRUE", "-o", "tcp.check_checksum:TRUE", "-o", "udp.check_checksum:TRUE"];
-        // Warnings and errors; a reset stream is a fact, and others' payloads are not ours to dissect.
+        // Warnings and errors. A reset stream is no fault, and payloads of other protocols are not dissected.
         let bad = "_ws.malformed || tcp.analysis.flags || ip.checksum.status == 0 || tcp.checksum.status == 0 \
                    || udp.checksum.status == 0 || (_ws.expert.severity >= 0x600000 && !tcp.connection.rst)";
         let Some(found) = tshark(&[&checked[..], &["-Y", bad]].concat(), &path) else { return };
@@ -52,11 +52,11 @@ fn tshark_has_no_complaint_and_sees_the_conversations() {
         }
         let fields = ["-T", "fields", "-e", "frame.time_epoch"];
         let times = tshark(&fields, &path).unwrap();
-        // Custom blocks have a line too, and no time.
+        // Custom blocks have a line too, but no time.
         let times: Vec<f64> = times.lines().filter(|line| !line.is_empty()).map(|line| line.parse().unwrap()).collect();
         assert!(times.len() > 20 && times.is_sorted(), "{times:?}");
         assert!((1_750_000_000.0..1_750_000_010.0).contains(&times[0]));
-        // Every stream that was opened is over.
+        // Every stream that was opened has ended.
         let opened = tshark(&["-Y", "tcp.flags.syn == 1 && tcp.flags.ack == 1"], &path).unwrap().lines().count();
         let closed = tshark(&["-Y", "tcp.flags.fin == 1 || tcp.flags.reset == 1"], &path).unwrap().lines().count();
         assert!(opened >= 1 && closed >= opened, "{opened} opened, {closed} closed");

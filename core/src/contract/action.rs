@@ -1,15 +1,20 @@
-//! What a node wants done.
+//! What a machine asks its driver to do.
 
 use core::net::SocketAddr;
 
 use super::event::Event;
-use super::ids::ConnId;
+use super::ids::{ConnId, QueryId, SocketId};
+use super::query::Query;
 
 /// One thing for the driver to do. Payloads are lent until the next call.
+///
+/// `E` is the event type of the machine's language. The enum is exhaustive: a driver must not overlook an action.
 #[derive(Debug)]
-pub enum Action<'a> {
+pub enum Action<'a, E = Event<'a>> {
     /// Send a datagram. It may be lost; nothing waits for it.
     Send {
+        /// The socket to send from.
+        socket: SocketId,
         /// Destination.
         to: SocketAddr,
         /// Content.
@@ -17,21 +22,28 @@ pub enum Action<'a> {
     },
     /// Open a stream, and report `Connected` or `Broken`.
     Dial {
-        /// The connection's name from now on.
+        /// The connection's id from now on.
         conn: ConnId,
         /// Destination.
         to: SocketAddr,
     },
     /// `outbound(conn)` is no longer empty: write it when the socket can take it.
     Flush {
-        /// Which stream.
+        /// The stream.
         conn: ConnId,
     },
     /// Close the stream; nothing is left to write.
     Close {
-        /// Which stream.
+        /// The stream.
         conn: ConnId,
     },
+    /// Resolve a name, and report `Input::Answer` with the same id.
+    Query {
+        /// The id of the answer.
+        id: QueryId,
+        /// What is asked.
+        what: Query<'a>,
+    },
     /// Tell the application.
-    Emit(Event<'a>),
+    Emit(E),
 }

@@ -3,6 +3,8 @@
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 
+use super::ids::SocketId;
+use super::language::{Devp2p, Language};
 use super::outbox::Outbox;
 use super::reason::DropReason;
 use super::stats::Stats;
@@ -12,8 +14,8 @@ use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, WallClock};
 use crate::wire::snappy::Compressor;
 
-/// Passed down by `&mut` to every machine; borrowed from a [`Context`].
-pub struct Cx<'a> {
+/// Passed down by `&mut` to every machine; borrowed from a [`Context`]. `L` is the language of the machine's events.
+pub struct Cx<'a, L: Language = Devp2p> {
     /// Monotonic time of this turn.
     pub now: Instant,
     /// Wall time of this turn.
@@ -22,25 +24,25 @@ pub struct Cx<'a> {
     pub rng: &'a mut Rng,
     /// The costly primitives.
     pub crypto: &'a dyn Crypto,
-    /// Whom we may talk to.
+    /// The addresses that may be talked to.
     pub filter: &'a NetFilter,
-    /// Compresses messages; its scratch space is everybody's.
+    /// Compresses messages, in scratch space that all connections share.
     pub snappy: &'a mut Compressor,
     /// Where actions go.
-    pub out: &'a mut Outbox,
+    pub out: &'a mut Outbox<L>,
     /// What is counted.
     pub stats: &'a mut Stats,
 }
 
-impl Cx<'_> {
-    /// Queues what is staged in the outbox as a datagram, unless the address is filtered or the outbox full; both are counted,
-    /// and what was staged is forgotten. Tells whether it went.
-    pub fn send_staged(&mut self, to: SocketAddr) -> bool {
+impl<L: Language> Cx<'_, L> {
+    /// Queues what is staged in the outbox as a datagram. If the address is filtered or the outbox is full, the datagram is
+    /// discarded and counted. Returns whether it was queued.
+    pub fn send_staged(&mut self, socket: SocketId, to: SocketAddr) -> bool {
         let bytes = self.out.staged().len();
         let dropped = if !self.filter.permits(to.ip()) {
             self.out.discard_staged();
             DropReason::Filtered
-        } else if !self.out.send_staged(to) {
+        } else if !self.out.send_staged(socket, to) {
             DropReason::OutboxFull
         } else {
             self.stats.datagrams_out.add(bytes);
@@ -51,22 +53,22 @@ impl Cx<'_> {
     }
 }
 
-/// What outlives a call: clock, primitives, scratch space, filter, outbox, counters. A node owns one; so does whoever drives a single
-/// machine.
-pub struct Context {
+/// What outlives a call: clock, primitives, scratch space, filter, outbox, counters. A node owns one, as does a driver of a
+/// single machine: one for each thread, never one for each connection, because the compressor alone takes 34 KiB.
+pub struct Context<L: Language = Devp2p> {
     now: Instant,
     clock: WallClock,
     crypto: Arc<dyn Crypto + Send + Sync>,
     snappy: Compressor,
-    /// Whom we may talk to.
+    /// The addresses that may be talked to.
     pub filter: NetFilter,
     /// Where actions wait.
-    pub out: Outbox,
+    pub out: Outbox<L>,
     /// What is counted.
     pub stats: Stats,
 }
 
-impl Context {
+impl<L: Language> Context<L> {
     /// A context at `now`, when the wall clock shows `unix`.
     pub fn new(now: Instant, unix: UnixTime, filter: NetFilter, crypto: Arc<dyn Crypto + Send + Sync>) -> Self {
         let clock = WallClock::new(now, unix);
@@ -101,7 +103,7 @@ impl Context {
     }
 
     /// What a machine is given.
-    pub fn cx<'a>(&'a mut self, rng: &'a mut Rng) -> Cx<'a> {
+    pub fn cx<'a>(&'a mut self, rng: &'a mut Rng) -> Cx<'a, L> {
         let unix = self.unix();
         let Self { now, crypto, snappy, filter, out, stats, .. } = self;
         Cx { now: *now, unix, rng, crypto: &**crypto, filter, snappy, out, stats }
@@ -122,13 +124,14 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_counted_and_forgotten() {
         let filter = NetFilter::only(vec!["10.0.0.0/8".parse().unwrap()]);
-        let mut context = Context::new(Instant::ZERO, UnixTime::from_secs(0), filter, Arc::new(Secp256k1::new()));
+        let mut context: Context =
+            Context::new(Instant::ZERO, UnixTime::from_secs(0), filter, Arc::new(Secp256k1::new()));
         let mut rng = Seed::new([1; 32]).fork("cx");
         let mut cx = context.cx(&mut rng);
         let (allowed, filtered) = (SocketAddr::from(([10, 0, 0, 1], 1)), SocketAddr::from(([11, 0, 0, 1], 1)));
         let mut send = |to, byte| {
             cx.out.tail().extend_from_slice(&[byte; 1000]);
-            let went = cx.send_staged(to);
+            let went = cx.send_staged(SocketId::MAIN, to);
             assert!(cx.out.staged().is_empty());
             went
         };
@@ -138,12 +141,12 @@ mod tests {
             sent += 1;
         }
         assert!(!send(filtered, 4) && !send(allowed, 5));
-        assert_eq!(sent, limits::OUTBOX_BYTES_MARK as u64 / 1000 + 1);
+        assert_eq!(sent, limits::OUTBOX_BYTES_HIGH_WATER as u64 / 1000 + 1);
         assert_eq!(context.stats.datagrams_out, Traffic { count: sent, bytes: sent * 1000 });
         let dropped = [(DropReason::Filtered, 2), (DropReason::OutboxFull, 2)];
         assert!(context.stats.datagrams_dropped.into_iter().eq(dropped));
         for at in 0..sent {
-            let Some(Action::Send { to, bytes }) = context.out.pop() else { panic!() };
+            let Some(Action::Send { to, bytes, .. }) = context.out.pop() else { panic!() };
             assert_eq!((to, bytes), (allowed, &[if at == 0 { 1 } else { 3 }; 1000][..]));
         }
         assert!(context.out.pop().is_none());

@@ -1,11 +1,12 @@
-//! What a node tells its application.
+//! What a node tells its application: devp2p's events.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use super::ids::{CommandId, ConnId, Direction};
+use super::ids::{BanTarget, CommandId, ConnId, Direction, SocketId};
 use super::reason::{End, ScoreReason};
 use crate::crypto::NodeId;
 use crate::crypto::secrets::SessionSecrets;
@@ -15,7 +16,7 @@ use crate::wire::enr::Record;
 use crate::wire::eth::Status;
 use crate::wire::p2p::{Capability, Hello, Shared};
 
-/// Something that happened. Byte slices are lent until the next call.
+/// Something that happened. Borrowed bytes are lent until the next call; [`Event::into_owned`] keeps them.
 #[derive(Clone, Debug)]
 pub enum Event<'a> {
     /// A node proved its endpoint and entered the discovery table.
@@ -64,12 +65,14 @@ pub enum Event<'a> {
         /// Why.
         why: CallFailure,
     },
-    /// A datagram that is not discv4: for whatever else shares the port, such as discv5.
+    /// A datagram of no protocol that the node speaks: for another implementation that shares the socket.
     Unrecognised {
+        /// The socket that received it.
+        socket: SocketId,
         /// Its source.
         from: SocketAddr,
         /// Its content.
-        bytes: &'a [u8],
+        bytes: Cow<'a, [u8]>,
     },
     /// A handshake is done, and these are its session's secrets. Told only if `Config::export_secrets` asks for it.
     Secrets {
@@ -109,7 +112,7 @@ pub enum Event<'a> {
         /// The request's message id.
         id: u64,
         /// The RLP items that follow the request id, concatenated.
-        body: &'a [u8],
+        body: Cow<'a, [u8]>,
     },
     /// Answers `Command::Request`.
     Response {
@@ -120,7 +123,7 @@ pub enum Event<'a> {
         /// The response's message id.
         id: u64,
         /// The RLP items that follow the request id, concatenated.
-        body: &'a [u8],
+        body: Cow<'a, [u8]>,
         /// From the request to this.
         rtt: Duration,
     },
@@ -142,9 +145,10 @@ pub enum Event<'a> {
         /// Message id, relative to the capability's offset.
         id: u64,
         /// Uncompressed payload.
-        payload: &'a [u8],
+        payload: Cow<'a, [u8]>,
     },
-    /// A connection is over. Exactly one for each `Dial` and each accepted stream; its slot is free from here on.
+    /// A connection is over. Exactly one for each `Dial` and each accepted stream; the node forgets the connection when this
+    /// event is popped.
     Ended {
         /// The connection.
         conn: ConnId,
@@ -174,8 +178,20 @@ pub enum Event<'a> {
         id: NodeId,
         /// For how long.
         duration: Duration,
-        /// The last straw.
+        /// The reason for the charge that led to the ban, or `Embedder`.
         reason: ScoreReason,
+    },
+    /// The embedder banned an address.
+    AddressBanned {
+        /// The address.
+        ip: IpAddr,
+        /// For how long.
+        duration: Duration,
+    },
+    /// The embedder lifted a ban.
+    Unbanned {
+        /// Which.
+        target: BanTarget,
     },
 }
 
@@ -190,13 +206,47 @@ impl Event<'_> {
 }
 
 impl<'a> Event<'a> {
-    /// The slice that this event lends, if it is of a kind that does.
-    pub(super) fn lent_mut(&mut self) -> Option<&mut &'a [u8]> {
+    /// The bytes that this event lends, if it is of a kind that does.
+    pub(super) fn lent_mut(&mut self) -> Option<&mut Cow<'a, [u8]>> {
         match self {
             Self::Unrecognised { bytes, .. } => Some(bytes),
             Self::Request { body, .. } | Self::Response { body, .. } => Some(body),
             Self::Message { payload, .. } => Some(payload),
             _ => None,
+        }
+    }
+
+    /// The same event with its own copy of what it lends, to be kept beyond the next call.
+    pub fn into_owned(self) -> Event<'static> {
+        let own = |bytes: Cow<'a, [u8]>| Cow::Owned(bytes.into_owned());
+        match self {
+            Self::NodeAdded { contact } => Event::NodeAdded { contact },
+            Self::NodeRemoved { id } => Event::NodeRemoved { id },
+            Self::Pong { command, contact, rtt, enr_seq, seen_as } => {
+                Event::Pong { command, contact, rtt, enr_seq, seen_as }
+            }
+            Self::Record { command, record } => Event::Record { command, record },
+            Self::Nodes { command, nodes, queries } => Event::Nodes { command, nodes, queries },
+            Self::CallFailed { command, why } => Event::CallFailed { command, why },
+            Self::Unrecognised { socket, from, bytes } => Event::Unrecognised { socket, from, bytes: own(bytes) },
+            Self::Secrets { conn, secrets } => Event::Secrets { conn, secrets },
+            Self::Hello { conn, contact, direction, hello, shared } => {
+                Event::Hello { conn, contact, direction, hello, shared }
+            }
+            Self::Established { conn, id, status } => Event::Established { conn, id, status },
+            Self::Request { conn, request_id, id, body } => Event::Request { conn, request_id, id, body: own(body) },
+            Self::Response { command, conn, id, body, rtt } => {
+                Event::Response { command, conn, id, body: own(body), rtt }
+            }
+            Self::RequestFailed { command, conn, why } => Event::RequestFailed { command, conn, why },
+            Self::Message { conn, capability, id, payload } => {
+                Event::Message { conn, capability, id, payload: own(payload) }
+            }
+            Self::Ended { conn, id, addr, direction, end } => Event::Ended { conn, id, addr, direction, end },
+            Self::Scored { id, delta, score, reason } => Event::Scored { id, delta, score, reason },
+            Self::Banned { id, duration, reason } => Event::Banned { id, duration, reason },
+            Self::AddressBanned { ip, duration } => Event::AddressBanned { ip, duration },
+            Self::Unbanned { target } => Event::Unbanned { target },
         }
     }
 }

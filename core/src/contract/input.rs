@@ -1,9 +1,10 @@
-//! Every way in which the world can act on a node. This is also what a recording consists of.
+//! Every way in which the world can act on a machine. This is also what a recording consists of.
 
 use core::fmt;
 use core::net::SocketAddr;
 
-use super::ids::{ConnId, PeerKind};
+use super::ids::{ConnId, PeerKind, QueryId, SocketId};
+use super::query::{Answer, QueryFault};
 use super::reason::{IoFault, Refusal};
 use crate::crypto::NodeId;
 use crate::time::UnixTime;
@@ -12,17 +13,23 @@ use crate::wire::forkid::Head;
 use crate::wire::p2p::{Capability, DisconnectReason};
 
 /// What happened.
+///
+/// `C` is the command type of the machine's language. The enum is exhaustive: it is also the recording format.
 #[derive(Clone, Copy, Debug)]
-pub enum Input<'a> {
+pub enum Input<'a, C = Command<'a>> {
     /// A UDP datagram arrived.
     Datagram {
+        /// The socket that received it.
+        socket: SocketId,
         /// Its source.
         from: SocketAddr,
         /// Its content.
         bytes: &'a [u8],
     },
-    /// A listener has a stream. `Node::accept` is this input with its answer.
+    /// A listener has a stream. `Machine::accept` is this input with its answer.
     Incoming {
+        /// The listener.
+        socket: SocketId,
         /// The stream's other end.
         from: SocketAddr,
     },
@@ -30,6 +37,8 @@ pub enum Input<'a> {
     Connected {
         /// Which.
         conn: ConnId,
+        /// The stream's own end, if the driver can tell.
+        local: Option<SocketAddr>,
     },
     /// A stream's next bytes, chunked in any way.
     Bytes {
@@ -59,13 +68,20 @@ pub enum Input<'a> {
     },
     /// The wall clock shows this: at the start, and whenever it steps.
     WallClock {
-        /// Seconds since 1970.
+        /// Time since 1970, in microseconds.
         unix: UnixTime,
+    },
+    /// The outcome of an `Action::Query`.
+    Answer {
+        /// Which query.
+        id: QueryId,
+        /// The answer, or why there is none.
+        result: Result<Answer<'a>, QueryFault>,
     },
     /// Time has passed, to the deadline or not.
     Timeout,
-    /// The embedder wants something. `Node::command` is this input with its answer.
-    Command(Command<'a>),
+    /// The embedder wants something. `Machine::command` is this input with its answer.
+    Command(C),
 }
 
 /// What an embedder can ask of a node.
@@ -75,7 +91,7 @@ pub enum Command<'a> {
     AddPeer {
         /// The peer.
         contact: Contact,
-        /// Static or trusted; an ordinary one is dialled like any found.
+        /// Static or trusted.
         kind: PeerKind,
     },
     /// Forget that a peer was static or trusted. Does not disconnect it.

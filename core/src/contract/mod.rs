@@ -1,30 +1,39 @@
 //! What crosses the boundary between a machine and its driver: inputs in, actions out, and the words for why.
 //!
-//! Made of wire types and plain enums only. No machine is known here.
+//! Made of wire types and plain enums only. No machine is known here. [`machine::Machine`] is the contract itself, for any
+//! protocol family; [`language::Language`] are the words of a family, and [`event`], [`input`] and [`reason`] those of devp2p.
 
 pub mod action;
+pub mod conn_map;
 pub mod cx;
 pub mod event;
 pub mod ids;
 pub mod input;
+pub mod language;
+pub mod machine;
 pub mod outbound;
 pub mod outbox;
 pub mod prefetch;
+pub mod query;
 pub mod reason;
 pub mod stats;
 pub mod tap;
 
 pub use action::Action;
+pub use conn_map::{ConnMap, ConnSet};
 pub use cx::{Context, Cx};
 pub use event::{CallFailure, Event};
-pub use ids::{CommandId, ConnId, Direction, PeerKind};
+pub use ids::{BanTarget, CommandId, ConnId, Direction, Label, PeerKind, QueryId, SocketId};
 pub use input::{Command, CommandError, Input};
+pub use language::{Devp2p, Language};
+pub use machine::{CommandOf, EventOf, Machine, RefusedOf};
 pub use outbound::Outbound;
 pub use outbox::Outbox;
 pub use prefetch::Prefetch;
+pub use query::{Answer, Query, QueryFault};
 pub use reason::{
     ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, IoFault, Reason, Refusal, ScoreReason, Side, Stage,
     StatusRefusal,
 };
 pub use stats::Stats;
-pub use tap::Tap;
+pub use tap::{Tap, Tapped};

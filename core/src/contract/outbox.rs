@@ -1,38 +1,44 @@
-//! The queue of actions between machines and driver. Bounded in bytes and in items; popping is all a driver can do.
+//! The queue of actions between a machine and its driver. Bounded in bytes and in items; a driver can only pop.
 //!
 //! Payloads live in one arena, in queue order, and are lent when their action is popped. They are built in place:
 //! [`Outbox::stage`] lends the arena's free end, [`Outbox::emit_staged`] makes an event of it, `Cx::send_staged` a datagram.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 use core::ops::Range;
 
 use super::action::Action;
-use super::event::Event;
-use super::ids::ConnId;
+use super::ids::{ConnId, QueryId, SocketId};
+use super::language::{Devp2p, Language};
+use super::query::Query;
 use crate::limits;
 
 /// A queued action; `lent` is the number of arena bytes that belong to it.
-#[derive(Debug)]
-struct Entry {
+struct Entry<L: Language> {
     lent: usize,
-    action: Queued,
+    action: Queued<L>,
 }
 
-#[derive(Debug)]
-enum Queued {
-    Send(SocketAddr),
+enum Queued<L: Language> {
+    Send(SocketId, SocketAddr),
     Dial(ConnId, SocketAddr),
     Flush(ConnId),
     Close(ConnId),
-    Emit(Event<'static>),
+    Query(QueryId, QueryKind),
+    Emit(L::Event<'static>),
 }
 
-/// See the module.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    queue: VecDeque<Entry>,
+/// The variants of [`Query`] without the name, which lies in the arena.
+enum QueryKind {
+    Txt,
+    Host,
+}
+
+/// The queue of a machine that speaks the language `L`. See the module.
+pub struct Outbox<L: Language = Devp2p> {
+    queue: VecDeque<Entry<L>>,
     arena: Vec<u8>,
     /// Arena bytes before this belong to actions that were popped.
     popped: usize,
@@ -42,7 +48,19 @@ pub struct Outbox {
     dropped: u64,
 }
 
-impl Outbox {
+impl<L: Language> Default for Outbox<L> {
+    fn default() -> Self {
+        Self { queue: VecDeque::new(), arena: Vec::new(), popped: 0, committed: 0, dropped: 0 }
+    }
+}
+
+impl<L: Language> fmt::Debug for Outbox<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outbox").field("actions", &self.len()).field("bytes", &self.bytes()).finish_non_exhaustive()
+    }
+}
+
+impl<L: Language> Outbox<L> {
     /// Payload bytes waiting.
     pub fn bytes(&self) -> usize {
         self.committed - self.popped
@@ -60,7 +78,7 @@ impl Outbox {
 
     /// Whether the driver should drain before more comes: datagrams are dropped, and connections want no reading.
     pub fn is_full(&self) -> bool {
-        self.bytes() >= limits::OUTBOX_BYTES_MARK || self.len() >= limits::OUTBOX_ACTIONS_MARK
+        self.bytes() >= limits::OUTBOX_BYTES_HIGH_WATER || self.len() >= limits::OUTBOX_ACTIONS_HIGH_WATER
     }
 
     /// Events that the application missed because it did not drain.
@@ -70,12 +88,12 @@ impl Outbox {
 
     /// Queues what is staged as a datagram; false, and it is forgotten, if the outbox is full. The address must have been
     /// filtered: machines use `Cx::send_staged`.
-    pub(super) fn send_staged(&mut self, to: SocketAddr) -> bool {
+    pub(super) fn send_staged(&mut self, socket: SocketId, to: SocketAddr) -> bool {
         if self.is_full() {
             self.discard_staged();
             return false;
         }
-        self.push(Queued::Send(to));
+        self.push(Queued::Send(socket, to));
         true
     }
 
@@ -97,8 +115,18 @@ impl Outbox {
         self.push(Queued::Close(conn));
     }
 
+    /// Queues a query.
+    pub fn query(&mut self, id: QueryId, what: Query<'_>) {
+        let kind = match what {
+            Query::Txt(_) => QueryKind::Txt,
+            Query::Host(_) => QueryKind::Host,
+        };
+        self.tail().extend_from_slice(what.name().as_bytes());
+        self.push(Queued::Query(id, kind));
+    }
+
     /// Queues an event that lends nothing.
-    pub fn emit(&mut self, event: Event<'static>) {
+    pub fn emit(&mut self, event: L::Event<'static>) {
         self.discard_staged();
         self.emit_staged(event, 0..0);
     }
@@ -117,7 +145,7 @@ impl Outbox {
         self.discard_staged();
         self.reclaim();
         if self.arena.capacity() == 0 {
-            self.arena.reserve_exact(limits::OUTBOX_BYTES_FIRST);
+            self.arena.reserve_exact(limits::OUTBOX_BYTES_INITIAL);
         }
         &mut self.arena
     }
@@ -138,8 +166,8 @@ impl Outbox {
     }
 
     /// Queues an event that lends `range` of what is staged.
-    pub fn emit_staged(&mut self, event: Event<'static>, range: Range<usize>) {
-        if event.is_droppable() && self.is_full() {
+    pub fn emit_staged(&mut self, event: L::Event<'static>, range: Range<usize>) {
+        if L::is_droppable(&event) && self.is_full() {
             self.discard_staged();
             self.dropped += 1;
             return;
@@ -154,7 +182,7 @@ impl Outbox {
     }
 
     /// Takes the oldest action.
-    pub fn pop(&mut self) -> Option<Action<'_>> {
+    pub fn pop(&mut self) -> Option<Action<'_, L::Event<'_>>> {
         self.discard_staged();
         let Some(Entry { lent, action }) = self.queue.pop_front() else {
             self.rest();
@@ -164,22 +192,25 @@ impl Outbox {
         self.popped += lent;
         let bytes = &self.arena[start..self.popped];
         Some(match action {
-            Queued::Send(to) => Action::Send { to, bytes },
+            Queued::Send(socket, to) => Action::Send { socket, to, bytes },
             Queued::Dial(conn, to) => Action::Dial { conn, to },
             Queued::Flush(conn) => Action::Flush { conn },
             Queued::Close(conn) => Action::Close { conn },
-            Queued::Emit(event) => {
-                let mut event: Event<'_> = event;
-                if let Some(lent) = event.lent_mut() {
-                    *lent = bytes;
-                }
-                Action::Emit(event)
+            Queued::Query(id, kind) => {
+                // Only `query` queues one, from a `str`.
+                let name = core::str::from_utf8(bytes).unwrap_or_default();
+                let what = match kind {
+                    QueryKind::Txt => Query::Txt(name),
+                    QueryKind::Host => Query::Host(name),
+                };
+                Action::Query { id, what }
             }
+            Queued::Emit(event) => Action::Emit(L::lend(event, bytes)),
         })
     }
 
     /// Queues an action with everything staged as its payload.
-    fn push(&mut self, action: Queued) {
+    fn push(&mut self, action: Queued<L>) {
         let lent = self.arena.len() - self.committed;
         self.committed = self.arena.len();
         self.queue.push_back(Entry { lent, action });
@@ -204,7 +235,10 @@ impl Outbox {
 
 #[cfg(test)]
 mod tests {
+    use alloc::borrow::Cow;
+
     use super::*;
+    use crate::contract::Event;
     use crate::wire::p2p::Capability;
 
     fn addr() -> SocketAddr {
@@ -213,30 +247,30 @@ mod tests {
 
     fn send(out: &mut Outbox, bytes: &[u8]) -> bool {
         out.tail().extend_from_slice(bytes);
-        out.send_staged(addr())
+        out.send_staged(SocketId::MAIN, addr())
     }
 
     #[test]
     fn actions_come_in_order_with_their_payloads() {
-        let mut out = Outbox::default();
+        let mut out: Outbox = Outbox::default();
         assert!(send(&mut out, b"one"));
         out.stage(5).copy_from_slice(b"xtwox");
-        let event = Event::Message { conn: ConnId(1), capability: Capability::eth(68), id: 2, payload: &[] };
+        let event = Event::Message { conn: ConnId(1), capability: Capability::eth(68), id: 2, payload: Cow::default() };
         out.emit_staged(event, 1..4);
         out.stage(100);
         out.flush(ConnId(1));
         assert_eq!(out.bytes(), 6, "what was staged and not emitted is forgotten");
         assert!(matches!(out.pop(), Some(Action::Send { bytes: b"one", .. })));
-        assert!(matches!(out.pop(), Some(Action::Emit(Event::Message { payload: b"two", .. }))));
+        assert!(matches!(out.pop(), Some(Action::Emit(Event::Message { payload, .. })) if *payload == *b"two"));
         assert!(matches!(out.pop(), Some(Action::Flush { .. })));
         assert!(out.pop().is_none());
     }
 
     #[test]
     fn a_driver_that_never_drains_is_bounded() {
-        let mut out = Outbox::default();
+        let mut out: Outbox = Outbox::default();
         let sent = (0..100_000).filter(|_| send(&mut out, &[0; 1280])).count();
-        assert!(sent * 1280 <= limits::OUTBOX_BYTES_MARK + 1280);
+        assert!(sent * 1280 <= limits::OUTBOX_BYTES_HIGH_WATER + 1280);
         let before = out.len();
         out.emit(Event::NodeRemoved { id: crate::crypto::NodeId([0; 32]) });
         assert_eq!((out.len(), out.events_dropped()), (before, 1));
@@ -246,7 +280,7 @@ mod tests {
 
     #[test]
     fn memory_is_given_back() {
-        let mut out = Outbox::default();
+        let mut out: Outbox = Outbox::default();
         for _ in 0..1000 {
             while send(&mut out, &[1; 1000]) {}
             while out.pop().is_some() {}

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use super::ids::ConnId;
+use super::ids::{ConnId, Label};
 use crate::wire::DecodeError;
 use crate::wire::forkid::ForkMismatch;
 use crate::wire::p2p::DisconnectReason;
@@ -18,6 +18,8 @@ pub enum Reason {
     Conn(ConnId, ConnTimer),
     /// The chain's new range is to be announced.
     Announce,
+    /// Work was put off from the last turn: a shutdown, or a change of the filter.
+    Backlog,
 }
 
 /// What discovery waits for.
@@ -77,6 +79,8 @@ pub enum DropReason {
     Filtered,
     /// An outgoing one: the driver does not drain.
     OutboxFull,
+    /// The node is shutting down and answers nothing any more.
+    ShuttingDown,
 }
 
 impl fmt::Display for DropReason {
@@ -91,6 +95,7 @@ impl fmt::Display for DropReason {
             Self::FromSelf => "from ourselves",
             Self::Filtered => "filtered address",
             Self::OutboxFull => "outbox full",
+            Self::ShuttingDown => "shutting down",
         })
     }
 }
@@ -273,6 +278,8 @@ pub enum Refusal {
     RecentlyDialled,
     /// The node is shutting down.
     ShuttingDown,
+    /// The driver feeds the connection although the node applies backpressure.
+    Overloaded,
 }
 
 impl Refusal {
@@ -284,7 +291,7 @@ impl Refusal {
             Self::ShuttingDown => DisconnectReason::ClientQuitting,
             Self::Banned | Self::Filtered => DisconnectReason::UselessPeer,
             Self::TooManyPeers | Self::TooManyPending | Self::TooManyFromSubnet => DisconnectReason::TooManyPeers,
-            Self::Throttled | Self::RecentlyDialled => DisconnectReason::TooManyPeers,
+            Self::Throttled | Self::RecentlyDialled | Self::Overloaded => DisconnectReason::TooManyPeers,
         }
     }
 }
@@ -302,6 +309,7 @@ impl fmt::Display for Refusal {
             Self::ToSelf => "that is ourselves",
             Self::RecentlyDialled => "dialled a moment ago",
             Self::ShuttingDown => "shutting down",
+            Self::Overloaded => "overloaded: the driver does not drain",
         })
     }
 }
@@ -443,7 +451,9 @@ pub enum ScoreReason {
     Served,
     /// It stayed connected.
     Uptime,
-    /// The embedder said so.
+    /// The embedder reported it, for this reason.
+    Reported(Label),
+    /// The embedder banned it.
     Embedder,
 }
 
@@ -457,7 +467,8 @@ impl fmt::Display for ScoreReason {
             Self::Silent => "went silent",
             Self::Served => "served a request",
             Self::Uptime => "stayed connected",
-            Self::Embedder => "told by the embedder",
+            Self::Reported(label) => return write!(f, "reported: {label}"),
+            Self::Embedder => "banned by the embedder",
         })
     }
 }

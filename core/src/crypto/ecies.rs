@@ -1,7 +1,8 @@
 //! ECIES as RLPx uses it (`rlpx.md`, "ECIES Encryption"): secp256k1, NIST concat KDF, AES-128-CTR, HMAC-SHA-256.
 //!
-//! A message is `04 | x | y | iv | ciphertext | tag`. It is opened in an order that gives nothing away: length, point,
-//! agreement, tag, and only then decryption; a point that is not on the curve never meets the secret key.
+//! A message is `04 | x | y | iv | ciphertext | tag`. It is opened in this order: length, point, agreement, tag, and
+//! only then decryption, so that a refusal reveals nothing; a point that is not on the curve is never multiplied by the
+//! secret key.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -24,18 +25,18 @@ const TAG_BYTES: usize = 32;
 /// Bytes that [`seal`] adds to a plaintext: point 65, IV 16, tag 32.
 pub const OVERHEAD_BYTES: usize = POINT_BYTES + IV_BYTES + TAG_BYTES;
 
-/// A ciphertext that was not made for this key, or was changed on its way. Deliberately tells nothing more: a bad point,
-/// a bad tag and a short body cannot be told apart.
+/// The error of a ciphertext that was made for another key or was changed. Carries no cause, so that a bad point, a bad
+/// tag and a short body cannot be distinguished.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Undecipherable;
+pub struct DecryptError;
 
-impl fmt::Display for Undecipherable {
+impl fmt::Display for DecryptError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("undecipherable")
+        f.write_str("cannot be decrypted")
     }
 }
 
-impl core::error::Error for Undecipherable {}
+impl core::error::Error for DecryptError {}
 
 /// Appends the encryption of `plain` to `out`; `mac_data` (the size prefix) is authenticated with it.
 pub fn seal(crypto: &dyn Crypto, rng: &mut Rng, to: &PublicKey, mac_data: &[u8], plain: &[u8], out: &mut Vec<u8>) {
@@ -43,7 +44,7 @@ pub fn seal(crypto: &dyn Crypto, rng: &mut Rng, to: &PublicKey, mac_data: &[u8],
     seal_with(crypto, &ephemeral, rng.bytes(), to, mac_data, plain, out);
 }
 
-/// [`seal`] with its random values given.
+/// [`seal`] with given random values.
 fn seal_with(
     crypto: &dyn Crypto,
     ephemeral: &SecretKey,
@@ -68,30 +69,25 @@ fn seal_with(
 /// Decrypts `sealed`. The point is checked before any key agreement, the tag before any decryption.
 ///
 /// # Errors
-/// One error for every cause.
-pub fn open(
-    crypto: &dyn Crypto,
-    secret: &SecretKey,
-    mac_data: &[u8],
-    sealed: &[u8],
-) -> Result<Vec<u8>, Undecipherable> {
-    let (point, rest) = sealed.split_first_chunk::<POINT_BYTES>().ok_or(Undecipherable)?;
-    let (body, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(Undecipherable)?;
-    let (iv, ciphertext) = body.split_first_chunk::<IV_BYTES>().ok_or(Undecipherable)?;
-    let Some((4, xy)) = point.split_first() else { return Err(Undecipherable) };
-    let xy = xy.try_into().map_err(|_| Undecipherable)?;
-    let key = PublicKey::from_xy(crypto, xy).map_err(|_| Undecipherable)?;
+/// [`DecryptError`], whatever the cause.
+pub fn open(crypto: &dyn Crypto, secret: &SecretKey, mac_data: &[u8], sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
+    let (point, rest) = sealed.split_first_chunk::<POINT_BYTES>().ok_or(DecryptError)?;
+    let (body, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(DecryptError)?;
+    let (iv, ciphertext) = body.split_first_chunk::<IV_BYTES>().ok_or(DecryptError)?;
+    let Some((4, xy)) = point.split_first() else { return Err(DecryptError) };
+    let xy = xy.try_into().map_err(|_| DecryptError)?;
+    let key = PublicKey::from_xy(crypto, xy).map_err(|_| DecryptError)?;
 
     let keys = Keys::derive(&crypto.ecdh(secret, &key));
     if !bool::from(keys.tag(body, mac_data).ct_eq(tag)) {
-        return Err(Undecipherable);
+        return Err(DecryptError);
     }
     let mut plain = ciphertext.to_vec();
     keys.apply_keystream(iv, &mut plain);
     Ok(plain)
 }
 
-/// What both sides derive from an agreement.
+/// The keys that both sides derive from an agreement.
 struct Keys {
     encryption: Zeroizing<[u8; 16]>,
     mac: Zeroizing<[u8; 32]>,
@@ -109,14 +105,14 @@ impl Keys {
         Ctr128BE::<Aes128Enc>::new((&*self.encryption).into(), iv.into()).apply_keystream(bytes);
     }
 
-    /// Over IV and ciphertext, then what is authenticated beside them.
+    /// The HMAC over IV and ciphertext, followed by `mac_data`.
     fn tag(&self, body: &[u8], mac_data: &[u8]) -> [u8; TAG_BYTES] {
         let mac = Hmac::<Sha256>::new_from_slice(&*self.mac).expect("HMAC takes keys of any length");
         mac.chain_update(body).chain_update(mac_data).finalize().into_bytes().into()
     }
 }
 
-/// NIST SP 800-56A concatenation KDF with SHA-256 and no other info: one block, which is all that is needed.
+/// NIST SP 800-56A concatenation KDF with SHA-256 and no other info: one block of output.
 fn concat_kdf(agreement: &[u8]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(Sha256::new().chain_update(1u32.to_be_bytes()).chain_update(agreement).finalize().into())
 }

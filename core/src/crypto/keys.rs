@@ -1,6 +1,7 @@
 //! Keys, ids and signatures as plain types that cannot hold an illegal value.
 //!
-//! A [`PublicKey`] is a point on the curve, a [`SecretKey`] a scalar in range. Secrets are zeroised and have no `Debug`.
+//! A [`PublicKey`] is a point on the curve, a [`SecretKey`] a scalar in range. Secrets are zeroised when dropped, and
+//! their `Debug` shows no byte of them.
 
 use core::cmp::Ordering;
 use core::fmt;
@@ -20,7 +21,7 @@ const GROUP_ORDER: [u8; 32] = [
     0xe6, 0xaf, 0x48, 0xa0, 0x3b, 0xbf, 0xd2, 0x5e, 0x8c, 0xd0, 0x36, 0x41, 0x41,
 ];
 
-/// Bytes that are not a key.
+/// The error of bytes that are not a key.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct InvalidKey;
 
@@ -37,23 +38,23 @@ impl core::error::Error for InvalidKey {}
 pub struct SecretKey(Zeroizing<[u8; 32]>);
 
 impl SecretKey {
-    /// The key with these big-endian bytes.
+    /// Makes a key from its big-endian bytes.
     ///
     /// # Errors
     /// If the scalar is zero or not below the group's order.
     pub fn from_bytes(bytes: [u8; 32]) -> Result<Self, InvalidKey> {
         let bytes = Zeroizing::new(bytes);
-        // Only rejected values take a data-dependent time; they are no secret.
+        // Only the time of a refusal depends on the bytes, and refused bytes are no secret.
         if *bytes == [0; 32] || *bytes >= GROUP_ORDER {
             return Err(InvalidKey);
         }
         Ok(Self(bytes))
     }
 
-    /// A fresh key from `rng`.
+    /// Draws a key from `rng`, which is re-keyed.
     pub fn generate(rng: &mut Rng) -> Self {
         loop {
-            if let Ok(key) = Self::from_bytes(rng.bytes()) {
+            if let Ok(key) = Self::from_bytes(*rng.secret()) {
                 return key;
             }
         }
@@ -65,12 +66,26 @@ impl SecretKey {
     }
 }
 
-/// A secp256k1 public key as devp2p writes it: the 64 bytes `x | y` of a point on the curve.
+/// Shows no byte of the key.
+impl fmt::Debug for SecretKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretKey(..)")
+    }
+}
+
+/// A secp256k1 public key in devp2p's form: the 64 bytes `x | y` of a point on the curve.
+///
+/// There is no constructor without a check: a key is made by a [`Crypto`], or by one of the functions below.
+///
+/// ```compile_fail
+/// # use peerless::crypto::PublicKey;
+/// let key = PublicKey::from_xy_unchecked([1; 64]);
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; 64]);
 
 impl PublicKey {
-    /// Checks that `xy` is a point on the curve.
+    /// Makes a key from `x | y`, which `crypto` checks to be a point on the curve.
     ///
     /// # Errors
     /// If a coordinate is out of range or the point is not on the curve.
@@ -78,8 +93,8 @@ impl PublicKey {
         crypto.public_key_from_xy(xy).ok_or(InvalidKey)
     }
 
-    /// Checks that `xy` is a point on secp256k1 itself: for keys from text and configuration, where no [`Crypto`] is at
-    /// hand. Costs no context.
+    /// Makes a key from `x | y`, checked to be a point on secp256k1: for keys from text and configuration, where no
+    /// [`Crypto`] is available. Needs no context.
     ///
     /// # Errors
     /// If a coordinate is out of range or the point is not on the curve.
@@ -87,7 +102,7 @@ impl PublicKey {
         secp::from_xy(xy).ok_or(InvalidKey)
     }
 
-    /// As [`PublicKey::from_xy_secp256k1`], from the 33-byte compressed form.
+    /// Makes a key from its 33-byte compressed form, checked as in [`PublicKey::from_xy_secp256k1`].
     ///
     /// # Errors
     /// If the bytes are not a compressed point on the curve.
@@ -95,8 +110,9 @@ impl PublicKey {
         secp::from_compressed(compressed).ok_or(InvalidKey)
     }
 
-    /// For implementations of [`Crypto`], which have made the check.
-    pub const fn from_xy_checked(xy: [u8; 64]) -> Self {
+    /// Makes a key from bytes that a [`Crypto`] has derived, recovered or checked. Only [`Crypto`]'s provided methods
+    /// use it.
+    pub(crate) const fn from_xy_unchecked(xy: [u8; 64]) -> Self {
         Self(xy)
     }
 
@@ -131,13 +147,13 @@ impl fmt::Display for PublicKey {
     }
 }
 
-/// Where a node stands in the discovery's key space, and the name of a peer: `keccak256` of its public key.
+/// A node's id, `keccak256` of its public key: its position in the discovery key space, and the identity of a peer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub [u8; 32]);
 
 impl NodeId {
-    /// The logarithmic distance: the number of bits below the highest differing one, plus one. 0 only for equal ids, 256
-    /// at most (discv4, "Kademlia table": bucket `i` holds distances of `i + 1`).
+    /// The logarithmic distance: the number of bits below the highest differing one, plus one. 0 only for equal ids,
+    /// 256 at most (discv4, "Kademlia table": bucket `i` holds distances of `i + 1`).
     pub fn log_distance(&self, other: &Self) -> u16 {
         for (i, (a, b)) in self.0.iter().zip(&other.0).enumerate() {
             let differing = a ^ b;
@@ -163,7 +179,7 @@ impl NodeId {
     }
 }
 
-/// The first four bytes, as logs write it.
+/// The first four bytes in hexadecimal, as in logs.
 impl fmt::Debug for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}…", const_hex::encode(&self.0[..4]))
@@ -178,18 +194,31 @@ impl fmt::Display for NodeId {
 
 /// 64 hexadecimal digits, with or without `0x`.
 impl FromStr for NodeId {
-    type Err = const_hex::FromHexError;
+    type Err = InvalidNodeId;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const_hex::decode_to_array(text).map(Self)
+        const_hex::decode_to_array(text).map(Self).map_err(|_| InvalidNodeId)
     }
 }
+
+/// The error of text that is not a node id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct InvalidNodeId;
+
+impl fmt::Display for InvalidNodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a node id is 64 hexadecimal digits")
+    }
+}
+
+impl core::error::Error for InvalidNodeId {}
 
 /// An ECDSA signature `r | s`, as in node records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Signature(pub [u8; 64]);
 
-/// An ECDSA signature `r | s | v` with `v` in 0..=3, from which the signer can be recovered. Not yet verified.
+/// An ECDSA signature `r | s | v` with `v` in 0..=3, from which the signer can be recovered. Any bytes; nothing is
+/// verified.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct RecoverableSignature(pub [u8; 65]);
 
@@ -202,14 +231,17 @@ impl RecoverableSignature {
     }
 }
 
-/// The result of a key agreement: the x coordinate, 32 bytes.
+/// 32 secret bytes, zeroised when dropped.
 #[derive(Clone)]
-pub struct SharedSecret(Zeroizing<[u8; 32]>);
+pub struct SecretBytes(Zeroizing<[u8; 32]>);
 
-impl SharedSecret {
-    /// For implementations of [`Crypto`].
-    pub fn new(x: [u8; 32]) -> Self {
-        Self(Zeroizing::new(x))
+/// The result of a key agreement: the x coordinate.
+pub type SharedSecret = SecretBytes;
+
+impl SecretBytes {
+    /// Takes 32 bytes as a secret.
+    pub fn new(bytes: [u8; 32]) -> Self {
+        Self(Zeroizing::new(bytes))
     }
 
     /// The secret bytes.
@@ -218,12 +250,25 @@ impl SharedSecret {
     }
 }
 
+impl From<[u8; 32]> for SecretBytes {
+    fn from(bytes: [u8; 32]) -> Self {
+        Self::new(bytes)
+    }
+}
+
+/// Shows no byte of the secret.
+impl fmt::Debug for SecretBytes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretBytes(..)")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn distances() {
+    fn distances_count_differing_bits() {
         let zero = NodeId([0; 32]);
         let with = |i: usize, b: u8| {
             let mut id = [0; 32];
@@ -252,6 +297,22 @@ mod tests {
         assert_eq!(PublicKey::from_compressed_secp256k1(&wrong_tag), Err(InvalidKey));
         assert_eq!(PublicKey::from_xy_secp256k1(&[0; 64]), Err(InvalidKey));
         assert_eq!(PublicKey::from_xy_secp256k1(&[0xff; 64]), Err(InvalidKey));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let secret = SecretKey::from_bytes([7; 32]).unwrap();
+        assert_eq!(std::format!("{secret:?} {:?}", SecretBytes::new([7; 32])), "SecretKey(..) SecretBytes(..)");
+    }
+
+    #[test]
+    fn node_ids_are_read_from_64_hexadecimal_digits() {
+        let id = NodeId([0xab; 32]);
+        assert_eq!(std::format!("{id}").parse(), Ok(id));
+        assert_eq!(std::format!("0x{id}").parse(), Ok(id));
+        for text in ["", "ab", "0x", &"g".repeat(64), &"ab".repeat(33)] {
+            assert_eq!(text.parse::<NodeId>(), Err(InvalidNodeId), "{text}");
+        }
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! The Keccak sponge that RLPx uses as a MAC: absorbed into for a whole session, read without being finalised.
+//! The Keccak sponge that RLPx uses as a MAC: it absorbs bytes for a whole session, and is read without being finalised
+//! (`rlpx.md`, "MAC").
 //!
-//! A plain value of 25 words and the place in the current block, 208 bytes. See `rlpx.md`, "MAC". Every absorption costs
-//! whole words wherever the block stands: the handshake's packets have any length, so after them a session's absorptions
-//! of 16 bytes are rarely aligned.
+//! A plain value of 25 words and the position in the current block, 208 bytes. An absorption works on whole words at
+//! any position: the handshake's packets have any length, so the session's absorptions of 16 bytes that follow them are
+//! rarely aligned.
+
+use core::fmt;
 
 use zeroize::Zeroize;
 
@@ -15,7 +18,7 @@ const RATE_BYTES: usize = 136;
 #[derive(Clone)]
 pub struct Keccak {
     state: [u64; 25],
-    /// Bytes of the current block that are absorbed; below [`RATE_BYTES`].
+    /// Absorbed bytes of the current block; below [`RATE_BYTES`].
     filled: usize,
 }
 
@@ -25,7 +28,14 @@ impl Default for Keccak {
     }
 }
 
-/// The state authenticates whatever is absorbed next, so it is a secret.
+/// Shows no part of the state, which is a secret: it authenticates the bytes that are absorbed next.
+impl fmt::Debug for Keccak {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Keccak(..)")
+    }
+}
+
+/// Zeroises the state.
 impl Drop for Keccak {
     fn drop(&mut self) {
         self.state.zeroize();
@@ -33,12 +43,12 @@ impl Drop for Keccak {
 }
 
 impl Keccak {
-    /// The state that has absorbed nothing.
+    /// A state that has absorbed nothing.
     pub const fn new() -> Self {
         Self { state: [0; 25], filled: 0 }
     }
 
-    /// The state as plain words, for implementations of [`Crypto`](super::Crypto) that make something else of it.
+    /// The state as plain words, for implementations of [`Crypto`](super::Crypto) that use it for another hash.
     pub const fn words_mut(&mut self) -> &mut [u64; 25] {
         &mut self.state
     }
@@ -61,7 +71,7 @@ impl Keccak {
         self.absorb_within_block(rest);
     }
 
-    /// Absorbs at most what is left of the current block.
+    /// Absorbs `bytes`, which end in the current block.
     fn absorb_within_block(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks::<8>();
         let shift = 8 * (self.filled % 8) as u32;
@@ -85,7 +95,7 @@ impl Keccak {
         }
     }
 
-    /// The digest of what has been absorbed so far; the state stays as it is.
+    /// The digest of the bytes absorbed so far; the state does not change.
     pub fn digest(&self) -> Digest {
         let mut state = self.state;
         state[self.filled / 8] ^= 1 << (8 * (self.filled % 8));
@@ -122,7 +132,7 @@ mod tests {
         }
     }
 
-    /// Every place in the block against every length that ends in this block or the next.
+    /// Every position in the block, with every length that ends in this block or the next.
     #[test]
     fn agrees_with_the_library_at_any_alignment() {
         let input = input();

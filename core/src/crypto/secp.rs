@@ -1,4 +1,4 @@
-//! The real implementation of [`Crypto`]: libsecp256k1 with a context of its own, RustCrypto's Keccak.
+//! The real implementation of [`Crypto`]: libsecp256k1 with its own context, RustCrypto's Keccak.
 
 use secp256k1::ecdsa::{RecoverableSignature as EcdsaRecoverable, RecoveryId, Signature as Ecdsa};
 use secp256k1::{All, Message};
@@ -6,7 +6,8 @@ use secp256k1::{All, Message};
 use super::mac::Keccak;
 use super::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey, SharedSecret, Signature, keccak256};
 
-/// libsecp256k1 behind [`Crypto`]. One value serves any number of nodes; making it costs a few microseconds.
+/// [`Crypto`] by libsecp256k1. One value serves any number of nodes; making one takes a few microseconds.
+#[derive(Clone, Debug)]
 pub struct Secp256k1 {
     context: secp256k1::Secp256k1<All>,
 }
@@ -18,13 +19,13 @@ impl Default for Secp256k1 {
 }
 
 impl Secp256k1 {
-    /// A new context. It is never re-randomised: that would need entropy at every use and halve the speed.
+    /// Makes a context. It is never re-randomised: that would need entropy at every use and halve the speed.
     pub fn new() -> Self {
         Self { context: secp256k1::Secp256k1::new() }
     }
 }
 
-/// The library's form of a secret key. It is `Copy` there, so it must not outlive the operation that needs it.
+/// The library's form of a secret key. That type is `Copy`, so it must not outlive the operation that needs it.
 fn scalar(secret: &SecretKey) -> secp256k1::SecretKey {
     secp256k1::SecretKey::from_byte_array(*secret.expose()).expect("a SecretKey is in range")
 }
@@ -36,28 +37,33 @@ fn point(xy: &[u8; 64]) -> Option<secp256k1::PublicKey> {
     secp256k1::PublicKey::from_byte_array_uncompressed(uncompressed).ok()
 }
 
-fn public_key(point: &secp256k1::PublicKey) -> PublicKey {
+/// The coordinates `x | y` of a point.
+fn coordinates(point: &secp256k1::PublicKey) -> [u8; 64] {
     let mut xy = [0; 64];
     xy.copy_from_slice(&point.serialize_uncompressed()[1..]);
-    PublicKey::from_xy_checked(xy)
+    xy
 }
 
 /// `xy` as a key, if it is a point on the curve; needs no context.
 pub(super) fn from_xy(xy: &[u8; 64]) -> Option<PublicKey> {
-    point(xy).map(|_| PublicKey::from_xy_checked(*xy))
+    point(xy).map(|_| PublicKey::from_xy_unchecked(*xy))
 }
 
 /// A compressed point as a key, if it is one; needs no context.
 pub(super) fn from_compressed(compressed: &[u8; 33]) -> Option<PublicKey> {
-    Some(public_key(&secp256k1::PublicKey::from_byte_array_compressed(*compressed).ok()?))
+    decompress(compressed).map(PublicKey::from_xy_unchecked)
+}
+
+fn decompress(compressed: &[u8; 33]) -> Option<[u8; 64]> {
+    secp256k1::PublicKey::from_byte_array_compressed(*compressed).ok().map(|point| coordinates(&point))
 }
 
 impl Crypto for Secp256k1 {
-    fn public_key(&self, secret: &SecretKey) -> PublicKey {
+    fn derive_xy(&self, secret: &SecretKey) -> [u8; 64] {
         let mut scalar = scalar(secret);
-        let key = public_key(&scalar.public_key(&self.context));
+        let xy = coordinates(&scalar.public_key(&self.context));
         scalar.non_secure_erase();
-        key
+        xy
     }
 
     fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
@@ -79,23 +85,23 @@ impl Crypto for Secp256k1 {
         self.context.verify_ecdsa(Message::from_digest(*digest), &signature, &point).is_ok()
     }
 
-    fn recover(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<PublicKey> {
+    fn recover_xy(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<[u8; 64]> {
         let recovery_id = RecoveryId::try_from(i32::from(signature.0[64])).ok()?;
         let signature = EcdsaRecoverable::from_compact(&signature.0[..64], recovery_id).ok()?;
         let point = self.context.recover_ecdsa(Message::from_digest(*digest), &signature).ok()?;
-        Some(public_key(&point))
+        Some(coordinates(&point))
     }
 
-    fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
-        from_xy(xy)
+    fn is_on_curve(&self, xy: &[u8; 64]) -> bool {
+        point(xy).is_some()
     }
 
-    fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
-        from_compressed(compressed)
+    fn decompress_xy(&self, compressed: &[u8; 33]) -> Option<[u8; 64]> {
+        decompress(compressed)
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {
-        let point = point(key.as_bytes()).expect("a PublicKey is on the curve");
+        let point = point(key.as_bytes()).expect("a key that this implementation made is on the curve");
         let mut scalar = scalar(secret);
         let mut shared = secp256k1::ecdh::shared_secret_point(&point, &scalar);
         scalar.non_secure_erase();

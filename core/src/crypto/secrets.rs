@@ -1,16 +1,18 @@
 //! The RLPx key schedule (`rlpx.md`, "Initial Handshake"): from an agreement, two nonces and two packets to a session's
-//! secrets. It knows nothing of who sent what, and keeps nothing of what it was given.
+//! secrets. It keeps none of its inputs.
 //!
-//! [`SessionSecrets`] is the schedule's middle: what a key log holds, and all that a reader of the wire needs.
+//! [`SessionSecrets`] is the intermediate result: the content of a key log, and all that is needed to decrypt a
+//! captured session.
 
 use core::fmt;
 
 use zeroize::Zeroizing;
 
 use super::mac::Keccak;
-use super::{Crypto, Digest, SharedSecret, keccak256};
+use super::{Crypto, Digest, SecretBytes, SharedSecret, keccak256};
 
-/// What both sides know when a handshake ends; the same twice, whichever side derives it.
+/// The inputs of the key schedule, which both sides know when a handshake ends.
+#[derive(Clone)]
 pub struct Exchange<'a> {
     /// The agreement of the two ephemeral keys.
     pub agreement: &'a SharedSecret,
@@ -24,12 +26,20 @@ pub struct Exchange<'a> {
     pub ack: &'a [u8],
 }
 
-/// A session's secrets, as one side has them. Zeroised when dropped; never shown.
+/// Shows no secret.
+impl fmt::Debug for Exchange<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").finish_non_exhaustive()
+    }
+}
+
+/// A session's secrets, from one side's view. Zeroised when dropped; `Debug` shows none.
+#[derive(Clone, Debug)]
 pub struct Secrets {
     /// AES-256 key of both directions.
-    pub aes: Zeroizing<[u8; 32]>,
-    /// AES-256 key that the seeds of the MACs go through, of both directions.
-    pub mac: Zeroizing<[u8; 32]>,
+    pub aes: SecretBytes,
+    /// AES-256 key that encrypts the seeds of the MACs, of both directions.
+    pub mac: SecretBytes,
     /// MAC state of what this side sends.
     pub egress: Keccak,
     /// MAC state of what this side receives.
@@ -45,25 +55,25 @@ pub enum Role {
     Recipient,
 }
 
-/// What opens one session, both ways, to whoever has its bytes from the first on: for key logs. It tells nothing of
-/// either side's static or ephemeral key, nor of any other session. Zeroised when dropped; never shown.
+/// The secrets that decrypt both directions of one session, given its bytes from the first on: for key logs. They
+/// reveal neither side's static or ephemeral key, and no other session. Zeroised when dropped; `Debug` shows none.
 #[derive(Clone)]
 pub struct SessionSecrets {
-    /// Whose view it is; the rest is the same for both.
+    /// The side whose view this is; all other fields are the same for both sides.
     pub role: Role,
-    /// Keccak-256 of auth as it was on the wire, size prefix included: the session's name, which an observer can compute.
+    /// Keccak-256 of auth as it was on the wire, size prefix included: the session's id, which an observer can compute.
     pub auth_hash: Digest,
     /// The initiator's nonce.
-    pub initiator_nonce: Zeroizing<[u8; 32]>,
+    pub initiator_nonce: SecretBytes,
     /// The recipient's nonce.
-    pub recipient_nonce: Zeroizing<[u8; 32]>,
+    pub recipient_nonce: SecretBytes,
     /// AES-256 key of both directions.
-    pub aes: Zeroizing<[u8; 32]>,
-    /// AES-256 key that the seeds of the MACs go through, of both directions.
-    pub mac: Zeroizing<[u8; 32]>,
+    pub aes: SecretBytes,
+    /// AES-256 key that encrypts the seeds of the MACs, of both directions.
+    pub mac: SecretBytes,
 }
 
-/// Shows which session it is, and no secret.
+/// Shows the role, and no secret.
 impl fmt::Debug for SessionSecrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionSecrets").field("role", &self.role).finish_non_exhaustive()
@@ -71,52 +81,52 @@ impl fmt::Debug for SessionSecrets {
 }
 
 impl SessionSecrets {
-    /// What `exchange` comes to, as `role` has it.
+    /// Derives the secrets from `exchange`, in the view of `role`.
     pub fn new(role: Role, exchange: &Exchange<'_>) -> Self {
         let (aes, mac) = keys(exchange);
         Self {
             role,
             auth_hash: keccak256(exchange.auth),
-            initiator_nonce: Zeroizing::new(*exchange.initiator_nonce),
-            recipient_nonce: Zeroizing::new(*exchange.recipient_nonce),
+            initiator_nonce: SecretBytes::new(*exchange.initiator_nonce),
+            recipient_nonce: SecretBytes::new(*exchange.recipient_nonce),
             aes,
             mac,
         }
     }
 
-    /// The secrets that the session begins with, as [`SessionSecrets::role`] has them; `auth` and `ack` as they were on
-    /// the wire, size prefixes included.
+    /// The secrets at the start of the session, in the view of [`SessionSecrets::role`]; `auth` and `ack` as they were
+    /// on the wire, size prefixes included.
     pub fn secrets(&self, crypto: &dyn Crypto, auth: &[u8], ack: &[u8]) -> Secrets {
-        let nonces = (&*self.initiator_nonce, &*self.recipient_nonce);
+        let nonces = (self.initiator_nonce.expose(), self.recipient_nonce.expose());
         assemble(crypto, self.role, (self.aes.clone(), self.mac.clone()), nonces, auth, ack)
     }
 }
 
 impl Secrets {
-    /// The initiator's view.
+    /// Derives the initiator's view.
     pub fn of_initiator(crypto: &dyn Crypto, exchange: &Exchange<'_>) -> Self {
         let nonces = (exchange.initiator_nonce, exchange.recipient_nonce);
         assemble(crypto, Role::Initiator, keys(exchange), nonces, exchange.auth, exchange.ack)
     }
 
-    /// The recipient's view: the same with the directions exchanged.
+    /// Derives the recipient's view: the initiator's with the directions exchanged.
     pub fn of_recipient(crypto: &dyn Crypto, exchange: &Exchange<'_>) -> Self {
         let nonces = (exchange.initiator_nonce, exchange.recipient_nonce);
         assemble(crypto, Role::Recipient, keys(exchange), nonces, exchange.auth, exchange.ack)
     }
 }
 
-/// The secrets as `role` has them; `nonces` are the initiator's and the recipient's.
+/// The secrets in the view of `role`; `nonces` are the initiator's and the recipient's.
 fn assemble(
     crypto: &dyn Crypto,
     role: Role,
-    (aes, mac): (Zeroizing<Digest>, Zeroizing<Digest>),
+    (aes, mac): (SecretBytes, SecretBytes),
     (initiator_nonce, recipient_nonce): (&[u8; 32], &[u8; 32]),
     auth: &[u8],
     ack: &[u8],
 ) -> Secrets {
-    let of_initiator = mac_state(crypto, &mac, recipient_nonce, auth);
-    let of_recipient = mac_state(crypto, &mac, initiator_nonce, ack);
+    let of_initiator = mac_state(crypto, mac.expose(), recipient_nonce, auth);
+    let of_recipient = mac_state(crypto, mac.expose(), initiator_nonce, ack);
     let (egress, ingress) = match role {
         Role::Initiator => (of_initiator, of_recipient),
         Role::Recipient => (of_recipient, of_initiator),
@@ -124,23 +134,23 @@ fn assemble(
     Secrets { aes, mac, egress, ingress }
 }
 
-fn keys(exchange: &Exchange<'_>) -> (Zeroizing<Digest>, Zeroizing<Digest>) {
+fn keys(exchange: &Exchange<'_>) -> (SecretBytes, SecretBytes) {
     let agreement = exchange.agreement.expose();
     let nonces = keccak_of_pair(exchange.recipient_nonce, exchange.initiator_nonce);
-    let shared = keccak_of_pair(agreement, &nonces);
-    let aes = keccak_of_pair(agreement, &shared);
-    let mac = keccak_of_pair(agreement, &aes);
+    let shared = keccak_of_pair(agreement, nonces.expose());
+    let aes = keccak_of_pair(agreement, shared.expose());
+    let mac = keccak_of_pair(agreement, aes.expose());
     (aes, mac)
 }
 
-fn keccak_of_pair(a: &[u8; 32], b: &[u8; 32]) -> Zeroizing<Digest> {
+fn keccak_of_pair(a: &[u8; 32], b: &[u8; 32]) -> SecretBytes {
     let mut pair = Zeroizing::new([0; 64]);
     pair[..32].copy_from_slice(a);
     pair[32..].copy_from_slice(b);
-    Zeroizing::new(keccak256(&*pair))
+    SecretBytes::new(keccak256(&*pair))
 }
 
-/// A direction's MAC begins with the mac key XOR its reader's nonce, and its sender's packet.
+/// The initial MAC state of a direction: it absorbs the mac key XOR the receiver's nonce, then the sender's packet.
 fn mac_state(crypto: &dyn Crypto, mac: &[u8; 32], nonce: &[u8; 32], packet: &[u8]) -> Keccak {
     let mut seed = Zeroizing::new(*mac);
     for (byte, other) in seed.iter_mut().zip(nonce) {
@@ -160,7 +170,7 @@ mod tests {
 
     /// All three pairs of messages of EIP-8, plain ones included, from both sides.
     #[test]
-    fn published_schedules() {
+    fn the_key_schedule_matches_the_vectors_of_eip_8() {
         let vectors = rlpx_handshake();
         let crypto = Secp256k1::new();
         let keys = field(&vectors, "keys");
@@ -189,8 +199,8 @@ mod tests {
             let mut recipient = Secrets::of_recipient(&crypto, &exchange);
             let initiator = Secrets::of_initiator(&crypto, &exchange);
             for secrets in [&recipient, &initiator] {
-                assert_eq!(*secrets.aes, array(row, "aes_secret"));
-                assert_eq!(*secrets.mac, array(row, "mac_secret"));
+                assert_eq!(*secrets.aes.expose(), array(row, "aes_secret"));
+                assert_eq!(*secrets.mac.expose(), array(row, "mac_secret"));
             }
             assert_eq!(recipient.ingress.digest(), array(row, "recipient_ingress_mac_init_digest"));
             assert_eq!(recipient.egress.digest(), array(row, "recipient_egress_mac_init_digest"));
@@ -205,7 +215,7 @@ mod tests {
 
     /// A session of the plain form, whose packets have no size prefix.
     #[test]
-    fn published_plain_session() {
+    fn the_key_schedule_matches_the_published_plain_session() {
         let vectors = rlpx_handshake();
         let row = field(&vectors, "plain_session");
         let exchange = Exchange {
@@ -216,8 +226,8 @@ mod tests {
             ack: &hex(row, "authresp_ciphertext"),
         };
         let secrets = Secrets::of_initiator(&Secp256k1::new(), &exchange);
-        assert_eq!(*secrets.aes, array(row, "aes_secret"));
-        assert_eq!(*secrets.mac, array(row, "mac_secret"));
+        assert_eq!(*secrets.aes.expose(), array(row, "aes_secret"));
+        assert_eq!(*secrets.mac.expose(), array(row, "mac_secret"));
         assert_eq!(secrets.egress.digest(), array(row, "initial_egress_MAC"));
         assert_eq!(secrets.ingress.digest(), array(row, "initial_ingress_MAC"));
     }

@@ -1,4 +1,4 @@
-//! For tests: vectors as JSON, and a [`Crypto`] that counts what is asked of it.
+//! Helpers for tests: vectors as JSON, and a [`Crypto`] that counts its operations.
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::vec::Vec;
@@ -20,12 +20,12 @@ pub(crate) fn rlpx_frame() -> Value {
     serde_json::from_str(include_str!("../../vectors/rlpx_frame.json")).unwrap()
 }
 
-/// A field that must be there.
+/// A field of an object; panics if it is missing.
 pub(crate) fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
     value.get(name).unwrap_or_else(|| panic!("no {name} in {value}"))
 }
 
-/// The rows of a table that must not be empty.
+/// The rows of a table; panics if there are none.
 pub(crate) fn rows<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     let rows = field(value, name).as_array().unwrap();
     assert!(!rows.is_empty(), "no rows in {name}");
@@ -48,7 +48,7 @@ pub(crate) fn secret(value: &Value, name: &str) -> SecretKey {
     SecretKey::from_bytes(array(value, name)).unwrap()
 }
 
-/// The real primitives, counted. The MAC's digest can be fixed.
+/// The real primitives with their calls counted. The MAC's digest can be fixed.
 #[derive(Default)]
 pub(crate) struct Counting {
     pub(crate) real: Secp256k1,
@@ -68,9 +68,9 @@ impl Counting {
 }
 
 impl Crypto for Counting {
-    fn public_key(&self, secret: &SecretKey) -> PublicKey {
+    fn derive_xy(&self, secret: &SecretKey) -> [u8; 64] {
         self.public_keys.fetch_add(1, Relaxed);
-        self.real.public_key(secret)
+        self.real.derive_xy(secret)
     }
 
     fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
@@ -82,17 +82,17 @@ impl Crypto for Counting {
         self.real.verify(key, digest, signature)
     }
 
-    fn recover(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<PublicKey> {
+    fn recover_xy(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<[u8; 64]> {
         self.recoveries.fetch_add(1, Relaxed);
-        self.real.recover(digest, signature)
+        self.real.recover_xy(digest, signature)
     }
 
-    fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
-        self.real.public_key_from_xy(xy)
+    fn is_on_curve(&self, xy: &[u8; 64]) -> bool {
+        self.real.is_on_curve(xy)
     }
 
-    fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
-        self.real.public_key_from_compressed(compressed)
+    fn decompress_xy(&self, compressed: &[u8; 33]) -> Option<[u8; 64]> {
+        self.real.decompress_xy(compressed)
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {

@@ -4,7 +4,7 @@ use super::testing::{array, field, hex, kats, rlpx_handshake, rows, secret, text
 use super::*;
 
 #[test]
-fn keccak() {
+fn keccak_matches_the_vectors() {
     for row in rows(&kats(), "keccak256") {
         let input = hex(row, "in");
         assert_eq!(keccak256(&input), array(row, "out"));
@@ -22,7 +22,7 @@ fn keccak() {
 }
 
 #[test]
-fn keys() {
+fn keys_match_the_vectors() {
     let crypto = Secp256k1::new();
     let (kats, ecies) = (kats(), rlpx_handshake());
     for row in rows(&kats, "keys").iter().chain(rows(field(&ecies, "ecies"), "public_key")) {
@@ -42,7 +42,7 @@ fn keys() {
 }
 
 #[test]
-fn signatures() {
+fn signatures_match_the_vectors() {
     let crypto = Secp256k1::new();
     for row in rows(&kats(), "sign") {
         let (secret, digest) = (secret(row, "private_key"), array(row, "digest"));
@@ -59,7 +59,7 @@ fn signatures() {
 }
 
 #[test]
-fn agreements() {
+fn agreements_match_the_vectors() {
     let crypto = Secp256k1::new();
     for row in rows(field(&rlpx_handshake(), "ecies"), "agreement") {
         let key = PublicKey::from_xy(&crypto, &array(row, "public_key")).unwrap();
@@ -68,7 +68,7 @@ fn agreements() {
 }
 
 #[test]
-fn aes_modes() {
+fn aes_matches_the_vectors() {
     use aes::cipher::{BlockEncrypt, KeyInit};
     use ctr::cipher::{KeyIvInit, StreamCipher};
     for row in rows(&kats(), "aes") {
@@ -99,7 +99,7 @@ fn aes_modes() {
 }
 
 #[test]
-fn sha256_and_hmac() {
+fn sha256_and_hmac_match_the_vectors() {
     use hmac::Mac;
     use sha2::Digest;
     let vectors = rlpx_handshake();

@@ -1,7 +1,7 @@
 //! Endpoint proofs in both directions (discv4, "Endpoint Proof"; attacks D1 to D4).
 //!
-//! A proof belongs to one node id at one IP address and port, and is made by nothing but a pong that answers our latest
-//! ping to there: spoofed packets cannot make, renew or push out one. Memory is bounded, and grows when young proofs fill it.
+//! A proof belongs to one node id at one IP address and port, and is made only by a pong that answers our latest ping to
+//! that endpoint: spoofed packets cannot make, renew or evict one. Memory is bounded, and grows when young proofs fill it.
 //! It never sends anything.
 
 use alloc::vec;
@@ -19,27 +19,27 @@ use crate::time::{Duration, Instant};
 
 /// Seconds of a tick: sixteen bits of ticks are more than the lifetime of a proof.
 const TICK_SECONDS: u64 = 2;
-/// The first tick at which nothing holds that was proven in tick 1.
+/// The first tick at which proofs of tick 1 have lapsed.
 const LIFETIME_TICKS: u64 = limits::BOND_LIFETIME.as_secs() / TICK_SECONDS + 1;
 const _: () = assert!(LIFETIME_TICKS < u16::MAX as u64);
 
-/// Who is where, as keyed hashes: sixteen bits of the endpoint, of which the lowest choose the set, and 32 of the id and
-/// the endpoint. Whoever sends all that the budget for strangers lets through is months away from hitting one of the most
-/// proofs that are kept, and has gained one endpoint until that lapses.
+/// A node at an endpoint, as keyed hashes: sixteen bits of the endpoint, of which the lowest choose the set, and 32 of the
+/// id and the endpoint. An attacker that uses the whole budget for unsolicited datagrams needs months to collide with a proof
+/// of full memory, and gains one endpoint until that proof lapses.
 type Fingerprint = [u16; 3];
 
-/// A proof that is kept. Times are ticks since [`Bonds::epoch`], plus one; 0 is never.
+/// A stored proof. Times are ticks since [`Bonds::epoch`], plus one; 0 is never.
 #[derive(Clone, Copy, Default, Debug)]
 struct Proof {
     fingerprint: Fingerprint,
-    /// They answered our ping.
-    proven: u16,
-    /// They showed that they take our endpoint for proven, by pinging us or by answering a question.
-    knows_us: u16,
+    /// When the node last answered a ping of ours.
+    proven_at: u16,
+    /// When the node last showed that it holds our endpoint proven, by pinging us or by answering a request.
+    peer_bonded_at: u16,
 }
 
-/// Proofs that may push out each other, the most recently used first. Many nodes in one process find them in no cache: one
-/// line is all that is read.
+/// Proofs that may evict each other, the most recently used first. One cache line, because in a process of many nodes it
+/// comes from memory.
 #[derive(Clone, Copy, Default, Debug)]
 #[repr(align(64))]
 struct Set([Proof; limits::BOND_WAYS]);
@@ -54,39 +54,39 @@ impl Set {
     }
 }
 
-/// What we and a node at an endpoint know of each other now.
+/// The endpoint proofs between us and a node at an endpoint, as of now.
 pub struct Bond<'a> {
     proof: &'a mut Proof,
     now: u16,
 }
 
 impl Bond<'_> {
-    /// Whether the node may be served: its proof for this very endpoint has not lapsed.
+    /// Whether the node may be served: its proof for this endpoint has not lapsed.
     #[must_use]
     pub fn is_proven(&self) -> bool {
         self.is_proven_within(limits::BOND_LIFETIME)
     }
 
-    /// Whether the node answered a ping of ours within the last `age`, of which up to two seconds may be missing.
+    /// Whether the node answered a ping of ours within the last `age`, short of up to two seconds.
     #[must_use]
     pub fn is_proven_within(&self, age: Duration) -> bool {
-        self.is_within(self.proof.proven, age)
+        self.is_within(self.proof.proven_at, age)
     }
 
-    /// Whether the node will serve us: both proofs hold.
+    /// Whether both proofs hold, so that the node will serve us.
     #[must_use]
     pub fn is_mutual(&self) -> bool {
-        self.is_proven() && self.is_within(self.proof.knows_us, limits::BOND_LIFETIME)
+        self.is_proven() && self.is_within(self.proof.peer_bonded_at, limits::BOND_LIFETIME)
     }
 
-    /// The node showed that it takes our endpoint for proven.
-    pub fn note_knows_us(&mut self) {
-        self.proof.knows_us = self.now;
+    /// The node showed that it holds our endpoint proven.
+    pub fn set_peer_bonded(&mut self) {
+        self.proof.peer_bonded_at = self.now;
     }
 
-    /// The node did not answer a question, so it may have forgotten us.
-    pub fn forget_knows_us(&mut self) {
-        self.proof.knows_us = 0;
+    /// The node did not answer a request, so it may have lost the proof of our endpoint.
+    pub fn clear_peer_bond(&mut self) {
+        self.proof.peer_bonded_at = 0;
     }
 
     fn is_within(&self, then: u16, age: Duration) -> bool {
@@ -113,7 +113,7 @@ impl Bonds {
         Self {
             hasher: SipHasher13::new_with_key(&rng.bytes()),
             epoch: now,
-            sets: vec![Set::default(); limits::BONDS_FIRST / limits::BOND_WAYS],
+            sets: vec![Set::default(); limits::BONDS_INITIAL / limits::BOND_WAYS],
         }
     }
 
@@ -121,7 +121,7 @@ impl Bonds {
     pub fn prove(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> Bond<'_> {
         let now = self.tick(now);
         let fingerprint = self.fingerprint(id, at);
-        let found = self.place(fingerprint);
+        let found = self.way(fingerprint);
         if found.is_none() && self.is_short(fingerprint, now) {
             self.grow();
         }
@@ -129,37 +129,37 @@ impl Bonds {
         if proof.fingerprint != fingerprint {
             *proof = Proof { fingerprint, ..Proof::default() };
         }
-        proof.proven = now;
+        proof.proven_at = now;
         Bond { proof, now }
     }
 
-    /// What is known of a node at an endpoint, if it has ever proven it: that becomes the most recently used of its set. A
-    /// ping alone, whose source may be spoofed, leaves no trace.
+    /// The bond with a node that has once proven this endpoint; it becomes the most recently used of its set. A ping alone,
+    /// whose source may be spoofed, makes none.
     pub fn find(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> Option<Bond<'_>> {
         let now = self.tick(now);
         let fingerprint = self.fingerprint(id, at);
-        let way = self.place(fingerprint)?;
+        let way = self.way(fingerprint)?;
         let proof = self.set(fingerprint).promote(way);
-        (proof.proven != 0).then_some(Bond { proof, now })
+        (proof.proven_at != 0).then_some(Bond { proof, now })
     }
 
-    /// Whether the node has proven this very endpoint, and the proof has not lapsed.
+    /// Whether the node has proven this endpoint and the proof has not lapsed.
     #[must_use]
     pub fn is_proven(&mut self, id: &NodeId, at: SocketAddr, now: Instant) -> bool {
         self.find(id, at, now).is_some_and(|bond| bond.is_proven())
     }
 
-    /// Shows what any question about an endpoint will read.
+    /// Shows what [`Bonds::find`] for an endpoint will read.
     pub fn prefetch(&self, at: SocketAddr, memory: &mut impl Prefetch) {
         memory.prefetch(&self.sets[self.index(self.endpoint_bits(at))]);
     }
 
-    /// Number of proofs kept, lapsed ones included.
+    /// Number of stored proofs, lapsed ones included.
     pub fn len(&self) -> usize {
-        self.sets.iter().flat_map(|set| &set.0).filter(|proof| proof.proven != 0).count()
+        self.sets.iter().flat_map(|set| &set.0).filter(|proof| proof.proven_at != 0).count()
     }
 
-    /// Whether there are no proofs.
+    /// Whether no proof is stored.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -176,7 +176,7 @@ impl Bonds {
         self.hasher.hash(&endpoint_bytes(at)) as u16
     }
 
-    /// The endpoint alone chooses the set: however many ids somebody proves there, they push out each other.
+    /// The endpoint alone chooses the set, so that any number of ids at one endpoint evict only each other.
     fn index(&self, endpoint_bits: u16) -> usize {
         usize::from(endpoint_bits) % self.sets.len()
     }
@@ -186,16 +186,17 @@ impl Bonds {
         &mut self.sets[index]
     }
 
-    /// The way of a proof in its set.
-    fn place(&mut self, fingerprint: Fingerprint) -> Option<usize> {
+    /// The way of a proof in its set, if it is stored.
+    fn way(&mut self, fingerprint: Fingerprint) -> Option<usize> {
         self.set(fingerprint).0.iter().position(|proof| proof.fingerprint == fingerprint)
     }
 
-    /// Whether the memory should grow for one more in this set: it would push out a young proof, and young ones are so many
-    /// that another set would be no better.
+    /// Whether the memory should grow before one more proof enters this set: it would evict a young proof, and young ones are
+    /// so many that another set would be no better.
     fn is_short(&mut self, fingerprint: Fingerprint, now: u16) -> bool {
         let is_young = |proof: &Proof| {
-            proof.proven != 0 && ticks_between(proof.proven, now) * TICK_SECONDS < limits::BOND_YOUNG_AGE.as_secs()
+            proof.proven_at != 0
+                && ticks_between(proof.proven_at, now) * TICK_SECONDS < limits::BOND_RECENT_AGE.as_secs()
         };
         let room = self.sets.len() * limits::BOND_WAYS;
         let last = self.set(fingerprint).0[limits::BOND_WAYS - 1];
@@ -204,7 +205,7 @@ impl Bonds {
         2 * room <= limits::BONDS_MAX && is_young(&last) && is_tight()
     }
 
-    /// Twice the memory. A set becomes two.
+    /// Doubles the memory. A set becomes two.
     fn grow(&mut self) {
         let grown = 2 * self.sets.len();
         let half = |index: usize| {
@@ -217,7 +218,7 @@ impl Bonds {
         self.sets = (0..grown).map(half).collect();
     }
 
-    /// The tick of `now`. Moves the epoch, and with it all that is kept, if sixteen bits do not hold it.
+    /// The tick of `now`. Moves the epoch and all stored times if sixteen bits do not hold it.
     fn tick(&mut self, now: Instant) -> u16 {
         let ticks = now.since(self.epoch).as_secs() / TICK_SECONDS + 1;
         u16::try_from(ticks).unwrap_or_else(|_| {
@@ -225,8 +226,8 @@ impl Bonds {
             self.epoch = self.epoch + Duration::from_secs(surplus * TICK_SECONDS);
             let surplus = u16::try_from(surplus).unwrap_or(u16::MAX);
             for proof in self.sets.iter_mut().flat_map(|set| &mut set.0) {
-                proof.proven = proof.proven.saturating_sub(surplus);
-                proof.knows_us = proof.knows_us.saturating_sub(surplus);
+                proof.proven_at = proof.proven_at.saturating_sub(surplus);
+                proof.peer_bonded_at = proof.peer_bonded_at.saturating_sub(surplus);
             }
             LIFETIME_TICKS as u16
         })
@@ -276,21 +277,21 @@ mod tests {
     }
 
     #[test]
-    fn what_they_think_of_us_needs_their_proof_first() {
+    fn a_peers_bond_with_us_needs_its_proof_first() {
         let mut bonds = bonds();
         let (id, at) = (NodeId([1; 32]), addr("1.2.3.4:30303"));
         assert!(bonds.find(&id, at, Instant::ZERO).is_none() && bonds.is_empty());
         assert!(!bonds.prove(&id, at, Instant::ZERO).is_mutual());
-        bonds.find(&id, at, Instant::ZERO).unwrap().note_knows_us();
+        bonds.find(&id, at, Instant::ZERO).unwrap().set_peer_bonded();
         let mut is_mutual = |now| bonds.find(&id, at, now).unwrap().is_mutual();
         assert!(is_mutual(Instant::ZERO));
         assert!(!is_mutual(Instant::ZERO + HOUR * 24));
-        bonds.find(&id, at, Instant::ZERO).unwrap().forget_knows_us();
+        bonds.find(&id, at, Instant::ZERO).unwrap().clear_peer_bond();
         assert!(!bonds.find(&id, at, Instant::ZERO).unwrap().is_mutual());
     }
 
     #[test]
-    fn memory_is_bounded_and_what_is_used_stays() {
+    fn memory_is_bounded_and_a_proof_in_use_stays() {
         let mut bonds = bonds();
         let mut rng = Seed::new([2; 32]).fork("ids");
         let (kept, at) = (NodeId([9; 32]), addr("8.8.8.8:30303"));
@@ -304,37 +305,38 @@ mod tests {
     }
 
     #[test]
-    fn young_proofs_push_out_few_while_memory_can_grow() {
+    fn young_proofs_evict_few_while_memory_can_grow() {
         let mut bonds = bonds();
-        let guests: Vec<(NodeId, SocketAddr)> =
+        let nodes: Vec<(NodeId, SocketAddr)> =
             (0..2000u32).map(|n| (NodeId([n as u8; 32]), SocketAddr::from(((n * 977).to_be_bytes(), 30303)))).collect();
         let at = |n: usize, pause: Duration| Instant::ZERO + pause * n as u32;
-        for (n, (id, addr)) in guests.iter().enumerate() {
-            bonds.prove(id, *addr, at(n, Duration::from_millis(100))).note_knows_us();
+        for (n, (id, addr)) in nodes.iter().enumerate() {
+            bonds.prove(id, *addr, at(n, Duration::from_millis(100))).set_peer_bonded();
         }
-        let now = at(guests.len(), Duration::from_millis(100));
+        let now = at(nodes.len(), Duration::from_millis(100));
         let kept =
-            guests.iter().filter(|(id, at)| bonds.find(id, *at, now).is_some_and(|bond| bond.is_mutual())).count();
-        assert!(kept > guests.len() * 5 / 6 && kept == bonds.len(), "{kept} of {}", guests.len());
+            nodes.iter().filter(|(id, at)| bonds.find(id, *at, now).is_some_and(|bond| bond.is_mutual())).count();
+        assert!(kept > nodes.len() * 5 / 6 && kept == bonds.len(), "{kept} of {}", nodes.len());
 
-        // A few guests a quarter of an hour, and many at once of which some share a set, make nothing grow.
-        for (count, pause) in [(guests.len(), Duration::from_secs(60)), (limits::BONDS_FIRST * 2 / 3, Duration::ZERO)] {
+        // Neither a few nodes in a quarter of an hour nor many at once of which some share a set make the memory grow.
+        for (count, pause) in [(nodes.len(), Duration::from_secs(60)), (limits::BONDS_INITIAL * 2 / 3, Duration::ZERO)]
+        {
             let mut bonds = self::bonds();
-            for (n, (id, addr)) in guests.iter().enumerate().take(count) {
+            for (n, (id, addr)) in nodes.iter().enumerate().take(count) {
                 bonds.prove(id, *addr, at(n, pause));
             }
-            assert_eq!(bonds.sets.len() * limits::BOND_WAYS, limits::BONDS_FIRST);
+            assert_eq!(bonds.sets.len() * limits::BOND_WAYS, limits::BONDS_INITIAL);
         }
     }
 
     #[test]
-    fn proofs_hold_for_their_time_however_old_the_memory_is() {
+    fn proofs_hold_for_their_lifetime_at_any_age_of_the_memory() {
         let mut bonds = bonds();
         let (id, other, at) = (NodeId([1; 32]), NodeId([2; 32]), addr("1.2.3.4:30303"));
         for day in [0, 1, 3, 40, 50_000] {
             let made = Instant::ZERO + HOUR * 24 * day + Duration::from_millis(1500);
-            bonds.prove(&id, at, made).note_knows_us();
-            // Looking at another time moves the epoch as well.
+            bonds.prove(&id, at, made).set_peer_bonded();
+            // A query at another time moves the epoch as well.
             for hours in 0..24 {
                 let now = made + HOUR * hours;
                 assert!(!bonds.is_proven(&other, at, now));
@@ -342,13 +344,13 @@ mod tests {
             }
             assert!(bonds.is_proven(&id, at, made + (HOUR * 24 - Duration::from_secs(2))));
             assert!(!bonds.is_proven(&id, at, made + HOUR * 24));
-            // They have renewed nothing, whatever we have.
+            // Our renewed proof does not renew the node's.
             assert!(!bonds.prove(&id, at, made + HOUR * 24).is_mutual());
         }
     }
 
     #[test]
-    fn many_ids_at_one_endpoint_push_out_nobody_elsewhere() {
+    fn many_ids_at_one_endpoint_evict_no_proof_elsewhere() {
         let mut bonds = bonds();
         let mut rng = Seed::new([3; 32]).fork("ids");
         for _ in 0..20_000 {

@@ -1,8 +1,8 @@
-//! Questions in flight: which exist, what they wait for, which packet answers which (attacks D2, D9, D15).
+//! Calls: our requests from start to end, what each waits for, and which packet answers which (attacks D2, D9, D15).
 //!
-//! A call is opened once and ended once, by whoever opened it; in between it has exactly one deadline or waits for another
-//! call to the same endpoint that has one. At most one ping, one FindNode and one EnrRequest to an endpoint is on the wire,
-//! because nothing in the answers to two would tell them apart. It neither sends nor judges.
+//! A call is opened once and ended once. In between it has exactly one deadline, or waits for another call to the same
+//! endpoint that has one. At most one ping, one FindNode and one EnrRequest to an endpoint is in flight, because the answers to
+//! two could not be told apart. This file sends nothing and decides nothing.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,25 +16,25 @@ use crate::time::Instant;
 use crate::wire::discv4::Kind;
 use crate::wire::enode::Contact;
 
-/// Names a call. Never reused; ascending in the order of opening.
+/// The id of a call. Never reused; ascending in the order of opening.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CallId(u64);
 
-/// What is asked.
+/// What is requested.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Question {
-    /// Are you there?
+pub enum Request {
+    /// A sign of life and an endpoint proof.
     Ping,
-    /// Whom do you know near this?
+    /// The nodes nearest to a target.
     FindNode {
         /// 64 bytes, usually a key.
         target: [u8; 64],
     },
-    /// What is your record?
+    /// The node's record.
     EnrRequest,
 }
 
-impl Question {
+impl Request {
     /// The kind of packet that answers it.
     pub const fn answer(&self) -> Kind {
         match self {
@@ -45,101 +45,101 @@ impl Question {
     }
 }
 
-/// What the answer is for.
+/// What a call is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
-    /// The embedder asks.
+    /// A command of the embedder.
     Command(CommandId),
-    /// A lookup asks.
+    /// A lookup.
     Lookup(LookupId),
-    /// Another call needs the endpoint proof.
+    /// An endpoint proof that another call needs.
     Bond,
-    /// We heard of a node.
+    /// First contact with a node that another node or the embedder told of.
     Verify,
-    /// A stranger pinged us.
+    /// The answer to a ping of an unproven node.
     PingBack,
-    /// A table entry is to show that it lives.
+    /// A liveness check of a table entry.
     Check,
-    /// A table entry has a newer record.
+    /// The newer record of a table entry.
     Record,
 }
 
 /// What a call waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Stage {
-    /// A ping to the same endpoint, to be answered.
-    Bonding,
-    /// The node to ping us back, until its deadline.
-    Pausing,
-    /// A question of the same kind to the same endpoint, to end.
+pub enum CallState {
+    /// The answer to a ping in flight to the same endpoint.
+    AwaitingPong,
+    /// The node to ping us back, until the deadline.
+    AwaitingPingBack,
+    /// The end of a call of the same kind to the same endpoint.
     Queued,
-    /// The answer, until its deadline.
-    Asked {
-        /// The hash of the question's datagram.
+    /// The answer, until the deadline.
+    InFlight {
+        /// The hash of the request's datagram.
         hash: Digest,
         /// When it was sent.
         sent: Instant,
     },
 }
 
-/// See the module.
+/// One call.
 #[derive(Clone, Debug)]
 pub struct Call {
-    /// Who is asked.
+    /// The node that is asked.
     pub contact: Contact,
-    /// What is asked.
-    pub question: Question,
-    /// What for.
+    /// What is requested.
+    pub request: Request,
+    /// What it is for.
     pub purpose: Purpose,
-    /// How far it is.
-    pub stage: Stage,
-    /// Neighbours collected so far, checked.
+    /// What it waits for.
+    pub state: CallState,
+    /// Usable neighbours received so far.
     pub nodes: Vec<Contact>,
-    /// Neighbours received so far, the useless ones included.
+    /// Number of neighbours received so far, unusable ones included.
     pub nodes_received: usize,
-    /// A packet of neighbours without any was received.
+    /// A Neighbors packet without nodes was received.
     pub answered_empty: bool,
-    /// The node pinged us while our own ping was on the wire.
+    /// The node pinged us while our ping was in flight.
     pub pinged_us: bool,
-    /// It was asked on the strength of proofs from before, which the node may have forgotten.
-    pub trusts_old_proof: bool,
-    /// Datagrams received from the endpoint that could be answers.
+    /// The request was sent without a new exchange of proofs; the node may have lost ours.
+    pub relies_on_old_proof: bool,
+    /// Number of datagrams from the endpoint that could be answers.
     replies: u8,
 }
 
 impl Call {
-    fn is_asked(&self) -> bool {
-        matches!(self.stage, Stage::Asked { .. })
+    pub(super) fn is_in_flight(&self) -> bool {
+        matches!(self.state, CallState::InFlight { .. })
     }
 
     fn is_to(&self, contact: &Contact) -> bool {
-        self.contact.key == contact.key && self.contact.udp_addr() == contact.udp_addr()
+        self.contact.key() == contact.key() && self.contact.udp_addr() == contact.udp_addr()
     }
 }
 
-/// What a datagram that could be an answer is to be taken for before its signature is checked.
+/// How a datagram of an answer's kind relates to the calls in flight, before its signature is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Admission {
-    /// Nobody asked there.
+    /// No request is in flight that it could answer.
     Unsolicited,
-    /// It may well be an answer.
+    /// It may be an answer.
     Solicited,
-    /// The endpoint was asked, and has sent more than an answer takes.
+    /// A request is in flight, and the endpoint has sent more datagrams than an answer has.
     Excessive,
 }
 
 /// See the module.
 #[derive(Default, Debug)]
 pub struct Calls {
-    /// In the order of their opening, which is that of their ids. They are few, and most datagrams ask for those to one
-    /// address: looking through this array is faster than keeping trees.
-    open: Vec<Open>,
+    /// In the order of their opening, which is that of their ids. They are few, and are mostly searched by address: scanning
+    /// this array is faster than keeping trees.
+    open: Vec<OpenCall>,
     opened: u64,
 }
 
-/// An open call, and of it whatever is searched for.
+/// An open call, with the parts of it that are searched for.
 #[derive(Debug)]
-struct Open {
+struct OpenCall {
     id: CallId,
     addr: SocketAddr,
     /// For [`Purpose::Verify`].
@@ -159,7 +159,7 @@ impl Calls {
         }
     }
 
-    /// Shows what any search among the open calls will read.
+    /// Shows what a search among the open calls will read.
     pub fn prefetch_open(&self, memory: &mut impl Prefetch) {
         memory.prefetch(&self.open[..]);
     }
@@ -174,12 +174,12 @@ impl Calls {
         self.open.is_empty()
     }
 
-    /// Number of calls that can be opened.
+    /// Number of calls that can be opened now.
     pub fn room(&self) -> usize {
         limits::CALLS_MAX - self.open.len()
     }
 
-    /// Number of open calls that verify nodes heard of.
+    /// Number of open calls for [`Purpose::Verify`].
     pub fn verifying(&self) -> usize {
         self.open.iter().filter(|open| open.verifies).count()
     }
@@ -191,18 +191,18 @@ impl Calls {
 
     /// An open call.
     pub fn get(&self, id: CallId) -> Option<&Call> {
-        Some(&*self.open.get(self.place(id)?)?.call)
+        Some(&*self.open.get(self.index(id)?)?.call)
     }
 
     /// An open call.
     pub fn get_mut(&mut self, id: CallId) -> Option<&mut Call> {
-        let place = self.place(id)?;
-        Some(&mut *self.open.get_mut(place)?.call)
+        let index = self.index(id)?;
+        Some(&mut *self.open.get_mut(index)?.call)
     }
 
-    /// Opens a call that waits for others, until it is moved on; `None` if too many are open.
+    /// Opens a call in the state [`CallState::AwaitingPong`]; `None` if too many are open.
     #[must_use]
-    pub fn open(&mut self, contact: Contact, question: Question, purpose: Purpose) -> Option<CallId> {
+    pub fn open(&mut self, contact: Contact, request: Request, purpose: Purpose) -> Option<CallId> {
         if self.room() == 0 {
             return None;
         }
@@ -210,35 +210,35 @@ impl Calls {
         let id = CallId(self.opened);
         let call = Call {
             contact,
-            question,
+            request,
             purpose,
-            stage: Stage::Bonding,
+            state: CallState::AwaitingPong,
             nodes: Vec::new(),
             nodes_received: 0,
             answered_empty: false,
             pinged_us: false,
-            trusts_old_proof: false,
+            relies_on_old_proof: false,
             replies: 0,
         };
         let verifies = purpose == Purpose::Verify;
-        self.open.push(Open { id, addr: contact.udp_addr(), verifies, due: None, call: Box::new(call) });
+        self.open.push(OpenCall { id, addr: contact.udp_addr(), verifies, due: None, call: Box::new(call) });
         Some(id)
     }
 
-    /// Moves a call on to a stage, with the deadline that it needs there.
-    pub fn set_stage(&mut self, id: CallId, stage: Stage, due: Option<Instant>) {
-        if let Some(open) = self.place(id).and_then(|place| self.open.get_mut(place)) {
-            open.call.stage = stage;
+    /// Moves a call to a state, with the deadline that it has there.
+    pub fn set_state(&mut self, id: CallId, state: CallState, due: Option<Instant>) {
+        if let Some(open) = self.index(id).and_then(|index| self.open.get_mut(index)) {
+            open.call.state = state;
             open.due = due;
         }
     }
 
-    /// Ends a call. The one place where calls end, so that none ends twice.
+    /// Ends a call. Calls end here and nowhere else, so that none ends twice.
     #[must_use]
     pub fn end(&mut self, id: CallId) -> Option<Box<Call>> {
-        let open = self.open.remove(self.place(id)?);
+        let open = self.open.remove(self.index(id)?);
         if self.open.is_empty() {
-            // Mostly nothing is asked: a round of lookups need not hold memory until the next.
+            // A round of lookups need not hold memory until the next one.
             self.open = Vec::new();
         }
         Some(open.call)
@@ -254,40 +254,40 @@ impl Calls {
         self.open.iter().filter_map(|open| open.due).min()
     }
 
-    /// The call whose deadline has passed; it has none from here on, and must be moved on or ended.
+    /// A call whose deadline has passed. It has none from here on: the caller moves it to another state or ends it.
     #[must_use]
     pub fn pop_due(&mut self, now: Instant) -> Option<CallId> {
-        let due = |open: &Open| open.due.filter(|due| *due <= now);
-        let (_, place) = (0..).zip(&self.open).filter_map(|(place, open)| Some((due(open)?, place))).min()?;
-        let open = self.open.get_mut::<usize>(place)?;
+        let due = |open: &OpenCall| open.due.filter(|due| *due <= now);
+        let (_, index) = (0..).zip(&self.open).filter_map(|(index, open)| Some((due(open)?, index))).min()?;
+        let open = self.open.get_mut::<usize>(index)?;
         open.due = None;
         Some(open.id)
     }
 
-    /// The question of this kind of answer that is on the wire to an endpoint.
-    pub fn asked(&self, contact: &Contact, answer: Kind) -> Option<CallId> {
-        let asked = |call: &Call| call.is_asked() && call.question.answer() == answer && call.is_to(contact);
-        self.to(contact.udp_addr()).find(|(_, call)| asked(call)).map(|(id, _)| id)
+    /// The call in flight to an endpoint that this kind of packet answers.
+    pub fn find_in_flight(&self, contact: &Contact, answer: Kind) -> Option<CallId> {
+        let matches = |call: &Call| call.is_in_flight() && call.request.answer() == answer && call.is_to(contact);
+        self.to(contact.udp_addr()).find(|(_, call)| matches(call)).map(|(id, _)| id)
     }
 
-    /// Whether a call for such a purpose asks for this kind of answer from an endpoint, or will.
-    pub fn asks(&self, contact: &Contact, answer: Kind, purpose: impl Fn(&Purpose) -> bool) -> bool {
-        let asks = |call: &Call| call.question.answer() == answer && call.is_to(contact) && purpose(&call.purpose);
-        self.to(contact.udp_addr()).any(|(_, call)| asks(call))
+    /// Whether a call for this purpose to an endpoint is open that this kind of packet answers.
+    pub fn is_open(&self, contact: &Contact, answer: Kind, purpose: Purpose) -> bool {
+        let matches = |call: &Call| call.request.answer() == answer && call.is_to(contact) && call.purpose == purpose;
+        self.to(contact.udp_addr()).any(|(_, call)| matches(call))
     }
 
-    /// The calls in a stage to an endpoint, in the order of their opening.
-    pub fn waiting(&self, contact: &Contact, stage: Stage) -> Vec<CallId> {
-        let waits = |call: &Call| call.stage == stage && call.is_to(contact);
-        self.to(contact.udp_addr()).filter(|(_, call)| waits(call)).map(|(id, _)| id).collect()
+    /// The calls in a state to an endpoint, in the order of their opening.
+    pub fn in_state(&self, contact: &Contact, state: CallState) -> Vec<CallId> {
+        let matches = |call: &Call| call.state == state && call.is_to(contact);
+        self.to(contact.udp_addr()).filter(|(_, call)| matches(call)).map(|(id, _)| id).collect()
     }
 
-    /// Judges by its source and kind a datagram that could be an answer, and counts it.
+    /// Classifies a datagram of an answer's kind by its source, and counts it as a reply.
     #[must_use]
     pub fn admit(&mut self, from: SocketAddr, kind: Kind) -> Admission {
         let mut admission = Admission::Unsolicited;
-        for Open { call, .. } in self.open.iter_mut().filter(|open| open.addr == from) {
-            if call.is_asked() && call.question.answer() == kind {
+        for OpenCall { call, .. } in self.open.iter_mut().filter(|open| open.addr == from) {
+            if call.is_in_flight() && call.request.answer() == kind {
                 if call.replies < limits::REPLIES_PER_CALL_MAX {
                     call.replies += 1;
                     return Admission::Solicited;
@@ -298,12 +298,20 @@ impl Calls {
         admission
     }
 
-    /// The call that an answer belongs to: asked of this key at this endpoint, and, where the answer names its question by
-    /// hash, the very one.
-    pub fn answered(&self, from: SocketAddr, key: &PublicKey, kind: Kind, to: Option<&Digest>) -> Option<CallId> {
+    /// The call in flight to this key at this endpoint that a packet of this kind answers. `request_hash` is the hash of the
+    /// request where the answer has it.
+    pub fn find_matching_request(
+        &self,
+        from: SocketAddr,
+        key: &PublicKey,
+        kind: Kind,
+        request_hash: Option<&Digest>,
+    ) -> Option<CallId> {
         let matches = |call: &Call| {
-            let Stage::Asked { hash, .. } = &call.stage else { return false };
-            call.question.answer() == kind && call.contact.key == *key && to.is_none_or(|to| to == hash)
+            let CallState::InFlight { hash, .. } = &call.state else { return false };
+            call.request.answer() == kind
+                && call.contact.key() == *key
+                && request_hash.is_none_or(|request| request == hash)
         };
         self.to(from).find(|(_, call)| matches(call)).map(|(id, _)| id)
     }
@@ -313,7 +321,7 @@ impl Calls {
         self.open.iter().filter(move |open| open.addr == addr).map(|open| (open.id, &*open.call))
     }
 
-    fn place(&self, id: CallId) -> Option<usize> {
+    fn index(&self, id: CallId) -> Option<usize> {
         self.open.binary_search_by_key(&id, |open| open.id).ok()
     }
 }
@@ -324,37 +332,37 @@ mod tests {
     use crate::time::Duration;
 
     fn contact(n: u8) -> Contact {
-        Contact::new(PublicKey::from_xy_checked([n; 64]), [8, 8, 8, n].into(), 30303, 0)
+        Contact::new(PublicKey::from_xy_unchecked([n; 64]), [8, 8, 8, n].into(), 30303, 0)
     }
 
-    fn asked(calls: &mut Calls, n: u8, question: Question, hash: u8) -> CallId {
-        let id = calls.open(contact(n), question, Purpose::Verify).unwrap();
+    fn in_flight(calls: &mut Calls, n: u8, request: Request, hash: u8) -> CallId {
+        let id = calls.open(contact(n), request, Purpose::Verify).unwrap();
         let due = Instant::ZERO + limits::CALL_TIMEOUT;
-        calls.set_stage(id, Stage::Asked { hash: [hash; 32], sent: Instant::ZERO }, Some(due));
+        calls.set_state(id, CallState::InFlight { hash: [hash; 32], sent: Instant::ZERO }, Some(due));
         id
     }
 
     #[test]
-    fn an_answer_must_match_in_everything() {
+    fn an_answer_matches_by_endpoint_key_kind_and_hash() {
         let mut calls = Calls::default();
-        let id = asked(&mut calls, 1, Question::Ping, 7);
-        let (from, key) = (contact(1).udp_addr(), contact(1).key);
+        let id = in_flight(&mut calls, 1, Request::Ping, 7);
+        let (from, key) = (contact(1).udp_addr(), contact(1).key());
         let elsewhere = SocketAddr::new(from.ip(), 30304);
-        assert_eq!(calls.answered(from, &key, Kind::Pong, Some(&[7; 32])), Some(id));
-        assert_eq!(calls.answered(from, &key, Kind::Pong, Some(&[8; 32])), None);
-        assert_eq!(calls.answered(elsewhere, &key, Kind::Pong, Some(&[7; 32])), None);
-        assert_eq!(calls.answered(from, &contact(2).key, Kind::Pong, Some(&[7; 32])), None);
-        assert_eq!(calls.answered(from, &key, Kind::Neighbors, None), None);
+        assert_eq!(calls.find_matching_request(from, &key, Kind::Pong, Some(&[7; 32])), Some(id));
+        assert_eq!(calls.find_matching_request(from, &key, Kind::Pong, Some(&[8; 32])), None);
+        assert_eq!(calls.find_matching_request(elsewhere, &key, Kind::Pong, Some(&[7; 32])), None);
+        assert_eq!(calls.find_matching_request(from, &contact(2).key(), Kind::Pong, Some(&[7; 32])), None);
+        assert_eq!(calls.find_matching_request(from, &key, Kind::Neighbors, None), None);
         assert!(calls.end(id).is_some() && calls.end(id).is_none());
-        assert_eq!(calls.answered(from, &key, Kind::Pong, Some(&[7; 32])), None);
+        assert_eq!(calls.find_matching_request(from, &key, Kind::Pong, Some(&[7; 32])), None);
     }
 
     #[test]
-    fn an_endpoint_that_was_asked_has_few_free_replies() {
+    fn a_call_admits_a_limited_number_of_replies() {
         let mut calls = Calls::default();
         let from = contact(1).udp_addr();
         assert_eq!(calls.admit(from, Kind::Neighbors), Admission::Unsolicited);
-        asked(&mut calls, 1, Question::FindNode { target: [0; 64] }, 7);
+        in_flight(&mut calls, 1, Request::FindNode { target: [0; 64] }, 7);
         for _ in 0..limits::REPLIES_PER_CALL_MAX {
             assert_eq!(calls.admit(from, Kind::Neighbors), Admission::Solicited);
         }
@@ -363,22 +371,22 @@ mod tests {
     }
 
     #[test]
-    fn deadlines_belong_to_open_calls() {
+    fn only_open_calls_have_deadlines() {
         let mut calls = Calls::default();
-        let a = asked(&mut calls, 1, Question::Ping, 1);
-        let b = asked(&mut calls, 2, Question::Ping, 2);
+        let a = in_flight(&mut calls, 1, Request::Ping, 1);
+        let b = in_flight(&mut calls, 2, Request::Ping, 2);
         assert!(calls.end(a).is_some());
         let late = Instant::ZERO + Duration::from_secs(9);
         assert_eq!(calls.pop_due(late), Some(b));
         assert_eq!(calls.pop_due(late), None);
-        calls.set_stage(a, Stage::Pausing, Some(late));
+        calls.set_state(a, CallState::AwaitingPingBack, Some(late));
         assert_eq!(calls.next_due(), None, "a call that has ended gets no deadline");
     }
 
     #[test]
     fn calls_are_bounded() {
         let mut calls = Calls::default();
-        let opened = (0..1000).filter_map(|_| calls.open(contact(1), Question::Ping, Purpose::Verify)).count();
+        let opened = (0..1000).filter_map(|_| calls.open(contact(1), Request::Ping, Purpose::Verify)).count();
         assert_eq!((opened, calls.room()), (limits::CALLS_MAX, 0));
         assert_eq!(calls.end_all().count(), limits::CALLS_MAX);
         assert_eq!((calls.len(), calls.next_due()), (0, None));

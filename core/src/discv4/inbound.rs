@@ -1,17 +1,18 @@
-//! Datagrams, cheapest check first: filter, size, hash, whether an answer was asked for, content, expiration, replay, budget,
-//! and only then the signature (attacks D1 to D6, D8, D13).
+//! Inbound datagrams, cheapest check first: filter, size, hash, whether an answer was requested, content, expiration, replay,
+//! budget, and only then the signature (attacks D1 to D6, D8, D13).
 //!
-//! Whoever has not proven its endpoint gets a pong and at most one ping, and nothing larger than what it sent.
+//! A node that has not proven its endpoint receives a pong and at most one ping, and nothing larger than what it sent.
 
 use alloc::boxed::Box;
 use core::net::SocketAddr;
 
-use super::asking::{Outcome, expiration, rtt};
 use super::bonds::Bond;
-use super::calls::{Admission, Purpose, Question};
-use super::{Discv4, Received, Stage};
+use super::calls::{Admission, Purpose, Request};
+use super::requests::{Outcome, expiration, rtt};
+use super::{Discv4, Lifecycle};
 use crate::contract::{Cx, DropReason};
 use crate::crypto::{Digest, NodeId, PublicKey, keccak256};
+use crate::kad::{Received, Verdict};
 use crate::limits;
 use crate::netfilter::{canonical, relay_allowed};
 use crate::time::UnixTime;
@@ -20,10 +21,10 @@ use crate::wire::discv4::{Datagram, Endpoint, Kind, NEIGHBORS_PER_PACKET, Neighb
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
 
-/// UDP ports up to this are somebody's service, and no relayed node's.
+/// UDP ports up to this belong to other services. A relayed node at one is not used.
 const PRIVILEGED_PORTS: u16 = 1024;
 
-/// Who sent a datagram, as far as it is proven: the key by its signature, the address by nothing.
+/// The sender of a datagram. Its key is proven by the signature, its address is not.
 #[derive(Clone, Copy)]
 struct Sender {
     key: PublicKey,
@@ -33,7 +34,12 @@ struct Sender {
 
 impl Discv4 {
     /// Handles a datagram from `from`.
-    pub fn handle_datagram(&mut self, cx: &mut Cx<'_>, from: SocketAddr, bytes: &[u8]) -> Received {
+    pub fn handle_datagram(&mut self, cx: &mut Cx<'_>, from: SocketAddr, bytes: &[u8]) -> Verdict {
+        let received = self.receive(cx, from, bytes);
+        Verdict { received, growth: core::mem::take(&mut self.growth) }
+    }
+
+    fn receive(&mut self, cx: &mut Cx<'_>, from: SocketAddr, bytes: &[u8]) -> Received {
         let from = canonical(from);
         let datagram = match Datagram::split(bytes) {
             Ok(datagram) => datagram,
@@ -46,20 +52,25 @@ impl Discv4 {
         if datagram.check_hash(cx.crypto).is_err() {
             return Received::Unrecognised;
         }
-        match self.accept(cx, from, &datagram) {
+        match self.accept_datagram(cx, from, &datagram) {
             Ok(()) => Received::Handled,
             Err(reason) => Received::Dropped(reason),
         }
     }
 
-    fn accept(&mut self, cx: &mut Cx<'_>, from: SocketAddr, datagram: &Datagram<'_>) -> Result<(), DropReason> {
-        if self.stage == Stage::Closed {
-            return Err(DropReason::Unsolicited);
+    fn accept_datagram(
+        &mut self,
+        cx: &mut Cx<'_>,
+        from: SocketAddr,
+        datagram: &Datagram<'_>,
+    ) -> Result<(), DropReason> {
+        if self.lifecycle == Lifecycle::Closed {
+            return Err(DropReason::ShuttingDown);
         }
         let kind = datagram.kind().map_err(DropReason::Malformed)?;
         let admission = match kind {
             Kind::Pong | Kind::Neighbors | Kind::EnrResponse => self.calls.admit(from, kind),
-            // A question comes when it wants to.
+            // Requests are never solicited.
             Kind::Ping | Kind::FindNode | Kind::EnrRequest => Admission::Excessive,
         };
         if admission == Admission::Unsolicited {
@@ -95,8 +106,8 @@ impl Discv4 {
                 self.handle_enr_response(cx, sender, &request_hash, &record)?;
             }
         }
-        // An answer ends a call, and makes room for others.
-        self.progress(cx);
+        // An answer ends a call and makes room for others.
+        self.advance(cx);
         Ok(())
     }
 
@@ -110,20 +121,22 @@ impl Discv4 {
         };
         self.local.send(cx, addr, &pong);
 
-        let contact = Contact { id, key, ip: addr.ip(), udp: addr.port(), tcp };
+        let contact = Contact::with_id(key, id, addr.ip(), addr.port(), tcp);
         let mut bond = self.bonds.find(&id, addr, cx.now);
-        bond.iter_mut().for_each(Bond::note_knows_us);
+        bond.iter_mut().for_each(Bond::set_peer_bonded);
         if bond.is_some_and(|bond| bond.is_proven()) {
-            if self.stage == Stage::Open {
-                self.admit(cx, contact);
+            if self.lifecycle == Lifecycle::Running {
+                self.insert_into_table(cx, contact);
             }
-            self.table.note_tcp(&id, addr, tcp);
-            self.want_record(cx, &contact, enr_seq);
-        } else if self.calls.asked(&contact, Kind::Pong).is_none() && self.limiter.admit_ping_back(addr.ip(), cx.now) {
+            self.table.update_tcp(&id, addr, tcp);
+            self.request_newer_record(cx, &contact, enr_seq);
+        } else if self.calls.find_in_flight(&contact, Kind::Pong).is_none()
+            && self.limiter.admit_ping_back(addr.ip(), cx.now)
+        {
             // If it cannot be pinged now, it will ping again.
-            _ = self.ask(cx, contact, Question::Ping, Purpose::PingBack);
+            _ = self.start_request(cx, contact, Request::Ping, Purpose::PingBack);
         }
-        self.resume(cx, &contact);
+        self.on_pinged(cx, &contact);
     }
 
     fn handle_pong(
@@ -135,21 +148,22 @@ impl Discv4 {
         enr_seq: Option<u64>,
     ) -> Result<(), DropReason> {
         let Sender { key, id, addr } = sender;
-        let ping = self.calls.answered(addr, &key, Kind::Pong, Some(ping_hash)).ok_or(DropReason::Unsolicited)?;
+        let ping =
+            self.calls.find_matching_request(addr, &key, Kind::Pong, Some(ping_hash)).ok_or(DropReason::Unsolicited)?;
         let call = self.calls.get(ping).ok_or(DropReason::Unsolicited)?;
         let outcome = Outcome::Pong { rtt: rtt(call, cx.now), enr_seq, seen_as: to.udp_addr() };
         let (contact, purpose, pinged_us) = (call.contact, call.purpose, call.pinged_us);
         let mut bond = self.bonds.prove(&id, addr, cx.now);
         if pinged_us {
-            bond.note_knows_us();
+            bond.set_peer_bonded();
         }
-        let changes = self.table.heard(&id, cx.now, cx.rng);
-        self.tell(cx, changes);
-        if purpose != Purpose::PingBack || self.stage == Stage::Open {
-            self.admit(cx, contact);
+        let changes = self.table.confirm_connectivity(&id, cx.now, cx.rng);
+        self.emit_changes(cx, changes);
+        if purpose != Purpose::PingBack || self.lifecycle == Lifecycle::Running {
+            self.insert_into_table(cx, contact);
         }
-        self.settle(cx, ping, outcome);
-        self.want_record(cx, &contact, enr_seq);
+        self.complete(cx, ping, outcome);
+        self.request_newer_record(cx, &contact, enr_seq);
         Ok(())
     }
 
@@ -159,9 +173,9 @@ impl Discv4 {
             return Err(DropReason::NoEndpointProof);
         }
         let hash = NodeId(keccak256(target));
-        // By its key, so that the keys of a bucket's nodes are read in the order in which they lie in memory.
-        let may_know = |contact: &Contact| contact.key != key && relay_allowed(addr.ip(), contact.ip);
-        let nearest = self.table.nearest(&hash, limits::BUCKET_SIZE, may_know);
+        // Compares keys, which are read in the order in which they lie in memory.
+        let may_be_told = |contact: &Contact| contact.key() != key && relay_allowed(addr.ip(), contact.ip());
+        let nearest = self.table.nearest(&hash, limits::BUCKET_SIZE, may_be_told);
         let packets = nearest.len().div_ceil(NEIGHBORS_PER_PACKET).max(1);
         let mut chunks = nearest.chunks(NEIGHBORS_PER_PACKET);
         for _ in 0..packets {
@@ -172,7 +186,7 @@ impl Discv4 {
 
     fn handle_neighbors(&mut self, cx: &mut Cx<'_>, sender: Sender, nodes: &[Neighbor]) -> Result<(), DropReason> {
         let Sender { key, addr, .. } = sender;
-        let id = self.calls.answered(addr, &key, Kind::Neighbors, None).ok_or(DropReason::Unsolicited)?;
+        let id = self.calls.find_matching_request(addr, &key, Kind::Neighbors, None).ok_or(DropReason::Unsolicited)?;
         let call = self.calls.get_mut(id).ok_or(DropReason::Unsolicited)?;
         call.answered_empty |= nodes.is_empty();
         call.nodes.reserve_exact(limits::BUCKET_SIZE - call.nodes.len());
@@ -185,14 +199,14 @@ impl Discv4 {
                 && relay_allowed(addr.ip(), node.ip)
                 && cx.filter.permits(node.ip)
                 && node.key != *self.local.key.as_bytes()
-                && call.nodes.iter().all(|other| *other.key.as_bytes() != node.key);
+                && call.nodes.iter().all(|other| *other.key().as_bytes() != node.key);
             if is_usable && let Some((key, id)) = cx.crypto.identify(&node.key) {
-                call.nodes.push(Contact { id, key, ip: node.ip, udp: node.udp, tcp: node.tcp });
+                call.nodes.push(Contact::with_id(key, id, node.ip, node.udp, node.tcp));
             }
         }
         if call.nodes_received >= limits::BUCKET_SIZE {
             let nodes = core::mem::take(&mut call.nodes);
-            self.settle(cx, id, Outcome::Nodes(nodes));
+            self.complete(cx, id, Outcome::Nodes(nodes));
         }
         Ok(())
     }
@@ -213,37 +227,39 @@ impl Discv4 {
         record: &[u8],
     ) -> Result<(), DropReason> {
         let Sender { key, id, addr } = sender;
-        let call =
-            self.calls.answered(addr, &key, Kind::EnrResponse, Some(request_hash)).ok_or(DropReason::Unsolicited)?;
+        let call = self
+            .calls
+            .find_matching_request(addr, &key, Kind::EnrResponse, Some(request_hash))
+            .ok_or(DropReason::Unsolicited)?;
         let record = Record::decode(cx.crypto, record).map_err(DropReason::Malformed)?;
         if *record.key() != key {
             return Err(DropReason::Malformed(DecodeError::BadKey));
         }
-        if !self.table.note_record(&id, record.seq(), record.fork_id()) {
+        if !self.table.update_record(&id, record.seq(), record.fork_id()) {
             return Err(DropReason::Malformed(DecodeError::BadValue));
         }
-        // Other entries than the endpoint that was proven are hearsay; only the port to dial on it is of use.
+        // Only the proven endpoint is believed; the record adds the TCP port at the same address.
         if let Some((_, _, tcp)) = record.endpoint().filter(|(ip, ..)| *ip == addr.ip()) {
-            self.table.note_tcp(&id, addr, tcp);
+            self.table.update_tcp(&id, addr, tcp);
         }
-        self.settle(cx, call, Outcome::Record(Box::new(record)));
+        self.complete(cx, call, Outcome::Record(Box::new(record)));
         Ok(())
     }
 
-    /// Asks a node of the table for its record if it says that it has a newer one (EIP-868).
-    fn want_record(&mut self, cx: &mut Cx<'_>, contact: &Contact, enr_seq: Option<u64>) {
-        let (Some(seq), Some(entry)) = (enr_seq, self.table.entry(&contact.id)) else { return };
+    /// Requests the record of a table entry that says that it has a newer one (EIP-868).
+    fn request_newer_record(&mut self, cx: &mut Cx<'_>, contact: &Contact, enr_seq: Option<u64>) {
+        let (Some(seq), Some(entry)) = (enr_seq, self.table.entry(&contact.id())) else { return };
         let is_newer = seq > entry.record_seq() && entry.contact().udp_addr() == contact.udp_addr();
-        let is_wanted = |purpose: &Purpose| *purpose == Purpose::Record;
-        let is_asked = self.calls.asks(contact, Kind::EnrResponse, is_wanted);
+        let is_asked = self.calls.is_open(contact, Kind::EnrResponse, Purpose::Record);
         if is_newer && !is_asked {
-            // A later pong will say so again.
-            _ = self.ask(cx, *contact, Question::EnrRequest, Purpose::Record);
+            // If it cannot be asked now, a later pong will tell again.
+            _ = self.start_request(cx, *contact, Request::EnrRequest, Purpose::Record);
         }
     }
 }
 
-/// Whether a packet's time is over, or lies further ahead than any honest clock.
+/// Whether an expiration has passed, or lies further ahead than that of any honest clock.
 fn is_void(expiration: UnixTime, now: UnixTime) -> bool {
-    expiration < now || expiration > now.plus_secs(limits::EXPIRATION_FUTURE_MAX.as_secs())
+    let (expiration, now) = (expiration.as_secs(), now.as_secs());
+    expiration < now || expiration > now.saturating_add(limits::EXPIRATION_FUTURE_MAX.as_secs())
 }

@@ -1,53 +1,52 @@
-//! discv4, node discovery over UDP (`discv4.md`): the machine that answers strangers, keeps the table, and looks up nodes.
+//! discv4, node discovery over UDP (`discv4.md`): answers other nodes, keeps the table of live ones, looks up nodes.
 //!
-//! [`Discv4`] composes smaller machines that own one thing each: [`bonds`] the endpoint proofs, [`calls`] the questions in
-//! flight, [`table`] who is known, [`lookup`] one search, [`limiter`] what strangers may cost us. Here is the interface and
-//! what happens by itself; `inbound` handles datagrams, `asking` drives the calls, `searching` the lookups.
+//! [`Discv4`] composes smaller machines that own one thing each: [`bonds`] the endpoint proofs, [`calls`] the requests in
+//! flight, [`limiter`] what unproven sources may cost, and of [`kad`](crate::kad) the table and the lookups. This file has
+//! the interface and the timers; `inbound` handles datagrams, `requests` drives the calls, `lookups` the lookups.
 
-mod asking;
 pub mod bonds;
 pub mod calls;
 mod inbound;
 pub mod limiter;
-pub mod lookup;
-mod searching;
-pub mod table;
+mod lookups;
+mod requests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, DropReason, Event, Prefetch, Refusal};
+use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, Event, Prefetch, Refusal, SocketId};
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
+use crate::kad::lookup::Lookup;
+use crate::kad::table::{Change, Table};
+use crate::kad::{Candidate, Growth};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::discv4::{Datagram, Endpoint, Kind, Neighbor, Packet};
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
-use crate::wire::forkid::ForkId;
 
 use bonds::Bonds;
-use calls::{Calls, Purpose, Question};
+use calls::{Calls, Purpose, Request};
 use limiter::Limiter;
-use lookup::Lookup;
-use table::{Change, Table};
 
-/// The knobs, with geth's values as defaults.
+/// The settings, with geth's values as defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where to start. Without any, strangers are let into the table at once (attack D20 needs somebody to wait for).
+    /// The nodes to start from. Without any, nodes that contact us are let into the table at once (attack D20 needs a first
+    /// lookup to wait for).
     pub bootnodes: Vec<Contact>,
-    /// Between two rounds of lookups, drawn anew each time.
+    /// The pause between two rounds of lookups, drawn from this range each time.
     pub refresh_interval: (Duration, Duration),
-    /// Between two lookups while the table is small; at least, while it is young.
+    /// The pause between two lookups while the table is small, and the shortest one while it is young.
     pub young_interval: (Duration, Duration),
-    /// How long the table is young: pauses between lookups are as long as it is old.
+    /// The age up to which the table is young. Pauses between lookups are then as long as the table is old.
     pub young_age: Duration,
-    /// Below how many nodes the table is small.
+    /// The number of nodes below which the table is small.
     pub young_nodes: usize,
-    /// Before the bootnodes are asked again while the table is empty; doubles each time.
+    /// The first pause before the bootnodes are asked again while the table is empty. It doubles each time.
     pub reseed_interval: Duration,
-    /// What that grows to at most.
+    /// The longest such pause.
     pub reseed_interval_max: Duration,
     /// The longest pause between checks of nodes that are new or failed a check.
     pub fast_check_interval_max: Duration,
@@ -99,59 +98,41 @@ impl Local {
         &self.id
     }
 
-    /// Signs and sends a packet; returns the hash by which answers refer to it. A datagram that cannot be sent is lost like
+    /// Signs and sends a packet. Returns the hash by which answers refer to it. A datagram that cannot be sent is lost like
     /// any other.
     fn send(&self, cx: &mut Cx<'_>, to: SocketAddr, packet: &Packet) -> Digest {
         let hash = packet.seal(cx.crypto, &self.secret, cx.out.tail());
-        cx.send_staged(to);
+        cx.send_staged(SocketId::MAIN, to);
         hash
     }
 
     /// Sends a Neighbors packet.
     fn send_neighbors(&self, cx: &mut Cx<'_>, to: SocketAddr, nodes: &[&Contact]) {
         let nodes = nodes.iter().map(|contact| Neighbor::from(*contact));
-        Packet::seal_neighbors(nodes, asking::expiration(cx), cx.crypto, &self.secret, cx.out.tail());
-        cx.send_staged(to);
+        Packet::seal_neighbors(nodes, requests::expiration(cx), cx.crypto, &self.secret, cx.out.tail());
+        cx.send_staged(SocketId::MAIN, to);
     }
 
     /// Answers the EnrRequest of that hash with our record, if we have one.
     fn send_record(&self, cx: &mut Cx<'_>, to: SocketAddr, request_hash: &Digest) {
         let Some(record) = &self.record else { return };
         Packet::seal_enr_response(request_hash, record.as_bytes(), cx.crypto, &self.secret, cx.out.tail());
-        cx.send_staged(to);
+        cx.send_staged(SocketId::MAIN, to);
     }
 }
 
-/// What became of a datagram. Whoever handed it in counts it.
-#[must_use]
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Received {
-    /// It was acted upon.
-    Handled,
-    /// It is not discv4: its hash is none, or it is too short to have one. To be handed on to what shares the port.
-    Unrecognised,
-    /// It is discv4, and was not acted upon.
-    Dropped(DropReason),
-}
-
-/// A node for the dialler to try.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Candidate {
-    /// Its endpoint is proven, and it claims a TCP port.
-    pub contact: Contact,
-    /// From its record, if we have it.
-    pub fork_id: Option<ForkId>,
-}
-
-/// Names a lookup. Never reused.
+/// The id of a lookup. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LookupId(u64);
 
-/// A lookup and whom it is for.
+/// A lookup under way.
 #[derive(Debug)]
-struct Search {
+struct ActiveLookup {
     id: LookupId,
     lookup: Lookup,
+    /// What FindNode packets carry; the lookup itself is by its hash.
+    target: [u8; 64],
+    /// The command that it answers, if any.
     command: Option<CommandId>,
 }
 
@@ -164,28 +145,30 @@ pub struct Discv4 {
     table: Table,
     limiter: Limiter,
     /// Oldest first, which is the order of their ids; at most [`crate::limits::LOOKUPS_MAX`].
-    searches: Vec<Search>,
-    searches_begun: u64,
-    /// Heard of, and not yet pinged.
+    lookups: Vec<ActiveLookup>,
+    lookups_started: u64,
+    /// Nodes that others told of and that wait for a ping.
     unverified: VecDeque<Contact>,
     started: Instant,
     refresh_due: Option<Instant>,
-    /// Times that the bootnodes were asked in vain, in a row.
+    /// Rounds in a row in which no bootnode answered.
     reseeds: u32,
-    stage: Stage,
-    /// No deadline is reported before this: the last turn's time and a microsecond.
+    lifecycle: Lifecycle,
+    /// What the next verdict says.
+    growth: Growth,
+    /// No deadline is reported before this: a microsecond after the last turn.
     not_before: Instant,
 }
 
 /// How far the machine is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Stage {
+enum Lifecycle {
     /// The first refresh has not begun.
     New,
-    /// The first refresh is under way: strangers are not let into the table yet (attack D20).
-    Seeding,
-    /// Strangers are welcome.
-    Open,
+    /// The first refresh is under way: nodes that contact us are not let into the table yet (attack D20).
+    Bootstrapping,
+    /// Every node that proves its endpoint is let into the table.
+    Running,
     /// Shut down.
     Closed,
 }
@@ -198,13 +181,14 @@ impl Discv4 {
             bonds: Bonds::new(cx.now, cx.rng),
             calls: Calls::default(),
             limiter: Limiter::new(cx.rng),
-            searches: Vec::new(),
-            searches_begun: 0,
+            lookups: Vec::new(),
+            lookups_started: 0,
             unverified: VecDeque::new(),
             started: cx.now,
             refresh_due: Some(cx.now),
             reseeds: 0,
-            stage: if config.bootnodes.is_empty() { Stage::Open } else { Stage::New },
+            lifecycle: if config.bootnodes.is_empty() { Lifecycle::Running } else { Lifecycle::New },
+            growth: Growth::None,
             not_before: cx.now,
             table,
             config,
@@ -229,71 +213,81 @@ impl Discv4 {
                 memory.prefetch(&self.bonds);
                 memory.prefetch(&self.limiter);
                 memory.prefetch(&self.local);
-                memory.prefetch(&self.searches);
+                memory.prefetch(&self.lookups);
                 memory.prefetch(&self.unverified);
-                memory.prefetch(&self.stage);
+                memory.prefetch(&self.lifecycle);
                 memory.prefetch(&self.not_before);
                 self.table.prefetch_deadlines(memory);
             }
             1 => {
                 self.bonds.prefetch(from, memory);
-                memory.prefetch(&self.searches[..]);
+                memory.prefetch(&self.lookups[..]);
                 if let Ok(datagram) = Datagram::split(bytes)
                     && let Ok(Kind::Ping | Kind::FindNode | Kind::EnrRequest) = datagram.kind()
                 {
                     self.limiter.prefetch(from, datagram.hash, memory);
                 }
             }
-            2 => self.searches.iter().for_each(|search| search.lookup.prefetch(memory)),
+            2 => self.lookups.iter().for_each(|active| active.lookup.prefetch(memory)),
             _ => {}
         }
     }
 
-    /// The next deadline; strictly later than the last [`Discv4::handle_timeout`].
+    /// The next deadline. Strictly later than the last [`Discv4::handle_timeout`]; `None` after [`Discv4::shutdown`].
     pub fn poll_timeout(&self) -> Option<(Instant, DiscoveryTimer)> {
         let deadlines = [
             (self.calls.next_due(), DiscoveryTimer::Call),
             (self.table.check_due(), DiscoveryTimer::Revalidate),
             (self.refresh_due, DiscoveryTimer::Refresh),
         ];
-        let open = deadlines.into_iter().filter(|_| self.stage != Stage::Closed);
+        let open = deadlines.into_iter().filter(|_| self.lifecycle != Lifecycle::Closed);
         let due = open.filter_map(|(at, why)| Some((at?.max(self.not_before), why)));
         due.min()
     }
 
-    /// Does what is due, up to a turn's budget.
-    pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) {
+    /// Does what is due, up to the budget of one turn.
+    pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) -> Growth {
         self.not_before = cx.now + Duration::from_micros(1);
-        if self.stage == Stage::Closed {
-            return;
+        if self.lifecycle == Lifecycle::Closed {
+            return Growth::None;
         }
         self.expire_calls(cx);
         for contact in self.table.pop_checks(cx.now, cx.rng).into_iter().flatten() {
-            // A check that cannot be made now is not failed, only left to the next draw.
-            _ = self.ask(cx, contact, Question::Ping, Purpose::Check);
+            // A check that cannot be made now is not failed: the node may be drawn again.
+            _ = self.start_request(cx, contact, Request::Ping, Purpose::Check);
         }
         if self.refresh_due.is_some_and(|due| due <= cx.now) {
             self.refresh(cx);
         }
-        self.progress(cx);
+        self.advance(cx);
+        core::mem::take(&mut self.growth)
     }
 
-    /// Tells of a node, which will be pinged and let into the table if it answers. Forgotten if too many wait.
-    pub fn add_node(&mut self, cx: &mut Cx<'_>, contact: Contact) {
-        if self.stage != Stage::Closed && self.hear_of(cx, contact) {
-            self.progress(cx);
-        }
-    }
-
-    /// Pings a node; ends in `Event::Pong` or `Event::CallFailed`.
+    /// Adds a node, which is pinged in its turn and let into the table if it answers. A node that is in the table or waits
+    /// already is left as it is. A node whose address has been pinged too often by then is not pinged (attack D10).
     ///
     /// # Errors
-    /// If the contact has no UDP port, may not be talked to or is us, if too many calls are open, or after the end.
-    pub fn ping(&mut self, cx: &mut Cx<'_>, command: CommandId, contact: Contact) -> Result<(), CommandError> {
-        self.command(cx, command, contact, Question::Ping)
+    /// As [`Discv4::ping`], but [`CommandError::Busy`] if [`UNVERIFIED_MAX`](crate::limits::UNVERIFIED_MAX) nodes wait
+    /// already or the table has no room for this one.
+    pub fn add_node(&mut self, cx: &mut Cx<'_>, contact: Contact) -> Result<(), CommandError> {
+        if self.lifecycle == Lifecycle::Closed {
+            return Err(CommandError::ShuttingDown);
+        }
+        if self.queue_verification(cx, contact)? {
+            self.advance(cx);
+        }
+        Ok(())
     }
 
-    /// Asks a node for its record, after an exchange of endpoint proofs; ends in `Event::Record` or `Event::CallFailed`.
+    /// Pings a node. Ends in `Event::Pong` or `Event::CallFailed`.
+    ///
+    /// # Errors
+    /// If the contact has no UDP port, is filtered or is this node, if too many calls are open, or after the end.
+    pub fn ping(&mut self, cx: &mut Cx<'_>, command: CommandId, contact: Contact) -> Result<(), CommandError> {
+        self.start_command(cx, command, contact, Request::Ping)
+    }
+
+    /// Asks a node for its record, after an exchange of endpoint proofs. Ends in `Event::Record` or `Event::CallFailed`.
     ///
     /// # Errors
     /// As [`Discv4::ping`].
@@ -303,10 +297,10 @@ impl Discv4 {
         command: CommandId,
         contact: Contact,
     ) -> Result<(), CommandError> {
-        self.command(cx, command, contact, Question::EnrRequest)
+        self.start_command(cx, command, contact, Request::EnrRequest)
     }
 
-    /// Asks one node for its nearest to `target`, after an exchange of endpoint proofs; ends in `Event::Nodes` or
+    /// Asks one node for its nearest nodes to `target`, after an exchange of endpoint proofs. Ends in `Event::Nodes` or
     /// `Event::CallFailed`.
     ///
     /// # Errors
@@ -318,10 +312,10 @@ impl Discv4 {
         contact: Contact,
         target: [u8; 64],
     ) -> Result<(), CommandError> {
-        self.command(cx, command, contact, Question::FindNode { target })
+        self.start_command(cx, command, contact, Request::FindNode { target })
     }
 
-    /// Looks up the nearest nodes to `target`. For a command it ends in `Event::Nodes`, or at shutdown in
+    /// Looks up the nearest nodes to `target`. With a command it ends in `Event::Nodes`, or at shutdown in
     /// `Event::CallFailed`; without one it only fills the table.
     ///
     /// # Errors
@@ -332,14 +326,37 @@ impl Discv4 {
         command: Option<CommandId>,
         target: [u8; 64],
     ) -> Result<(), CommandError> {
-        self.begin_lookup(command, target)?;
-        self.progress(cx);
+        self.start_lookup(command, target)?;
+        self.advance(cx);
         Ok(())
     }
 
-    /// Replaces our record.
+    /// Replaces our record. Pings and pongs from now on carry its sequence number, and EnrRequests are answered with it;
+    /// nothing is sent to tell of it. Requests in flight are not affected.
     pub fn set_record(&mut self, record: Record) {
         self.local.record = Some(record);
+    }
+
+    /// Replaces the endpoint that we claim. Pings from now on carry it, also those of calls that wait already. Requests in
+    /// flight are answered as before, and endpoint proofs, table and lookups stay: other nodes see our new address as the
+    /// source of our datagrams, and demand a proof for it then.
+    pub fn set_endpoint(&mut self, endpoint: Endpoint) {
+        self.local.endpoint = endpoint;
+    }
+
+    /// Replaces the bootnodes. They are asked from the next round of lookups on; while the table is empty, that round is due
+    /// at once and the pauses between rounds begin anew. Lookups under way keep the nodes that they started from, earlier
+    /// bootnodes that wait for a ping still get it, and no node leaves the table. Before the first round, an empty list lets
+    /// nodes that contact us into the table at once, as in a machine that was made without bootnodes.
+    pub fn set_bootnodes(&mut self, bootnodes: Vec<Contact>) {
+        if self.lifecycle == Lifecycle::New && bootnodes.is_empty() {
+            self.lifecycle = Lifecycle::Running;
+        }
+        self.config.bootnodes = bootnodes;
+        if self.table.is_empty() {
+            self.reseeds = 0;
+            self.refresh_due = Some(self.not_before);
+        }
     }
 
     /// At most `max` live nodes to dial, drawn at random across the buckets (attack D12).
@@ -347,12 +364,12 @@ impl Discv4 {
         self.table.candidates(rng, max)
     }
 
-    /// Who is known.
+    /// The known nodes.
     pub fn table(&self) -> &Table {
         &self.table
     }
 
-    /// Who we are.
+    /// Our identity.
     pub fn local(&self) -> &Local {
         &self.local
     }
@@ -362,63 +379,67 @@ impl Discv4 {
         &self.bonds
     }
 
-    /// Questions in flight.
+    /// The requests in flight.
     pub fn calls(&self) -> &Calls {
         &self.calls
     }
 
-    /// Ends it: every command that is still open fails with [`CallFailure::Closed`], nothing is due and nobody is answered.
+    /// Ends the machine: every open command fails with [`CallFailure::Closed`], no deadline is due and no datagram is
+    /// answered from here on.
     pub fn shutdown(&mut self, cx: &mut Cx<'_>) {
-        self.stage = Stage::Closed;
+        self.lifecycle = Lifecycle::Closed;
         self.unverified.clear();
         let calls = self.calls.end_all().filter_map(|call| match call.purpose {
             Purpose::Command(command) => Some(command),
             _ => None,
         });
-        let searches = core::mem::take(&mut self.searches);
-        for command in calls.chain(searches.into_iter().filter_map(|search| search.command)) {
+        let lookups = core::mem::take(&mut self.lookups);
+        for command in calls.chain(lookups.into_iter().filter_map(|active| active.command)) {
             cx.out.emit(Event::CallFailed { command, why: CallFailure::Closed });
         }
     }
 
-    fn command(
+    fn start_command(
         &mut self,
         cx: &mut Cx<'_>,
         command: CommandId,
         contact: Contact,
-        question: Question,
+        request: Request,
     ) -> Result<(), CommandError> {
-        if self.stage == Stage::Closed {
+        if self.lifecycle == Lifecycle::Closed {
             return Err(CommandError::ShuttingDown);
         }
-        self.ask(cx, contact, question, Purpose::Command(command))
+        self.start_request(cx, contact, request, Purpose::Command(command))
     }
 
-    /// A node has proven its endpoint: it comes into the table if there is a place.
-    fn admit(&mut self, cx: &mut Cx<'_>, contact: Contact) {
-        if !cx.filter.permits(contact.ip) {
+    /// A node has proven its endpoint: it comes into the table if there is room.
+    fn insert_into_table(&mut self, cx: &mut Cx<'_>, contact: Contact) {
+        if !cx.filter.permits(contact.ip()) {
             return;
         }
         let change = self.table.insert(contact, cx.now, cx.rng);
         if change.is_some() && self.table.len() == 1 {
-            // Whoever waits for the first node need not wait for the next round.
+            // With a first node, the next round need not wait.
             self.reseeds = 0;
             let (soon, _) = self.config.young_interval;
             let soon = cx.now + cx.rng.duration(soon / 10, soon / 5);
             self.refresh_due = self.refresh_due.map(|due| due.min(soon));
         }
-        self.tell(cx, change);
+        self.emit_changes(cx, change);
     }
 
-    /// Tells the application what became of the table.
-    fn tell(&mut self, cx: &mut Cx<'_>, changes: impl IntoIterator<Item = Change>) {
+    /// Emits the events of the table's changes.
+    fn emit_changes(&mut self, cx: &mut Cx<'_>, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             match change {
-                Change::Added(contact) => cx.out.emit(Event::NodeAdded { contact }),
+                Change::Added(contact) => {
+                    cx.out.emit(Event::NodeAdded { contact });
+                    self.growth = Growth::Grew;
+                }
                 Change::Removed(id) => {
                     cx.out.emit(Event::NodeRemoved { id });
                     if self.table.is_empty() {
-                        // Everybody is gone: back to the bootnodes.
+                        // The bootnodes are all that is left.
                         let due = cx.now + self.config.reseed_interval;
                         self.refresh_due = self.refresh_due.map(|at| at.min(due));
                     }
@@ -427,21 +448,21 @@ impl Discv4 {
         }
     }
 
-    /// Why a contact cannot be asked anything, if so.
-    fn objection(&self, cx: &Cx<'_>, contact: &Contact) -> Option<CommandError> {
-        if contact.key == self.local.key {
-            Some(CommandError::Refused(Refusal::ToSelf))
-        } else if contact.udp == 0 {
-            Some(CommandError::NoPort)
-        } else if !cx.filter.permits(contact.ip) {
-            Some(CommandError::Refused(Refusal::Filtered))
+    /// Refuses a contact that cannot be asked anything.
+    fn check_contact(&self, cx: &Cx<'_>, contact: &Contact) -> Result<(), CommandError> {
+        if contact.key() == self.local.key {
+            Err(CommandError::Refused(Refusal::ToSelf))
+        } else if contact.udp() == 0 {
+            Err(CommandError::NoPort)
+        } else if !cx.filter.permits(contact.ip()) {
+            Err(CommandError::Refused(Refusal::Filtered))
         } else {
-            None
+            Ok(())
         }
     }
 }
 
-/// An endpoint as bytes, each its own.
+/// An endpoint as bytes, different for any two endpoints.
 fn endpoint_bytes(at: SocketAddr) -> [u8; 19] {
     let mut bytes = [0; 19];
     match at.ip() {

@@ -1,6 +1,7 @@
-//! What a network of well-behaved machines does. Attacks and conformance are in the files below.
+//! Networks of well-behaved machines. Attacks, commands, conformance, records and robustness are in the files below.
 
 mod attacks;
+mod commands;
 mod conformance;
 mod net;
 mod records;
@@ -13,14 +14,18 @@ use core::net::SocketAddr;
 
 use self::net::*;
 use super::*;
+use crate::contract::DropReason;
 use crate::crypto::{Digest, keccak256};
+use crate::kad::table::{Bucket, Entry};
+use crate::kad::{Growth, Received};
 use crate::limits;
 use crate::rng::Seed;
 use crate::time::UnixTime;
 use crate::wire::discv4::Kind;
+use crate::wire::forkid::ForkId;
 
 #[test]
-fn twenty_nodes_that_know_one_find_each_other() {
+fn twenty_nodes_with_one_bootnode_find_each_other() {
     let mut net = devnet(20);
     net.run(secs(60));
     for i in 0..20 {
@@ -36,7 +41,7 @@ fn twenty_nodes_that_know_one_find_each_other() {
 }
 
 #[test]
-fn a_network_of_both_families_meets_within_its_subnets_limits() {
+fn nodes_of_both_address_families_meet_within_the_limits_on_subnets() {
     let mut net = Net::new();
     for i in 0..24 {
         let at = match i % 3 {
@@ -49,14 +54,14 @@ fn a_network_of_both_families_meets_within_its_subnets_limits() {
     let sizes: Vec<_> = net.peers.iter().map(|peer| peer.machine.table().len()).collect();
     assert!(sizes.iter().all(|size| *size >= 16), "{sizes:?}");
 
-    // Ten who share one address are not all let in.
+    // Of ten nodes at one address, some are not let in.
     (0..10).for_each(|i| _ = net.add(&alloc::format!("70.1.1.1:{}", 40_000 + i), &[0]));
     net.run(secs(60));
     for peer in &net.peers[..24] {
-        let crowd = |bucket: &table::Bucket| {
-            bucket.entries().iter().filter(|entry| entry.contact().ip == addr("70.1.1.1:1").ip()).count()
+        let at_address = |bucket: &Bucket| {
+            bucket.entries().iter().filter(|entry| entry.contact().ip() == addr("70.1.1.1:1").ip()).count()
         };
-        assert!(peer.machine.table().buckets().iter().all(|bucket| crowd(bucket) <= limits::SUBNET_PER_BUCKET));
+        assert!(peer.machine.table().buckets().iter().all(|bucket| at_address(bucket) <= limits::SUBNET_PER_BUCKET));
     }
 }
 
@@ -68,7 +73,7 @@ fn two_nodes_find_each_other_at_once() {
 }
 
 #[test]
-fn the_dead_are_forgotten_and_the_returned_found_again() {
+fn dead_nodes_leave_the_table_and_are_found_again_after_a_restart() {
     let mut net = devnet(6);
     net.run(secs(30));
     net.peers[5].is_up = false;
@@ -81,7 +86,7 @@ fn the_dead_are_forgotten_and_the_returned_found_again() {
 }
 
 #[test]
-fn a_node_whose_bootnode_comes_late_finds_it() {
+fn a_bootnode_that_starts_late_is_found() {
     let mut net = devnet(2);
     net.peers[0].is_up = false;
     net.run(secs(100));
@@ -91,10 +96,9 @@ fn a_node_whose_bootnode_comes_late_finds_it() {
     assert!(net.knows(1, 0) && net.knows(0, 1));
 }
 
-/// Bootnodes at public addresses were once pinged twice a minute at most, as if a stranger had named them, so that the
-/// third attempt, half a minute after the start, was none.
+/// The limit on pings to unproven addresses must not delay the third attempt, half a minute after the start.
 #[test]
-fn whoever_starts_before_its_bootnodes_finds_them_at_the_next_attempt() {
+fn a_bootnode_that_starts_late_is_found_at_the_next_attempt() {
     let mut net = Net::new();
     net.add("80.1.1.1:30303", &[]);
     net.add("81.1.1.1:30303", &[0]);
@@ -105,15 +109,15 @@ fn whoever_starts_before_its_bootnodes_finds_them_at_the_next_attempt() {
     assert!(net.knows(1, 0), "after 10 seconds, and 20 more");
 }
 
-/// Bootnodes were once asked only while nobody was known: parts of a network that had forgotten each other stayed apart.
+/// If bootnodes were asked only by empty tables, parts of a network that had removed each other would stay apart.
 #[test]
-fn parts_of_a_network_find_back_through_their_bootnode() {
+fn separated_parts_of_a_network_meet_again_through_their_bootnode() {
     let mut net = devnet(6);
     net.run(secs(30));
     net.peers[0].is_up = false;
     net.run(secs(300));
     assert!((1..6).all(|i| !net.knows(i, 0) && net.peers[i].machine.table().len() == 4));
-    // It comes back alone, as a part of its own that knows of nobody.
+    // It comes back alone, with an empty table.
     net.with(0, |machine, cx| *machine = Discv4::new(cx, Config::default(), machine.local.clone()));
     net.peers[0].is_up = true;
     net.run(secs(60));
@@ -134,11 +138,11 @@ fn the_same_seed_gives_the_same_bytes() {
 }
 
 #[test]
-fn commands_end_in_their_events() {
+fn every_command_ends_in_its_event() {
     let mut net = devnet(8);
     net.run(secs(30));
     let contacts: Vec<_> = net.peers.iter().map(Peer::contact).collect();
-    let target = *contacts[5].key.as_bytes();
+    let target = *contacts[5].key().as_bytes();
     net.peers[7].events.clear();
     let id = CommandId;
     net.with(7, |machine, cx| {
@@ -147,10 +151,10 @@ fn commands_end_in_their_events() {
         machine.find_node(cx, id(3), contacts[2], target).unwrap();
         machine.find_node(cx, id(4), contacts[2], [9; 64]).unwrap();
         machine.lookup(cx, Some(id(5)), target).unwrap();
-        machine.ping(cx, id(6), Contact { udp: 1, ..contacts[3] }).unwrap();
+        machine.ping(cx, id(6), contacts[3].with_udp(1)).unwrap();
         let itself = machine.ping(cx, id(7), contacts[7]);
         assert_eq!(itself, Err(CommandError::Refused(Refusal::ToSelf)));
-        assert_eq!(machine.ping(cx, id(8), Contact { udp: 0, ..contacts[3] }), Err(CommandError::NoPort));
+        assert_eq!(machine.ping(cx, id(8), contacts[3].with_udp(0)), Err(CommandError::NoPort));
     });
     net.run(secs(20));
     let mut ended = BTreeSet::new();
@@ -173,38 +177,38 @@ fn commands_end_in_their_events() {
 }
 
 #[test]
-fn a_young_table_is_filled_and_an_old_one_left_alone() {
+fn traffic_is_low_once_the_table_is_full() {
     let mut net = devnet(20);
     net.run(secs(90));
     let sent = net.sent;
     net.run(secs(600));
-    // Checks, two packets each: a node's every second or so. Beyond them there are the few lookups of a young table.
+    // About one check per node and second, two packets each, and the few lookups of a young table.
     let per_node_and_second = (net.sent - sent) as f64 / 20.0 / 600.0;
     assert!(per_node_and_second < 2.5, "{per_node_and_second}");
 }
 
-/// Lookups of a young node grow rare, every second of them of its own id: eight in a minute filled no more of a table.
+/// More lookups than these fill no more of a table.
 #[test]
-fn the_pauses_of_a_young_table_grow() {
+fn the_pauses_between_lookups_of_a_young_table_grow() {
     let mut net = devnet(20);
     net.run(secs(58));
-    let lookups: Vec<_> = net.peers.iter().map(|peer| peer.machine.searches_begun).collect();
+    let lookups: Vec<_> = net.peers.iter().map(|peer| peer.machine.lookups_started).collect();
     assert!(lookups.iter().all(|lookups| (4..=6).contains(lookups)), "{lookups:?}");
 }
 
 #[test]
-fn a_young_table_looks_for_a_quarter_of_an_hour() {
+fn a_table_is_young_for_a_quarter_of_an_hour() {
     let mut net = devnet(20);
     let mut lookups_until = |time| {
         net.run(time);
-        net.peers.iter().map(|peer| peer.machine.searches_begun).collect::<Vec<_>>()
+        net.peers.iter().map(|peer| peer.machine.lookups_started).collect::<Vec<_>>()
     };
     let (early, late) = (lookups_until(secs(300)), lookups_until(secs(550)));
     assert!(early.iter().zip(&late).all(|(early, late)| (1..=2).contains(&(late - early))), "{early:?} {late:?}");
 }
 
 #[test]
-fn a_lookup_goes_on_with_every_answer() {
+fn a_lookup_advances_with_every_answer() {
     let mut net = devnet(20);
     net.run(secs(60));
     net.with(1, |machine, cx| machine.lookup(cx, Some(CommandId(7)), [9; 64])).unwrap();
@@ -214,7 +218,7 @@ fn a_lookup_goes_on_with_every_answer() {
 }
 
 #[test]
-fn random_targets_lie_where_there_is_room() {
+fn random_targets_lie_in_the_furthest_bucket_with_room() {
     let mut net = devnet(1);
     net.with(0, |machine, cx| {
         let own = *machine.local().id();
@@ -223,21 +227,22 @@ fn random_targets_lie_where_there_is_room() {
             assert_eq!(distance(machine.random_target(cx)), 256, "half of all ids are as far as that");
         }
         for n in 0..16 {
-            let mut contact = Contact::new(*machine.local().key(), [20 + n, 1, 1, 1].into(), 30303, 30303);
-            contact.id.0[0] ^= 0x80;
-            contact.id.0[31] = n;
+            let mut id = own;
+            id.0[0] ^= 0x80;
+            id.0[31] = n;
+            let contact = Contact::with_id(*machine.local().key(), id, [20 + n, 1, 1, 1].into(), 30303, 30303);
             assert!(machine.table.insert(contact, cx.now, cx.rng).is_some());
         }
         for _ in 0..8 {
-            assert_eq!(distance(machine.random_target(cx)), 255, "the furthest that are left");
+            assert_eq!(distance(machine.random_target(cx)), 255, "the furthest with room");
         }
     });
 }
 
 #[test]
-fn at_rest_a_machine_is_small() {
-    // Were every bucket full, which takes a network of 2^20 nodes.
-    let bucket = size_of::<table::Entry>() * limits::BUCKET_SIZE + size_of::<Contact>() * limits::REPLACEMENTS;
+fn a_machine_at_rest_fits_in_64_kib() {
+    // With every bucket full, which takes a network of 2^20 nodes.
+    let bucket = size_of::<Entry>() * limits::BUCKET_SIZE + size_of::<Contact>() * limits::REPLACEMENTS;
     let at_rest = size_of::<Discv4>() + bucket * limits::BUCKETS;
     assert!(at_rest <= 64 << 10, "{at_rest}");
 }

@@ -113,7 +113,7 @@ impl Chain {
         }
         self.network.schedule.validate(&self.head, theirs.fork_id).map_err(StatusRefusal::Fork)?;
         match theirs.chain {
-            ChainState::Range(range) if !range.is_upright() => Err(StatusRefusal::Range),
+            ChainState::Range(range) if !range.is_ordered() => Err(StatusRefusal::Range),
             ChainState::Range(_) | ChainState::Difficulty { .. } => Ok(()),
         }
     }

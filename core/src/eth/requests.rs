@@ -124,7 +124,7 @@ impl Requests {
 
     /// Whether as many requests of the peer are open as may be: it must not be read from until one is answered.
     pub fn is_full(&self) -> bool {
-        self.theirs.len() >= limits::REQUESTS_IN_MARK
+        self.theirs.len() >= limits::REQUESTS_IN_HIGH_WATER
     }
 
     /// The message id that answers the peer's request; enter the answer with [`Requests::answered`] when it has been sent.

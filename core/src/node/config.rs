@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::IpAddr;
 
+use super::discovery;
 use crate::crypto::SecretKey;
-use crate::discv4;
 use crate::eth::{Chain, Policy};
 use crate::netfilter::NetFilter;
 use crate::peers::PeersConfig;
@@ -23,12 +23,12 @@ pub struct Config {
     pub client: String,
     /// The address at which others reach us, if it is known; goes into our record and our pings.
     pub ip: Option<IpAddr>,
-    /// Our discv4 port.
+    /// Our discovery port.
     pub udp: u16,
     /// Our RLPx port; 0 if we do not listen.
     pub tcp: u16,
-    /// Discovery's settings; `None` switches it off.
-    pub discovery: Option<discv4::Config>,
+    /// The settings of the discovery protocols.
+    pub discovery: discovery::Config,
     /// The network, and where its head is.
     pub chain: Chain,
     /// Whether we tell our Status, or echo the peer's.
@@ -39,7 +39,7 @@ pub struct Config {
     pub capability_table: CapabilityTable,
     /// How many peers, and of which kind.
     pub peers: PeersConfig,
-    /// Whom we may talk to at all.
+    /// The addresses that the node may talk to.
     pub filter: NetFilter,
     /// Sequence number of our first record; must grow from run to run. Milliseconds since 1970 do, as in geth.
     pub record_seq: u64,
@@ -56,7 +56,7 @@ impl Config {
             ip: None,
             udp: 30303,
             tcp: 30303,
-            discovery: Some(discv4::Config::default()),
+            discovery: discovery::Config::default(),
             chain,
             status: Policy::Announce,
             capabilities: vec![Capability::eth(68), Capability::eth(69)],

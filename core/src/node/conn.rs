@@ -3,17 +3,19 @@
 //! Composes the RLPx handshake, the session and, where it is shared, eth. Knows nothing of other connections: what
 //! concerns slots, scores and bans is returned as [`Progress`].
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use core::net::SocketAddr;
 
 use crate::contract::{
-    CallFailure, CommandError, CommandId, ConnId, ConnTimer, Cx, Direction, End, EndReason, Event, Fault, IoFault,
-    Outbound, ScoreReason, Side, Stage,
+    CallFailure, CommandError, CommandId, ConnId, ConnTimer, Cx, End, EndReason, Event, Fault, IoFault, Outbound,
+    Refusal, ScoreReason, Side, Stage,
 };
 use crate::crypto::{NodeId, PublicKey, SecretKey};
 use crate::eth::handshake::Verdict;
 use crate::eth::{Chain, EthHandshake, Incoming, Policy, Requests};
 use crate::limits;
+use crate::peers::{Origin, Place, View};
 use crate::rlpx::{self, Handshake, LocalHello, Session, Step};
 use crate::time::{Deadlines, Instant};
 use crate::wire::enode::Contact;
@@ -49,9 +51,13 @@ pub(super) enum Progress {
 pub(super) struct Conn {
     id: ConnId,
     pub addr: SocketAddr,
-    pub direction: Direction,
-    /// The peer's id: expected from a dial on, proven after the handshake.
+    pub origin: Origin,
+    /// The peer's id: expected from a dial on, proven by its Hello.
     pub peer: Option<NodeId>,
+    /// Its place among our peers, until its end is decided.
+    pub place: Option<Place>,
+    /// Its next deadline, as it stands in the node's schedule.
+    pub scheduled: Option<(Instant, ConnTimer)>,
     state: State,
     out: Outbound,
     /// Whether `Flush` was queued for what is in `out`.
@@ -85,23 +91,32 @@ enum Eth {
 }
 
 impl Conn {
-    pub(super) fn dial(cx: &mut Cx<'_>, id: ConnId, contact: &Contact) -> Self {
-        let mut conn = Self::new(id, contact.tcp_addr(), Direction::Outbound, State::Dialling(contact.key));
-        conn.peer = Some(contact.id);
+    pub(super) fn dial(cx: &mut Cx<'_>, id: ConnId, contact: &Contact, commanded: bool) -> Self {
+        let origin = Origin::Dialled { commanded };
+        let mut conn = Self::new(id, contact.tcp_addr(), origin, State::Dialling(contact.key()));
+        conn.peer = Some(contact.id());
         conn.deadlines.set(ConnTimer::Connect, cx.now + limits::CONNECT_TIMEOUT);
         cx.out.dial(id, conn.addr);
         conn
     }
 
     pub(super) fn accept(cx: &mut Cx<'_>, id: ConnId, from: SocketAddr) -> Self {
-        let mut conn = Self::new(id, from, Direction::Inbound, State::Handshake(Handshake::receive()));
+        let mut conn = Self::new(id, from, Origin::Accepted, State::Handshake(Handshake::receive()));
         conn.deadlines.set(ConnTimer::Handshake, cx.now + limits::HANDSHAKE_TIMEOUT);
         conn
     }
 
-    fn new(id: ConnId, addr: SocketAddr, direction: Direction, state: State) -> Self {
+    fn new(id: ConnId, addr: SocketAddr, origin: Origin, state: State) -> Self {
         let (out, deadlines) = (Outbound::default(), Deadlines::default());
-        Self { id, addr, direction, peer: None, state, out, flushed: false, deadlines }
+        Self { id, addr, origin, peer: None, place: None, scheduled: None, state, out, flushed: false, deadlines }
+    }
+
+    /// What decisions about peers need to know of it.
+    pub(super) fn view(&self) -> View {
+        let is_ending = self.is_ending();
+        let place = self.place.filter(|_| !is_ending);
+        let Self { id, addr, origin, peer, .. } = *self;
+        View { conn: id, addr, origin, id: peer, stage: self.stage(), place, is_ending }
     }
 
     /// How far it has come.
@@ -124,8 +139,8 @@ impl Conn {
         matches!(self.state, State::Closing(..) | State::Ended)
     }
 
-    /// The peer has a place: says our Status, if eth is shared.
-    pub(super) fn welcome(&mut self, cx: &mut Cx<'_>, local: &Local<'_>) {
+    /// The peer has a place: sends our Status, if eth is shared.
+    pub(super) fn start_status(&mut self, cx: &mut Cx<'_>, local: &Local<'_>) {
         let State::Session(open) = &mut self.state else { return };
         let shared = open.session.shared().iter().map(|shared| shared.capability);
         let Some(capability) = shared.into_iter().find(Capability::is_eth) else { return };
@@ -344,7 +359,13 @@ impl Conn {
         self.deadlines = Deadlines::default();
         self.state = State::Ended;
         cx.out.close(self.id);
-        cx.out.emit(Event::Ended { conn: self.id, id: self.peer, addr: self.addr, direction: self.direction, end });
+        cx.out.emit(Event::Ended {
+            conn: self.id,
+            id: self.peer,
+            addr: self.addr,
+            direction: self.origin.direction(),
+            end,
+        });
     }
 
     /// Queues `Flush` if there is something to write that the driver does not know of.
@@ -420,7 +441,7 @@ impl Open {
         loop {
             // A driver that heeds `wants_read` never comes here: it is fed without being drained.
             if cx.out.bytes() > limits::OUTBOX_BYTES_MAX {
-                return Progress::End(Side::Us, EndReason::Fault(Fault::Overrun));
+                return Progress::End(Side::Us, EndReason::Refused(Refusal::Overloaded));
             }
             match self.session.handle_bytes(cx, local.hello, bytes, out) {
                 Step::Pending => return Progress::Pending,
@@ -435,7 +456,7 @@ impl Open {
                 }
                 Step::Message { capability, id } => {
                     let len = cx.out.staged().len();
-                    cx.out.emit_staged(Event::Message { conn, capability, id, payload: &[] }, 0..len);
+                    cx.out.emit_staged(Event::Message { conn, capability, id, payload: Cow::default() }, 0..len);
                 }
             }
         }
@@ -474,15 +495,15 @@ impl Open {
                     Incoming::Late => Progress::Pending,
                     Incoming::Announcement | Incoming::BlockRange(_) => {
                         let len = cx.out.staged().len();
-                        cx.out.emit_staged(Event::Message { conn, capability, id, payload: &[] }, 0..len);
+                        cx.out.emit_staged(Event::Message { conn, capability, id, payload: Cow::default() }, 0..len);
                         Progress::Pending
                     }
                     Incoming::Request { request_id, body } => {
-                        cx.out.emit_staged(Event::Request { conn, request_id, id, body: &[] }, body);
+                        cx.out.emit_staged(Event::Request { conn, request_id, id, body: Cow::default() }, body);
                         Progress::Pending
                     }
                     Incoming::Response { command, rtt, body } => {
-                        cx.out.emit_staged(Event::Response { command, conn, id, body: &[], rtt }, body);
+                        cx.out.emit_staged(Event::Response { command, conn, id, body: Cow::default(), rtt }, body);
                         Progress::Noted(ScoreReason::Served)
                     }
                 }

@@ -5,36 +5,41 @@
 pub mod config;
 mod conn;
 mod connections;
+pub mod discovery;
+mod machine;
+mod peering;
+mod table;
 mod view;
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 pub use self::config::{Config, ConfigError};
 use self::conn::{Conn, Progress};
+pub use self::discovery::Discovery;
+use self::table::Table;
 pub use self::view::SessionView;
 use crate::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Context, Cx, DropReason, EndReason, Event, Input, Prefetch,
-    Reason, Refusal, Side,
+    Action, Command, CommandError, CommandId, ConnId, Context, DropReason, EndReason, Event, Input, Prefetch, Reason,
+    Side, SocketId,
 };
 use crate::crypto::{Crypto, Secp256k1, SecretKey};
-use crate::discv4::{self, Discv4, Received};
 use crate::eth::{Chain, Policy};
-use crate::limits::DIAL_SETTLE_INTERVAL;
+use crate::kad::{Growth, Received, Verdict};
+use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATE_DELAY};
 use crate::netfilter::canonical;
 use crate::peers::Peers;
 use crate::rlpx::LocalHello;
 use crate::rng::{Rng, Seed};
-use crate::time::{Deadlines, Duration, Instant, UnixTime};
-use crate::wire::discv4::Endpoint;
+use crate::time::{Duration, Instant, UnixTime};
 use crate::wire::enode::Contact;
 use crate::wire::enr::{Record, RecordBuilder};
-use crate::wire::p2p::{DisconnectReason, Hello};
+use crate::wire::p2p::Hello;
 
-/// Whose deadline it is. The order breaks ties.
+/// The part that a deadline belongs to. The order breaks ties.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Owner {
     Dial,
@@ -43,7 +48,6 @@ enum Owner {
 
 /// One fork of the run's randomness for each part that draws.
 struct Rngs {
-    discovery: Rng,
     dial: Rng,
     conns: Rng,
 }
@@ -59,18 +63,19 @@ pub struct Node {
     export_secrets: bool,
     context: Context,
     rngs: Rngs,
-    discovery: Option<Box<Discv4>>,
+    discovery: Discovery,
     peers: Peers,
-    /// From dial or accept until `Ended` has been popped.
-    conns: BTreeMap<ConnId, Box<Conn>>,
-    /// What the dialler and the connections said when they were last touched. Discovery is always asked: every datagram
-    /// moves its deadline.
-    deadlines: Deadlines<Owner>,
+    conns: Table,
+    /// When the dialler is next due, as it said after the last change. Discovery is always asked: every datagram moves its
+    /// deadline.
+    dial_at: Option<Instant>,
+    /// When to search for a candidate because discovery has found a node.
+    next_dial_poll: Option<Instant>,
+    /// Connections that are yet to be ended if they are no longer wanted, the next one last.
+    to_sweep: Vec<ConnId>,
     conns_made: u64,
     commands_made: u64,
     shutting_down: bool,
-    /// When to look whom to dial because discovery has found somebody.
-    look_at: Option<Instant>,
 }
 
 impl Node {
@@ -105,19 +110,14 @@ impl Node {
             port: config.tcp.into(),
             key: *key.as_bytes(),
         };
-        let hello = LocalHello::new(hello, config.capability_table).map_err(ConfigError::Hello)?;
+        let hello = LocalHello::new(hello, config.capability_table.clone()).map_err(ConfigError::Hello)?;
         let seed = Seed::new(seed);
-        let mut rngs =
-            Rngs { discovery: seed.fork("discovery"), dial: seed.fork("dial"), conns: seed.fork("connections") };
-        let mut context = Context::new(now, unix, config.filter, crypto);
-        let discovery = config.discovery.map(|settings| {
-            let endpoint = Endpoint { ip: config.ip, udp: config.udp, tcp: config.tcp };
-            let local = discv4::Local::new(context.crypto(), config.secret.clone(), endpoint, Some(record.clone()));
-            Box::new(Discv4::new(&mut context.cx(&mut rngs.discovery), settings, local))
-        });
+        let rngs = Rngs { dial: seed.fork("dial"), conns: seed.fork("connections") };
+        let mut context = Context::new(now, unix, config.filter.clone(), crypto);
+        let discovery = Discovery::new(&mut context, &seed, &config, &record);
         let mut node = Self {
             hello,
-            peers: Peers::new(config.peers, contact.id),
+            peers: Peers::new(config.peers, contact.id()),
             secret: config.secret,
             contact,
             record,
@@ -127,12 +127,13 @@ impl Node {
             context,
             rngs,
             discovery,
-            conns: BTreeMap::new(),
-            deadlines: Deadlines::default(),
+            conns: Table::default(),
+            dial_at: None,
+            next_dial_poll: None,
+            to_sweep: Vec::new(),
             conns_made: 0,
             commands_made: 0,
             shutting_down: false,
-            look_at: None,
         };
         node.sync_dial();
         Ok(node)
@@ -142,18 +143,18 @@ impl Node {
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.context.advance(now);
         match input {
-            Input::Datagram { from, bytes } => self.handle_datagram(canonical(from), bytes),
-            Input::Incoming { from } => {
-                // The stream's name is lost on whoever does not ask for it; its deadline ends it.
-                let _ = self.accept(now, from);
+            Input::Datagram { socket, from, bytes } => self.handle_datagram(socket, canonical(from), bytes),
+            Input::Incoming { socket, from } => {
+                // A driver that does not ask for the stream's id cannot feed it; its deadline ends it.
+                let _ = self.accept(now, socket, from);
             }
-            Input::Connected { conn } => self.touch(conn, |conn, cx, local| {
+            Input::Connected { conn, local: _ } => self.touch(conn, |conn, cx, local| {
                 conn.handle_connected(cx, local);
                 Progress::Pending
             }),
             Input::Bytes { conn, bytes } => {
                 let mut rest = bytes;
-                while !rest.is_empty() && self.conns.contains_key(&conn) {
+                while !rest.is_empty() && self.conns.get(conn).is_some() {
                     self.touch(conn, |conn, cx, local| conn.handle_bytes(cx, local, &mut rest));
                 }
             }
@@ -164,9 +165,11 @@ impl Node {
             Input::Eof { conn } => self.touch(conn, |conn, cx, _| conn.handle_eof(cx)),
             Input::Broken { conn, why } => self.touch(conn, |conn, cx, _| conn.handle_broken(cx, why)),
             Input::WallClock { unix } => self.context.set_wall_clock(unix),
+            // Nothing that this node is made of asks the world.
+            Input::Answer { .. } => {}
             Input::Timeout => self.handle_timeout(),
             Input::Command(command) => {
-                // Misuse changes nothing; who wants to know asks by `command`.
+                // Misuse changes nothing; `command` returns the error.
                 let _ = self.command(now, command);
             }
         }
@@ -176,51 +179,32 @@ impl Node {
     /// depth 0 these are parts of the node itself, at each of the following what those before point to, and from
     /// [`Node::PREFETCH_DEPTHS`] on nothing; between two of them the memory needs some time to come.
     pub fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
-        let Some(depth) = depth.checked_sub(1) else {
+        if depth == 0 {
             memory.prefetch(&self.context);
-            memory.prefetch(&self.deadlines);
-            memory.prefetch(&self.discovery);
-            memory.prefetch(&self.look_at);
+            memory.prefetch(&self.conns);
+            memory.prefetch(&self.dial_at);
+            memory.prefetch(&self.next_dial_poll);
             memory.prefetch(&self.shutting_down);
-            if matches!(input, Input::Timeout) {
-                memory.prefetch(&self.rngs.discovery);
-            }
-            return;
-        };
-        match (input, &self.discovery) {
-            (Input::Datagram { from, bytes }, Some(discovery)) => {
-                discovery.prefetch(canonical(*from), bytes, depth, memory);
-            }
-            (Input::Timeout, Some(discovery)) => discovery.prefetch_timeout(depth, memory),
-            _ => {}
         }
+        self.discovery.prefetch(input, depth, memory);
     }
 
     /// How deep [`Node::prefetch`] goes.
     pub const PREFETCH_DEPTHS: usize = 4;
 
     /// A listener has a stream. `None`: close it unread.
-    pub fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
+    pub fn accept(&mut self, now: Instant, _socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         let now = self.context.advance(now);
         let from = canonical(from);
-        let conn = self.next_conn();
-        let admitted = if self.shutting_down {
-            Err(Refusal::ShuttingDown)
-        } else if !self.context.filter.permits(from.ip()) {
-            Err(Refusal::Filtered)
-        } else {
-            self.peers.incoming(now, conn, from)
-        };
-        if admitted.is_err() {
+        if self.shutting_down || self.peers.accept(now, &self.context.filter, from).is_err() {
             self.context.stats.accepts_refused += 1;
             return None;
         }
-        self.conns_made += 1;
         self.context.stats.accepts += 1;
-        let accepted = Conn::accept(&mut self.context.cx(&mut self.rngs.conns), conn, from);
-        self.conns.insert(conn, Box::new(accepted));
-        self.settle(conn);
-        Some(conn)
+        let id = self.next_conn();
+        let conn = Conn::accept(&mut self.context.cx(&mut self.rngs.conns), id, from);
+        self.open(id, conn);
+        Some(id)
     }
 
     /// Carries out a command. Its outcome, if it has one, comes as an event with the returned id.
@@ -238,7 +222,8 @@ impl Node {
         let id = CommandId(self.commands_made);
         match command {
             Command::AddPeer { contact, kind } => {
-                self.peers.add_peer(now, contact, kind)?;
+                self.peers.add_peer(now, &self.context.filter, contact, kind)?;
+                self.promote(&contact.id(), kind);
                 self.sync_dial();
             }
             Command::RemovePeer { id } => {
@@ -246,36 +231,26 @@ impl Node {
                 self.sync_dial();
             }
             Command::Dial { contact } => {
-                if contact.tcp == 0 {
-                    return Err(CommandError::NoPort);
-                }
-                if !self.context.filter.permits(contact.ip) {
-                    return Err(CommandError::Refused(Refusal::Filtered));
-                }
-                self.peers.dial(now, self.next_conn(), &contact).map_err(CommandError::Refused)?;
-                self.dial(contact);
+                self.peers.dial(now, &self.context.filter, &contact)?;
+                self.dial(contact, true);
             }
             Command::Disconnect { conn, reason } => {
-                if self.conns.get(&conn).is_none_or(|conn| conn.is_ending()) {
+                if self.conns.get(conn).is_none_or(Conn::is_ending) {
                     return Err(CommandError::UnknownConn);
                 }
-                self.end(conn, Side::Us, EndReason::Disconnect(reason));
-                self.settle(conn);
+                self.disconnect_other(conn, EndReason::Disconnect(reason));
             }
             Command::AddNode { contact } => {
-                self.discover(|discovery, cx| {
-                    discovery.add_node(cx, contact);
-                    Ok(())
-                })?;
+                self.discovery.add_node(&mut self.context, contact)?;
             }
-            Command::Ping { contact } => self.discover(|discovery, cx| discovery.ping(cx, id, contact))?,
+            Command::Ping { contact } => self.discovery.ping(&mut self.context, id, contact)?,
             Command::RequestRecord { contact } => {
-                self.discover(|discovery, cx| discovery.request_record(cx, id, contact))?;
+                self.discovery.request_record(&mut self.context, id, contact)?;
             }
             Command::FindNode { contact, target } => {
-                self.discover(|discovery, cx| discovery.find_node(cx, id, contact, target))?;
+                self.discovery.find_node(&mut self.context, id, contact, target)?;
             }
-            Command::Lookup { target } => self.discover(|discovery, cx| discovery.lookup(cx, Some(id), target))?,
+            Command::Lookup { target } => self.discovery.lookup(&mut self.context, id, target)?,
             Command::Send { conn, capability, id, payload } => {
                 self.talk(conn, |conn, cx| conn.send(cx, capability, id, &[payload]))?;
             }
@@ -298,103 +273,101 @@ impl Node {
         Ok(id)
     }
 
-    /// Takes the oldest action. Only pops; but with a connection's end, its slot becomes free.
+    /// Takes the oldest action. Only pops, with one exception: when a connection's `Ended` is popped, the node forgets the
+    /// connection. From then on its id is unknown, and what it held may be given to another connection.
     pub fn poll_action(&mut self) -> Option<Action<'_>> {
         let action = self.context.out.pop()?;
-        if let Action::Emit(Event::Ended { conn, .. }) = &action {
-            self.conns.remove(conn);
-            self.peers.release(*conn);
-            // A slot that is free again may be what the dialler has waited for.
-            let at = dial_due(&self.peers, self.discovery.is_some(), self.look_at, self.shutting_down);
-            self.deadlines.set(Owner::Dial, at);
+        if let Action::Emit(Event::Ended { conn, .. }) = &action
+            && let Some(view) = self.conns.remove(*conn)
+        {
+            self.peers.update(Some(&view), None);
+            // There may be room for a dial now.
+            let has_candidates = self.discovery.is_on();
+            self.dial_at = dial_due(&self.peers, has_candidates, self.next_dial_poll, self.shutting_down);
         }
         Some(action)
     }
 
-    /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened.
+    /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened; `None`
+    /// at the end of time.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        let discovery = self.discovery.as_ref().and_then(|discovery| discovery.poll_timeout());
-        let others = self.deadlines.next();
-        let (at, reason) = match discovery {
-            Some((at, timer)) if others.is_none_or(|(other, _)| at <= other) => (at, Reason::Discovery(timer)),
-            _ => match others? {
-                (at, Owner::Dial) => (at, Reason::Dial),
-                (at, Owner::Conn(conn)) => (at, Reason::Conn(conn, self.conns.get(&conn)?.poll_timeout()?.1)),
-            },
-        };
-        Some((at.max(self.context.now() + Duration::from_micros(1)), reason))
+        let now = self.context.now();
+        let backlog = (!self.to_sweep.is_empty()).then_some((now, Reason::Backlog));
+        let discovery = self.discovery.poll_timeout();
+        let discovery = discovery.map(|(at, timer)| (at, Reason::Discovery(timer)));
+        let dial = self.dial_at.map(|at| (at, Reason::Dial));
+        let conn = self.conns.poll_timeout().map(|(at, conn, timer)| (at, Reason::Conn(conn, timer)));
+        // Of equal instants, the first in this order.
+        let due = [backlog, discovery, dial, conn].into_iter().flatten().min_by_key(|(at, _)| *at);
+        let (at, reason) = due?;
+        let at = at.max(now + Duration::from_micros(1));
+        (at > now).then_some((at, reason))
     }
 
     /// The bytes that wait for a connection's socket. After writing a prefix of them, say so with `Input::Wrote`.
     pub fn outbound(&self, conn: ConnId) -> &[u8] {
-        self.conns.get(&conn).map_or(&[], |conn| conn.outbound())
+        self.conns.get(conn).map_or(&[], Conn::outbound)
     }
 
     /// Whether a connection's bytes should be read now. To be asked again after every drain for what was paused.
     pub fn wants_read(&self, conn: ConnId) -> bool {
-        !self.context.out.is_full() && self.conns.get(&conn).is_some_and(|conn| conn.wants_read())
+        !self.context.out.is_full() && self.conns.get(conn).is_some_and(Conn::wants_read)
     }
 
-    fn handle_datagram(&mut self, from: SocketAddr, bytes: &[u8]) {
+    fn handle_datagram(&mut self, socket: SocketId, from: SocketAddr, bytes: &[u8]) {
         self.context.stats.datagrams_in.add(bytes.len());
         if !self.context.filter.permits(from.ip()) {
             self.context.stats.drop_datagram(DropReason::Filtered);
             return;
         }
-        let known = self.look_at.is_none().then(|| self.nodes_known());
-        let mut cx = self.context.cx(&mut self.rngs.discovery);
-        let received = match &mut self.discovery {
-            Some(discovery) if !self.shutting_down => discovery.handle_datagram(&mut cx, from, bytes),
-            _ => Received::Unrecognised,
+        let verdict = if socket == SocketId::MAIN {
+            self.discovery.handle_datagram(&mut self.context, from, bytes)
+        } else {
+            Verdict { received: Received::Unrecognised, growth: Growth::None }
         };
+        let Verdict { received, growth } = verdict;
         match received {
             Received::Handled => {}
-            Received::Dropped(reason) => cx.stats.drop_datagram(reason),
+            Received::Dropped(reason) => self.context.stats.drop_datagram(reason),
             Received::Unrecognised => {
-                cx.out.stage(bytes.len()).copy_from_slice(bytes);
-                cx.out.emit_staged(Event::Unrecognised { from, bytes: &[] }, 0..bytes.len());
+                self.context.out.stage(bytes.len()).copy_from_slice(bytes);
+                self.context
+                    .out
+                    .emit_staged(Event::Unrecognised { socket, from, bytes: Cow::default() }, 0..bytes.len());
             }
         }
-        if known.is_some_and(|known| self.nodes_known() > known) {
-            // Those who have just met would dial each other at once.
-            let wait = self.rngs.dial.duration(DIAL_SETTLE_INTERVAL, 2 * DIAL_SETTLE_INTERVAL);
-            self.look_at = Some(self.context.now() + wait);
+        self.on_growth(growth);
+    }
+
+    /// Brings the next poll of the dialler forward if discovery has found a node.
+    fn on_growth(&mut self, growth: Growth) {
+        if growth == Growth::Grew && self.next_dial_poll.is_none() {
+            // Two nodes that have just met would dial each other at once.
+            let wait = self.rngs.dial.duration(DIAL_CANDIDATE_DELAY, 2 * DIAL_CANDIDATE_DELAY);
+            self.next_dial_poll = Some(self.context.now() + wait);
             self.sync_dial();
         }
     }
 
-    /// Handles what is due, each owner once, discovery first: work beyond that is due again a microsecond later.
+    /// Handles what is due, each part once, discovery first, and at most [`CONNS_PER_TURN`] connections: work beyond that is
+    /// due again a microsecond later.
     fn handle_timeout(&mut self) {
         let now = self.context.now();
-        let mut due = Vec::new();
-        while let Some(deadline) = self.deadlines.pop_due(now) {
-            due.push(deadline);
+        let conns = (0..CONNS_PER_TURN).map_while(|_| self.conns.pop_due(now));
+        let mut due: Vec<_> = conns.map(|(at, id)| (at, Owner::Conn(id))).collect();
+        if let Some(at) = self.dial_at.take_if(|at| *at <= now) {
+            let place = due.partition_point(|deadline| *deadline < (at, Owner::Dial));
+            due.insert(place, (at, Owner::Dial));
         }
-        if let Some(discovery) = &mut self.discovery
-            && discovery.poll_timeout().is_some_and(|(at, _)| at <= now)
-        {
-            discovery.handle_timeout(&mut self.context.cx(&mut self.rngs.discovery));
-        }
+        let growth = self.discovery.handle_timeout(&mut self.context);
         for (_, owner) in due {
             match owner {
                 Owner::Dial => self.dial_more(),
                 Owner::Conn(conn) => self.touch(conn, |conn, cx, _| conn.handle_timeout(cx)),
             }
         }
-    }
-
-    // Discovery
-
-    fn discover(
-        &mut self,
-        work: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> Result<(), CommandError>,
-    ) -> Result<(), CommandError> {
-        let discovery = self.discovery.as_mut().ok_or(CommandError::NoDiscovery)?;
-        work(discovery, &mut self.context.cx(&mut self.rngs.discovery))
-    }
-
-    fn nodes_known(&self) -> usize {
-        self.discovery.as_ref().map_or(0, |discovery| discovery.table().len())
+        self.on_growth(growth);
+        self.sweep();
     }
 
     /// Signs a new record if our fork id has changed.
@@ -408,37 +381,35 @@ impl Node {
         // The same entries fitted before.
         let Ok(record) = signed else { return };
         self.record = record;
-        if let Some(discovery) = &mut self.discovery {
-            discovery.set_record(self.record.clone());
-        }
+        self.discovery.set_record(&self.record);
     }
 
     fn shut_down(&mut self) {
         self.shutting_down = true;
-        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
-        for conn in conns {
-            self.part(conn, EndReason::Disconnect(DisconnectReason::ClientQuitting));
-        }
-        if let Some(discovery) = &mut self.discovery {
-            discovery.shutdown(&mut self.context.cx(&mut self.rngs.discovery));
-        }
+        self.begin_sweep();
+        self.discovery.shutdown(&mut self.context);
         self.sync_dial();
     }
 }
 
-/// When to look whom to dial. Found nodes bring a look forward, where there is one at all.
-fn dial_due(peers: &Peers, looking: bool, look_at: Option<Instant>, shutting_down: bool) -> Option<Instant> {
-    let at = peers.poll_timeout(looking).filter(|_| !shutting_down)?;
-    Some(look_at.map_or(at, |look| look.min(at)))
+/// When to poll the dialler. Found nodes bring a poll forward, if there is one at all.
+fn dial_due(
+    peers: &Peers,
+    has_candidates: bool,
+    next_dial_poll: Option<Instant>,
+    shutting_down: bool,
+) -> Option<Instant> {
+    let at = peers.poll_timeout(has_candidates).filter(|_| !shutting_down)?;
+    Some(next_dial_poll.map_or(at, |poll| poll.min(at)))
 }
 
-/// What stands for our address while nobody has told it.
+/// The address of our contact while ours is not known.
 const UNKNOWN_IP: core::net::IpAddr = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
 
 fn record_builder(contact: &Contact, fork_id: crate::wire::forkid::ForkId) -> RecordBuilder {
     let mut builder = RecordBuilder::default();
-    if contact.ip != UNKNOWN_IP {
-        builder.endpoint(contact.udp_addr(), contact.tcp);
+    if contact.ip() != UNKNOWN_IP {
+        builder.endpoint(contact.udp_addr(), contact.tcp());
     }
     builder.fork_id(fork_id);
     builder

@@ -1,13 +1,12 @@
-//! What a node lets people see of itself, between calls. Everything here is derived when asked for.
+//! A node's state for reading, between calls. Everything here is derived when it is asked for.
 
 use core::net::SocketAddr;
 
-use super::Node;
+use super::{Discovery, Node};
 use crate::contract::{ConnId, Direction, Stage, Stats};
 use crate::crypto::NodeId;
-use crate::discv4::Discv4;
 use crate::eth::Chain;
-use crate::peers::Peers;
+use crate::peers::{Peers, Place, View};
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
 use crate::wire::eth::Status;
@@ -16,7 +15,7 @@ use crate::wire::p2p::{Hello, Shared};
 /// One connection.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionView<'a> {
-    /// Its name.
+    /// Its id.
     pub conn: ConnId,
     /// The other end.
     pub addr: SocketAddr,
@@ -24,8 +23,10 @@ pub struct SessionView<'a> {
     pub direction: Direction,
     /// The peer's id: expected from a dial on, proven from Hello on.
     pub id: Option<NodeId>,
-    /// How far it has come.
+    /// The stage that it has reached.
     pub stage: Stage,
+    /// Its place among our peers, if the peer was admitted and the end is not decided.
+    pub place: Option<Place>,
     /// Whether its end is decided.
     pub is_ending: bool,
     /// The peer's Hello.
@@ -39,7 +40,7 @@ pub struct SessionView<'a> {
 }
 
 impl Node {
-    /// Who and where we are, as far as we were told.
+    /// Our key and endpoint, as far as the endpoint is known.
     pub fn contact(&self) -> &Contact {
         &self.contact
     }
@@ -59,29 +60,33 @@ impl Node {
         &self.context.stats
     }
 
-    /// Discovery, unless it is off.
-    pub fn discovery(&self) -> Option<&Discv4> {
-        self.discovery.as_deref()
+    /// The discovery protocols.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
     }
 
-    /// Peers, scores, bans and slots.
+    /// Scores, bans, limits and counts of peers.
     pub fn peers(&self) -> &Peers {
         &self.peers
     }
 
     /// All connections, oldest first, until their `Ended` has been popped.
     pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
-        self.conns.iter().map(|(id, conn)| SessionView {
-            conn: *id,
-            addr: conn.addr,
-            direction: conn.direction,
-            id: conn.peer,
-            stage: conn.stage(),
-            is_ending: conn.is_ending(),
-            hello: conn.hello(),
-            shared: conn.session().map_or(&[], |session| session.shared()),
-            status: conn.status(),
-            outbound_bytes: conn.outbound().len(),
+        self.conns.iter().map(|conn| {
+            let View { conn: id, addr, origin, id: peer, stage, place, is_ending } = conn.view();
+            SessionView {
+                conn: id,
+                addr,
+                direction: origin.direction(),
+                id: peer,
+                stage,
+                place,
+                is_ending,
+                hello: conn.hello(),
+                shared: conn.session().map_or(&[], |session| session.shared()),
+                status: conn.status(),
+                outbound_bytes: conn.outbound().len(),
+            }
         })
     }
 }

@@ -1,12 +1,11 @@
 //! Sealing and opening of frames (`rlpx.md`, "Framing" and "MAC"): functions over cipher state and bytes.
 //!
-//! A frame is `header 16 | MAC 16 | body, padded to 16 | MAC 16`. Bodies are encrypted where they were written and
-//! decrypted from where they were received straight into the message buffer. What a frame says, and whether it may say
-//! nothing, is the session's business.
+//! A frame is `header 16 | MAC 16 | body, padded to 16 | MAC 16`. Bodies are encrypted in place, and decrypted from the
+//! received slice directly into the message buffer. The content of a body, which may be empty, is left to the session.
 //!
-//! Both directions use one key and one initial counter, so their keystreams are the same: who knows what one side says
-//! can read as much of what the other says. The specification lists that among its known issues, and it cannot be mended
-//! compatibly: nothing secret belongs in a session.
+//! Both directions use one key and one initial counter, so their keystreams are equal: an observer that knows the
+//! plaintext of one side can decrypt as many bytes of the other. The specification lists this as a known issue, and it
+//! cannot be fixed compatibly: a session must carry no secrets.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -26,18 +25,18 @@ use crate::limits;
 use crate::wire::rlpx::{FRAME_HEADER_BYTES, frame_body_bytes, frame_header, padded_bytes};
 
 const MAC_BYTES: usize = 16;
-/// Header and its MAC.
+/// Bytes of a header and its MAC.
 const HEAD_BYTES: usize = FRAME_HEADER_BYTES + MAC_BYTES;
 
-/// Bytes that a frame adds to its body at most: header, two MACs, padding.
+/// Most bytes that a frame adds to its body: header, two MACs, padding.
 pub const OVERHEAD_BYTES_MAX: usize = HEAD_BYTES + MAC_BYTES + 15;
 
-/// Size of a frame on the wire.
+/// Returns the size of a frame on the wire.
 pub const fn frame_bytes(body_bytes: usize) -> usize {
     HEAD_BYTES + padded_bytes(body_bytes) + MAC_BYTES
 }
 
-/// A body larger than a frame's 24-bit size can say.
+/// The error of a body that is larger than a frame's 24-bit size.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TooLarge;
 
@@ -49,19 +48,21 @@ impl fmt::Display for TooLarge {
 
 impl core::error::Error for TooLarge {}
 
-/// Both directions of a session.
+/// The frames of both directions of a session.
+#[derive(Debug)]
 pub struct Frames {
-    /// What we send.
+    /// Seals frames to send.
     pub sealer: Sealer,
-    /// What we receive.
+    /// Opens received frames.
     pub opener: Opener,
 }
 
 impl Frames {
-    /// The frames of a session with these secrets.
+    /// Makes the initial state of a session with these secrets.
     pub fn new(crypto: &dyn Crypto, secrets: Secrets) -> Self {
         let Secrets { aes, mac, egress, ingress } = secrets;
-        let keys = Arc::new(Keys { frame: Aes256Enc::new((&*aes).into()), mac: Aes256Enc::new((&*mac).into()) });
+        let keys =
+            Arc::new(Keys { frame: Aes256Enc::new(aes.expose().into()), mac: Aes256Enc::new(mac.expose().into()) });
         Self {
             sealer: Sealer { keys: keys.clone(), position: 0, mac: FrameMac::new(crypto, egress) },
             opener: Opener {
@@ -75,14 +76,14 @@ impl Frames {
     }
 }
 
-/// The expanded keys, which both directions share: an AES-256 key takes a kilobyte. Zeroised when dropped.
+/// The expanded keys, which both directions share because an AES-256 key takes a kilobyte. Zeroised when dropped.
 struct Keys {
     frame: Aes256Enc,
     mac: Aes256Enc,
 }
 
 impl Keys {
-    /// The keystream (AES-256-CTR from a counter of zero) from its byte `position` on.
+    /// Returns the keystream (AES-256-CTR from a counter of zero) from byte `position` on.
     fn keystream(&self, position: u64) -> StreamCipherCoreWrapper<CtrCore<&Aes256Enc, flavors::Ctr128BE>> {
         let core = CtrCore::inner_iv_init(&self.frame, &[0; 16].into());
         let mut keystream = StreamCipherCoreWrapper::from_core(core);
@@ -94,8 +95,8 @@ impl Keys {
 /// A direction's running MAC.
 struct FrameMac {
     keccak: Keccak,
-    /// The first half of the digest as it is between frames: the last frame's MAC, and the seed of the next header's.
-    /// Kept because a digest costs a permutation.
+    /// The first half of the digest between frames: the last frame's MAC, and the seed of the next header's. Stored
+    /// because a digest costs a permutation.
     last: [u8; MAC_BYTES],
 }
 
@@ -123,7 +124,7 @@ impl FrameMac {
         self.last
     }
 
-    /// Absorbs `aes(digest) ^ other`; returns the first half of the digest then.
+    /// Absorbs `aes(digest) ^ other`; returns the first half of the new digest.
     fn absorb_seed(
         &mut self,
         crypto: &dyn Crypto,
@@ -145,20 +146,28 @@ fn half(digest: &[u8; 32]) -> [u8; MAC_BYTES] {
     half
 }
 
-/// Where an unfinished frame begins in the buffer that it was begun in.
+/// The start of an unfinished frame in its buffer.
+#[derive(Debug)]
 #[must_use = "a frame that is begun must be finished"]
 pub struct FrameStart(usize);
 
-/// Turns bodies into frames, in place.
+/// Seals bodies into frames in place.
 pub struct Sealer {
     keys: Arc<Keys>,
-    /// Bytes of keystream used.
+    /// Used bytes of the keystream.
     position: u64,
     mac: FrameMac,
 }
 
+/// Shows no key.
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sealer").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
 impl Sealer {
-    /// Begins a frame at the end of `out`. The caller appends the body to it, and nothing else, and then calls
+    /// Begins a frame at the end of `out`. The caller appends the body, and no other bytes, and then calls
     /// [`Sealer::finish`].
     pub fn begin(&self, out: &mut Vec<u8>) -> FrameStart {
         let start = out.len();
@@ -166,11 +175,10 @@ impl Sealer {
         FrameStart(start)
     }
 
-    /// Makes a frame of what has been appended to `out` since `start`.
+    /// Seals the bytes that were appended to `out` since `start`.
     ///
     /// # Errors
-    /// If that is more than [`limits::MESSAGE_BYTES_MAX`]. The frame is taken back from `out` then, and the next may
-    /// follow.
+    /// If there are more than [`limits::MESSAGE_BYTES_MAX`]. The frame is removed from `out`, and another can be begun.
     ///
     /// # Panics
     /// If `out` has become shorter since `start`.
@@ -184,7 +192,7 @@ impl Sealer {
         out.reserve(padded_bytes(body_bytes) - body_bytes + MAC_BYTES);
         out.resize(start + HEAD_BYTES + padded_bytes(body_bytes), 0);
 
-        // The keystream does not skip the header's MAC, so the header is encrypted beside the body and moved then.
+        // The keystream does not cover the header's MAC, so the header is encrypted next to the body and then moved.
         let frame = &mut out[start..];
         frame[MAC_BYTES..HEAD_BYTES].copy_from_slice(&header);
         self.keys.keystream(self.position).apply_keystream(&mut frame[MAC_BYTES..]);
@@ -202,7 +210,7 @@ impl Sealer {
     }
 }
 
-/// Bytes that are collected until there are `N`.
+/// A buffer that collects `N` bytes.
 struct Partial<const N: usize> {
     bytes: [u8; N],
     filled: usize,
@@ -211,7 +219,7 @@ struct Partial<const N: usize> {
 impl<const N: usize> Partial<N> {
     const EMPTY: Self = Self { bytes: [0; N], filled: 0 };
 
-    /// Takes what is missing from the front of `bytes`; tells whether it is complete.
+    /// Moves the missing bytes from the front of `bytes`; returns whether the buffer is full.
     fn take(&mut self, bytes: &mut &[u8]) -> bool {
         let missing = &mut self.bytes[self.filled..];
         let (taken, rest) = bytes.split_at(missing.len().min(bytes.len()));
@@ -222,7 +230,7 @@ impl<const N: usize> Partial<N> {
     }
 }
 
-/// What an [`Opener`] waits for.
+/// The part of a frame that an [`Opener`] expects.
 enum State {
     /// A header and its MAC.
     Head(Partial<HEAD_BYTES>),
@@ -230,31 +238,39 @@ enum State {
     Body { body_bytes: usize, received: usize },
     /// The MAC of a frame whose body is in the buffer.
     Tail { body_bytes: usize, mac: Partial<MAC_BYTES> },
-    /// Nothing: the stream cannot be trusted any more.
+    /// None: a MAC was wrong or a frame too large, and no later byte can be trusted.
     Broken(Fault),
 }
 
-/// Turns bytes into bodies.
+/// Opens received frames into bodies.
 pub struct Opener {
     keys: Arc<Keys>,
-    /// Bytes of keystream used.
+    /// Used bytes of the keystream.
     position: u64,
     mac: FrameMac,
-    /// The body that is being received, or was received last. Its length is the longest that it has been, so that it is
-    /// not cleared for every frame.
+    /// The current or the last body. Its length is that of the longest body so far, so that it is not cleared for every
+    /// frame.
     buffer: Vec<u8>,
     state: State,
 }
 
+/// Shows no key.
+impl fmt::Debug for Opener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Opener").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
 impl Opener {
-    /// Takes bytes from the front of `bytes` up to the end of one frame, and lends that frame's body without its padding;
-    /// a body may be empty. `None` if there were not enough bytes; it has taken all of them then.
+    /// Takes bytes from the front of `bytes` up to the end of one frame, and returns that frame's body without its
+    /// padding, which may be empty. `None` if the frame is incomplete; all bytes are taken then.
     ///
-    /// A header's size is believed when its MAC is right, and then judged by `body_bytes_max`; a body is lent when the
-    /// frame's MAC is right. Memory grows with the bytes that have come, and is given back when they run out.
+    /// A header's size is used only after its MAC is verified, and is compared with `body_bytes_max`; a body is
+    /// returned only after the frame's MAC is verified. Memory grows with the received bytes, and is released when they
+    /// run out.
     ///
     /// # Errors
-    /// [`Fault::HeaderMac`], [`Fault::FrameMac`], [`Fault::TooLarge`]; the same again in every later call.
+    /// [`Fault::HeaderMac`], [`Fault::FrameMac`], [`Fault::TooLarge`]; every later call returns the same error.
     pub fn handle_bytes(
         &mut self,
         crypto: &dyn Crypto,
@@ -264,7 +280,7 @@ impl Opener {
         match self.advance(crypto, bytes, body_bytes_max) {
             Ok(Some(body_bytes)) => Ok(self.buffer.get(..body_bytes)),
             Ok(None) => {
-                self.give_back();
+                self.release_memory();
                 Ok(None)
             }
             Err(fault) => {
@@ -275,12 +291,12 @@ impl Opener {
         }
     }
 
-    /// Memory that the buffer of bodies holds.
+    /// Bytes of memory that the body buffer holds.
     pub fn buffer_bytes(&self) -> usize {
         self.buffer.capacity()
     }
 
-    /// Up to the end of one frame, whose size it returns.
+    /// Takes bytes up to the end of one frame, and returns the size of its body.
     fn advance(
         &mut self,
         crypto: &dyn Crypto,
@@ -329,7 +345,7 @@ impl Opener {
         }
     }
 
-    /// The size that a header announces, if its MAC is right.
+    /// Verifies a header's MAC and returns the announced size.
     fn open_header(&mut self, crypto: &dyn Crypto, head: &[u8; HEAD_BYTES]) -> Result<usize, Fault> {
         let (header, mac) = head.split_at(FRAME_HEADER_BYTES);
         let mut header: [u8; FRAME_HEADER_BYTES] = header.try_into().map_err(|_| Fault::HeaderMac)?;
@@ -342,7 +358,7 @@ impl Opener {
         Ok(frame_body_bytes(&header))
     }
 
-    /// Absorbs a part of a body and decrypts it to its place, `start`, in the buffer.
+    /// Absorbs a part of a body and decrypts it to position `start` of the buffer.
     fn open_body(&mut self, crypto: &dyn Crypto, ciphertext: &[u8], start: usize) {
         let end = start + ciphertext.len();
         if self.buffer.len() < end {
@@ -354,8 +370,8 @@ impl Opener {
         self.position += ciphertext.len() as u64;
     }
 
-    /// After a burst, and when little has come of a frame that followed a large one.
-    fn give_back(&mut self) {
+    /// Releases memory beyond the current need, such as that of an earlier large frame.
+    fn release_memory(&mut self) {
         let keep = match &self.state {
             State::Head(_) | State::Broken(_) => limits::IDLE_BUFFER_BYTES,
             State::Body { received, .. } => 2 * received + limits::FRAME_BUFFER_SLACK_BYTES,

@@ -1,11 +1,12 @@
 //! The handshake (`rlpx.md`, "Initial Handshake"), EIP-8 form only: auth, ack, and the secrets that follow.
 //!
-//! States are consumed by the bytes that end them, and a failed handshake leaves nothing behind. Every failure is the
-//! same [`Fault::Handshake`] with nothing said to the peer, so that a stranger learns nothing about our key by trying. It
-//! holds no deadline and no opinion of whom it talks to: the connection has both.
+//! States are consumed by the bytes that end them, and a failed handshake keeps no state. Every failure is the same
+//! [`Fault::Handshake`], and no byte is sent to the peer, so that attempts reveal nothing about the local key.
+//! Deadlines and the admission of peers belong to the connection.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 
 use zeroize::Zeroizing;
 
@@ -22,36 +23,40 @@ use crate::wire::rlpx::{Ack, Auth, VERSION};
 /// Bytes of a packet's size prefix.
 const PREFIX_BYTES: usize = 2;
 
-/// A handshake that is under way. Feed it with [`Handshake::handle_bytes`] until it says [`Progress::Done`].
+/// A handshake in progress. Feed it with [`Handshake::handle_bytes`] until it returns [`Progress::Done`].
+#[derive(Debug)]
 pub enum Handshake {
-    /// We have sent auth and wait for ack.
+    /// Auth is sent, ack is expected.
     Initiator(Box<Initiator>),
-    /// We wait for auth.
+    /// Auth is expected.
     Recipient(Recipient),
 }
 
-/// What became of a handshake by the bytes it was given.
+/// The result of feeding bytes to a handshake.
+#[derive(Debug)]
 #[must_use]
 pub enum Progress {
-    /// It needs more bytes, and has taken all there were.
+    /// More bytes are needed; all given ones are taken.
     Pending(Handshake),
-    /// Both sides agree.
+    /// The handshake is complete.
     Done(Box<Agreed>),
-    /// It is over: the peer is not who was dialled, does not know our key, or talks something else.
+    /// The handshake failed: the peer is not the one that was dialled, does not know the local key, or speaks another
+    /// protocol.
     Failed(Fault),
 }
 
-/// What a completed handshake leaves.
+/// The result of a completed handshake.
+#[derive(Debug)]
 pub struct Agreed {
-    /// The remote's static public key, which it has proved to hold.
+    /// The remote's static public key. The remote proves that it holds the secret key by its first frame.
     pub key: PublicKey,
     /// The session's frames, in both directions.
     pub frames: Frames,
-    /// What it came from, for [`Agreed::secrets`]; [`Session::new`](super::Session::new) drops it.
+    /// The handshake's inputs, for [`Agreed::secrets`]; [`Session::new`](super::Session::new) drops them.
     origin: Option<Box<Origin>>,
 }
 
-/// An [`Exchange`] of ours, kept until somebody asks for its secrets: few do, and naming them costs a hash.
+/// An owned [`Exchange`], kept until its secrets are requested: this is rare, and computing their id costs a hash.
 struct Origin {
     role: Role,
     agreement: SharedSecret,
@@ -62,7 +67,7 @@ struct Origin {
 }
 
 impl Agreed {
-    /// What a handshake elsewhere came to: a session over somebody else's frames.
+    /// Makes the result of a handshake that ran elsewhere, from its key and frames.
     pub fn new(key: PublicKey, frames: Frames) -> Self {
         Self { key, frames, origin: None }
     }
@@ -76,10 +81,17 @@ impl Agreed {
         Self { key, frames: Frames::new(crypto, secrets), origin: Some(Box::new(origin)) }
     }
 
-    /// What opens the frames, for a key log if the embedder wants one; `None` if the handshake was not ours.
+    /// Returns the secrets of the session, for a key log; `None` after [`Agreed::new`].
     pub fn secrets(&self) -> Option<SessionSecrets> {
         let origin = self.origin.as_deref()?;
         Some(SessionSecrets::new(origin.role, &origin.exchange()))
+    }
+}
+
+/// Shows no secret.
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Origin").field("role", &self.role).finish_non_exhaustive()
     }
 }
 
@@ -96,9 +108,8 @@ impl Origin {
 }
 
 impl Handshake {
-    /// Begins a handshake with `remote`, whose stream we have dialled; appends auth to `out`.
-    ///
-    /// `key` is the public key of `secret`, which its owner has had since it started.
+    /// Begins a handshake with `remote` on a dialled stream; appends auth to `out`. `key` is the public key of
+    /// `secret`.
     pub fn initiate(
         cx: &mut Cx<'_>,
         secret: &SecretKey,
@@ -107,18 +118,18 @@ impl Handshake {
         out: &mut Outbound,
     ) -> Self {
         let ephemeral = SecretKey::generate(cx.rng);
-        let nonce = cx.rng.bytes();
+        let nonce = *cx.rng.secret();
         let initiator = Initiator::new(cx.crypto, cx.rng, secret, key, remote, ephemeral, nonce);
         out.tail().extend_from_slice(&initiator.auth);
         Self::Initiator(Box::new(initiator))
     }
 
-    /// Awaits a handshake on a stream that we have accepted. Allocates nothing before the first bytes.
+    /// Expects a handshake on an accepted stream. Allocates nothing before the first bytes.
     pub fn receive() -> Self {
         Self::Recipient(Recipient { auth: Packet::default() })
     }
 
-    /// Takes the handshake's bytes from the front of `bytes`, and not one of the frames that may follow. A recipient
+    /// Takes the handshake's bytes from the front of `bytes`, and none of the frames that may follow. A recipient
     /// appends ack to `out` when it is done. `secret` must be the same in every call.
     pub fn handle_bytes(
         mut self,
@@ -147,19 +158,26 @@ impl Handshake {
     }
 }
 
-/// The side that dialled: has sent auth, waits for ack.
+/// The side that dialled: auth is sent, ack is expected.
 pub struct Initiator {
     remote: PublicKey,
-    /// Its public half is never computed: the remote recovers it from the signature.
+    /// Its public key is never computed: the remote recovers it from the signature.
     ephemeral: SecretKey,
     nonce: [u8; 32],
-    /// The packet that was sent; the MACs begin with it.
+    /// The sent packet, which the MACs absorb first.
     auth: Vec<u8>,
     ack: Packet,
 }
 
+/// Shows no secret.
+impl fmt::Debug for Initiator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Initiator").field("remote", &self.remote).finish_non_exhaustive()
+    }
+}
+
 impl Initiator {
-    /// An initiator with its random values given; `rng` yields only what the encryption adds.
+    /// Makes an initiator with the given random values; `rng` is for the encryption only.
     fn new(
         crypto: &dyn Crypto,
         rng: &mut Rng,
@@ -177,7 +195,7 @@ impl Initiator {
         Self { remote, ephemeral, nonce, auth, ack: Packet::default() }
     }
 
-    /// With the whole ack there.
+    /// Completes the handshake with a whole ack.
     fn finish(self, crypto: &dyn Crypto, secret: &SecretKey) -> Option<Agreed> {
         let ack = Ack::decode(&self.ack.open(crypto, secret)?).ok()?;
         let remote_ephemeral = PublicKey::from_xy(crypto, &ack.ephemeral_key).ok()?;
@@ -193,17 +211,18 @@ impl Initiator {
     }
 }
 
-/// The side that accepted: waits for auth.
+/// The side that accepted: auth is expected.
+#[derive(Debug)]
 pub struct Recipient {
     auth: Packet,
 }
 
 impl Recipient {
-    /// With the whole auth there: appends ack to `out` once nothing can fail any more.
+    /// Completes the handshake with a whole auth; appends ack to `out` only after all checks have passed.
     fn finish(self, crypto: &dyn Crypto, rng: &mut Rng, secret: &SecretKey, out: &mut Outbound) -> Option<Agreed> {
         let accepted = Accepted::new(crypto, secret, self.auth)?;
         let ephemeral = SecretKey::generate(rng);
-        let nonce = rng.bytes();
+        let nonce = *rng.secret();
         let ephemeral_key = *crypto.public_key(&ephemeral).as_bytes();
         let mut plain = Vec::new();
         Ack { ephemeral_key, nonce, version: VERSION }.encode(&mut plain);
@@ -213,7 +232,7 @@ impl Recipient {
     }
 }
 
-/// An auth that is genuine.
+/// A verified auth.
 struct Accepted {
     auth: Vec<u8>,
     remote: PublicKey,
@@ -243,8 +262,8 @@ impl Accepted {
     }
 }
 
-/// What the initiator's ephemeral key signs: the static agreement XOR the nonce. Whoever knows the nonce has the
-/// agreement from it.
+/// Returns the value that the initiator's ephemeral key signs: the static agreement XOR the nonce. With the nonce, it
+/// reveals the agreement.
 fn signed_digest(agreement: &SharedSecret, nonce: &[u8; 32]) -> Zeroizing<Digest> {
     let mut digest = Zeroizing::new(*agreement.expose());
     for (byte, other) in digest.iter_mut().zip(nonce) {
@@ -253,7 +272,7 @@ fn signed_digest(agreement: &SharedSecret, nonce: &[u8; 32]) -> Zeroizing<Digest
     digest
 }
 
-/// `plain` padded, encrypted, with its size prefix: as it goes on the wire.
+/// Pads and encrypts `plain`, and prefixes its size: the packet on the wire.
 fn seal_packet(crypto: &dyn Crypto, rng: &mut Rng, to: &PublicKey, mut plain: Vec<u8>) -> Vec<u8> {
     const SPREAD: u64 = (limits::HANDSHAKE_PADDING_MAX - limits::HANDSHAKE_PADDING_MIN + 1) as u64;
     let message_bytes = plain.len();
@@ -266,22 +285,23 @@ fn seal_packet(crypto: &dyn Crypto, rng: &mut Rng, to: &PublicKey, mut plain: Ve
     packet
 }
 
-/// A packet as it arrives: two bytes of size, and that many of ECIES. Holds what has come, never what is claimed.
-#[derive(Default)]
+/// A packet that is being received: two bytes of size, and as many bytes of ECIES. Its memory is that of the received
+/// bytes.
+#[derive(Default, Debug)]
 struct Packet {
     bytes: Vec<u8>,
 }
 
-/// Whether a packet is there.
+/// Whether a packet is complete.
 enum Arrival {
-    /// Not yet; there were no more bytes.
+    /// More bytes are needed.
     Pending,
-    /// All of it.
+    /// All bytes are received.
     Complete,
 }
 
 impl Packet {
-    /// Takes no more than the packet's own bytes. Its size is judged as soon as it can be read.
+    /// Takes the packet's own bytes and no others. The size is checked as soon as it is received.
     fn handle_bytes(&mut self, bytes: &mut &[u8]) -> Result<Arrival, Fault> {
         self.take(bytes, PREFIX_BYTES);
         let Some(prefix) = self.bytes.first_chunk() else { return Ok(Arrival::Pending) };
@@ -294,7 +314,7 @@ impl Packet {
         Ok(if complete { Arrival::Complete } else { Arrival::Pending })
     }
 
-    /// Takes bytes until there are `total`.
+    /// Takes bytes until `total` are received.
     fn take(&mut self, bytes: &mut &[u8], total: usize) {
         let missing = total.saturating_sub(self.bytes.len());
         let (taken, rest) = bytes.split_at(missing.min(bytes.len()));

@@ -1,7 +1,8 @@
-//! discv4 packets (`discv4.md`, "Wire Protocol"): all six, with EIP-8's and EIP-868's tolerance.
+//! The six discv4 packets (`discv4.md`, "Wire Protocol"), with the extensions that EIP-8 and EIP-868 permit.
 //!
-//! A datagram is opened in steps, cheapest first, so that a machine can refuse it between any two: [`Datagram::split`]
-//! (size), [`Datagram::check_hash`] (one Keccak), [`Datagram::signer`] (a recovery), [`Datagram::decode`].
+//! A datagram is opened in steps, cheapest first, so that a machine can refuse it after each of them:
+//! [`Datagram::split`] (size), [`Datagram::check_hash`] (one Keccak), [`Datagram::signer`] (a recovery),
+//! [`Datagram::decode`].
 
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,10 +16,11 @@ use crate::time::UnixTime;
 
 /// Smallest datagram: hash 32, signature 65, type 1.
 pub const DATAGRAM_BYTES_MIN: usize = 98;
-/// Largest datagram, both ways.
+/// Largest datagram, in both directions.
 pub const DATAGRAM_BYTES_MAX: usize = 1280;
-/// Where the signature, the type and the data begin.
+/// Position of the signature.
 const SIGNATURE_AT: usize = 32;
+/// Position of the type, which the data follow.
 const TYPE_AT: usize = SIGNATURE_AT + 65;
 /// Neighbours in one packet: more would not fit if all addresses were IPv6.
 pub const NEIGHBORS_PER_PACKET: usize = 12;
@@ -27,24 +29,24 @@ pub const NEIGHBORS_PER_PACKET: usize = 12;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[repr(u8)]
 pub enum Kind {
-    /// Asks for a sign of life; the first half of an endpoint proof.
+    /// Requests a Pong; the first half of an endpoint proof.
     Ping = 1,
-    /// Answers a ping by its hash.
+    /// Answers a Ping by its hash.
     Pong = 2,
-    /// Asks for the nodes closest to a key.
+    /// Requests the nodes closest to a key.
     FindNode = 3,
-    /// Answers a FindNode, in several packets.
+    /// Answers a FindNode, in one or more packets.
     Neighbors = 4,
-    /// Asks for the record (EIP-868).
+    /// Requests the node record (EIP-868).
     EnrRequest = 5,
-    /// Answers with the record.
+    /// Answers an EnrRequest with the node record.
     EnrResponse = 6,
 }
 
-/// An endpoint as packets carry it. Not to be trusted: replies go to where a packet came from.
+/// An endpoint inside a packet. Not trusted: replies are sent to the source address of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Endpoint {
-    /// `None` if the string was empty, as some nodes send it.
+    /// Canonical address; `None` if the string is empty, as some nodes send it.
     pub ip: Option<IpAddr>,
     /// discv4 port.
     pub udp: u16,
@@ -52,7 +54,7 @@ pub struct Endpoint {
     pub tcp: u16,
 }
 
-/// A relayed node. Its key has not been checked to be on the curve.
+/// A relayed node. Its key is not checked to be on the curve.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Neighbor {
     /// Canonical address.
@@ -72,9 +74,9 @@ pub enum Packet {
     Ping {
         /// 4 by the specification; ignored when read (EIP-8).
         version: u64,
-        /// What the sender thinks its endpoint is.
+        /// The sender's own view of its endpoint.
         from: Endpoint,
-        /// Where the sender thinks it sends to.
+        /// The endpoint that the sender sends to.
         to: Endpoint,
         /// After this the packet is void.
         expiration: UnixTime,
@@ -120,22 +122,23 @@ pub enum Packet {
     },
 }
 
-/// A datagram taken apart, nothing in it checked but its size and type.
+/// A datagram split into its parts; only its size is checked.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Datagram<'a> {
-    /// The hash it opens with: the name by which replies refer to it.
+    /// The hash at its start, by which replies refer to it.
     pub hash: &'a Digest,
-    /// Signature, type and data: what the hash covers.
+    /// Signature, type and data: the bytes that the hash covers.
     pub hashed: &'a [u8],
-    /// Type and data: what the signature covers.
+    /// Type and data: the bytes that the signature covers.
     pub signed: &'a [u8],
-    /// Signature.
+    /// The signature.
     pub signature: RecoverableSignature,
 }
 
 impl From<&Contact> for Neighbor {
     fn from(contact: &Contact) -> Self {
-        Self { ip: contact.ip, udp: contact.udp, tcp: contact.tcp, key: *contact.key.as_bytes() }
+        Self { ip: contact.ip(), udp: contact.udp(), tcp: contact.tcp(), key: *contact.key().as_bytes() }
     }
 }
 
@@ -156,7 +159,7 @@ impl TryFrom<u8> for Kind {
 }
 
 impl<'a> Datagram<'a> {
-    /// Takes a datagram apart.
+    /// Splits a datagram into its parts.
     ///
     /// # Errors
     /// If it is shorter than 98 or longer than 1280 bytes.
@@ -180,7 +183,7 @@ impl<'a> Datagram<'a> {
         self.signed.first().copied().ok_or(DecodeError::Truncated)?.try_into()
     }
 
-    /// Checks the opening hash: the discriminator between discv4 and whatever shares its port.
+    /// Checks the hash, which distinguishes discv4 from other protocols on the same port.
     ///
     /// # Errors
     /// [`DecodeError::BadHash`].
@@ -235,7 +238,8 @@ fn expiration(list: &mut List<'_>) -> Result<UnixTime, DecodeError> {
     list.u64().map(UnixTime::from_secs)
 }
 
-/// The sequence number that EIP-868 put where EIP-8 lets anything stand: what is no integer is somebody's extension.
+/// Reads the optional sequence number of EIP-868. EIP-8 permits any item in its place: one that is no integer is
+/// ignored.
 fn enr_seq(list: &mut List<'_>) -> Option<u64> {
     let before = *list;
     list.u64_or_end().unwrap_or_else(|_| {
@@ -244,14 +248,15 @@ fn enr_seq(list: &mut List<'_>) -> Option<u64> {
     })
 }
 
-/// The next item with its header; it must be a list.
+/// Reads the next item, a list, with its header.
 fn list_item<'a>(list: &mut List<'a>) -> Result<&'a [u8], DecodeError> {
     let mut ahead = *list;
     ahead.list()?;
     list.raw()
 }
 
-/// The entries of a Neighbors packet: at most 16, because no more fit a datagram. One without an address is passed over.
+/// Reads the entries of a Neighbors packet: at most 16, because no more fit a datagram. Entries without an address are
+/// skipped.
 fn neighbors(mut list: List<'_>) -> Result<Vec<Neighbor>, DecodeError> {
     let mut nodes = Vec::with_capacity(NEIGHBORS_PER_PACKET);
     while !list.is_empty() {
@@ -335,7 +340,7 @@ impl Packet {
         }
     }
 
-    /// When the packet becomes void; an EnrResponse never does.
+    /// The time after which the packet is void; `None` for an EnrResponse.
     pub fn expiration(&self) -> Option<UnixTime> {
         match self {
             Self::Ping { expiration, .. }
@@ -347,12 +352,12 @@ impl Packet {
         }
     }
 
-    /// Appends the signed datagram to `out` and returns its hash. It is built in place: nothing else is allocated.
+    /// Appends the signed datagram to `out` and returns its hash. Built in place, without other allocations.
     pub fn seal(&self, crypto: &dyn Crypto, secret: &SecretKey, out: &mut Vec<u8>) -> Digest {
         seal(self.kind(), crypto, secret, out, |items| self.write(items))
     }
 
-    /// As [`Packet::seal`] of a [`Packet::Neighbors`], for nodes that need not be gathered.
+    /// Seals a [`Packet::Neighbors`] as [`Packet::seal`] does, without collecting the nodes.
     pub fn seal_neighbors(
         nodes: impl Iterator<Item = Neighbor>,
         expiration: UnixTime,
@@ -363,7 +368,7 @@ impl Packet {
         seal(Kind::Neighbors, crypto, secret, out, |items| write_neighbors(items, nodes, expiration))
     }
 
-    /// As [`Packet::seal`] of a [`Packet::EnrResponse`], for a record that need not be copied.
+    /// Seals a [`Packet::EnrResponse`] as [`Packet::seal`] does, without copying the record.
     pub fn seal_enr_response(
         request_hash: &Digest,
         record: &[u8],
@@ -374,7 +379,7 @@ impl Packet {
         seal(Kind::EnrResponse, crypto, secret, out, |items| write_enr_response(items, request_hash, record))
     }
 
-    /// Writes what the list after the type holds.
+    /// Writes the items of the list after the type.
     fn write(&self, items: &mut Writer<'_>) {
         match self {
             Self::Ping { version, from, to, expiration, enr_seq } => {
@@ -405,7 +410,8 @@ fn write_enr_response(items: &mut Writer<'_>, request_hash: &Digest, record: &[u
     items.bytes(request_hash).raw(record);
 }
 
-/// Appends a datagram whose list holds what `write` writes: room for hash and signature first, then what they are of.
+/// Appends a datagram whose list holds the items that `write` writes. Reserves room for hash and signature, and fills
+/// it last.
 fn seal(
     kind: Kind,
     crypto: &dyn Crypto,

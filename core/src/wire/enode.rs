@@ -1,15 +1,15 @@
-//! Where a node can be reached: the `enode://` text form, and the resolved [`Contact`] that machines use.
+//! Node addresses: the `enode://` text form, and the resolved [`Contact`] that machines use.
 //!
-//! The text form is `enode://<128 hex>@host:port[?discport=N]`, read as geth's `ParseV4` does, with the looser corners of
-//! URLs cut off: paths, fragments, and names that end in a number. Host names are kept, never resolved: that is the
-//! embedder's business, and a privacy risk.
+//! The text form is `enode://<128 hex>@host:port[?discport=N]`, read as by geth's `ParseV4`, but stricter: paths,
+//! fragments, and names that end in a number are refused. Host names are kept and never resolved: resolving is left to
+//! the embedder, and is a privacy risk.
 
 use alloc::string::String;
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 
-use crate::crypto::{NodeId, PublicKey};
+use crate::crypto::{Crypto, NodeId, PublicKey};
 use crate::limits::HOST_NAME_BYTES_MAX;
 use crate::netfilter::canonical;
 
@@ -21,37 +21,89 @@ const SCHEME: &str = "enode://";
 /// Hexadecimal digits of a key.
 const KEY_DIGITS: usize = 128;
 
-/// A node that can be reached: its key, its id (hashed once), its address and ports.
+/// A node's key, id, address and ports. The id always belongs to the key, and the address is canonical.
 ///
-/// What is asked of it most often comes together, after the key: see [`Entry`](crate::discv4::table::Entry).
+/// What is asked of it most often comes together, after the key: see [`Entry`](crate::kad::table::Entry).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
 pub struct Contact {
-    /// The node's public key.
-    pub key: PublicKey,
-    /// `keccak256(key)`.
-    pub id: NodeId,
-    /// Canonical address.
-    pub ip: IpAddr,
-    /// discv4 port; 0 if the node has none.
-    pub udp: u16,
-    /// RLPx port; 0 if the node does not listen.
-    pub tcp: u16,
+    key: PublicKey,
+    id: NodeId,
+    ip: IpAddr,
+    udp: u16,
+    tcp: u16,
 }
 
 impl Contact {
-    /// A contact with its id computed and its address canonical.
+    /// Makes a contact: computes the id and makes the address canonical.
     pub fn new(key: PublicKey, ip: IpAddr, udp: u16, tcp: u16) -> Self {
-        let ip = canonical(SocketAddr::new(ip, 0)).ip();
-        Self { id: key.node_id(), key, ip, udp, tcp }
+        Self::with_id(key, key.node_id(), ip, udp, tcp)
     }
 
-    /// Where its discv4 packets go.
+    /// As [`Contact::new`], with the id that `crypto` computes or remembers.
+    pub fn with_crypto(crypto: &dyn Crypto, key: PublicKey, ip: IpAddr, udp: u16, tcp: u16) -> Self {
+        Self::with_id(key, crypto.node_id(&key), ip, udp, tcp)
+    }
+
+    /// As [`Contact::new`], with an id that was computed for `key` before.
+    pub(crate) const fn with_id(key: PublicKey, id: NodeId, ip: IpAddr, udp: u16, tcp: u16) -> Self {
+        Self { key, id, ip: canonical(SocketAddr::new(ip, 0)).ip(), udp, tcp }
+    }
+
+    /// The node's public key.
+    #[inline]
+    pub const fn key(&self) -> PublicKey {
+        self.key
+    }
+
+    /// The node's id, `keccak256` of its key.
+    #[inline]
+    pub const fn id(&self) -> NodeId {
+        self.id
+    }
+
+    /// The node's canonical address.
+    #[inline]
+    pub const fn ip(&self) -> IpAddr {
+        self.ip
+    }
+
+    /// The node's discv4 port; 0 if it has none.
+    #[inline]
+    pub const fn udp(&self) -> u16 {
+        self.udp
+    }
+
+    /// The node's RLPx port; 0 if it does not listen.
+    #[inline]
+    pub const fn tcp(&self) -> u16 {
+        self.tcp
+    }
+
+    /// The same node at another address.
+    #[must_use]
+    pub const fn with_ip(self, ip: IpAddr) -> Self {
+        Self::with_id(self.key, self.id, ip, self.udp, self.tcp)
+    }
+
+    /// The same node with another discv4 port.
+    #[must_use]
+    pub const fn with_udp(self, udp: u16) -> Self {
+        Self { udp, ..self }
+    }
+
+    /// The same node with another RLPx port.
+    #[must_use]
+    pub const fn with_tcp(self, tcp: u16) -> Self {
+        Self { tcp, ..self }
+    }
+
+    /// The address that its discv4 packets are sent to.
     pub const fn udp_addr(&self) -> SocketAddr {
         SocketAddr::new(self.ip, self.udp)
     }
 
-    /// Where its sessions are dialled.
+    /// The address that its sessions are dialled at.
     pub const fn tcp_addr(&self) -> SocketAddr {
         SocketAddr::new(self.ip, self.tcp)
     }
@@ -69,7 +121,7 @@ impl fmt::Display for Contact {
 pub enum Host {
     /// A literal address, canonical.
     Ip(IpAddr),
-    /// A name that somebody else must resolve: letters, digits, hyphens, underscores and dots, 253 bytes at most.
+    /// A name that the embedder must resolve: letters, digits, hyphens, underscores and dots, 253 bytes at most.
     Name(String),
 }
 
@@ -90,7 +142,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// Where an enode URL says that a node is.
+/// The address part of an enode URL.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EnodeAddr {
     /// Literal address or name.
@@ -106,12 +158,12 @@ pub struct EnodeAddr {
 pub struct Enode {
     /// The node's public key.
     pub key: PublicKey,
-    /// Host and ports; `None` for a URL that names a key only.
+    /// Host and ports; `None` for a URL with a key only.
     pub addr: Option<EnodeAddr>,
 }
 
 impl Enode {
-    /// The contact, if the host is a literal address.
+    /// The node as a contact, if the host is a literal address.
     pub fn contact(&self) -> Option<Contact> {
         match &self.addr {
             Some(EnodeAddr { host: Host::Ip(ip), tcp, udp }) => Some(Contact::new(self.key, *ip, *udp, *tcp)),
@@ -120,7 +172,7 @@ impl Enode {
     }
 }
 
-/// The UDP port only where it differs from the TCP port.
+/// Shows the UDP port only where it differs from the TCP port.
 impl fmt::Display for Enode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.addr {
@@ -135,10 +187,11 @@ fn write_url(f: &mut fmt::Formatter<'_>, key: &PublicKey, host: &Host, tcp: u16,
     if udp != tcp { write!(f, "?discport={udp}") } else { Ok(()) }
 }
 
-/// Why a text is not an enode URL.
+/// The error of a text that is not an enode URL.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum EnodeError {
-    /// It begins with neither `enode://` nor a key.
+    /// The text begins with neither `enode://` nor a key.
     Scheme,
     /// The key has another number of hexadecimal digits than 128.
     KeyLength,
@@ -146,9 +199,9 @@ pub enum EnodeError {
     KeyDigits,
     /// The key is not a point on the curve.
     KeyNotOnCurve,
-    /// There is nothing between `@` and the port.
+    /// The host between `@` and the port is empty.
     HostMissing,
-    /// The host is neither an address nor a possible name.
+    /// The host is neither an address nor a valid name.
     Host,
     /// An IPv6 address without brackets.
     HostBrackets,
@@ -158,7 +211,7 @@ pub enum EnodeError {
     Port,
     /// `discport` is not a number up to 65535.
     DiscPort,
-    /// Something follows the port that is not a query.
+    /// A path or a fragment follows the port.
     Tail,
 }
 
@@ -182,8 +235,8 @@ impl fmt::Display for EnodeError {
 
 impl core::error::Error for EnodeError {}
 
-/// A URL, or a key alone, with or without `enode://`. The scheme and the key's digits may be in either case; surrounding
-/// spaces, an empty path and query parameters other than `discport` are ignored.
+/// Reads a URL, or a key alone, with or without `enode://`. The scheme and the key's digits may be in either case;
+/// surrounding spaces, an empty path and query parameters other than `discport` are ignored.
 impl FromStr for Enode {
     type Err = EnodeError;
 
@@ -199,7 +252,7 @@ impl FromStr for Enode {
     }
 }
 
-/// What follows `enode://`, if `text` begins so.
+/// Returns the text after `enode://`, if `text` begins with it.
 fn strip_scheme(text: &str) -> Option<&str> {
     let scheme = text.get(..SCHEME.len())?;
     scheme.eq_ignore_ascii_case(SCHEME).then(|| &text[SCHEME.len()..])
@@ -241,7 +294,7 @@ fn parse_addr(text: &str) -> Result<EnodeAddr, EnodeError> {
     Ok(EnodeAddr { host, tcp, udp })
 }
 
-/// The host and what follows its colon.
+/// Splits an authority into its host and port.
 fn split_port(authority: &str) -> Result<(Host, &str), EnodeError> {
     if let Some(bracketed) = authority.strip_prefix('[') {
         let (ip, port) = bracketed.split_once(']').ok_or(EnodeError::Host)?;
@@ -263,8 +316,8 @@ fn split_port(authority: &str) -> Result<(Host, &str), EnodeError> {
     if port.is_empty() { Err(EnodeError::PortMissing) } else { Ok((host, port)) }
 }
 
-/// Whether `host` may be a name (RFC 1123, with underscores, and the root's final dot). One whose last label is a number
-/// is a mistyped address: no top-level domain is one.
+/// Whether `host` is a valid name (RFC 1123, with underscores, and the root's final dot). A name whose last label is a
+/// number is a mistyped address: no top-level domain is a number.
 fn is_name(host: &str) -> bool {
     let labels = host.strip_suffix('.').unwrap_or(host);
     let is_label = |label: &str| {
@@ -274,7 +327,7 @@ fn is_name(host: &str) -> bool {
     host.len() <= HOST_NAME_BYTES_MAX && labels.split('.').all(is_label) && !ends_in_number
 }
 
-/// Decimal digits only: `parse` alone would take a sign.
+/// Reads decimal digits only: `parse` alone would accept a sign.
 fn parse_port(text: &str) -> Option<u16> {
     if text.bytes().all(|digit| digit.is_ascii_digit()) { text.parse().ok() } else { None }
 }

@@ -1,8 +1,8 @@
 //! Ethereum node records (EIP-778): text and RLP, order, size, signature, typed entries.
 //!
-//! A [`Record`] exists only if all of that holds, so whoever has one need not check again. Typed accessors read one entry
-//! each; an entry that is not what its key demands is as good as absent, and makes no other one unusable. Nothing here
-//! compares sequence numbers or trusts an address: that is for who asked for the record.
+//! A [`Record`] exists only if all of these are valid, so its holder need not check again. Typed accessors read one
+//! entry each; an entry of a wrong form counts as absent and does not affect the others. Comparing sequence numbers and
+//! trusting addresses is left to the requester of the record.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -25,10 +25,10 @@ mod tests;
 
 pub use builder::RecordBuilder;
 
-/// The value of `id` for the one identity scheme that there is, encoded.
+/// The encoded value of `id` for `v4`, the only identity scheme.
 const ID_V4: &[u8] = b"\x82v4";
 
-/// A verified record: its signature, order and size were checked when it was made.
+/// A verified record: its signature, order and size are checked at construction.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Record {
     /// The encoding, at most 300 bytes.
@@ -51,7 +51,7 @@ impl Record {
         let signed = list.rest();
         let seq = list.u64()?;
 
-        // Order first: with a repeated key, who reads the first and who reads the last would see two records.
+        // Order first: with a repeated key, readers of the first and of the last entry would see different records.
         let mut last_name: Option<&[u8]> = None;
         let (mut id, mut key) = (None, None);
         while !list.is_empty() {
@@ -81,7 +81,7 @@ impl Record {
         Ok(Self { raw: raw.into(), seq, key })
     }
 
-    /// As [`FromStr`], with a curve at hand: for who reads many records.
+    /// Reads text as [`FromStr`] does, with the given primitives: for reading many records.
     ///
     /// # Errors
     /// If the text is in neither encoding, or the record does not [`decode`](Record::decode).
@@ -118,7 +118,7 @@ impl Record {
         self.entries().find(|(name, _)| *name == key).map(|(_, value)| value)
     }
 
-    /// A cursor whose next item is the value of `key`.
+    /// Returns a cursor whose next item is the value of `key`.
     fn value(&self, key: &[u8]) -> Option<List<'_>> {
         let mut list = self.entries().list;
         while let Ok(name) = list.bytes() {
@@ -154,32 +154,32 @@ impl Record {
         self.port(b"tcp")
     }
 
-    /// The UDP port of the IPv6 address: `udp6`, or else `udp`.
+    /// The UDP port of the IPv6 address: `udp6`, or `udp` without it.
     pub fn udp6(&self) -> Option<u16> {
         self.port(b"udp6").or_else(|| self.udp())
     }
 
-    /// The TCP port of the IPv6 address: `tcp6`, or else `tcp`.
+    /// The TCP port of the IPv6 address: `tcp6`, or `tcp` without it.
     pub fn tcp6(&self) -> Option<u16> {
         self.port(b"tcp6").or_else(|| self.tcp())
     }
 
-    /// The `eth` entry's fork id (EIP-2124; `[[hash, next], ..]`, whatever follows).
+    /// The `eth` entry's fork id (EIP-2124; `[[hash, next], ..]`; further items are ignored).
     pub fn fork_id(&self) -> Option<ForkId> {
         ForkId::decode(&mut self.value(b"eth")?.list().ok()?).ok()
     }
 
-    /// The contact that the record names. `None` without a usable address; a missing port is 0.
+    /// The node as a contact. `None` without a usable address; a missing port is 0.
     pub fn contact(&self) -> Option<Contact> {
         self.endpoint().map(|(ip, udp, tcp)| Contact::new(self.key, ip, udp, tcp))
     }
 
-    /// The address, UDP and TCP port that the record names, by geth's choice between IPv4 and IPv6: the address of the wider
-    /// scope, IPv4 if both are equal. `None` without a usable address; a missing port is 0.
+    /// The address, UDP port and TCP port, with geth's choice between IPv4 and IPv6: the address of the wider scope,
+    /// IPv4 if both are equal. `None` without a usable address; a missing port is 0.
     pub fn endpoint(&self) -> Option<(IpAddr, u16, u16)> {
         let unicast = |ip: &IpAddr| !ip.is_multicast();
         let ip4 = self.ip().map(IpAddr::V4).filter(unicast);
-        // An IPv4 address in IPv6 clothes counts as what it is.
+        // An IPv4-mapped IPv6 address counts as IPv4.
         let ip6 = self.ip6().map(|ip| IpAddr::V6(ip).to_canonical()).filter(unicast);
         let ip = match (ip4, ip6) {
             (Some(ip4), Some(ip6)) => {
@@ -196,7 +196,7 @@ impl Record {
     }
 }
 
-/// How much of the world an address can be reached from, in geth's steps.
+/// The rank of an address's scope, in geth's order.
 fn breadth(ip: IpAddr) -> u8 {
     let (link_local, private) = match ip {
         IpAddr::V4(ip) => (ip.is_link_local(), ip.is_private()),
@@ -211,12 +211,12 @@ fn breadth(ip: IpAddr) -> u8 {
     }
 }
 
-/// The hash of the list `[seq, k, v, ..]` with the encoded items `signed`: what a record's signature covers.
+/// The hash that a record's signature covers: of the list `[seq, k, v, ..]` with the encoded items `signed`.
 fn signed_digest(crypto: &dyn Crypto, signed: &[u8]) -> Digest {
     crypto.signed_hash(&list_of(&[signed]))
 }
 
-/// The list of all the encoded items in `parts`.
+/// Encodes the list of all the encoded items in `parts`.
 fn list_of(parts: &[&[u8]]) -> Vec<u8> {
     let mut stream = RlpStream::new();
     stream.begin_unbounded_list();
@@ -227,13 +227,13 @@ fn list_of(parts: &[&[u8]]) -> Vec<u8> {
     stream.out().to_vec()
 }
 
-/// The entries of a [`Record`], see [`Record::entries`].
+/// An iterator over the entries of a [`Record`]; see [`Record::entries`].
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     list: List<'a>,
 }
 
-/// Keys with their values' RLP encodings.
+/// Yields keys with their values' RLP encodings.
 impl<'a> Iterator for Entries<'a> {
     type Item = (&'a [u8], &'a [u8]);
 
@@ -255,19 +255,20 @@ impl fmt::Display for Record {
     }
 }
 
-/// Why a text is not a record.
+/// The error of a text that is not a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum RecordTextError {
-    /// There is nothing, or nothing after `enr:`.
+    /// The text is empty, or empty after `enr:`.
     Empty,
     /// Not URL-safe base64 without padding and with unused bits zero (EIP-778, "Text Encoding").
     Base64 {
-        /// Where, in bytes after `enr:`.
+        /// The position of the fault, in bytes after `enr:`.
         at: usize,
     },
-    /// An odd number of hexadecimal digits, or something else among them.
+    /// An odd number of hexadecimal digits, or other characters.
     Hex,
-    /// The text is well-formed, the record is not.
+    /// The text is well-formed, but the record is not.
     Record(DecodeError),
 }
 
@@ -286,8 +287,8 @@ impl fmt::Display for RecordTextError {
 
 impl core::error::Error for RecordTextError {}
 
-/// `enr:` text, with or without its prefix, or hexadecimal with or without `0x`; surrounding spaces are ignored. Verified
-/// with the real curve, whose context is made anew each time: see [`Record::parse`].
+/// Reads `enr:` text, with or without its prefix, or hexadecimal with or without `0x`; surrounding spaces are ignored.
+/// The record is verified with a new [`Secp256k1`] at each call: see [`Record::parse`].
 impl FromStr for Record {
     type Err = RecordTextError;
 

@@ -1,50 +1,59 @@
-//! Why bytes are not what they should be.
+//! The error of all decoders.
 
 use core::fmt;
 
-/// Malformed bytes. `Copy`, made without allocation; whoever sent them is at fault.
+/// Malformed bytes; the sender is at fault. `Copy`, and made without allocation.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+#[repr(u8)]
 pub enum DecodeError {
-    /// The bytes end before the value does.
-    Truncated,
-    /// Bytes follow a value that must be the last.
-    TrailingBytes,
-    /// The whole is larger than its kind may be.
-    TooLarge,
+    /// The bytes end before the value ends.
+    Truncated = 1,
+    /// Bytes follow a value that must be the last one.
+    TrailingBytes = 2,
+    /// The value is larger than its kind may be.
+    TooLarge = 3,
     /// An RLP length or a one-byte string in a longer form than needed.
-    NonCanonical,
+    NonCanonical = 4,
     /// An integer with a leading zero byte.
-    LeadingZero,
-    /// An integer that does not fit its field.
-    IntegerOverflow,
-    /// A list where a string belongs.
-    ExpectedString,
-    /// A string where a list belongs.
-    ExpectedList,
-    /// A string that is not of its field's length.
-    WrongLength,
+    LeadingZero = 5,
+    /// An integer that is out of its field's range.
+    IntegerOverflow = 6,
+    /// A list instead of a string.
+    ExpectedString = 7,
+    /// A string instead of a list.
+    ExpectedList = 8,
+    /// A string of another length than its field's.
+    WrongLength = 9,
     /// Lists nested deeper than the schema allows.
-    TooDeep,
+    TooDeep = 10,
     /// More items than the schema allows.
-    TooManyItems,
-    /// Fewer fields than the schema demands.
-    MissingField,
+    TooManyItems = 11,
+    /// Fewer fields than the schema requires.
+    MissingField = 12,
     /// A packet or message type that the protocol does not know.
-    UnknownType,
-    /// A hash that does not match what it covers.
-    BadHash,
+    UnknownType = 13,
+    /// A hash that does not match the bytes it covers.
+    BadHash = 14,
     /// A signature from which no key can be recovered, or that does not verify.
-    BadSignature,
+    BadSignature = 15,
     /// Bytes that are not a point on the curve.
-    BadKey,
+    BadKey = 16,
     /// Keys of a record that are not strictly ascending.
-    Unsorted,
+    Unsorted = 17,
     /// A record of an identity scheme other than `v4`.
-    UnknownScheme,
-    /// Text that is not in the encoding it claims.
-    BadText,
-    /// A field whose value makes no sense.
-    BadValue,
+    UnknownScheme = 18,
+    /// Text that is not in its claimed encoding.
+    BadText = 19,
+    /// A field with an impossible value.
+    BadValue = 20,
+}
+
+impl DecodeError {
+    /// The error's number in traces; it never changes.
+    pub const fn code(self) -> u8 {
+        self as u8
+    }
 }
 
 impl fmt::Display for DecodeError {

@@ -1,5 +1,5 @@
-//! The eth protocol's messages (`eth.md`) as far as this crate reads them: Status in both shapes, the block range, and the
-//! envelope of requests and responses. Blocks and transactions stay the embedder's, as raw RLP.
+//! The messages of the eth protocol (`eth.md`) that this crate reads: Status in both forms, the block range, and the
+//! envelope of requests and responses. Blocks and transactions are passed to the embedder as raw RLP.
 
 use alloc::vec::Vec;
 
@@ -33,27 +33,27 @@ pub mod id {
     pub const CELLS: u64 = 0x15;
 }
 
-/// What a message is to the protocol.
+/// The role of a message in the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// The handshake's message: once, first, both ways.
+    /// The handshake's message: the first one, sent once in each direction.
     Status,
-    /// Says something and wants no answer.
+    /// A message without an answer.
     Announcement,
-    /// Wants the answer with the given message id and the same request id.
+    /// A request, answered by a message with the given id and the same request id.
     Request {
         /// The answer's message id.
         answer: u64,
     },
-    /// Answers a request.
+    /// The answer to a request.
     Response,
-    /// Reserved, removed or retired: a peer that sends it breaks the protocol.
+    /// Reserved or removed: a peer that sends it violates the protocol.
     Forbidden,
 }
 
-/// The messages: id, the versions from and up to which the id has this role, the role. Ids of a version's space that are
-/// not here are forbidden in it: reserved ones, GetNodeData and NodeData from eth/67 on (EIP-4938), and the announcements
-/// of blocks from eth/69 on, which clients that follow a beacon chain end a session for.
+/// The messages: id, the first and the last version in which the id has this role, the role. Other ids of a version's
+/// range are forbidden in it: reserved ones, GetNodeData and NodeData from eth/67 on (EIP-4938), and block
+/// announcements from eth/69 on, for which clients that follow a beacon chain end the session.
 const ROLES: [(u64, u32, u32, Role); 20] = [
     (id::STATUS, 66, 72, Role::Status),
     (id::NEW_BLOCK_HASHES, 66, 68, Role::Announcement),
@@ -77,7 +77,7 @@ const ROLES: [(u64, u32, u32, Role); 20] = [
     (id::CELLS, 72, 72, Role::Response),
 ];
 
-/// Number of message ids of a version; `None` for those that are not known.
+/// Number of message ids of a version; `None` if the version is unknown.
 pub const fn message_ids(version: u32) -> Option<u16> {
     Some(match version {
         66..=68 => 17,
@@ -88,7 +88,7 @@ pub const fn message_ids(version: u32) -> Option<u16> {
     })
 }
 
-/// What message `id` is in `version` of eth; `None` beyond the version's last id, and in versions that are not known.
+/// Returns the role of message `id` in `version` of eth; `None` beyond the version's last id, and in unknown versions.
 pub fn role(version: u32, id: u64) -> Option<Role> {
     if id >= u64::from(message_ids(version)?) {
         return None;
@@ -97,7 +97,7 @@ pub fn role(version: u32, id: u64) -> Option<Role> {
     Some(known.map_or(Role::Forbidden, |(.., role)| *role))
 }
 
-/// The blocks that a peer can serve (eth/69).
+/// The range of blocks that a peer can serve (eth/69).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BlockRange {
     /// First block available.
@@ -108,7 +108,7 @@ pub struct BlockRange {
     pub latest_hash: Digest,
 }
 
-/// The part of a Status that eth/68 and eth/69 do not share.
+/// The part of a Status that differs between eth/68 and eth/69.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ChainState {
     /// Up to eth/68.
@@ -138,7 +138,7 @@ pub struct Status {
 }
 
 impl Status {
-    /// The message's payload, in the shape of its chain state.
+    /// The message's payload, in the form of its chain state.
     pub fn encode(&self) -> Vec<u8> {
         let mut rlp = RlpStream::new();
         match &self.chain {
@@ -157,7 +157,7 @@ impl Status {
         rlp.out().to_vec()
     }
 
-    /// Decodes a payload in the shape of the negotiated `version`. The version and the range within are read, not judged.
+    /// Decodes a payload in the form of the negotiated `version`. The version and the range in it are not validated.
     ///
     /// # Errors
     /// If it is malformed or has more fields than the version's.
@@ -184,8 +184,8 @@ impl Status {
 }
 
 impl BlockRange {
-    /// Whether the range could be a chain's.
-    pub fn is_upright(&self) -> bool {
+    /// Whether the earliest block is not later than the latest.
+    pub fn is_ordered(&self) -> bool {
         self.earliest <= self.latest
     }
 
@@ -199,12 +199,12 @@ impl BlockRange {
     /// Decodes a BlockRangeUpdate.
     ///
     /// # Errors
-    /// If it is malformed, or the range is upside down ([`DecodeError::BadValue`]).
+    /// If it is malformed, or earliest > latest ([`DecodeError::BadValue`]).
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut fields = rlp::list(payload, Bounds::SMALL)?;
         let range = Self::read(&mut fields)?;
         fields.end()?;
-        if range.is_upright() { Ok(range) } else { Err(DecodeError::BadValue) }
+        if range.is_ordered() { Ok(range) } else { Err(DecodeError::BadValue) }
     }
 
     fn append(&self, rlp: &mut RlpStream) {
@@ -216,18 +216,18 @@ impl BlockRange {
     }
 }
 
-/// The request id of a request or response (`[request-id, ..]`), and what stands behind it: read without looking further,
-/// so that an answer to nothing costs nothing. [`rlp::check`] is for the rest.
+/// Reads the request id of a request or response (`[request-id, ..]`) and returns it with the items after it. Those are
+/// unchecked, so that an unsolicited answer costs little: use [`rlp::check`].
 ///
 /// # Errors
-/// If the payload is not a list that opens with a canonical 64-bit integer and ends where it says.
+/// If the payload is not exactly one list that begins with a canonical 64-bit integer.
 pub fn request_id(payload: &[u8]) -> Result<(u64, List<'_>), DecodeError> {
     let mut items = rlp::shallow_list(payload)?;
     Ok((items.u64()?, items))
 }
 
-/// What [`request_id`] reads: a list's header for a body of `body_bytes` bytes, and the request id. The body follows it
-/// on the wire, so that the two need no joining.
+/// Encodes the start of a request or response: a list's header for a body of `body_bytes` bytes, and the request id.
+/// The body follows it on the wire, so the two need not be concatenated.
 pub fn envelope(request_id: u64, body_bytes: usize) -> Envelope {
     let mut id = RlpStream::new();
     id.append(&request_id);
@@ -245,7 +245,7 @@ pub fn envelope(request_id: u64, body_bytes: usize) -> Envelope {
     envelope
 }
 
-/// A list's header and an integer, each at most a byte and eight digits.
+/// Largest envelope: a list's header and an integer, each at most nine bytes.
 const ENVELOPE_BYTES_MAX: usize = 18;
 
 /// The start of a request or response; see [`envelope`].
@@ -261,7 +261,7 @@ impl Envelope {
         self.len += bytes.len();
     }
 
-    /// Its bytes.
+    /// The envelope's bytes.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[..self.len]
     }

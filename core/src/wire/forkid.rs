@@ -1,7 +1,7 @@
-//! Fork identifiers (EIP-2124, EIP-6122): computing ours, judging theirs, and the public networks' schedules.
+//! Fork identifiers (EIP-2124, EIP-6122): computing and validating them, and the public networks' schedules.
 //!
-//! A [`ForkSchedule`] says when a network's rules change, blocks first and timestamps after them; everything else is
-//! derived from it. Nothing here knows a peer: a verdict is about two fork ids and a head.
+//! A [`ForkSchedule`] lists a network's forks, those at block numbers before those at timestamps; all other values are
+//! derived from it. Validation depends on two fork ids and a head alone.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -16,11 +16,11 @@ mod tests;
 
 pub use networks::{Network, PUBLIC_NETWORKS};
 
-/// Announced forks above this are timestamps whatever the local schedule is at: geth's rule, the time of mainnet's first
-/// block. No block number will get there.
+/// Announced forks above this are timestamps at any point of the local schedule: geth's rule, with the time of
+/// mainnet's first block. Block numbers do not reach it.
 const TIMESTAMP_THRESHOLD: u64 = 1_438_269_973;
 
-/// `[hash, next]`: what a node has passed and what it expects (EIP-2124, "Specification").
+/// A fork id `[hash, next]`: the forks that a node has passed and the one it expects (EIP-2124, "Specification").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ForkId {
     /// CRC32 of the genesis hash and of all forks passed.
@@ -31,11 +31,11 @@ pub struct ForkId {
 
 impl ForkId {
     /// Appends `[hash, next]` to `stream`: the hash is a string of four bytes, leading zeros included.
-    pub fn append(&self, stream: &mut RlpStream) {
+    pub(crate) fn append(&self, stream: &mut RlpStream) {
         stream.begin_list(2).append(&self.hash.as_slice()).append(&self.next);
     }
 
-    /// Reads the next item of `list` as `[hash, next]`. As in geth, nothing may follow the two.
+    /// Reads the next item of `list` as `[hash, next]`. As in geth, the list has no further items.
     ///
     /// # Errors
     /// If there is no item, or it is not such a list.
@@ -47,7 +47,7 @@ impl ForkId {
     }
 }
 
-/// As `07c9462e`, or `f0afd0e3/1681338455` with a next fork.
+/// Shows `07c9462e`, or `f0afd0e3/1681338455` with a next fork.
 impl fmt::Display for ForkId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:08x}", u32::from_be_bytes(self.hash))?;
@@ -55,7 +55,7 @@ impl fmt::Display for ForkId {
     }
 }
 
-/// A chain's head, as the embedder knows it.
+/// The head of the embedder's chain.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Head {
     /// Block number.
@@ -66,7 +66,7 @@ pub struct Head {
     pub hash: Digest,
 }
 
-/// When a fork takes effect.
+/// The block number or timestamp at which a fork takes effect.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Fork {
     /// From this block number on.
@@ -92,7 +92,7 @@ impl Fork {
     }
 }
 
-/// When a network's rules change.
+/// The forks of a network.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ForkSchedule {
     genesis: Digest,
@@ -102,12 +102,12 @@ pub struct ForkSchedule {
     times: Vec<u64>,
 }
 
-/// Why a remote's fork id is not compatible with ours (EIP-2124, "Validation rules").
+/// The reason why a remote fork id is not compatible (EIP-2124, "Validation rules").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ForkMismatch {
-    /// The remote is on a chain that we do not know, or past a fork that we missed.
+    /// The remote is on an unknown chain, or past a fork that is unknown here.
     LocalIncompatibleOrStale,
-    /// The remote is behind us and does not know a fork that we passed.
+    /// The remote is behind and does not know a fork that has passed here.
     RemoteStale,
 }
 
@@ -123,8 +123,8 @@ impl fmt::Display for ForkMismatch {
 impl core::error::Error for ForkMismatch {}
 
 impl ForkSchedule {
-    /// A schedule from raw fork blocks and times in any order: zero blocks, repeated forks and times up to the genesis
-    /// block's own are not counted.
+    /// Makes a schedule from fork blocks and times in any order: block zero, repeated forks and times up to the genesis
+    /// block's own are left out.
     pub fn new(genesis: Digest, genesis_time: u64, blocks: &[u64], times: &[u64]) -> Self {
         let ascending_after = |start: u64, forks: &[u64]| {
             let mut forks: Vec<u64> = forks.iter().copied().filter(|at| *at > start).collect();
@@ -145,7 +145,7 @@ impl ForkSchedule {
         self.blocks.iter().copied().map(Fork::Block).chain(self.times.iter().copied().map(Fork::Time))
     }
 
-    /// How many of [`ForkSchedule::forks`] `head` has passed, and the one that comes next.
+    /// The number of [`ForkSchedule::forks`] that `head` has passed, and the next one.
     pub fn passed_and_next(&self, head: &Head) -> (usize, Option<Fork>) {
         for (index, fork) in self.forks().enumerate() {
             if !fork.passed(head) {
@@ -155,7 +155,7 @@ impl ForkSchedule {
         (self.blocks.len() + self.times.len(), None)
     }
 
-    /// The fork hash after each number of forks passed, the genesis block's first, each with the fork that follows.
+    /// The fork hashes after each number of passed forks, the genesis block's first, each with the next fork.
     fn states(&self) -> impl Iterator<Item = ([u8; 4], Option<Fork>)> + '_ {
         let mut crc = Crc32::default();
         crc.update(&self.genesis);
@@ -169,13 +169,13 @@ impl ForkSchedule {
         })
     }
 
-    /// How many of [`ForkSchedule::forks`] a node has passed that announces `hash`, and the one that comes next for it;
-    /// `None` if no state of this network has that hash.
+    /// The number of [`ForkSchedule::forks`] that a node which announces `hash` has passed, and its next fork; `None`
+    /// if no state of this network has that hash.
     pub fn find(&self, hash: [u8; 4]) -> Option<(usize, Option<Fork>)> {
         self.states().enumerate().find(|(_, state)| state.0 == hash).map(|(passed, state)| (passed, state.1))
     }
 
-    /// Our fork id at `head`.
+    /// The fork id at `head`.
     pub fn fork_id(&self, head: &Head) -> ForkId {
         let (passed, next) = self.passed_and_next(head);
         let mut crc = Crc32::default();
@@ -186,29 +186,29 @@ impl ForkSchedule {
         ForkId { hash: crc.value(), next: next.map_or(0, Fork::at) }
     }
 
-    /// Judges a remote's fork id at our `head`.
+    /// Validates a remote fork id at the local `head`.
     ///
     /// # Errors
-    /// If the two cannot be on one chain.
+    /// If the two nodes cannot be on one chain.
     pub fn validate(&self, head: &Head, remote: ForkId) -> Result<(), ForkMismatch> {
         let (passed, next) = self.passed_and_next(head);
         let Some((remote_passed, remote_next)) = self.find(remote.hash) else {
-            // Rule 4: none of our states, past or to come.
+            // Rule 4: the hash of no local state, past or future.
             return Err(ForkMismatch::LocalIncompatibleOrStale);
         };
         if remote_passed > passed {
-            // Rule 3: the remote is ahead of us on our own schedule.
+            // Rule 3: the remote is ahead on the local schedule.
             return Ok(());
         }
         if remote_passed < passed {
-            // Rule 2: the remote is behind; it must know the fork that comes next for it.
+            // Rule 2: the remote is behind; it must know its next fork.
             return match remote_next {
                 Some(fork) if fork.at() == remote.next => Ok(()),
                 _ => Err(ForkMismatch::RemoteStale),
             };
         }
-        // Rule 1: the same state. What the remote expects must not be behind us (1a), measured by the kind of fork that
-        // comes next here, or came last.
+        // Rule 1: the same state. The fork that the remote expects must not have passed here (1a), by the unit of the
+        // next local fork, or of the last one.
         let at_blocks = match next {
             Some(fork) => matches!(fork, Fork::Block(_)),
             None => self.times.is_empty(),
@@ -219,8 +219,8 @@ impl ForkSchedule {
         if remote.next > 0 && missed { Err(ForkMismatch::LocalIncompatibleOrStale) } else { Ok(()) }
     }
 
-    /// Judges a fork id that may be old, such as a node record's: as [`ForkSchedule::validate`] at the genesis block, as
-    /// geth does. It refuses other networks, but no node that was behind when it signed its record.
+    /// Validates a fork id that may be old, such as a node record's, as geth does: by [`ForkSchedule::validate`] at the
+    /// genesis block. Refuses other networks, but no node that was behind when it signed its record.
     ///
     /// # Errors
     /// If no state of this network has that hash.
@@ -246,13 +246,13 @@ impl Crc32 {
         }
     }
 
-    /// The checksum so far, as fork ids write it.
+    /// The checksum so far, in the byte order of fork ids.
     fn value(&self) -> [u8; 4] {
         (!self.0).to_be_bytes()
     }
 }
 
-/// The remainder of each byte.
+/// The CRC32 remainder of each byte.
 const CRC32_TABLE: [u32; 256] = {
     let mut table = [0; 256];
     let mut byte = 0;

@@ -1,5 +1,5 @@
-//! Bytes to values and back. No state, no clock, no judgement of peers: decoders refuse what the specification calls
-//! malformed with a [`DecodeError`] and tolerate what it says must be tolerated.
+//! Encoding and decoding. No state, no clock, no judgement of peers: decoders refuse bytes that the specification calls
+//! malformed with a [`DecodeError`], and accept deviations that it requires to be accepted.
 
 pub mod discv4;
 pub mod enode;

@@ -1,7 +1,7 @@
 //! The base protocol (`rlpx.md`, "p2p Capability"): Hello, Disconnect, Ping, Pong, and the table of capabilities.
 //!
-//! Which messages a capability has is data: [`CapabilityTable`] holds the known ones and takes any that an embedder
-//! registers; [`CapabilityTable::share`] computes the offsets.
+//! The number of messages of a capability is data: [`CapabilityTable`] holds the known capabilities and those that an
+//! embedder registers; [`CapabilityTable::share`] computes the offsets.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -15,29 +15,29 @@ use crate::limits;
 
 /// Message ids of the base protocol.
 pub mod id {
-    /// Names the sender and its capabilities.
+    /// Announces the sender and its capabilities.
     pub const HELLO: u64 = 0;
     /// Ends the session.
     pub const DISCONNECT: u64 = 1;
-    /// Asks for a pong.
+    /// Requests a Pong.
     pub const PING: u64 = 2;
-    /// Answers a ping.
+    /// Answers a Ping.
     pub const PONG: u64 = 3;
-    /// Ids below this one are the base protocol's.
+    /// First id of the capabilities; ids below it belong to the base protocol.
     pub const CAPABILITIES: u64 = 0x10;
 }
 
-/// The version of the base protocol that we speak; snappy from this one on (EIP-706).
+/// The version of the base protocol that is offered; it compresses with Snappy (EIP-706).
 pub const P2P_VERSION: u64 = 5;
 
-/// The lowest version that we talk to: the first with EIP-8, without snappy.
+/// The lowest accepted version of the base protocol: the first with EIP-8, without Snappy.
 pub const P2P_VERSION_MIN: u64 = 4;
 
 /// The payload of Ping and Pong: an empty list.
 pub const EMPTY_PAYLOAD: [u8; 1] = [0xc0];
 
-/// Splits a frame's body into its message id and payload. The id is a canonical RLP integer; 0 may also be the byte 0,
-/// which some clients send.
+/// Splits a frame's body into its message id and payload. The id is a canonical RLP integer; the byte 0, which some
+/// clients send, is accepted for 0.
 ///
 /// # Errors
 /// If there is no id, or it is not canonical or longer than 64 bits.
@@ -57,7 +57,7 @@ pub fn split_message(body: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
     }
 }
 
-/// Appends a message id as [`split_message`] reads it.
+/// Appends a message id in the form that [`split_message`] reads.
 pub fn append_message_id(id: u64, out: &mut Vec<u8>) {
     let bytes = id.to_be_bytes();
     let digits = &bytes[id.leading_zeros() as usize / 8..];
@@ -71,14 +71,14 @@ pub fn append_message_id(id: u64, out: &mut Vec<u8>) {
 /// A sub-protocol in one version, such as `eth/69`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Capability {
-    /// ASCII, padded with zeros; at most 8 bytes.
+    /// Printable ASCII, at most 8 bytes, padded with zeros.
     name: [u8; 8],
-    /// Its version.
+    /// The version.
     pub version: u32,
 }
 
 impl Capability {
-    /// A capability by name and version.
+    /// Makes a capability from name and version.
     ///
     /// # Errors
     /// If the name is empty, longer than 8 bytes, or not printable ASCII.
@@ -96,7 +96,7 @@ impl Capability {
         Ok(Self { name: padded, version })
     }
 
-    /// Its name.
+    /// The name.
     pub fn name(&self) -> &str {
         core::str::from_utf8(self.name_bytes()).unwrap_or_default()
     }
@@ -106,17 +106,17 @@ impl Capability {
         &self.name[..end]
     }
 
-    /// eth in the given version.
+    /// `eth` in the given version.
     pub const fn eth(version: u32) -> Self {
         Self { name: *b"eth\0\0\0\0\0", version }
     }
 
-    /// snap in the given version.
+    /// `snap` in the given version.
     pub const fn snap(version: u32) -> Self {
         Self { name: *b"snap\0\0\0\0", version }
     }
 
-    /// Whether this is any version of eth.
+    /// Whether this is a version of `eth`.
     pub fn is_eth(&self) -> bool {
         self.name == Self::eth(0).name
     }
@@ -154,13 +154,13 @@ impl FromStr for Capability {
     }
 }
 
-/// How many message ids each known capability takes.
+/// The number of message ids of each known capability.
 #[derive(Clone, Debug)]
 pub struct CapabilityTable {
     lengths: Vec<(Capability, u16)>,
 }
 
-/// The known ones: eth/66 to 72, snap/1 and 2.
+/// Holds eth/66 to eth/72, snap/1 and snap/2.
 impl Default for CapabilityTable {
     fn default() -> Self {
         let eth = (66..=72).filter_map(|version| Some((Capability::eth(version), eth::message_ids(version)?)));
@@ -169,7 +169,7 @@ impl Default for CapabilityTable {
     }
 }
 
-/// A capability that both sides have, with its place in the shared message id space.
+/// A capability that both sides have, with its range of message ids in the session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Shared {
     /// The capability.
@@ -188,14 +188,14 @@ impl Shared {
 }
 
 impl CapabilityTable {
-    /// A table that knows nothing.
+    /// Makes an empty table.
     pub const fn empty() -> Self {
         Self { lengths: Vec::new() }
     }
 
     /// Adds a capability or replaces its length.
     ///
-    /// 65,535 ids are more than any protocol has, and few enough to count messages by id; offsets cannot overflow.
+    /// No protocol has 65,535 ids. The type keeps counters by id small and offsets from overflowing.
     pub fn register(&mut self, capability: Capability, length: u16) {
         match self.lengths.iter_mut().find(|(known, _)| *known == capability) {
             Some((_, known)) => *known = length,
@@ -214,12 +214,13 @@ impl CapabilityTable {
         Some(u64::from(*length))
     }
 
-    /// The capabilities that both sides have, in the order of their offsets: sorted by name, of each name only the
-    /// highest shared version (`rlpx.md`, "Message ID-based Multiplexing"). What the table does not know is not shared.
+    /// Returns the capabilities that both sides have, in the order of their offsets: sorted by name, of each name only
+    /// the highest shared version (`rlpx.md`, "Message ID-based Multiplexing"). Capabilities that are not in the table
+    /// are left out.
     pub fn share(&self, ours: &[Capability], theirs: &[Capability]) -> Vec<Shared> {
         let mut common: Vec<Capability> = ours.iter().filter(|ours| theirs.contains(ours)).copied().collect();
         common.retain(|capability| self.length(*capability).is_some());
-        // Ascending by name, then descending by version: the first of each name is the one that counts.
+        // Ascending by name, then descending by version: the first of each name is kept.
         common.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(b.version.cmp(&a.version)));
         common.dedup_by_key(|capability| capability.name);
         let mut offset = id::CAPABILITIES;
@@ -238,13 +239,13 @@ impl CapabilityTable {
 pub struct Hello {
     /// Version of the base protocol.
     pub version: u64,
-    /// Client name. Whatever the peer sent, made printable and cut to 128 characters when read.
+    /// Client name; made printable and cut to 128 characters when read.
     pub client: String,
-    /// Capabilities offered. Those with impossible names or versions are left out when read.
+    /// Offered capabilities; those with invalid names or versions are left out when read.
     pub capabilities: Vec<Capability>,
-    /// The port that the sender claims to listen on; legacy, not to be trusted.
+    /// The port that the sender claims to listen on; legacy, not trusted.
     pub port: u64,
-    /// The sender's public key, `x | y`; to be compared with the handshake's.
+    /// The sender's public key, `x | y`; must be compared with the handshake's.
     pub key: [u8; 64],
 }
 
@@ -264,7 +265,8 @@ impl Hello {
     /// Decodes a payload; further list elements are ignored (EIP-8).
     ///
     /// # Errors
-    /// If it is malformed, its key is not 64 bytes long, or it offers an absurd number of capabilities.
+    /// If it is malformed, its key is not 64 bytes long, or it offers more than [`limits::CAPABILITIES_MAX`]
+    /// capabilities.
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut fields = rlp::list(payload, Bounds::SMALL)?;
         let version = fields.u64()?;
@@ -287,8 +289,8 @@ impl Hello {
     }
 }
 
-/// Text from a stranger for logs and terminals: what is not printable (control characters, direction marks, foreign line
-/// breaks) is escaped, and no more than [`limits::CLIENT_NAME_CHARS_MAX`] characters are kept (attack F8).
+/// Makes untrusted text safe for logs and terminals: escapes all characters but printable ASCII (control characters,
+/// direction marks, other line breaks), and keeps [`limits::CLIENT_NAME_CHARS_MAX`] characters at most (attack F8).
 fn printable(bytes: &[u8]) -> String {
     let mut text = String::new();
     let mut chars = 0;
@@ -307,9 +309,10 @@ fn printable(bytes: &[u8]) -> String {
     text
 }
 
-/// Why a session was ended, as one side tells the other (`rlpx.md`, "Disconnect").
+/// The reason for ending a session that one side sends to the other (`rlpx.md`, "Disconnect").
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[allow(missing_docs)]
+#[non_exhaustive]
 pub enum DisconnectReason {
     Requested,
     TcpError,
@@ -326,12 +329,12 @@ pub enum DisconnectReason {
     SubprotocolError,
     /// A code that the specification does not name.
     Other(u8),
-    /// A Disconnect whose payload made no sense: an end all the same.
+    /// A Disconnect with an unreadable payload, which ends the session too.
     Unreadable,
 }
 
 impl DisconnectReason {
-    /// The code on the wire; 0xff, as in geth, for what could not be read.
+    /// The code on the wire; 0xff, as in geth, for [`Unreadable`](Self::Unreadable).
     pub fn code(&self) -> u8 {
         match self {
             Self::Requested => 0x00,
@@ -379,11 +382,11 @@ impl DisconnectReason {
         rlp.out().to_vec()
     }
 
-    /// Reads a payload in every encoding seen in the wild: a list, a bare integer, canonical or not, or nothing. Never
-    /// fails: the message ends the session whatever it holds.
+    /// Reads a payload in every encoding that clients send: a list, a bare integer, canonical or not, or no bytes.
+    /// Never fails: the message ends the session whatever its payload.
     ///
-    /// No payload that is readable as it stands is also the compressed form of another, so whoever negotiated snappy
-    /// need inflate only what is [`Unreadable`](Self::Unreadable).
+    /// No readable payload is also the compressed form of another, so a session with Snappy inflates only a payload
+    /// that is [`Unreadable`](Self::Unreadable).
     pub fn decode(payload: &[u8]) -> Self {
         let integer = match payload {
             [(..=0xbf), ..] => payload,
@@ -409,7 +412,7 @@ impl DisconnectReason {
     }
 }
 
-/// What the specification calls it, in lower case.
+/// Shows the specification's words in lower case.
 impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -1,21 +1,21 @@
-//! RLP, strictly: how everything that came from outside is decoded. The crate `rlp` encodes, but for discovery packets,
-//! which a `Writer` appends to where they leave from.
+//! Strict RLP decoding of all bytes from outside. The crate `rlp` encodes, except discovery packets, which a `Writer`
+//! appends to the buffer that they are sent from.
 //!
-//! [`list`] and friends check a whole value once, without recursion and without allocation: every length and every
-//! one-byte string in its shortest form, nothing beyond its parent, depth and number of items within [`Bounds`]. What
-//! they return is a cursor whose typed reads demand canonical integers and exact lengths. Fields left unread are the
-//! EIP-8 tail; a caller that forbids one says so with [`List::end`].
+//! [`list`] and related functions check a whole value once, without recursion and without allocation: every length and
+//! every one-byte string is in its shortest form, no item extends beyond its parent, depth and number of items are
+//! within [`Bounds`]. They return a cursor whose typed reads require canonical integers and exact lengths. Unread
+//! fields are the EIP-8 tail; a caller that permits none calls [`List::end`].
 
 use alloc::vec::Vec;
 
-pub use ::rlp::RlpStream;
+pub(crate) use ::rlp::RlpStream;
 
 use super::DecodeError;
 
-/// Deepest nesting that [`Bounds`] can allow: an attacker pays one byte a level, the checker a slot of its stack.
+/// Deepest nesting that [`Bounds`] can allow: a level costs an attacker one byte, and the checker a slot of its stack.
 pub const DEPTH_MAX: usize = 16;
 
-/// How large a value's structure may be. Bytes are bounded by whoever received them.
+/// The bounds of a value's structure. Its size in bytes is bounded by the receiver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Bounds {
     /// Lists within lists, the outermost counting as one; at most [`DEPTH_MAX`].
@@ -32,7 +32,7 @@ impl Bounds {
     pub const MESSAGE: Self = Self { depth_max: DEPTH_MAX, items_max: 1 << 20 };
 }
 
-/// One item's place in its input.
+/// The header of one item.
 #[derive(Clone, Copy)]
 struct Header {
     is_list: bool,
@@ -70,7 +70,7 @@ impl Header {
         if length < 56 {
             return Err(DecodeError::NonCanonical);
         }
-        // A length beyond `usize` is beyond the input: the verdict is the same on every platform.
+        // A length beyond `usize` is beyond the input: the result is the same on every platform.
         Ok((1 + bytes, usize::try_from(length).map_err(|_| DecodeError::Truncated)?))
     }
 
@@ -81,7 +81,7 @@ impl Header {
 
 /// Checks the item at the start of `input` and everything within it.
 ///
-/// Returns the number of bytes it takes; what follows is the caller's.
+/// Returns the number of bytes it takes; bytes that follow are not checked.
 ///
 /// # Errors
 /// If it is malformed or exceeds `bounds`.
@@ -122,7 +122,7 @@ pub fn check(input: &[u8], bounds: Bounds) -> Result<usize, DecodeError> {
 /// Checks `input` as exactly one list.
 ///
 /// # Errors
-/// If it is malformed, not a list, exceeds `bounds`, or is followed by anything.
+/// If it is malformed, not a list, exceeds `bounds`, or is followed by other bytes.
 pub fn list(input: &[u8], bounds: Bounds) -> Result<List<'_>, DecodeError> {
     match list_prefix(input, bounds)? {
         (list, []) => Ok(list),
@@ -130,10 +130,10 @@ pub fn list(input: &[u8], bounds: Bounds) -> Result<List<'_>, DecodeError> {
     }
 }
 
-/// Checks that `input` is exactly one list by its header alone; each item's own is checked when it is read.
+/// Checks by its header alone that `input` is exactly one list; the header of each item is checked when it is read.
 ///
-/// For whoever wants a first field before he pays for the rest. Items cannot reach beyond the list, but nothing is known
-/// of their number and depth: [`check`] tells.
+/// For reading a first field before the cost of checking the others. Items cannot extend beyond the list, but their
+/// number and depth are unchecked: use [`check`].
 ///
 /// # Errors
 /// If the header is malformed, or not that of a list which ends where `input` does.
@@ -148,7 +148,7 @@ pub fn shallow_list(input: &[u8]) -> Result<List<'_>, DecodeError> {
     Ok(List { rest: &input[header.header_bytes..] })
 }
 
-/// Checks a list at the start of `input`; returns it and what follows it (EIP-8 lets packets be padded).
+/// Checks a list at the start of `input`; returns it and the bytes that follow it (EIP-8 permits padding).
 ///
 /// # Errors
 /// If it is malformed, not a list, or exceeds `bounds`.
@@ -161,8 +161,8 @@ pub fn list_prefix(input: &[u8], bounds: Bounds) -> Result<(List<'_>, &[u8]), De
     Ok((List { rest: &input[header.header_bytes..end] }, &input[end..]))
 }
 
-/// Reads the header of a list at the start of `input`; returns it and what follows it (EIP-8 lets packets be padded). Its
-/// items are checked as they are read, and [`List::check_rest`] checks those that are not.
+/// Reads the header of a list at the start of `input`; returns the list and the bytes that follow it (EIP-8 permits
+/// padding). Its items are checked as they are read, and [`List::check_rest`] checks those that are not read.
 ///
 /// # Errors
 /// If the header is malformed, or not that of a list.
@@ -175,12 +175,13 @@ pub fn shallow_prefix(input: &[u8]) -> Result<(List<'_>, &[u8]), DecodeError> {
     Ok((List { rest: &list[header.header_bytes..] }, rest))
 }
 
-/// The items of a list that [`check`] has accepted before, without checking again; none if `input` is not a list.
+/// Returns the items of a list that [`check`] has accepted before, without checking again; none if `input` is not a
+/// list.
 pub(crate) fn checked_list(input: &[u8]) -> List<'_> {
     List { rest: input }.list().unwrap_or(List { rest: &[] })
 }
 
-/// The items of a checked list, read in order.
+/// A cursor over the items of a list.
 #[derive(Clone, Copy, Debug)]
 pub struct List<'a> {
     rest: &'a [u8],
@@ -192,12 +193,12 @@ impl<'a> List<'a> {
         self.rest.is_empty()
     }
 
-    /// The encoding of all items not read yet.
+    /// The encoding of all unread items.
     pub const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// Number of items not read yet; walks over them.
+    /// Number of unread items; walks over them.
     pub fn count(&self) -> usize {
         let mut rest = *self;
         let mut count = 0;
@@ -207,15 +208,15 @@ impl<'a> List<'a> {
         count
     }
 
-    /// Refuses items that have not been read.
+    /// Checks that all items have been read.
     ///
     /// # Errors
-    /// [`DecodeError::TooManyItems`] if there are any.
+    /// [`DecodeError::TooManyItems`] if there are unread items.
     pub fn end(&self) -> Result<(), DecodeError> {
         if self.is_empty() { Ok(()) } else { Err(DecodeError::TooManyItems) }
     }
 
-    /// Checks the items that have not been read: to be ignored is not to be anything.
+    /// Checks the unread items: ignored items must be well-formed too.
     ///
     /// # Errors
     /// If one is malformed or exceeds `bounds`.
@@ -227,7 +228,7 @@ impl<'a> List<'a> {
         Ok(())
     }
 
-    /// The next item's whole encoding, header included.
+    /// Reads the next item's whole encoding, header included.
     ///
     /// # Errors
     /// If there is none.
@@ -236,7 +237,7 @@ impl<'a> List<'a> {
         Ok(raw)
     }
 
-    /// The next item, a list.
+    /// Reads the next item, a list.
     ///
     /// # Errors
     /// If there is none or it is a string.
@@ -248,7 +249,7 @@ impl<'a> List<'a> {
         }
     }
 
-    /// The next item, a string of any length.
+    /// Reads the next item, a string of any length.
     ///
     /// # Errors
     /// If there is none or it is a list.
@@ -260,7 +261,7 @@ impl<'a> List<'a> {
         }
     }
 
-    /// The next item, a string of exactly `N` bytes.
+    /// Reads the next item, a string of exactly `N` bytes.
     ///
     /// # Errors
     /// If there is none, it is a list, or of another length.
@@ -269,7 +270,7 @@ impl<'a> List<'a> {
         self.bytes()?.try_into().map_err(|_| DecodeError::WrongLength)
     }
 
-    /// The next item, the big-endian bytes of a canonical integer of at most `bytes_max` bytes.
+    /// Reads the next item, the big-endian bytes of a canonical integer of at most `bytes_max` bytes.
     ///
     /// # Errors
     /// If there is none, it is a list, has a leading zero, or is longer.
@@ -285,7 +286,7 @@ impl<'a> List<'a> {
         Ok(bytes)
     }
 
-    /// The next item, a canonical 64-bit integer.
+    /// Reads the next item, a canonical 64-bit integer.
     ///
     /// # Errors
     /// As [`List::uint_bytes`].
@@ -294,7 +295,7 @@ impl<'a> List<'a> {
         Ok(self.uint_bytes(8)?.iter().fold(0, |value, byte| value << 8 | u64::from(*byte)))
     }
 
-    /// The next item, a canonical 16-bit integer.
+    /// Reads the next item, a canonical 16-bit integer.
     ///
     /// # Errors
     /// As [`List::uint_bytes`].
@@ -303,7 +304,7 @@ impl<'a> List<'a> {
         u16::try_from(self.u64()?).map_err(|_| DecodeError::IntegerOverflow)
     }
 
-    /// The next item as [`List::u64`], or `None` if the list has ended (fields that EIP-868 added).
+    /// Reads the next item as [`List::u64`] does, or `None` if the list has ended (fields that EIP-868 added).
     ///
     /// # Errors
     /// As [`List::u64`] if there is an item.
@@ -311,7 +312,7 @@ impl<'a> List<'a> {
         if self.is_empty() { Ok(None) } else { self.u64().map(Some) }
     }
 
-    /// The next item: whether it is a list, its whole encoding, its payload.
+    /// Reads the next item: whether it is a list, its whole encoding, its payload.
     #[inline]
     fn item(&mut self) -> Result<(bool, &'a [u8], &'a [u8]), DecodeError> {
         if self.rest.is_empty() {
@@ -324,7 +325,7 @@ impl<'a> List<'a> {
     }
 }
 
-/// Appends items to a buffer, where they will stay. The crate's encoder has a buffer of its own, and writes byte by byte: too
+/// Appends items to a buffer in place. The crate's encoder has its own buffer and writes byte by byte, which is too
 /// slow for discovery packets, which are many and small.
 #[derive(Debug)]
 pub(super) struct Writer<'a> {
@@ -332,7 +333,7 @@ pub(super) struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// A writer of what follows in `out`.
+    /// Makes a writer that appends to `out`.
     pub(super) fn new(out: &'a mut Vec<u8>) -> Self {
         Self { out }
     }
@@ -378,7 +379,7 @@ impl<'a> Writer<'a> {
         self.bytes(significant(&value.to_be_bytes()))
     }
 
-    /// Appends what is encoded already.
+    /// Appends encoded items.
     #[inline]
     pub(super) fn raw(&mut self, items: &[u8]) -> &mut Self {
         self.out.extend_from_slice(items);
@@ -386,7 +387,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// Without leading zeros, as integers and lengths are written.
+/// The bytes without leading zeros, the form of integers and lengths.
 fn significant(bytes: &[u8; 8]) -> &[u8] {
     let zeros = u64::from_be_bytes(*bytes).leading_zeros() / 8;
     &bytes[zeros as usize..]

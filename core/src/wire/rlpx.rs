@@ -1,7 +1,7 @@
 //! The handshake's messages and the frame header (`rlpx.md`, "Initial Handshake" and "Framing"), in EIP-8 form.
 //!
-//! Decoders take what EIP-8 says must be taken: any version, further elements, bytes after the list. Whether a key lies on
-//! the curve and a signature is one is not their business.
+//! Decoders accept what EIP-8 requires to be accepted: any version, further elements, bytes after the list. Keys are
+//! not checked to be on the curve, and signatures are not verified.
 
 use alloc::vec::Vec;
 
@@ -10,10 +10,10 @@ use super::rlp::{self, Bounds, RlpStream};
 use crate::crypto::RecoverableSignature;
 use crate::limits::MESSAGE_BYTES_MAX;
 
-/// The handshake's version that is sent; what a peer sends is not looked at.
+/// The handshake's version that is sent; a peer's is ignored.
 pub const VERSION: u64 = 4;
 
-/// Bytes of a frame's header, without its MAC.
+/// Bytes of a frame's header without its MAC.
 pub const FRAME_HEADER_BYTES: usize = 16;
 
 /// The initiator's first message, decrypted.
@@ -91,7 +91,7 @@ pub fn frame_header(body_bytes: usize) -> Option<[u8; FRAME_HEADER_BYTES]> {
     Some([a, b, c, 0xc2, 0x80, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])
 }
 
-/// Bytes of the body that a header announces, padding not counted. Header data is ignored, as by every client.
+/// Bytes of the body that a header announces, padding not counted. Header data is ignored, as in every client.
 pub fn frame_body_bytes(header: &[u8; FRAME_HEADER_BYTES]) -> usize {
     u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize
 }
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_say_24_bits() {
+    fn headers_hold_24_bit_sizes() {
         assert_eq!(frame_header(MESSAGE_BYTES_MAX + 1), None);
         for size in [0, 1, 0xff, 0x01_0203, MESSAGE_BYTES_MAX] {
             assert_eq!(frame_header(size).map(|header| frame_body_bytes(&header)), Some(size));

@@ -1,25 +1,25 @@
-//! Raw Snappy as RLPx uses it (EIP-706): one block with a length in front, never the framing format.
+//! Raw Snappy as in RLPx (EIP-706): one block that begins with its length, never the framing format.
 //!
-//! A length is believed only as far as the compressed bytes could honour it, so nothing is reserved for a lie. The work is
-//! the crate `snap`'s; its scratch space lives in one [`Compressor`] that all sessions share.
+//! A length is accepted only if the compressed bytes can expand to it, so no memory is reserved for a false length. The
+//! crate `snap` does the work; its scratch space lives in one [`Compressor`] that all sessions share.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
 use super::DecodeError;
 
-/// Bytes that one element of a block can produce, and the bytes it then takes: a copy with a two-byte offset. No element
-/// expands more (`format_description.txt`, section 2).
+/// The largest expansion of an element: bytes produced, and bytes taken by it. It is that of a copy with a two-byte
+/// offset (`format_description.txt`, section 2).
 const EXPANSION_MAX: (usize, usize) = (64, 3);
 
-/// Digits of the length that opens a block; 32 bits at seven a byte.
+/// Bytes of the length at the start of a block: 32 bits at seven a byte.
 const LENGTH_BYTES_MAX: usize = 5;
 
-/// The size of what `compressed` holds, from its first bytes alone.
+/// Reads the inflated size from the first bytes of `compressed`.
 ///
 /// # Errors
-/// [`DecodeError::TooLarge`] if that is more than `bytes_max`; otherwise if there is no length, or one that so few bytes
-/// cannot expand to.
+/// [`DecodeError::TooLarge`] if it is more than `bytes_max`; another error if there is no length, or if `compressed`
+/// cannot expand to it.
 pub fn inflated_len(compressed: &[u8], bytes_max: usize) -> Result<usize, DecodeError> {
     let mut length = 0u64;
     for (i, byte) in compressed.iter().enumerate().take(LENGTH_BYTES_MAX) {
@@ -41,7 +41,7 @@ pub fn inflated_len(compressed: &[u8], bytes_max: usize) -> Result<usize, Decode
     Err(if compressed.len() < LENGTH_BYTES_MAX { DecodeError::Truncated } else { DecodeError::TooLarge })
 }
 
-/// Inflates `compressed` into `out`, whose length is what [`inflated_len`] said.
+/// Inflates `compressed` into `out`, whose length is the result of [`inflated_len`].
 ///
 /// # Errors
 /// If the block is malformed or does not fill `out` exactly.
@@ -52,27 +52,27 @@ pub fn inflate(compressed: &[u8], out: &mut [u8]) -> Result<(), DecodeError> {
     }
 }
 
-/// The largest that `len` bytes can become.
+/// The largest size that `len` bytes can be compressed to.
 pub const fn compressed_len_max(len: usize) -> usize {
     32 + len + len / 6
 }
 
-/// Compresses messages; from the first one on it holds the scratch space for it, about 34 KiB.
+/// Compresses messages; from the first one on it holds about 34 KiB of scratch space.
 #[derive(Default, Debug)]
 pub struct Compressor(Option<Box<snap::raw::Encoder>>);
 
 impl Compressor {
     /// Appends to `out` one block that inflates to the concatenation of `parts`.
     ///
-    /// Copies within a block reach back only, so the elements of separately compressed parts stand behind one another as
-    /// they are: the parts need no joining. Together they hold less than 4 GiB.
+    /// Copies within a block refer backwards only, so the elements of separately compressed parts can be concatenated
+    /// unchanged. The parts together are smaller than 4 GiB.
     pub fn append(&mut self, parts: &[&[u8]], out: &mut Vec<u8>) {
         let total: usize = parts.iter().map(|part| part.len()).sum();
         append_length(total, out);
         let encoder = self.0.get_or_insert_with(|| Box::new(snap::raw::Encoder::new()));
         for part in parts.iter().filter(|part| !part.is_empty()) {
-            // The encoder opens the part with a length of its own, not longer than the total's: it is written over the end
-            // of what is there already, which is then put back.
+            // The encoder writes the part's own length first, which is not longer than the total's: it overwrites the
+            // end of the bytes before, which are then restored.
             let end = out.len();
             let start = end - length_bytes(part.len());
             let mut covered = [0; LENGTH_BYTES_MAX];
@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn vectors() {
+    fn vectors_inflate_or_are_refused() {
         let vectors: Value = serde_json::from_str(VECTORS).unwrap();
         for row in rows(&vectors, "accept") {
             let inflated = unpack(&bytes(row, "compressed"), MESSAGE_BYTES_MAX).unwrap();
@@ -153,9 +153,9 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_judged_before_anything_is_inflated() {
+    fn a_false_length_is_refused_before_inflating() {
         let claim = |hex: &str, bytes_max| {
-            // As many bytes behind the length as could honour it.
+            // As many bytes after the length as could expand to it.
             let mut compressed = const_hex::decode(hex).unwrap();
             compressed.resize(compressed.len() + MESSAGE_BYTES_MAX / 21 + 2, 0);
             inflated_len(&compressed, bytes_max)
@@ -167,14 +167,14 @@ mod tests {
         assert_eq!(claim("ffffffffffffffffff01", usize::MAX), Err(DecodeError::TooLarge));
         assert_eq!(inflated_len(&[], 1), Err(DecodeError::Truncated));
         assert_eq!(inflated_len(&[0x80], 1), Err(DecodeError::Truncated));
-        // 64 bytes from three is the most; a claim of more than that is a lie.
+        // Three bytes expand to at most 64; a larger length is false.
         assert_eq!(inflated_len(&[64, 0, 0, 0], 100), Ok(64));
         assert_eq!(inflated_len(&[65, 0, 0, 0], 100), Err(DecodeError::Truncated));
     }
 
     proptest! {
         #[test]
-        fn parts_need_no_joining(parts in proptest::collection::vec(proptest::collection::vec(0u8..4, 0..400), 0..4), repeat in 1usize..300) {
+        fn compressed_parts_inflate_to_their_concatenation(parts in proptest::collection::vec(proptest::collection::vec(0u8..4, 0..400), 0..4), repeat in 1usize..300) {
             let parts: Vec<Vec<u8>> = parts.iter().map(|part| part.repeat(repeat)).collect();
             let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
             let packed = pack(&slices);
@@ -188,7 +188,7 @@ mod tests {
         }
 
         #[test]
-        fn agrees_with_the_crate_on_anything(head in 0u8..100, tail in proptest::collection::vec(any::<u8>(), 0..60)) {
+        fn inflating_any_bytes_agrees_with_the_crate(head in 0u8..100, tail in proptest::collection::vec(any::<u8>(), 0..60)) {
             let compressed = [&[head], &tail[..]].concat();
             let theirs = snap::raw::Decoder::new().decompress_vec(&compressed).ok();
             prop_assert_eq!(unpack(&compressed, 100).ok(), theirs);

@@ -1,4 +1,4 @@
-//! A node as people write it: an enode URL or a node record, told apart by how the text begins.
+//! The text forms of a node: an enode URL or a node record, distinguished by the start of the text.
 
 use core::fmt;
 use core::str::FromStr;
@@ -7,8 +7,9 @@ use super::enode::{Contact, Enode, EnodeError, is_key};
 use super::enr::{Record, RecordTextError};
 use crate::crypto::{Crypto, PublicKey, Secp256k1};
 
-/// A node named by text, as in `--bootnodes`.
+/// A node given as text, as in `--bootnodes`.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum NodeUrl {
     /// `enode://..`, or a key alone.
     Enode(Enode),
@@ -17,10 +18,10 @@ pub enum NodeUrl {
 }
 
 impl NodeUrl {
-    /// As [`FromStr`], with a curve at hand to verify records: for who reads many.
+    /// Reads text as [`FromStr`] does, with the given primitives to verify records: for reading many.
     ///
     /// # Errors
-    /// If the text is neither, or a broken one.
+    /// If the text is neither form, or malformed.
     pub fn parse(crypto: &dyn Crypto, text: &str) -> Result<Self, NodeUrlError> {
         if is_record(text) {
             Record::parse(crypto, text).map(Self::Record).map_err(NodeUrlError::Record)
@@ -45,7 +46,7 @@ impl NodeUrl {
         }
     }
 
-    /// Where the node is, if the text says so with a literal address.
+    /// The node as a contact, if the text has a literal address.
     pub fn contact(&self) -> Option<Contact> {
         match self {
             Self::Enode(enode) => enode.contact(),
@@ -63,14 +64,15 @@ impl fmt::Display for NodeUrl {
     }
 }
 
-/// Why a text names no node.
+/// The error of a text that is no node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum NodeUrlError {
-    /// It begins as neither form does.
+    /// The start of the text is that of neither form.
     Unknown,
-    /// It is a broken enode URL.
+    /// A malformed enode URL.
     Enode(EnodeError),
-    /// It is a broken node record.
+    /// A malformed node record.
     Record(RecordTextError),
 }
 
@@ -86,18 +88,18 @@ impl fmt::Display for NodeUrlError {
 
 impl core::error::Error for NodeUrlError {}
 
-/// An enode URL or a node record. Surrounding spaces are ignored; records are verified with the real curve.
+/// Reads an enode URL or a node record. Surrounding spaces are ignored; records are verified with the real curve.
 impl FromStr for NodeUrl {
     type Err = NodeUrlError;
 
     fn from_str(text: &str) -> Result<Self, NodeUrlError> {
-        // Only a record is worth a context.
+        // Only a record needs a context.
         if is_record(text) { Self::parse(&Secp256k1::new(), text) } else { Self::parse_enode(text) }
     }
 }
 
-/// Whether `text` wants to be a record. Its encoding is a list of 56 bytes or more, hence begins with `f8` or `f9`; a bare
-/// key may begin so too, but is shorter than any record.
+/// Whether `text` begins as a record does. Its encoding is a list of 56 bytes or more, so it begins with `f8` or `f9`;
+/// a bare key may begin so too, but is shorter than any record.
 fn is_record(text: &str) -> bool {
     let text = text.trim();
     let hex = text.strip_prefix("0x").unwrap_or(text);
@@ -118,11 +120,11 @@ mod tests {
                           mlkgnY0gmlwhH8AAAGJc2VjcDI1NmsxoQPKY0yuDUmstAHYpMa2_oxVtw0RW_QAdpzBQA8yWM0xOIN1ZHCCdl8";
 
     #[test]
-    fn both_forms() {
+    fn both_forms_are_read() {
         let url: NodeUrl = std::format!(" enode://{KEY}@[::1]:1?discport=2 ").parse().unwrap();
         assert!(matches!(&url, NodeUrl::Enode(_)));
         assert_eq!(url.to_string(), std::format!("enode://{KEY}@[::1]:1?discport=2"));
-        assert_eq!(url.contact().map(|c| (c.tcp, c.udp)), Some((1, 2)));
+        assert_eq!(url.contact().map(|c| (c.tcp(), c.udp())), Some((1, 2)));
         assert!(matches!(KEY.parse(), Ok(NodeUrl::Enode(enode)) if enode.key.to_string() == KEY));
 
         let url: NodeUrl = RECORD.parse().unwrap();
@@ -137,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_the_text_wanted_to_be() {
+    fn errors_are_those_of_the_form_that_the_text_begins_as() {
         let error = |text: &str| text.parse::<NodeUrl>().unwrap_err();
         for unknown in ["", "01010101", "http://foobar", "é", "ééé", "enod", "node.example:30303"] {
             assert_eq!(error(unknown), NodeUrlError::Unknown, "{unknown}");
@@ -145,7 +147,7 @@ mod tests {
         assert_eq!(error("enode://00"), NodeUrlError::Enode(EnodeError::KeyLength));
         assert_eq!(error("enr:"), NodeUrlError::Record(RecordTextError::Empty));
         assert!(matches!(error("0xf884"), NodeUrlError::Record(RecordTextError::Record(_))));
-        // A key that begins as a list would.
+        // A key that begins as a list does.
         assert_eq!(error(&"f8".repeat(64)), NodeUrlError::Enode(EnodeError::KeyNotOnCurve));
     }
 }

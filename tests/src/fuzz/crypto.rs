@@ -8,7 +8,7 @@ use peerless::crypto::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKe
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cheap;
 
-/// A digest of several parts, keyed by what it is for. Distinct inputs collide by chance only, as far as no one tries.
+/// A digest of several parts, keyed by its purpose. Distinct inputs collide by chance only, unless they are chosen to.
 pub fn mix(purpose: u64, parts: &[&[u8]]) -> Digest {
     const MULTIPLIERS: [u64; 4] =
         [0x9e37_79b9_7f4a_7c15, 0xbf58_476d_1ce4_e5b9, 0x94d0_49bb_1331_11eb, 0xd6e8_feb8_6659_fd93];
@@ -36,8 +36,8 @@ pub fn mix(purpose: u64, parts: &[&[u8]]) -> Digest {
     out
 }
 
-/// The key with this first half; `odd` chooses between the two that there are.
-fn key(x: &[u8; 32], odd: bool) -> PublicKey {
+/// The point with this first half; `odd` chooses between the two that there are.
+fn point(x: &[u8; 32], odd: bool) -> [u8; 64] {
     let mut y = mix(1, &[x]);
     if odd != (y[31] & 1 == 1) {
         y.iter_mut().for_each(|byte| *byte = !*byte);
@@ -45,12 +45,12 @@ fn key(x: &[u8; 32], odd: bool) -> PublicKey {
     let mut xy = [0; 64];
     xy[..32].copy_from_slice(x);
     xy[32..].copy_from_slice(&y);
-    PublicKey::from_xy_checked(xy)
+    xy
 }
 
-fn x_of(key: &PublicKey) -> [u8; 32] {
+fn x_of(xy: &[u8; 64]) -> [u8; 32] {
     let mut x = [0; 32];
-    x.copy_from_slice(&key.as_bytes()[..32]);
+    x.copy_from_slice(&xy[..32]);
     x
 }
 
@@ -59,57 +59,56 @@ fn xor(a: &[u8; 32], b: &[u8; 32]) -> [u8; 32] {
 }
 
 /// The second half of a signature: low, as every accepted `s` is.
-fn tag(key: &PublicKey, digest: &Digest) -> [u8; 32] {
-    let mut tag = mix(2, &[key.as_bytes(), digest]);
+fn tag(xy: &[u8; 64], digest: &Digest) -> [u8; 32] {
+    let mut tag = mix(2, &[xy, digest]);
     tag[0] &= 0x7f;
     tag
 }
 
 impl Crypto for Cheap {
-    fn public_key(&self, secret: &SecretKey) -> PublicKey {
+    fn derive_xy(&self, secret: &SecretKey) -> [u8; 64] {
         let x = mix(3, &[secret.expose()]);
-        key(&x, x[0] & 1 == 1)
+        point(&x, x[0] & 1 == 1)
     }
 
     fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
-        let key = self.public_key(secret);
+        let xy = self.derive_xy(secret);
         let mut out = [0; 65];
-        out[..32].copy_from_slice(&xor(&x_of(&key), &mix(4, &[digest])));
-        out[32..64].copy_from_slice(&tag(&key, digest));
-        out[64] = key.as_bytes()[63] & 1;
+        out[..32].copy_from_slice(&xor(&x_of(&xy), &mix(4, &[digest])));
+        out[32..64].copy_from_slice(&tag(&xy, digest));
+        out[64] = xy[63] & 1;
         RecoverableSignature(out)
     }
 
     fn verify(&self, key: &PublicKey, digest: &Digest, signature: &Signature) -> bool {
-        xor(&x_of(key), &mix(4, &[digest])) == signature.0[..32] && tag(key, digest) == signature.0[32..]
+        let xy = key.as_bytes();
+        xor(&x_of(xy), &mix(4, &[digest])) == signature.0[..32] && tag(xy, digest) == signature.0[32..]
     }
 
-    /// As on the curve, most signatures that nobody made belong to a key that nobody holds.
-    fn recover(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<PublicKey> {
+    /// As on the curve, most signatures of random bytes belong to a key whose secret is unknown.
+    fn recover_xy(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<[u8; 64]> {
         let [r, s] = [0, 32].map(|at| <[u8; 32]>::try_from(&signature.0[at..at + 32]).unwrap_or_default());
         let id = signature.0[64];
         if id > 3 || r == [0; 32] || s == [0; 32] || s[0] > 0x7f {
             return None;
         }
-        let signer = key(&xor(&r, &mix(4, &[digest])), id & 1 == 1);
+        let signer = point(&xor(&r, &mix(4, &[digest])), id & 1 == 1);
         if id <= 1 && tag(&signer, digest) == s {
             return Some(signer);
         }
-        let nobody = mix(5, &[&signature.0, digest]);
-        (nobody[0] & 1 == 1).then(|| key(&nobody, false))
+        let unknown = mix(5, &[&signature.0, digest]);
+        (unknown[0] & 1 == 1).then(|| point(&unknown, false))
     }
 
-    fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
-        let x = <[u8; 32]>::try_from(&xy[..32]).ok()?;
-        let known = key(&x, xy[63] & 1 == 1);
-        (known.as_bytes() == xy).then_some(known)
+    fn is_on_curve(&self, xy: &[u8; 64]) -> bool {
+        point(&x_of(xy), xy[63] & 1 == 1) == *xy
     }
 
     /// As on the curve, half of all strings are no point.
-    fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
+    fn decompress_xy(&self, compressed: &[u8; 33]) -> Option<[u8; 64]> {
         let (sign, x) = compressed.split_first()?;
         let x = <[u8; 32]>::try_from(x).ok()?;
-        matches!(sign, 2 | 3).then(|| key(&x, *sign == 3))
+        matches!(sign, 2 | 3).then(|| point(&x, *sign == 3))
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {

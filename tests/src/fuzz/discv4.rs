@@ -1,13 +1,14 @@
-//! discv4 as a list of what a few strangers, the embedder and time do, against a model of who has proven what.
+//! discv4 under a list of actions of a few strangers, the embedder and time, against a model of the endpoint proofs.
 //!
-//! Strangers hold known keys, so that their packets get past signatures; the model sees everything that is sent.
+//! Strangers hold known keys, so that their packets pass the signature check; the model sees everything that is sent.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
 use peerless::contract::{Action, CommandId, Context, DropReason, Event};
 use peerless::crypto::{Crypto, Digest, PublicKey};
-use peerless::discv4::{Config, Discv4, Local, Received};
+use peerless::discv4::{Config, Discv4, Local};
+use peerless::kad::Received;
 use peerless::limits;
 use peerless::rng::{Rng, Seed};
 use peerless::time::{Duration, Instant, UnixTime};
@@ -58,18 +59,18 @@ const ADDRESSES: [([u8; 4], u16); 6] = [
     ([1, 2, 3, 4], 30303),
 ];
 
-/// Whom a proof is of, and where.
-type Place = (usize, SocketAddr);
+/// A key and the endpoint that it has proven.
+type KeyEndpoint = (usize, SocketAddr);
 
 struct World {
     machine: Discv4,
     context: Context,
     rng: Rng,
     keys: Vec<PublicKey>,
-    /// Questions on the wire: where to, what would answer them, their hash, since when.
-    questions: Vec<(SocketAddr, Kind, Digest, Instant)>,
+    /// Requests in flight: destination, kind of the answer, hash, time.
+    requests: Vec<(SocketAddr, Kind, Digest, Instant)>,
     /// When each endpoint was proven last.
-    proven: BTreeMap<Place, Instant>,
+    proven: BTreeMap<KeyEndpoint, Instant>,
     /// Pings received from each address that no pong of ours has answered yet, by their hash.
     unanswered: BTreeMap<SocketAddr, Vec<Digest>>,
     open: BTreeSet<CommandId>,
@@ -99,7 +100,7 @@ fn discv4(data: &[u8], reached: &mut Reached) {
         context,
         rng,
         keys,
-        questions: Vec::new(),
+        requests: Vec::new(),
         proven: BTreeMap::new(),
         unanswered: BTreeMap::new(),
         open: BTreeSet::new(),
@@ -175,7 +176,7 @@ impl World {
                     2 => self.machine.find_node(&mut cx, command, contact, [3; 64]),
                     3 => self.machine.lookup(&mut cx, Some(command), [choices.byte(); 64]),
                     _ => {
-                        self.machine.add_node(&mut cx, contact);
+                        _ = self.machine.add_node(&mut cx, contact);
                         Err(peerless::contract::CommandError::Busy)
                     }
                 };
@@ -204,7 +205,7 @@ impl World {
         }
     }
 
-    /// A packet of a stranger: a question, or an answer to the latest question of ours to that address.
+    /// A packet of a stranger: a request, or an answer to our latest request to that address.
     fn stranger(&mut self, key: usize, from: SocketAddr, choices: &mut Choices<'_>, reached: &mut Reached) {
         let expiration = match choices.byte() {
             ..0xe0 => self.context.unix().plus_secs(20),
@@ -214,8 +215,8 @@ impl World {
             _ => UnixTime::from_secs(choices.number()),
         };
         let asked = |kind: Kind| {
-            let mut questions = self.questions.iter().rev();
-            questions.find(|(to, question, ..)| (*to, *question) == (from, kind)).map(|(_, _, hash, _)| *hash)
+            let mut requests = self.requests.iter().rev();
+            requests.find(|(to, answer, ..)| (*to, *answer) == (from, kind)).map(|(_, _, hash, _)| *hash)
         };
         let endpoint = Endpoint { ip: Some(from.ip()), udp: from.port(), tcp: from.port() };
         let seq = choices.once_in(4).then(|| u64::from(choices.byte()));
@@ -258,38 +259,34 @@ impl World {
         let packet = packet.and_then(|datagram| datagram.decode().ok());
         assert!(sent.is_none() || sent == packet);
         let (now, unix) = (self.now(), self.context.unix());
-        let received = self.machine.handle_datagram(&mut self.context.cx(&mut self.rng), from, &bytes);
-        let place = key.map(|key| (key, from));
+        let received = self.machine.handle_datagram(&mut self.context.cx(&mut self.rng), from, &bytes).received;
+        let key_endpoint = key.map(|key| (key, from));
         let lives = |at: &Instant| now.since(*at) < limits::BOND_LIFETIME - Duration::from_secs(2);
-        let is_proven = place.and_then(|place| self.proven.get(&place)).is_some_and(lives);
+        let is_proven = key_endpoint.and_then(|key_endpoint| self.proven.get(&key_endpoint)).is_some_and(lives);
 
         let handled = received == Received::Handled;
         if let Some(packet) = &packet {
             let void = packet.expiration().is_some_and(|at| at < unix);
-            assert!(!(void && handled), "what has expired is void");
+            assert!(!(void && handled), "an expired packet is not acted upon");
             match packet {
                 Packet::Ping { .. } if handled => {
                     self.unanswered.entry(from).or_default().push(hash.expect("split"));
                 }
                 Packet::Pong { ping_hash, .. } if handled => {
-                    // The latest of our pings to there, and still on the wire.
-                    let place = place.expect("we ask nobody else");
-                    let question = (from, Kind::Pong, *ping_hash);
+                    // It answers our latest ping to that endpoint, which is still in flight.
+                    let key_endpoint = key_endpoint.expect("only strangers are asked");
+                    let request = (from, Kind::Pong, *ping_hash);
                     // Two pings within one second may be the same bytes.
-                    let mut ours = self.questions.iter().filter(|(to, kind, hash, _)| (*to, *kind, *hash) == question);
+                    let mut ours = self.requests.iter().filter(|(to, kind, hash, _)| (*to, *kind, *hash) == request);
                     assert!(
                         ours.any(|(.., since)| now.since(*since) <= limits::CALL_TIMEOUT + Duration::from_millis(1)),
-                        "only an answer to a ping of ours proves anything, and only in its time"
+                        "only an answer to a ping of ours proves an endpoint, and only in time"
                     );
-                    self.proven.insert(place, now);
+                    self.proven.insert(key_endpoint, now);
                     reached.note("proven");
                 }
                 Packet::FindNode { .. } | Packet::EnrRequest { .. } if is_proven => {
-                    assert_ne!(
-                        received,
-                        Received::Dropped(DropReason::NoEndpointProof),
-                        "whoever has proven is served"
-                    );
+                    assert_ne!(received, Received::Dropped(DropReason::NoEndpointProof), "a proven endpoint is served");
                 }
                 _ => {}
             }
@@ -301,7 +298,7 @@ impl World {
             Received::Unrecognised => reached.note("unrecognised"),
             Received::Dropped(reason) => reached.note(match reason {
                 DropReason::NoEndpointProof => {
-                    let had_one = place.is_some_and(|place| self.proven.contains_key(&place));
+                    let had_one = key_endpoint.is_some_and(|key_endpoint| self.proven.contains_key(&key_endpoint));
                     if had_one { "lapsed" } else { "no proof" }
                 }
                 DropReason::Expired => "expired",
@@ -312,17 +309,17 @@ impl World {
                 _ => "malformed",
             }),
         }
-        let answer = handled.then_some(()).and(place).zip(packet);
+        let answer = handled.then_some(()).and(key_endpoint).zip(packet);
         self.drain(answer, reached);
     }
 
-    /// Takes what the machine wants done; `answering` is the packet that was just handled.
-    fn drain(&mut self, answering: Option<(Place, Packet)>, reached: &mut Reached) {
+    /// Takes and checks the machine's actions. `answering` is the packet that was just handled.
+    fn drain(&mut self, answering: Option<(KeyEndpoint, Packet)>, reached: &mut Reached) {
         let now = self.now();
         let (mut neighbors, mut records) = (0, 0);
         while let Some(action) = self.context.out.pop() {
             match action {
-                Action::Send { to, bytes } => {
+                Action::Send { to, bytes, .. } => {
                     let datagram = Datagram::split(bytes).expect("ours are well-formed");
                     assert_eq!(datagram.check_hash(&Cheap), Ok(()));
                     assert_eq!(datagram.signer(&Cheap).as_ref(), Ok(self.machine.local().key()));
@@ -330,29 +327,29 @@ impl World {
                     let alive = |at: &Instant| now.since(*at) <= limits::BOND_LIFETIME;
                     let proven = self.proven.iter().any(|((_, at), since)| *at == to && alive(since));
                     match packet {
-                        Packet::Ping { .. } => self.questions.push((to, Kind::Pong, *datagram.hash, now)),
+                        Packet::Ping { .. } => self.requests.push((to, Kind::Pong, *datagram.hash, now)),
                         Packet::Pong { ping_hash, .. } => {
                             let pings = self.unanswered.get_mut(&to).expect("it pinged us");
                             let ping = pings.iter().position(|hash| *hash == ping_hash).expect("with this very packet");
                             pings.remove(ping);
                         }
                         Packet::FindNode { .. } => {
-                            assert!(proven, "we ask whoever has proven its endpoint");
-                            self.questions.push((to, Kind::Neighbors, *datagram.hash, now));
+                            assert!(proven, "only proven endpoints are asked");
+                            self.requests.push((to, Kind::Neighbors, *datagram.hash, now));
                         }
                         Packet::EnrRequest { .. } => {
-                            assert!(proven, "we ask whoever has proven its endpoint");
-                            self.questions.push((to, Kind::EnrResponse, *datagram.hash, now));
+                            assert!(proven, "only proven endpoints are asked");
+                            self.requests.push((to, Kind::EnrResponse, *datagram.hash, now));
                         }
                         Packet::Neighbors { .. } | Packet::EnrResponse { .. } => {
-                            let ((key, from), question) = answering.as_ref().expect("it answers something");
-                            assert_eq!(to, *from, "answers go where the question came from");
-                            let since = self.proven.get(&(*key, *from)).expect("the very endpoint has been proven");
+                            let ((key, from), request) = answering.as_ref().expect("it answers a request");
+                            assert_eq!(to, *from, "answers go where the request came from");
+                            let since = self.proven.get(&(*key, *from)).expect("the endpoint has been proven");
                             assert!(alive(since), "and its proof has not lapsed");
-                            match question {
+                            match request {
                                 Packet::FindNode { .. } => neighbors += 1,
                                 Packet::EnrRequest { .. } => records += 1,
-                                other => panic!("{other:?} asks for nothing"),
+                                other => panic!("{other:?} requests nothing"),
                             }
                         }
                     }
@@ -377,7 +374,7 @@ impl World {
                 other => panic!("discovery does not {other:?}"),
             }
         }
-        assert!(neighbors <= 2 && records <= 1, "few packets for one");
+        assert!(neighbors <= 2 && records <= 1, "few packets answer one");
         if neighbors > 0 {
             reached.note("neighbors sent");
         }
@@ -385,15 +382,15 @@ impl World {
             reached.note("record sent");
         }
         if let Some((_, Packet::FindNode { .. })) = answering {
-            assert!(neighbors > 0, "whoever has proven is served");
+            assert!(neighbors > 0, "a proven endpoint is served");
         }
     }
 
     fn time(&mut self, span: Duration, reached: &mut Reached) {
         let mut now = self.context.advance(self.now() + span);
-        // What is beyond a turn's budget is due again at once.
+        // Work beyond the budget of a turn is due a microsecond later.
         for turn in 0.. {
-            self.machine.handle_timeout(&mut self.context.cx(&mut self.rng));
+            _ = self.machine.handle_timeout(&mut self.context.cx(&mut self.rng));
             self.drain(None, reached);
             match self.machine.poll_timeout() {
                 Some((at, _)) if at <= now => panic!("deadlines advance"),
@@ -404,7 +401,7 @@ impl World {
                 None => panic!("the next refresh is always due at some time"),
             }
         }
-        self.questions.retain(|(.., since)| now.since(*since) <= Duration::from_secs(2));
+        self.requests.retain(|(.., since)| now.since(*since) <= Duration::from_secs(2));
     }
 
     fn look(&mut self, reached: &mut Reached) {
@@ -412,11 +409,8 @@ impl World {
         let table = self.machine.table();
         for entry in table.entries() {
             let contact = entry.contact();
-            let key = self.keys.iter().position(|key| *key == contact.key).expect("a stranger");
-            assert!(
-                self.proven.contains_key(&(key, contact.udp_addr())),
-                "only who has proven its endpoint is in the table"
-            );
+            let key = self.keys.iter().position(|key| *key == contact.key()).expect("a stranger");
+            assert!(self.proven.contains_key(&(key, contact.udp_addr())), "only proven endpoints are in the table");
         }
         if table.is_empty() {
             reached.note("empty handed");

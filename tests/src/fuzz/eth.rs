@@ -95,7 +95,7 @@ fn eth_body(data: &[u8], reached: &mut Reached) {
             _ => time(&mut requests, &mut model, &mut choices, reached),
         }
         assert_eq!(requests.poll_timeout(), model.ours.first().map(|(.., at)| *at + limits::REQUEST_TIMEOUT));
-        assert_eq!(requests.is_full(), model.theirs.len() >= limits::REQUESTS_IN_MARK);
+        assert_eq!(requests.is_full(), model.theirs.len() >= limits::REQUESTS_IN_HIGH_WATER);
     }
     assert!(requests.close().eq(model.ours.iter().map(|(_, _, command, _)| *command)), "every command ends");
 }
@@ -329,7 +329,7 @@ fn other(requests: &mut Requests, version: u32, now: Instant, choices: &mut Choi
                 Incoming::BlockRange(read) => {
                     reached.note("range");
                     assert_eq!(read, range);
-                    assert!(range.is_upright() && version >= 69);
+                    assert!(range.is_ordered() && version >= 69);
                 }
                 Incoming::Fault(fault) => assert_eq!(fault == Fault::UnknownMessage, version < 69),
                 other => panic!("{other:?}"),

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use ::rlp::RlpStream;
 use peerless::contract::{Context, Cx, Fault, Outbound};
 use peerless::crypto::secrets::{Exchange, Secrets};
 use peerless::crypto::{Crypto, PublicKey, SecretKey, ecies};
@@ -10,7 +11,6 @@ use peerless::netfilter::NetFilter;
 use peerless::rlpx::{Agreed, Frames, Handshake, Progress};
 use peerless::rng::{Rng, Seed};
 use peerless::time::{Instant, UnixTime};
-use peerless::wire::rlp::RlpStream;
 use peerless::wire::rlpx::{Ack, Auth};
 
 use super::crypto::secret;

@@ -49,5 +49,5 @@ fn ecies_body(data: &[u8], reached: &mut Reached) {
             ecies::open(&Cheap, &secret(1), prefix, &sealed)
         }
     };
-    assert_eq!(refused, Err(ecies::Undecipherable), "one error for every cause");
+    assert_eq!(refused, Err(ecies::DecryptError), "one error for every cause");
 }

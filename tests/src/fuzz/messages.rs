@@ -156,7 +156,7 @@ pub const BLOCK_RANGE: Target = decoder("block_range", block_range, &["decoded",
 fn block_range(data: &[u8], reached: &mut Reached) {
     let Ok(range) = BlockRange::decode(data) else { return reached.note("refused") };
     reached.note("decoded");
-    assert!(range.is_upright());
+    assert!(range.is_ordered());
     assert_eq!(range.encode(), data, "one encoding each");
 }
 

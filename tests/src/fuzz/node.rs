@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, PeerKind};
+use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, PeerKind, SocketId};
 use peerless::crypto::{Crypto, Digest, keccak256};
 use peerless::eth::Policy;
 use peerless::limits;
@@ -73,7 +73,7 @@ fn run(data: &[u8], reached: &mut Reached) -> Digest {
     config.peers.max_peers = choices.pick(&[4, 50, 1]);
     config.status = if choices.once_in(8) { Policy::Mirror } else { Policy::Announce };
     if choices.once_in(4) {
-        config.discovery = None;
+        config.discovery.discv4 = None;
     }
     let node = Node::with_crypto(config, [choices.byte(); 32], Instant::ZERO, START, Arc::new(Cheap)).expect("valid");
     let mut world = World {
@@ -108,7 +108,7 @@ fn run(data: &[u8], reached: &mut Reached) -> Digest {
     }
     world.drain(reached);
     assert!(world.open.is_empty(), "every connection ends: {:?}", world.open);
-    assert_eq!((world.node.sessions().count(), world.node.peers().slots().iter().count()), (0, 0));
+    assert_eq!((world.node.sessions().count(), world.node.peers().counts().total()), (0, 0));
     world.digest
 }
 
@@ -140,8 +140,8 @@ impl World {
         match choices.below(24) {
             0 | 1 => {
                 let (from, salt) = (address(choices), choices.byte());
-                if let Some(conn) = self.node.accept(self.now, from) {
-                    let mut remote = Remote::dial(peer(choices), self.node.contact().key, salt);
+                if let Some(conn) = self.node.accept(self.now, SocketId::MAIN, from) {
+                    let mut remote = Remote::dial(peer(choices), self.node.contact().key(), salt);
                     self.open.push(conn);
                     // Most want to come as far as a session.
                     if !choices.once_in(4) {
@@ -166,7 +166,7 @@ impl World {
                 let command = match choices.below(8) {
                     0 => Command::Dial { contact },
                     1 => Command::AddPeer { contact, kind: choices.pick(&[PeerKind::Static, PeerKind::Trusted]) },
-                    2 => Command::RemovePeer { id: contact.id },
+                    2 => Command::RemovePeer { id: contact.id() },
                     3 => Command::Ping { contact },
                     4 => Command::Lookup { target: [choices.byte(); 64] },
                     5 => Command::Disconnect { conn, reason: DisconnectReason::from_code(choices.byte() & 31) },
@@ -178,7 +178,7 @@ impl World {
             11 | 12 => self.we_say(choices, reached),
             13 => {
                 let conn = self.conn(choices);
-                self.handle(Input::Connected { conn });
+                self.handle(Input::Connected { conn, local: None });
             }
             14 => {
                 let conn = self.conn(choices);
@@ -336,7 +336,7 @@ impl World {
             let at = choices.below(bytes.len());
             bytes[at] ^= 1 << choices.below(8);
         }
-        self.handle(Input::Datagram { from, bytes: &bytes });
+        self.handle(Input::Datagram { socket: SocketId::MAIN, from, bytes: &bytes });
     }
 
     fn drain(&mut self, reached: &mut Reached) {
@@ -346,7 +346,7 @@ impl World {
             record.extend_from_slice(&self.digest);
             self.digest = keccak256(&record);
             match action {
-                Action::Send { to, bytes } => {
+                Action::Send { to, bytes, .. } => {
                     if bytes.get(97) == Some(&2) {
                         reached.note("pong sent");
                     }
@@ -363,6 +363,7 @@ impl World {
                     self.remotes.insert(conn, Remote::accept(secret(30), conn.0 as u8));
                 }
                 Action::Close { .. } => reached.note("closed"),
+                Action::Query { what, .. } => panic!("the configuration names nothing to resolve: {what:?}"),
                 Action::Emit(event) => match event {
                     Event::Hello { .. } => reached.note("hello"),
                     Event::Established { status, .. } => {
@@ -400,7 +401,7 @@ impl World {
                 let pong = Packet::Pong { to: Endpoint::from(to), ping_hash, expiration, enr_seq: None };
                 let mut bytes = Vec::new();
                 pong.seal(&Cheap, &secret(key), &mut bytes);
-                self.node.handle(self.now, Input::Datagram { from: to, bytes: &bytes });
+                self.node.handle(self.now, Input::Datagram { socket: SocketId::MAIN, from: to, bytes: &bytes });
             }
         }
     }

@@ -1,9 +1,10 @@
 //! The two buffers between machines and driver: the outbox of actions and a stream's outgoing bytes.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 
-use peerless::contract::{Action, ConnId, Event, Outbound};
+use peerless::contract::{Action, ConnId, Event, Outbound, SocketId};
 use peerless::limits;
 use peerless::rng::Seed;
 use peerless::wire::p2p::Capability;
@@ -46,13 +47,13 @@ fn outbox(data: &[u8], reached: &mut Reached) {
             });
             lent.sum::<usize>()
         };
-        let full = bytes(&model) >= limits::OUTBOX_BYTES_MARK || model.len() >= limits::OUTBOX_ACTIONS_MARK;
+        let full = bytes(&model) >= limits::OUTBOX_BYTES_HIGH_WATER || model.len() >= limits::OUTBOX_ACTIONS_HIGH_WATER;
         let mut cx = context.cx(&mut rng);
         match choices.below(9) {
             0 => {
                 let (to, content) = (to(choices.byte()), choices.bytes(30).to_vec());
                 cx.out.stage(content.len()).copy_from_slice(&content);
-                let went = cx.send_staged(to);
+                let went = cx.send_staged(SocketId::MAIN, to);
                 assert_eq!(went, !full);
                 staged.clear();
                 if went {
@@ -106,11 +107,17 @@ fn outbox(data: &[u8], reached: &mut Reached) {
                 staged.clear();
                 if kind == 6 {
                     let capability = Capability::eth(69);
-                    cx.out.emit_staged(Event::Message { conn: ConnId(1), capability, id, payload: &[] }, given);
+                    cx.out.emit_staged(
+                        Event::Message { conn: ConnId(1), capability, id, payload: Cow::default() },
+                        given,
+                    );
                     model.push_back(Queued::Message(id, payload));
                     reached.note("staged");
                 } else {
-                    cx.out.emit_staged(Event::Unrecognised { from: to(2), bytes: &[] }, given);
+                    cx.out.emit_staged(
+                        Event::Unrecognised { socket: SocketId::MAIN, from: to(2), bytes: Cow::default() },
+                        given,
+                    );
                     if full {
                         reached.note("dropped");
                         dropped += 1;
@@ -138,12 +145,13 @@ fn outbox(data: &[u8], reached: &mut Reached) {
 
 fn pop(action: Option<Action<'_>>, expected: Option<Queued>, reached: &mut Reached) {
     let got = action.map(|action| match action {
-        Action::Send { to, bytes } => Queued::Send(to, bytes.to_vec()),
+        Action::Send { to, bytes, .. } => Queued::Send(to, bytes.to_vec()),
         Action::Dial { conn, .. } => Queued::Dial(conn),
         Action::Flush { conn } => Queued::Flush(conn),
         Action::Close { conn } => Queued::Close(conn),
         Action::Emit(Event::Message { id, payload, .. }) => Queued::Message(id, payload.to_vec()),
         Action::Emit(Event::Unrecognised { bytes, .. }) => Queued::Unrecognised(bytes.to_vec()),
+        Action::Query { id, .. } => panic!("query {id:?} was never queued"),
         Action::Emit(other) => panic!("nobody emitted {other:?}"),
     });
     assert_eq!(got, expected);

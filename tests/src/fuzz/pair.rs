@@ -1,12 +1,12 @@
-//! Two nodes and what happens to their bytes on the way: a session is established or both know that it is not, and what
-//! arrives is what was said.
+//! Two nodes with edits and losses between them: either both establish the session or neither does, and the messages that
+//! arrive on a stream are the first of those that were sent on it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault};
+use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault, SocketId};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
 use peerless::time::Instant;
@@ -37,7 +37,7 @@ pub const PAIR: Target = Target {
     generated: (150, 80),
 };
 
-/// What becomes of a stream's bytes, counted from its beginning.
+/// An edit of one byte of a stream.
 #[derive(Clone, Copy, Debug)]
 enum Edit {
     Flip(u8),
@@ -50,7 +50,7 @@ enum Edit {
 #[derive(Default)]
 struct Pipe {
     bytes: VecDeque<u8>,
-    /// How many bytes have been written to it.
+    /// Number of bytes written to it.
     position: usize,
     edits: BTreeMap<usize, Edit>,
     is_cut: bool,
@@ -61,14 +61,18 @@ struct Side {
     node: Node,
     conns: BTreeMap<ConnId, usize>,
     ended: Vec<EndReason>,
-    sent: Vec<Vec<u8>>,
-    arrived: Vec<Vec<u8>>,
 }
 
-/// A stream: the connection's name on each side, and the bytes to each side.
+/// A stream. Every array is indexed by side.
 struct Stream {
+    /// The connection's id on each side.
     ends: [Option<ConnId>; 2],
+    /// The bytes to each side.
     pipes: [Pipe; 2],
+    /// The messages that each side has sent.
+    sent: [Vec<Vec<u8>>; 2],
+    /// The messages that have arrived at each side.
+    arrived: [Vec<Vec<u8>>; 2],
 }
 
 struct World {
@@ -89,11 +93,11 @@ fn pair(data: &[u8], reached: &mut Reached) {
     let sides = [0, 1].map(|i| {
         let mut config = config(i, networks[i]);
         if !with_discovery {
-            config.discovery = None;
+            config.discovery.discv4 = None;
         }
         let node = Node::with_crypto(config, [choices.byte() ^ i as u8; 32], Instant::ZERO, START, Arc::new(Cheap))
             .expect("valid");
-        Side { node, conns: BTreeMap::new(), ended: Vec::new(), sent: Vec::new(), arrived: Vec::new() }
+        Side { node, conns: BTreeMap::new(), ended: Vec::new() }
     });
     let edits = [0, 1].map(|_| {
         (0..choices.pick(&[0usize, 0, 1, 2]))
@@ -147,8 +151,9 @@ fn pair(data: &[u8], reached: &mut Reached) {
                         id: eth::id::TRANSACTIONS,
                         payload: &payload,
                     };
+                    let stream = world.sides[i].conns[&conn];
                     if world.command(i, command) {
-                        world.sides[i].sent.push(payload);
+                        world.streams[stream].sent[i].push(payload);
                     }
                 }
             }
@@ -185,7 +190,7 @@ impl World {
 
     fn drain(&mut self, i: usize) {
         let from = self.sides[i].node.contact().udp_addr();
-        let Side { node, conns, ended, arrived, .. } = &mut self.sides[i];
+        let Side { node, conns, ended } = &mut self.sides[i];
         while let Some(action) = node.poll_action() {
             match action {
                 Action::Send { bytes, .. } => self.datagrams.push_back((1 - i, from, bytes.to_vec())),
@@ -198,28 +203,30 @@ impl World {
                     let mut ends = [None; 2];
                     ends[i] = Some(conn);
                     conns.insert(conn, self.streams.len());
-                    self.streams.push(Stream { ends, pipes });
+                    self.streams.push(Stream { ends, pipes, sent: Default::default(), arrived: Default::default() });
                 }
                 Action::Close { conn } => {
                     let stream = conns.remove(&conn).expect("a stream is closed once");
                     self.streams[stream].pipes[1 - i].closed = true;
                     self.streams[stream].ends[i] = None;
                 }
-                Action::Emit(Event::Message { payload, .. }) => arrived.push(payload.to_vec()),
+                Action::Emit(Event::Message { conn, payload, .. }) => {
+                    self.streams[conns[&conn]].arrived[i].push(payload.to_vec());
+                }
                 Action::Emit(Event::Ended { end, .. }) => ended.push(end.why),
-                Action::Emit(_) | Action::Flush { .. } => {}
+                Action::Emit(_) | Action::Flush { .. } | Action::Query { .. } => {}
             }
         }
     }
 
-    /// Until nothing is on its way, at one instant.
+    /// Carries bytes and datagrams until none is in flight, at one instant.
     fn settle(&mut self) {
         let mut is_moving = true;
         while is_moving {
             is_moving = false;
             while let Some((to, from, bytes)) = self.datagrams.pop_front() {
                 if self.rng.below(100) >= u64::from(self.loss) {
-                    self.input(to, Input::Datagram { from, bytes: &bytes });
+                    self.input(to, Input::Datagram { socket: SocketId::MAIN, from, bytes: &bytes });
                     is_moving = true;
                 }
             }
@@ -229,20 +236,20 @@ impl World {
         }
     }
 
-    /// Moves a stream's bytes on; whether there were any.
+    /// Carries bytes of a stream; returns whether there were any.
     fn carry(&mut self, stream: usize) -> bool {
         let mut is_moving = false;
-        // Whoever is dialled accepts.
+        // The dialled side accepts.
         for i in [0, 1] {
-            let Stream { ends, pipes } = &self.streams[stream];
+            let Stream { ends, pipes, .. } = &self.streams[stream];
             if let (Some(conn), None, false, false) = (ends[i], ends[1 - i], pipes[i].closed, pipes[1 - i].closed) {
                 let from = self.sides[i].node.contact().tcp_addr();
-                let accepted = self.sides[1 - i].node.accept(self.now, from);
+                let accepted = self.sides[1 - i].node.accept(self.now, SocketId::MAIN, from);
                 match accepted {
                     Some(theirs) => {
                         self.streams[stream].ends[1 - i] = Some(theirs);
                         self.sides[1 - i].conns.insert(theirs, stream);
-                        self.input(i, Input::Connected { conn });
+                        self.input(i, Input::Connected { conn, local: None });
                     }
                     None => self.input(i, Input::Broken { conn, why: IoFault::Refused }),
                 }
@@ -273,7 +280,7 @@ impl World {
         is_moving
     }
 
-    /// Long enough that every deadline of a stream has passed: then both agree, within the time that last words have.
+    /// Runs until every deadline of a stream has passed; then both sides must agree, within the time of the final Disconnect.
     fn finish(&mut self, foreign: bool, reached: &mut Reached) {
         let mut established = [true, false];
         for half_seconds in 0..130 {
@@ -296,16 +303,17 @@ impl World {
             reached.note("edited");
         }
         for i in [0, 1] {
-            let (sent, arrived) = (&self.sides[1 - i].sent, &self.sides[i].arrived);
-            assert!(sent.starts_with(arrived), "what arrives is what was said, in order");
-            if !arrived.is_empty() {
-                reached.note("message arrived");
+            for Stream { sent, arrived, .. } in &self.streams {
+                assert!(sent[1 - i].starts_with(&arrived[i]), "messages arrive as they were sent, in order");
+                if !arrived[i].is_empty() {
+                    reached.note("message arrived");
+                }
             }
             for why in &self.sides[i].ended {
                 match why {
                     EndReason::Fault(Fault::HeaderMac | Fault::FrameMac) => reached.note("mac fault"),
                     EndReason::Fault(Fault::Handshake) => reached.note("handshake fault"),
-                    EndReason::Fault(other) => panic!("{other:?}: nobody said that"),
+                    EndReason::Fault(other) => panic!("{other:?}: neither side sent such bytes"),
                     EndReason::Timeout(_) => reached.note("cut off"),
                     _ => {}
                 }
@@ -313,7 +321,7 @@ impl World {
                     assert!(self.edited, "a fault without an edit");
                 }
             }
-            if self.sides[i].node.discovery().is_some_and(|discovery| !discovery.table().is_empty()) {
+            if self.sides[i].node.discovery().discv4().is_some_and(|discovery| !discovery.table().is_empty()) {
                 reached.note("bonded");
             }
         }
@@ -321,7 +329,7 @@ impl World {
 }
 
 impl Pipe {
-    /// Writes bytes, edited where they are to be; whether any was.
+    /// Writes bytes with their edits; returns whether a byte was edited.
     fn write(&mut self, bytes: &[u8]) -> bool {
         let mut edited = false;
         for byte in bytes {

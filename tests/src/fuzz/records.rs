@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use ::rlp::RlpStream;
 use peerless::crypto::Crypto;
 use peerless::limits::RECORD_BYTES_MAX;
 use peerless::wire::enr::{Record, RecordBuilder};
 use peerless::wire::forkid::{Fork, ForkId, ForkMismatch, ForkSchedule, Head};
-use peerless::wire::rlp::{self, Bounds, RlpStream};
+use peerless::wire::rlp::{self, Bounds};
 
 use super::crypto::{Cheap, secret};
 use super::{Choices, Memory, Reached, Target};
@@ -85,8 +86,8 @@ fn examine(record: &Record, raw: &[u8], reached: &mut Reached) {
     }
     if let Some(contact) = record.contact() {
         reached.note("contact");
-        assert_eq!((contact.key, contact.id), (*record.key(), record.key().node_id()));
-        assert!(!contact.ip.is_multicast() && contact.ip.to_canonical() == contact.ip);
+        assert_eq!((contact.key(), contact.id()), (*record.key(), record.key().node_id()));
+        assert!(!contact.ip().is_multicast() && contact.ip().to_canonical() == contact.ip());
     }
     assert_eq!(Record::parse(&Cheap, &record.to_string()).as_ref(), Ok(record));
     assert_eq!(Record::parse(&Cheap, &const_hex::encode(raw)).as_ref(), Ok(record));

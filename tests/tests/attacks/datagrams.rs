@@ -58,7 +58,7 @@ fn mesh(seed: u64, nodes: usize) -> Net {
         let mut config = config(i, 1);
         config.filter = peerless::netfilter::NetFilter::default();
         config.ip = Some(global(60_000 + i as u32).ip());
-        config.discovery.as_mut().unwrap().bootnodes = boot.clone();
+        config.discovery.discv4.as_mut().unwrap().bootnodes = boot.clone();
         let i = net.add(config);
         if boot.is_empty() {
             boot.push(net.contact(i));
@@ -66,7 +66,7 @@ fn mesh(seed: u64, nodes: usize) -> Net {
     }
     net.run_for(60 * SECOND);
     for member in &net.members {
-        assert!(member.node.discovery().unwrap().table().len() >= nodes / 2);
+        assert!(member.node.discovery().discv4().unwrap().table().len() >= nodes / 2);
     }
     net
 }
@@ -181,11 +181,11 @@ fn replayed_datagrams_are_dropped() {
     let replay = |net: &mut Net, after: Duration, from: Option<SocketAddr>| {
         net.run_for(after);
         let answers = |net: &Net| net.members[0].node.stats().datagrams_out.count;
-        let before = (answers(net), net.members[0].node.discovery().unwrap().table().len());
+        let before = (answers(net), net.members[0].node.discovery().discv4().unwrap().table().len());
         for (source, bytes) in &overheard {
             net.datagram(0, from.unwrap_or(*source), bytes);
         }
-        assert_eq!(before.1, net.members[0].node.discovery().unwrap().table().len());
+        assert_eq!(before.1, net.members[0].node.discovery().discv4().unwrap().table().len());
         answers(net) - before.0
     };
     // Past the grace for equal packets within a second or two, and before their expiration.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerless::contract::{Command, ConnTimer, EndReason, Fault, Input, Side, Stage};
+use peerless::contract::{Command, ConnTimer, EndReason, Fault, Input, Side, SocketId, Stage};
 use peerless::limits;
 use peerless::node::Node;
 use peerless::time::Instant;
@@ -18,7 +18,7 @@ use crate::{SECOND, global, local, quiet, victim};
 fn a_handshake_that_stalls_ends_at_its_deadline() {
     let mut net = victim(1);
     let mut stranger = Stranger::new(1);
-    let (_, auth) = stranger.auth(net.contact(0).key);
+    let (_, auth) = stranger.auth(net.contact(0).key());
     for offsets in (0..auth.len()).collect::<Vec<_>>().chunks(limits::PENDING_MAX) {
         let begun = net.now;
         let mut raws = Vec::new();
@@ -43,7 +43,7 @@ fn a_handshake_that_stalls_ends_at_its_deadline() {
 fn a_trickle_does_not_buy_time() {
     let mut net = victim(2);
     let mut stranger = Stranger::new(1);
-    let (_, auth) = stranger.auth(net.contact(0).key);
+    let (_, auth) = stranger.auth(net.contact(0).key());
     let begun = net.now;
     let raw = net.connect_raw(0, local(1)).unwrap();
     for byte in &auth {
@@ -92,7 +92,7 @@ fn an_accept_flood_is_bounded() {
         for n in 0..10_000 {
             let now = Instant::from_micros(u64::from(n) * 1000);
             node.handle(now, Input::Timeout);
-            if let Some(conn) = node.accept(now, global(n)) {
+            if let Some(conn) = node.accept(now, SocketId::MAIN, global(n)) {
                 accepted += 1;
                 node.handle(now, Input::Bytes { conn, bytes: &[0x01] });
             }
@@ -109,9 +109,10 @@ fn an_accept_flood_is_bounded() {
 
     // One subnet has fewer, one address has one in a while.
     let later = Instant::from_micros(120_000_000);
-    let neighbours = (0..100u8).filter(|n| node.accept(later, ([70, 1, 1, *n], 5).into()).is_some()).count();
+    let neighbours =
+        (0..100u8).filter(|n| node.accept(later, SocketId::MAIN, ([70, 1, 1, *n], 5).into()).is_some()).count();
     assert_eq!(neighbours, limits::PENDING_PER_SUBNET);
-    let again = (0..100).filter(|_| node.accept(later, ([70, 1, 2, 1], 5).into()).is_some()).count();
+    let again = (0..100).filter(|_| node.accept(later, SocketId::MAIN, ([70, 1, 2, 1], 5).into()).is_some()).count();
     assert_eq!(again, 1);
 }
 
@@ -170,7 +171,7 @@ fn garbage_does_not_spoil_the_next_session() {
 fn a_replayed_auth_gets_no_further() {
     let mut net = victim(5);
     let mut stranger = Stranger::new(1);
-    let (_, auth) = stranger.auth(net.contact(0).key);
+    let (_, auth) = stranger.auth(net.contact(0).key());
     for _ in 0..3 {
         let raw = net.connect_raw(0, local(1)).unwrap();
         net.write_raw(raw, &auth);

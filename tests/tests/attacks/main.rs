@@ -21,7 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// Node `i` of network 1, which dials and seeks nobody by itself.
 fn quiet(i: usize) -> Config {
     let mut config = config(i, 1);
-    config.discovery = None;
+    config.discovery.discv4 = None;
     config
 }
 

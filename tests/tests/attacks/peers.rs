@@ -170,7 +170,7 @@ fn foreign_nodes_do_not_hold_places() {
     let boot = net.contact(boot);
     for i in 1..ALL {
         let mut config = config(i, if i < OURS { 1 } else { 2 + i as u64 });
-        config.discovery.as_mut().unwrap().bootnodes = vec![boot];
+        config.discovery.discv4.as_mut().unwrap().bootnodes = vec![boot];
         net.add(config);
     }
     // The foreign ones come by all the same.
@@ -182,11 +182,11 @@ fn foreign_nodes_do_not_hold_places() {
     let limit = limits::CONNECT_TIMEOUT.max(limits::STATUS_TIMEOUT + limits::CLOSING_TIMEOUT);
     for i in 0..OURS {
         assert_eq!(net.established(i), OURS - 1, "our own are all there");
-        let foreign: BTreeSet<_> = (OURS..ALL).map(|j| net.contact(j).id).collect();
+        let foreign: BTreeSet<_> = (OURS..ALL).map(|j| net.contact(j).id()).collect();
         let seen = &net.members[i].seen;
         let mut visits = 0;
         for (came, conn) in seen.iter().filter_map(|(at, seen)| match seen {
-            Seen::Hello(conn, _, contact, _) if foreign.contains(&contact.id) => Some((*at, *conn)),
+            Seen::Hello(conn, _, contact, _) if foreign.contains(&contact.id()) => Some((*at, *conn)),
             _ => None,
         }) {
             visits += 1;

@@ -7,6 +7,7 @@
 mod checks;
 mod packages;
 mod rust;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +18,7 @@ use rust::{Token, imports, tokens};
 
 /// The blocks of `core/src` in dependency order. A file imports from its own block and from those of a lower rank;
 /// blocks of one rank do not know each other, but for the ground, which is one block of several files.
-const BLOCKS: [(&str, u8); 12] = [
+const BLOCKS: [(&str, u8); 13] = [
     ("time", GROUND),
     ("rng", GROUND),
     ("limits", GROUND),
@@ -25,11 +26,12 @@ const BLOCKS: [(&str, u8); 12] = [
     ("crypto", 1),
     ("wire", 2),
     ("contract", 3),
-    ("discv4", 4),
-    ("rlpx", 4),
-    ("eth", 4),
-    ("peers", 4),
-    ("node", 5),
+    ("kad", 4),
+    ("discv4", 5),
+    ("rlpx", 5),
+    ("eth", 5),
+    ("peers", 5),
+    ("node", 6),
 ];
 const GROUND: u8 = 0;
 

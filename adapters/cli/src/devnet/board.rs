@@ -203,7 +203,7 @@ impl Board {
     }
 
     fn name(&self, id: &NodeId) -> Name {
-        let honest = self.rows.iter().position(|row| row.contact.id == *id).map(Name::Honest);
+        let honest = self.rows.iter().position(|row| row.contact.id() == *id).map(Name::Honest);
         let stranger = || self.strangers.iter().find(|(_, stranger)| stranger == id).map(|(name, _)| *name);
         honest.or_else(stranger).unwrap_or(Name::Unknown)
     }
@@ -213,7 +213,7 @@ impl Board {
     }
 
     fn is_honest(&self, id: &NodeId) -> bool {
-        self.rows.iter().any(|row| row.contact.id == *id)
+        self.rows.iter().any(|row| row.contact.id() == *id)
     }
 
     /// The network in numbers.

@@ -75,7 +75,7 @@ impl Snapshot {
                 .collect()
         };
         Self {
-            table: node.discovery().map_or(0, |discovery| discovery.table().len()),
+            table: node.discovery().discv4().map_or(0, |discovery| discovery.table().len()),
             inbound: peers(Direction::Inbound),
             outbound: peers(Direction::Outbound),
             datagrams: stats.datagrams_in.count,
@@ -125,7 +125,7 @@ impl Prepared {
     ) -> JoinHandle<()> {
         let Self { mut config, sockets, keys, .. } = self;
         let bootnodes = bootnode.into_iter().collect();
-        config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+        config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
         std::thread::spawn(move || {
             let result = driving::start(config, sockets, recording.as_ref()).and_then(|mut driver| {
                 for contact in statics {
@@ -173,7 +173,7 @@ fn drive(driver: &mut Driver, keys: &KeyLogging, node: usize, news: &Sender<News
 
 fn translate(event: Event<'_>) -> Option<What> {
     Some(match event {
-        Event::NodeAdded { contact } => What::Found { peer: contact.id },
+        Event::NodeAdded { contact } => What::Found { peer: contact.id() },
         Event::Established { id, status, .. } => What::Established { peer: id, version: status.version },
         Event::Ended { id, end, .. } => What::Ended { peer: id, end },
         Event::Banned { id, reason, duration } => What::Banned { peer: id, reason, duration },

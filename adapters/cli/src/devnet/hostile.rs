@@ -135,7 +135,7 @@ fn mount(
 fn datagrams(identity: &Identity, rng: &mut Rng, victim: &Contact, from: Endpoint) -> Vec<Vec<u8>> {
     let soon = UnixTime::from_secs(unix_now() + 20);
     let ping = |expiration| Packet::Ping { version: 4, from, to: victim.udp_addr().into(), expiration, enr_seq: None };
-    let neighbor = Neighbor { ip: victim.ip, udp: 9, tcp: 9, key: *identity.key.as_bytes() };
+    let neighbor = Neighbor { ip: victim.ip(), udp: 9, tcp: 9, key: *identity.key.as_bytes() };
     let mut forged = seal(identity, &ping(soon));
     // The first half of the signature is replaced, and the hash computed anew.
     forged[HASH_BYTES..HASH_BYTES + 32].copy_from_slice(&rng.bytes::<32>());

@@ -57,7 +57,7 @@ impl<'a> Liar<'a> {
         let mut context = Context::new(Instant::ZERO, unix, NetFilter::default(), identity.crypto.clone());
         let mut out = Outbound::default();
         let mut handshake =
-            Handshake::initiate(&mut context.cx(rng), &identity.secret, &identity.key, to.key, &mut out);
+            Handshake::initiate(&mut context.cx(rng), &identity.secret, &identity.key, to.key(), &mut out);
         tcp.write_all(out.as_slice())?;
         let mut inbox = Vec::new();
         loop {

@@ -91,7 +91,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
 
     let contacts: Vec<Contact> = honest.iter().map(|node| node.contact).collect();
     let bootnode = *contacts.first().context("there are at least two nodes")?;
-    let strangers = std::iter::once((Name::Foreign, foreign.contact.id))
+    let strangers = std::iter::once((Name::Foreign, foreign.contact.id()))
         .chain(hostile.iter().enumerate().map(|(i, identity)| (Name::Hostile(i), identity.key.node_id())));
     let mut board = Board::new(&contacts, strangers.collect());
     output.say(format_args!(

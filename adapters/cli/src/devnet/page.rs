@@ -29,7 +29,7 @@ pub(super) fn page(board: &Board, duration: Duration) -> Page {
         let is_alone = snapshot.inbound.is_empty() && snapshot.outbound.is_empty();
         vec![
             Cell::new(Name::Honest(i), if is_alone { Tone::Plain } else { Tone::Good }),
-            Cell::new(format_args!("{:?}", row.contact.id), Tone::Plain),
+            Cell::new(format_args!("{:?}", row.contact.id()), Tone::Plain),
             Cell::new(snapshot.table, Tone::Plain),
             Cell::new(snapshot.inbound.len(), Tone::Plain),
             Cell::new(snapshot.outbound.len(), Tone::Plain),

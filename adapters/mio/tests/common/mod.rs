@@ -120,7 +120,7 @@ pub(crate) fn connect(a: &mut Peer, b: &mut Peer) -> (ConnId, ConnId) {
 
 fn note(event: Event<'_>) -> Option<Told> {
     Some(match event {
-        Event::NodeAdded { contact } => Told::NodeAdded(contact.id),
+        Event::NodeAdded { contact } => Told::NodeAdded(contact.id()),
         Event::Pong { command, .. } => Told::Pong(command),
         Event::CallFailed { command, why } => Told::CallFailed(command, why),
         Event::Established { conn, id, .. } => Told::Established(conn, id),

@@ -1,8 +1,8 @@
-//! The real primitives, with what was computed before remembered by its content.
+//! The real primitives, with earlier results cached by their inputs.
 //!
-//! Whoever signs knows what recovery will yield, and in a simulation both are in one process: a recovery of the very bytes
-//! that were signed is a look-up. Anything else, a flipped bit included, takes the true path. The bytes of a run are the
-//! real ones.
+//! In a simulation the signer and the verifier are in one process: a recovery from exactly the bytes that were signed
+//! is a look-up of the signer's key. All other inputs, including those with a flipped bit, are computed. The bytes of a
+//! run are the same as with the real primitives.
 
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{
@@ -11,22 +11,23 @@ use peerless::crypto::{
 
 use super::table::{Cache, Registry};
 
-/// Recoveries remembered: those of datagrams in flight, and some.
+/// Cached recoveries: enough for all datagrams in flight.
 const RECOVERIES: usize = 1 << 16;
 
-/// See the module.
+/// The real primitives with a cache; see the module.
+#[derive(Debug)]
 pub struct Memo {
     real: Secp256k1,
-    /// By secret.
-    public_keys: Registry<32, PublicKey>,
-    /// Points that are on the curve, and their ids.
+    /// Public keys by secret.
+    public_keys: Registry<32, [u8; 64]>,
+    /// The ids of points on the curve.
     points: Registry<64, NodeId>,
-    /// By digest and signature.
-    recoveries: Cache<97, PublicKey>,
+    /// Signers by digest and signature.
+    recoveries: Cache<97, [u8; 64]>,
 }
 
 impl Memo {
-    /// For about so many nodes.
+    /// Makes primitives with caches for about `nodes` nodes.
     pub fn new(_seed: u64, nodes: usize) -> Self {
         Self {
             real: Secp256k1::new(),
@@ -45,19 +46,19 @@ fn recovery_key(digest: &Digest, signature: &RecoverableSignature) -> [u8; 97] {
 }
 
 impl Crypto for Memo {
-    fn public_key(&self, secret: &SecretKey) -> PublicKey {
-        if let Some(key) = self.public_keys.find(secret.expose()) {
-            return *key;
+    fn derive_xy(&self, secret: &SecretKey) -> [u8; 64] {
+        if let Some(xy) = self.public_keys.find(secret.expose()) {
+            return *xy;
         }
         let key = self.real.public_key(secret);
-        self.public_keys.insert(*secret.expose(), key);
+        self.public_keys.insert(*secret.expose(), *key.as_bytes());
         self.points.insert(*key.as_bytes(), key.node_id());
-        key
+        *key.as_bytes()
     }
 
     fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
         let signature = self.real.sign(secret, digest);
-        self.recoveries.insert(recovery_key(digest, &signature), self.public_key(secret));
+        self.recoveries.insert(recovery_key(digest, &signature), self.derive_xy(secret));
         signature
     }
 
@@ -65,25 +66,22 @@ impl Crypto for Memo {
         self.real.verify(key, digest, signature)
     }
 
-    fn recover(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<PublicKey> {
+    fn recover_xy(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<[u8; 64]> {
         let memo = recovery_key(digest, signature);
-        if let Some(key) = self.recoveries.find(&memo) {
-            return Some(key);
+        if let Some(xy) = self.recoveries.find(&memo) {
+            return Some(xy);
         }
-        let key = self.real.recover(digest, signature)?;
-        self.recoveries.insert(memo, key);
-        Some(key)
+        let xy = self.real.recover_xy(digest, signature)?;
+        self.recoveries.insert(memo, xy);
+        Some(xy)
     }
 
-    fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
-        match self.points.find(xy) {
-            Some(_) => Some(PublicKey::from_xy_checked(*xy)),
-            None => self.real.public_key_from_xy(xy),
-        }
+    fn is_on_curve(&self, xy: &[u8; 64]) -> bool {
+        self.points.find(xy).is_some() || self.real.is_on_curve(xy)
     }
 
-    fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
-        self.real.public_key_from_compressed(compressed)
+    fn decompress_xy(&self, compressed: &[u8; 33]) -> Option<[u8; 64]> {
+        self.real.decompress_xy(compressed)
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {

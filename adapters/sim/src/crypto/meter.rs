@@ -1,8 +1,9 @@
-//! What primitives would cost: any of them, with the processor's time that the real ones take counted beside.
+//! A wrapper for any primitives that counts the processor time that the real ones would take.
 //!
-//! Time is what a model says, not what a clock shows, and the same whichever primitives compute: a run is the same on every
-//! machine and with every [`super::Mode`].
+//! The time is that of a model, not of a clock, and does not depend on the wrapped primitives: a run is the same on
+//! every machine and with every [`super::Mode`].
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,33 +13,33 @@ use peerless::crypto::{Crypto, Digest, NodeId, PublicKey, RecoverableSignature, 
 /// Bytes that one permutation of Keccak-256 absorbs.
 const BLOCK_BYTES: usize = 136;
 
-/// What things cost a host's processor, in nanoseconds.
+/// The cost of each operation on a host's processor, in nanoseconds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Costs {
-    /// An input, whatever it is: system calls and everything that is not counted on its own.
+    /// An input of any kind: system calls and all work that is not counted separately.
     pub input: u64,
-    /// A secret key's public key.
+    /// Deriving a public key.
     pub public_key: u64,
-    /// A signature.
+    /// Making a signature.
     pub sign: u64,
-    /// Verifying one whose key is known.
+    /// Verifying a signature against a known key.
     pub verify: u64,
-    /// Recovering the key of one.
+    /// Recovering the key of a signature.
     pub recover: u64,
     /// Checking that a point is on the curve.
     pub check: u64,
-    /// Finding the point of one coordinate.
+    /// Decompressing a point.
     pub decompress: u64,
-    /// An agreement.
+    /// A key agreement.
     pub ecdh: u64,
-    /// A block of 136 bytes hashed, and each digest.
+    /// Hashing a block of 136 bytes, and each digest.
     pub block: u64,
-    /// 1024 bytes of frames: their MAC and their cipher.
+    /// MAC and cipher of 1024 bytes of frames.
     pub frame_kib: u64,
 }
 
 impl Costs {
-    /// About what one core of a server of 2021 takes (AMD EPYC; the README's benchmarks).
+    /// The costs on one core of a server of 2021 (AMD EPYC; the README's benchmarks), rounded.
     pub const SERVER: Self = Self {
         input: 2_000,
         public_key: 18_000,
@@ -52,7 +53,7 @@ impl Costs {
         frame_kib: 2_750,
     };
 
-    /// A processor that takes so many times as long for everything.
+    /// The costs on a processor that is `times` times as slow.
     #[must_use]
     pub const fn times(self, times: u32) -> Self {
         let times = times as u64;
@@ -71,26 +72,32 @@ impl Costs {
     }
 }
 
-/// One host's primitives. See the module.
+/// One host's primitives, with their cost counted; see the module.
 pub struct Meter {
     crypto: Arc<dyn Crypto + Send + Sync>,
     costs: Costs,
-    /// Spent and not yet taken. One thread at a time drives a host, so no order is lost.
+    /// Nanoseconds spent and not yet taken. One thread at a time drives a host, so relaxed ordering suffices.
     spent: AtomicU64,
 }
 
+impl fmt::Debug for Meter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meter").field("costs", &self.costs).field("spent", &self.spent).finish_non_exhaustive()
+    }
+}
+
 impl Meter {
-    /// Counts what is done with `crypto`.
+    /// Wraps `crypto` and counts its operations.
     pub fn new(crypto: Arc<dyn Crypto + Send + Sync>, costs: Costs) -> Self {
         Self { crypto, costs, spent: AtomicU64::new(0) }
     }
 
-    /// The nanoseconds spent since the last time.
+    /// Returns the nanoseconds spent since the last call.
     pub fn take(&self) -> u64 {
         self.spent.swap(0, Ordering::Relaxed)
     }
 
-    /// What things cost.
+    /// The cost of each operation.
     pub fn costs(&self) -> &Costs {
         &self.costs
     }
@@ -100,15 +107,15 @@ impl Meter {
     }
 
     fn hash(&self, bytes: &[u8]) {
-        // The padding always fills a block up.
+        // The padding always completes a block.
         self.spend(self.costs.block * (bytes.len() / BLOCK_BYTES + 1) as u64);
     }
 }
 
 impl Crypto for Meter {
-    fn public_key(&self, secret: &SecretKey) -> PublicKey {
+    fn derive_xy(&self, secret: &SecretKey) -> [u8; 64] {
         self.spend(self.costs.public_key);
-        self.crypto.public_key(secret)
+        self.crypto.derive_xy(secret)
     }
 
     fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
@@ -121,19 +128,19 @@ impl Crypto for Meter {
         self.crypto.verify(key, digest, signature)
     }
 
-    fn recover(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<PublicKey> {
+    fn recover_xy(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<[u8; 64]> {
         self.spend(self.costs.recover);
-        self.crypto.recover(digest, signature)
+        self.crypto.recover_xy(digest, signature)
     }
 
-    fn public_key_from_xy(&self, xy: &[u8; 64]) -> Option<PublicKey> {
+    fn is_on_curve(&self, xy: &[u8; 64]) -> bool {
         self.spend(self.costs.check);
-        self.crypto.public_key_from_xy(xy)
+        self.crypto.is_on_curve(xy)
     }
 
-    fn public_key_from_compressed(&self, compressed: &[u8; 33]) -> Option<PublicKey> {
+    fn decompress_xy(&self, compressed: &[u8; 33]) -> Option<[u8; 64]> {
         self.spend(self.costs.decompress);
-        self.crypto.public_key_from_compressed(compressed)
+        self.crypto.decompress_xy(compressed)
     }
 
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {
@@ -156,11 +163,11 @@ impl Crypto for Meter {
         self.crypto.node_id(key)
     }
 
-    fn identify(&self, xy: &[u8; 64]) -> Option<(PublicKey, NodeId)> {
+    fn node_id_of_xy(&self, xy: &[u8; 64]) -> Option<NodeId> {
         self.spend(self.costs.check);
-        let known = self.crypto.identify(xy);
-        known.iter().for_each(|_| self.hash(xy));
-        known
+        let id = self.crypto.node_id_of_xy(xy);
+        id.iter().for_each(|_| self.hash(xy));
+        id
     }
 
     fn mac_update(&self, mac: &mut Keccak, bytes: &[u8]) {

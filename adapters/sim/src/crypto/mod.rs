@@ -1,4 +1,5 @@
-//! Primitives for simulations, all behind [`peerless::crypto::Crypto`]: the machines cannot tell.
+//! Primitives for simulations, all implementations of [`peerless::crypto::Crypto`]: the machines do not know which one
+//! they use.
 
 mod memo;
 mod meter;
@@ -15,20 +16,20 @@ pub use memo::Memo;
 pub use meter::{Costs, Meter};
 pub use simmac::SimMac;
 
-/// Which primitives a run has.
+/// The primitives of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Mode {
-    /// The shipping ones.
+    /// The production primitives.
     #[default]
     Real,
-    /// The shipping ones, with recoveries and public keys remembered: the same bytes throughout.
+    /// The production primitives with recoveries and public keys cached: all bytes of a run are the same.
     Memo,
-    /// Keyed hashes of the same sizes: the same schedule throughout. Nothing of it is secure.
+    /// Keyed hashes of the same sizes: the schedule of a run is the same. Not secure.
     SimMac,
 }
 
 impl Mode {
-    /// The primitives, for about so many nodes.
+    /// Makes the primitives for about `nodes` nodes.
     pub fn build(self, seed: u64, nodes: usize) -> Arc<dyn Crypto + Send + Sync> {
         match self {
             Self::Real => Arc::new(Secp256k1::new()),
@@ -62,7 +63,7 @@ impl FromStr for Mode {
     }
 }
 
-/// A text that names no mode.
+/// The error of a text that is no mode.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UnknownMode;
 

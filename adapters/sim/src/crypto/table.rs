@@ -1,5 +1,5 @@
-//! Memories of the simulation's primitives: of fixed size, shared by threads, and never able to change an outcome, because
-//! whatever is not in one is computed.
+//! Caches of the simulation's primitives: of fixed size, shared by threads, and without influence on results, because a
+//! missing entry is computed.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -8,23 +8,25 @@ use peerless::contract::Prefetch;
 use crate::mix::Mix;
 use crate::prefetch::Caches;
 
-/// A key and what is known of it.
+/// A key and its value.
 type Entry<const K: usize, V> = ([u8; K], V);
 
-/// A place of a registry; aligned, so that it lies on as few cache lines as it can.
+/// A slot of a registry, aligned so that it lies on as few cache lines as possible.
 #[repr(align(64))]
+#[derive(Debug)]
 struct Slot<const K: usize, V>(OnceLock<Entry<K, V>>);
 
-/// Places looked at for one key.
+/// Slots searched for one key.
 const PROBES: usize = 16;
 
-/// Remembers what it is told first, as long as there is room. Reading takes no lock.
+/// A map that keeps the first value of each key as long as there is room. Reading takes no lock.
+#[derive(Debug)]
 pub(crate) struct Registry<const K: usize, V> {
     slots: Box<[Slot<K, V>]>,
 }
 
 impl<const K: usize, V> Registry<K, V> {
-    /// Room for `capacity` keys and some, which should be hashes or coordinates: they are not hashed again.
+    /// Makes a registry for at least `capacity` keys, which should be hashes or coordinates: they are not hashed again.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             slots: (0..(capacity + capacity / 4).next_power_of_two().max(64)).map(|_| Slot(OnceLock::new())).collect(),
@@ -42,12 +44,12 @@ impl<const K: usize, V> Registry<K, V> {
         None
     }
 
-    /// The key will be looked for soon.
+    /// Prefetches the slot of a key that is looked up soon.
     pub(crate) fn prefetch(&self, key: &[u8; K]) {
         self.places(key).next().iter().for_each(|place| Caches.prefetch(*place));
     }
 
-    /// Forgotten if there is no room.
+    /// Stores a value; drops it if there is no room.
     pub(crate) fn insert(&self, key: [u8; K], value: V) {
         let mut entry = (key, value);
         for slot in self.places(&key) {
@@ -68,7 +70,8 @@ impl<const K: usize, V> Registry<K, V> {
     }
 }
 
-/// Remembers the latest results; a new one takes the place of whatever has the same hash.
+/// A cache of the latest results; a new one replaces the one with the same hash.
+#[derive(Debug)]
 pub(crate) struct Cache<const K: usize, V> {
     slots: Box<[Mutex<Option<Entry<K, V>>>]>,
 }
@@ -97,7 +100,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_found_is_what_was_told() {
+    fn a_value_that_is_found_is_the_one_that_was_stored() {
         let registry = Registry::<8, u64>::new(10);
         (0..1000u64).for_each(|i| registry.insert(i.to_le_bytes(), i * 3));
         let found = (0..1000u64).filter_map(|i| Some((i, *registry.find(&i.to_le_bytes())?))).collect::<Vec<_>>();

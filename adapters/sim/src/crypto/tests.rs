@@ -1,4 +1,4 @@
-//! Every mode does for a node what the real primitives do, and refuses what they refuse.
+//! Every mode accepts and refuses the same inputs as the real primitives.
 
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{Crypto, PublicKey, RecoverableSignature, Secp256k1, SecretKey};
@@ -13,10 +13,10 @@ fn secret(stream: &mut Stream) -> SecretKey {
 }
 
 #[test]
-fn keys_signatures_and_agreements_fit_together() {
+fn keys_signatures_and_agreements_are_consistent() {
     let real = Secp256k1::new();
     for mode in [Mode::Real, Mode::Memo, Mode::SimMac] {
-        // The second has room for nobody: what is remembered must not matter.
+        // The second has no room for entries: caches must not affect results.
         for nodes in [100, 0] {
             let crypto = mode.build(5, nodes);
             let mut stream = Stream::new(1, 2, 3);
@@ -41,25 +41,25 @@ fn keys_signatures_and_agreements_fit_together() {
 }
 
 #[test]
-fn nothing_tampered_with_is_taken_for_genuine() {
+fn tampered_signatures_are_refused() {
     for mode in [Mode::Real, Mode::Memo, Mode::SimMac] {
         let crypto = mode.build(5, 10);
         let mut stream = Stream::new(9, 2, 3);
         let (secret, digest) = (secret(&mut stream), stream.bytes_32());
         let key = crypto.public_key(&secret);
         let signature = crypto.sign(&secret, &digest);
-        let mut recovered_nobody = 0;
+        let mut recovered_unknown = 0;
         for bit in 0..65 * 8 {
             let mut other = signature;
             other.0[bit / 8] ^= 1 << (bit % 8);
             let recovered = crypto.recover(&digest, &other);
             assert_ne!(recovered, Some(key), "{mode}: bit {bit}");
-            recovered_nobody += usize::from(recovered.is_some());
+            recovered_unknown += usize::from(recovered.is_some());
             if bit < 64 * 8 {
                 assert!(!crypto.verify(&key, &digest, &other.without_recovery_id()), "{mode}: bit {bit}");
             }
         }
-        assert!(recovered_nobody > 100, "{mode}: most forgeries have a key, which is nobody's");
+        assert!(recovered_unknown > 100, "{mode}: most forgeries recover an unknown key");
         let mut wrong = digest;
         wrong[3] ^= 1;
         assert_ne!(crypto.recover(&wrong, &signature), Some(key), "{mode}");
@@ -70,7 +70,7 @@ fn nothing_tampered_with_is_taken_for_genuine() {
 }
 
 #[test]
-fn simmac_is_known_by_its_name() {
+fn simmac_is_found_by_its_name() {
     let (crypto, mut stream) = (SimMac::new(77, 10), Stream::new(1, 2, 3));
     let again = SimMac::by_name(&SimMac::name(77), 0).unwrap();
     let (secret, digest) = (secret(&mut stream), stream.bytes_32());
@@ -106,7 +106,7 @@ fn points_off_the_curve_are_refused() {
 }
 
 #[test]
-fn a_running_mac_depends_on_the_bytes_and_not_on_their_chunks() {
+fn a_running_mac_does_not_depend_on_chunks() {
     for mode in [Mode::Real, Mode::Memo, Mode::SimMac] {
         let crypto = mode.build(5, 10);
         let bytes: Vec<u8> = (0..=255).cycle().take(1000).collect();

@@ -1,18 +1,18 @@
-//! Addresses: each host has an IPv4 address that looks like one of the public Internet, by its number alone.
+//! Addresses: each host has a global IPv4 address that is a function of its number.
 //!
-//! Hosts fill subnets (a /24) one after the other, [`Addresses::per_subnet`] to each, and the subnets are strewn over the
-//! address space; so limits on subnets see what they would see outside. The way back is arithmetic too.
+//! Hosts fill subnets (a /24) one after the other, [`Addresses::per_subnet`] each, and the subnets are spread over the
+//! address space, so limits on subnets work as on the Internet. The inverse is arithmetic too.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::HostId;
 
-/// First octet of the lowest subnet; from here on 2^22 subnets, up to 74.255.255, are all global.
+/// First octet of the lowest subnet; the 2^22 subnets from here up to 74.255.255 are all global.
 const FIRST_OCTET: u32 = 11;
-/// Subnets there are, as a power of two.
+/// Number of subnets, as a power of two.
 const SUBNET_BITS: u32 = 22;
 const SUBNET_MASK: u32 = (1 << SUBNET_BITS) - 1;
-/// An odd number strews the subnets; the other one undoes it.
+/// An odd factor that spreads the subnets, and its inverse.
 const STREW: u32 = 2_654_435_761;
 const GATHER: u32 = inverse(STREW);
 
@@ -21,7 +21,7 @@ pub const PORT: u16 = 30303;
 
 /// The inverse of an odd number modulo 2^32.
 const fn inverse(odd: u32) -> u32 {
-    // Each round of Newton's iteration doubles the number of right bits; an odd number is its own inverse modulo 8.
+    // Each round of Newton's iteration doubles the number of correct bits; an odd number is its own inverse modulo 8.
     let mut inverse = odd;
     let mut round = 0;
     while round < 4 {
@@ -47,7 +47,7 @@ impl From<Addr> for SocketAddr {
 }
 
 impl Addr {
-    /// The endpoint, if it is IPv4.
+    /// Returns the endpoint, if it is IPv4.
     pub fn of(addr: SocketAddr) -> Option<Self> {
         match addr.ip() {
             IpAddr::V4(ip) => Some(Self { ip, port: addr.port() }),
@@ -60,7 +60,7 @@ impl Addr {
     }
 }
 
-/// See the module.
+/// The addresses of hosts; see the module.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
     /// Hosts in one /24: 1 to 254.
@@ -68,17 +68,17 @@ pub struct Addresses {
 }
 
 impl Default for Addresses {
-    /// A subnet for each host.
+    /// Gives each host its own subnet.
     fn default() -> Self {
         Self { per_subnet: 1 }
     }
 }
 
 impl Addresses {
-    /// The address of a host.
+    /// Returns the address of a host.
     ///
     /// # Panics
-    /// Beyond 4 million subnets.
+    /// If the host's number is beyond 4 million subnets.
     pub fn ip(&self, host: HostId) -> Ipv4Addr {
         let per_subnet = self.per_subnet.clamp(1, 254);
         let subnet = host.0 / per_subnet;
@@ -87,7 +87,7 @@ impl Addresses {
         Ipv4Addr::from((FIRST_OCTET << 24) + (strewn << 8) + 1 + host.0 % per_subnet)
     }
 
-    /// The number that a host with this address would have.
+    /// Returns the number of the host with this address, whether or not it exists.
     pub fn host(&self, ip: Ipv4Addr) -> Option<HostId> {
         let per_subnet = self.per_subnet.clamp(1, 254);
         let offset = u32::from(ip).checked_sub(FIRST_OCTET << 24)?;
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_lead_back_and_are_global() {
+    fn addresses_are_global_and_invertible() {
         for per_subnet in [1, 2, 10, 254] {
             let addresses = Addresses { per_subnet };
             let mut subnets = std::collections::BTreeMap::<_, u32>::new();

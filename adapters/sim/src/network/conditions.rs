@@ -1,5 +1,5 @@
-//! Faults of the network: what is worse than usual, between whom, and when. Said in advance, so that any link at any time
-//! is a function of the list.
+//! Faults of the network: which links are worse than usual, how, and when. They are given in advance, so the state of
+//! any link at any time is a function of the list.
 
 use peerless::time::{Duration, Instant};
 
@@ -7,32 +7,32 @@ use super::link::Extra;
 use super::region::Region;
 use crate::HostId;
 
-/// Some of the hosts.
+/// A set of hosts.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Hosts {
-    /// All of them.
+    /// All hosts.
     All,
-    /// One of them.
+    /// One host.
     One(HostId),
-    /// Those with numbers from the first to below the second.
+    /// The hosts with numbers from the first to below the second.
     Range(u32, u32),
-    /// Those of a region.
+    /// The hosts of a region.
     In(Region),
-    /// These, in ascending order.
+    /// The given hosts, in ascending order.
     These(Vec<HostId>),
-    /// One in `of`, drawn by the hash of its number and `salt`.
+    /// One host in `of`, drawn by the hash of its number and `salt`.
     Share {
-        /// How many hosts there are to each that is meant.
+        /// The size of the groups of which one host is drawn.
         of: u32,
-        /// Makes one draw differ from another.
+        /// Distinguishes one draw from another.
         salt: u64,
     },
-    /// All but those.
+    /// All other hosts.
     Not(Box<Hosts>),
 }
 
 impl Hosts {
-    /// Whether a host is one of them.
+    /// Whether the set contains a host.
     pub fn contains(&self, host: HostId, region: Region) -> bool {
         match self {
             Self::All => true,
@@ -48,62 +48,62 @@ impl Hosts {
     }
 }
 
-/// What is the matter.
+/// The kind and degree of a network fault.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Effect {
-    /// Nothing passes. Streams stand still and lose nothing.
+    /// No packet passes. Streams stall without loss.
     Cut,
-    /// So many millionths more of the datagrams are lost.
+    /// Additional loss of datagrams, in millionths.
     Loss(u32),
-    /// So many millionths more arrive twice.
+    /// Additional duplication of datagrams, in millionths.
     Duplication(u32),
-    /// So many millionths more are held back.
+    /// Additional delay of datagrams, in millionths of them.
     Reordering(u32),
-    /// Everything takes longer by this.
+    /// Additional latency.
     Delay(Duration),
 }
 
-/// Something that is the matter from `since` to before `until`.
+/// A network fault from `since` to before `until`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fault {
-    /// From when.
+    /// The start.
     pub since: Instant,
-    /// To when.
+    /// The end.
     pub until: Instant,
-    /// Whose packets.
+    /// The senders.
     pub from: Hosts,
-    /// To whom.
+    /// The receivers.
     pub to: Hosts,
-    /// Whether the same holds for the way back.
+    /// Whether the fault applies to the opposite direction too.
     pub both_ways: bool,
-    /// What.
+    /// The effect.
     pub effect: Effect,
 }
 
-/// All faults of a run.
+/// All network faults of a run.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Conditions {
     faults: Vec<Fault>,
 }
 
 impl Conditions {
-    /// Adds a fault. One that lies in the past changes nothing.
+    /// Adds a fault. One in the past has no effect.
     pub fn add(&mut self, fault: Fault) {
         self.faults.push(fault);
     }
 
-    /// What was added.
+    /// All added faults.
     pub fn faults(&self) -> &[Fault] {
         &self.faults
     }
 
-    /// Ends everything that is the matter, and forgets what would be later.
+    /// Ends all active faults, and removes the future ones.
     pub fn heal(&mut self, now: Instant) {
         self.faults.retain(|fault| fault.since < now);
         self.faults.iter_mut().for_each(|fault| fault.until = fault.until.min(now));
     }
 
-    /// What is added to a packet at this time.
+    /// Returns the sum of effects on a packet at this time.
     pub(crate) fn extra(&self, now: Instant, from: (HostId, Region), to: (HostId, Region)) -> Extra {
         let mut extra = Extra::default();
         for fault in &self.faults {
@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_hold_between_their_hosts_in_their_time() {
+    fn faults_apply_between_their_hosts_during_their_time() {
         let at = Instant::from_micros;
         let mut conditions = Conditions::default();
         let halves = (Hosts::Range(0, 5), Hosts::Not(Box::new(Hosts::Range(0, 5))));

@@ -1,76 +1,76 @@
-//! Links: how long a packet from one host takes to another, and whether it arrives, once, twice or never.
+//! Links: the latency of a packet from one host to another, and whether it arrives once, twice or never.
 //!
-//! A pair's latency is half its regions' round-trip time, stretched by a factor of the pair's own in
-//! [`Quality::spread_percent`] below or above; each packet adds jitter, by the second in which it leaves, and the time its
-//! bits take. Every draw is a hash of the seed, the sender and the number of the sender's packet, so that nothing is kept.
+//! A pair's latency is half the round-trip time of its regions, scaled by a factor of the pair within
+//! [`Quality::spread_percent`]; each packet adds jitter, by the second in which it leaves, and its transmission time.
+//! Every draw is a hash of the seed, the sender and the number of the sender's packet, so links need no state.
 
 use peerless::time::{Duration, Instant};
 
 use super::region::{Region, Regions};
 use crate::mix::{Mix, Stream};
 
-/// How good all links are; faults make some of them worse for a time. Probabilities in millionths.
+/// The quality of all links; faults worsen some of them for a time. Probabilities in millionths.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Quality {
-    /// Datagrams lost. Streams lose nothing: what would be lost comes one retransmission later.
+    /// Lost datagrams. Streams lose nothing: a lost segment arrives one retransmission later.
     pub loss: u32,
     /// Datagrams that arrive twice.
     pub duplication: u32,
-    /// Datagrams that are held back by up to twice the pair's latency, so that later ones overtake them.
+    /// Datagrams that are delayed by up to twice the pair's latency, so that later ones overtake them.
     pub reordering: u32,
-    /// Jitter, in percent of the pair's latency, at most. Queues grow and shrink slowly: packets stay in order.
+    /// Largest jitter, in percent of the pair's latency. Queues grow and shrink slowly, so packets stay in order.
     pub jitter_percent: u32,
-    /// How much a pair's latency differs from its regions' at most, in percent; below 100.
+    /// Largest difference of a pair's latency from its regions', in percent; below 100.
     pub spread_percent: u32,
 }
 
 impl Default for Quality {
-    /// Nothing is lost: one packet in ten differs noticeably in time.
+    /// No loss; latencies vary noticeably.
     fn default() -> Self {
         Self { loss: 0, duplication: 0, reordering: 0, jitter_percent: 10, spread_percent: 25 }
     }
 }
 
 impl Quality {
-    /// As a home connection is at times: 1 % lost, 0.1 % doubled, 1 % reordered, a fifth of jitter.
+    /// A poor home connection: 1 % lost, 0.1 % doubled, 1 % reordered, jitter of a fifth.
     pub fn lossy() -> Self {
         Self { loss: 10_000, duplication: 1_000, reordering: 10_000, jitter_percent: 20, spread_percent: 25 }
     }
 }
 
-/// What becomes of one packet.
+/// The fate of one packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Fate {
-    /// When each copy arrives, from the sending on; none if it is lost.
+    /// The delays of all copies; none if the packet is lost.
     pub copies: [Option<Duration>; 2],
 }
 
-/// See the module.
+/// The links between hosts; see the module.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Links {
-    /// Regions.
+    /// The regions.
     pub regions: Regions,
-    /// Links' quality.
+    /// The quality of all links.
     pub quality: Quality,
 }
 
-/// One end of a link: a host and where it is.
+/// One end of a link: a host and its region.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Site {
-    /// Which host.
+    /// The host.
     pub host: u32,
-    /// Where.
+    /// Its region.
     pub region: Region,
 }
 
 impl Links {
-    /// The shortest that a packet between two regions can take.
+    /// The shortest latency between two regions.
     pub fn floor(&self, a: Region, b: Region) -> Duration {
         let spread = u64::from(self.quality.spread_percent.min(99));
         Duration::from_micros((self.half_rtt(a, b) * (100 - spread) / 100).max(1))
     }
 
-    /// What a packet between two hosts takes without jitter and size; the same in both directions.
+    /// The latency between two hosts without jitter and size; the same in both directions.
     pub fn latency(&self, seed: u64, a: Site, b: Site) -> Duration {
         let (low, high) = (a.host.min(b.host), a.host.max(b.host));
         let spread = u64::from(self.quality.spread_percent.min(99));
@@ -79,14 +79,14 @@ impl Links {
         Duration::from_micros((self.half_rtt(a.region, b.region) * percent / 100).max(1))
     }
 
-    /// The time that `bytes` take through the narrower of the sender's and the receiver's access.
+    /// The transmission time of `bytes` through the slower of the sender's and the receiver's access.
     pub fn transmission(&self, from: Region, to: Region, bytes: usize) -> Duration {
         let up = self.regions.up_mbits.get(usize::from(from.0)).copied().unwrap_or(1);
         let down = self.regions.down_mbits.get(usize::from(to.0)).copied().unwrap_or(1);
         Duration::from_micros(bytes as u64 * 8 / up.min(down).max(1))
     }
 
-    /// What becomes of a datagram that leaves at `now`. `extra` is what faults add.
+    /// Returns the fate of a datagram that leaves at `now`. `extra` are the effects of faults.
     pub fn datagram(
         &self,
         seed: u64,
@@ -114,7 +114,7 @@ impl Links {
         Fate { copies: [Some(first), second] }
     }
 
-    /// What a stream's packet takes; the caller keeps the order. A loss costs a retransmission.
+    /// Returns the delay of a stream's packet; the caller keeps the order. A loss costs a retransmission.
     pub fn segment(&self, seed: u64, from: Site, to: Site, packet: u64, bytes: usize, extra: Extra) -> Duration {
         let mut draws = draws(seed, from.host, packet);
         let latency = self.latency(seed, from, to) + extra.delay;
@@ -133,10 +133,10 @@ impl Links {
     }
 }
 
-/// Time in which queues change from one length to the next. Longer than any jitter, so that what leaves later arrives later.
+/// Time in which queues change from one length to the next. Longer than any jitter, so packets arrive in their order.
 const QUEUE_MICROS: u64 = 1_000_000;
 
-/// What a packet waits in the queues between two hosts: from one length to the next, in a straight line.
+/// The queueing delay between two hosts: linear from one length to the next.
 fn queueing(seed: u64, now: Instant, from: Site, to: Site, max: u64) -> Duration {
     let (step, micros) = (now.as_micros() / QUEUE_MICROS, now.as_micros() % QUEUE_MICROS);
     let pair = Mix::new(seed).words(u64::from(from.host), u64::from(to.host)).finish();
@@ -144,21 +144,21 @@ fn queueing(seed: u64, now: Instant, from: Site, to: Site, max: u64) -> Duration
     Duration::from_micros((length(step) * (QUEUE_MICROS - micros) + length(step + 1) * micros) / QUEUE_MICROS)
 }
 
-/// The shortest time after which a stream sends again what was not acknowledged, as in common kernels.
+/// The shortest retransmission timeout of a stream, as in common kernels.
 const RETRANSMISSION_MIN: Duration = Duration::from_millis(200);
 
-/// What faults add to a link for a time. Probabilities in millionths.
+/// The effects of faults on a link at one time. Probabilities in millionths.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Extra {
-    /// Nothing passes.
+    /// No packet passes.
     pub is_cut: bool,
-    /// Datagrams lost.
+    /// Lost datagrams.
     pub loss: u32,
-    /// Datagrams doubled.
+    /// Doubled datagrams.
     pub duplication: u32,
-    /// Datagrams held back.
+    /// Delayed datagrams.
     pub reordering: u32,
-    /// Latency.
+    /// Additional latency.
     pub delay: Duration,
 }
 
@@ -174,7 +174,7 @@ mod tests {
     const B: Site = Site { host: 2, region: Region::EU };
 
     #[test]
-    fn latency_is_the_pairs_own_and_symmetric() {
+    fn latency_is_constant_for_a_pair_and_symmetric() {
         let links = Links::default();
         let there = links.latency(7, A, B);
         assert_eq!(there, links.latency(7, B, A));
@@ -188,9 +188,9 @@ mod tests {
         assert!(seen.len() > 30);
     }
 
-    /// A question that overtakes the pong before it finds no endpoint proof.
+    /// A request that overtakes the pong before it finds no endpoint proof.
     #[test]
-    fn nothing_overtakes_unless_it_is_to() {
+    fn only_reordered_packets_overtake() {
         let links = Links { quality: Quality { jitter_percent: 100, ..Quality::default() }, ..Links::default() };
         let mut last = Instant::ZERO;
         let mut waits = std::collections::BTreeSet::new();
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn packets_are_lost_doubled_and_late_as_often_as_said() {
+    fn packets_are_lost_doubled_and_delayed_at_the_given_rates() {
         let quality = Quality { loss: 100_000, duplication: 50_000, reordering: 200_000, ..Quality::default() };
         let links = Links { quality, ..Links::default() };
         let fates: Vec<Fate> =

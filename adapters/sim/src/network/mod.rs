@@ -1,7 +1,7 @@
-//! The network between the nodes: who is where, how long things take, what is lost.
+//! The network between the nodes: addresses, regions, latency, loss.
 //!
-//! Everything here is a function of the settings, a seed and two hosts; nothing is kept for a pair of them. What must be
-//! kept, a NAT's mappings and the ends of live streams, belongs to one host each.
+//! All of it is a function of the settings, a seed and two hosts, without state for a pair of hosts. State, such as a
+//! NAT's mappings and the ends of live streams, belongs to one host each.
 
 pub mod address;
 pub mod conditions;

@@ -1,7 +1,7 @@
-//! Network address translation: a box between one host and the world, of one of four kinds.
+//! Network address translation: a device in front of one host, of one of four kinds.
 //!
-//! It belongs to one host, has the host's public address, and maps the host's one port. Streams can be dialled through any
-//! kind; into a host they come through an open one, or a full cone whose mapping lives.
+//! A NAT belongs to one host, has the host's public address, and maps the host's one port. Outbound streams pass every
+//! kind; inbound streams pass an open one, or a full cone with a live mapping.
 
 use std::collections::BTreeMap;
 
@@ -10,32 +10,32 @@ use peerless::time::{Duration, Instant};
 use super::address::{Addr, PORT};
 use crate::mix::Mix;
 
-/// Idle time after which a mapping is forgotten (RFC 4787 asks for two minutes).
+/// Idle time after which a mapping expires (RFC 4787 recommends two minutes).
 pub const MAPPING_LIFETIME: Duration = Duration::from_secs(120);
-/// Mappings kept: more than a node talks to within their lifetime.
+/// Mappings kept: more than the endpoints that a node uses within their lifetime.
 const MAPPINGS_MAX: usize = 4096;
 
-/// What stands between a host and the world.
+/// The kind of NAT in front of a host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub enum Nat {
-    /// Nothing: everybody reaches it.
+    /// None: the host is reachable by all.
     #[default]
     None,
-    /// One port for all, open to everybody as long as the host itself sends now and then.
+    /// One port for all endpoints, open to all as long as the host itself sends now and then.
     FullCone,
-    /// One port for all, open to addresses that the host has sent to.
+    /// One port for all endpoints, open to addresses that the host has sent to.
     Restricted,
-    /// A port for each endpoint that the host sends to, open to that one alone.
+    /// A port for each endpoint that the host sends to, open to that endpoint alone.
     Symmetric,
 }
 
-/// A NAT and what it remembers.
+/// A NAT and its mappings.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct NatBox {
     kind: Nat,
-    /// Until when a full cone's one mapping lives.
+    /// The expiry of a full cone's one mapping.
     open_until: Instant,
-    /// By external port and remote (a restricted cone's has port 0): until when packets from there pass.
+    /// The expiry by external port and remote (a restricted cone's remote has port 0).
     mappings: BTreeMap<(u16, Addr), Instant>,
 }
 
@@ -48,7 +48,7 @@ impl NatBox {
         self.kind
     }
 
-    /// The host sends to `to`: from which port that is seen.
+    /// Maps a packet from the host to `to`; returns the external port.
     pub(crate) fn outgoing(&mut self, now: Instant, to: Addr) -> u16 {
         let until = now + MAPPING_LIFETIME;
         let (port, remote) = match self.kind {
@@ -81,7 +81,7 @@ impl NatBox {
         self.mappings.get(&key).is_some_and(|until| now < *until)
     }
 
-    /// Whether a stream can be dialled to the external `port`.
+    /// Whether a stream from outside to the external `port` reaches the host.
     pub(crate) fn admits_stream(&self, now: Instant, port: u16) -> bool {
         match self.kind {
             Nat::None => port == PORT,
@@ -91,7 +91,7 @@ impl NatBox {
     }
 }
 
-/// The external port that a symmetric NAT gives to an endpoint.
+/// The external port that a symmetric NAT assigns to an endpoint.
 fn symmetric_port(to: Addr) -> u16 {
     let hash = Mix::new(0x6e61_7400).word(to.word()).finish();
     20_000 + (hash % 40_000) as u16
@@ -106,10 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn each_kind_admits_whom_it_should() {
+    fn each_kind_admits_its_senders_only() {
         let (now, later) = (Instant::from_micros(1), Instant::from_micros(1) + MAPPING_LIFETIME);
         let (peer, its_other_port, stranger) = (addr(1, PORT), addr(1, 9), addr(2, PORT));
-        // For each kind: whether the peer, the peer's other port and a stranger pass, before and after a packet to the peer.
+        // For each kind: whether the peer, the peer's other port and a stranger pass, before and after a packet to the
+        // peer.
         let cases = [
             (Nat::None, [true, true, true], [true, true, true]),
             (Nat::FullCone, [false, false, false], [true, true, true]),

@@ -1,4 +1,4 @@
-//! Where hosts are: six regions with SimBlock's figures of 2019 by default, or any others.
+//! Regions of hosts: six regions with SimBlock's figures of 2019 by default, or any others.
 
 use peerless::time::Duration;
 
@@ -26,13 +26,13 @@ impl Region {
 /// Round-trip times, bandwidths and shares of hosts by region.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Regions {
-    /// Microseconds there and back, in medium; one row per region, symmetric.
+    /// Median round-trip time in microseconds; one row per region, symmetric.
     pub rtt_micros: Vec<Vec<u64>>,
     /// Bits per microsecond (Mbit/s) towards a host.
     pub down_mbits: Vec<u64>,
     /// Bits per microsecond (Mbit/s) from a host.
     pub up_mbits: Vec<u64>,
-    /// Hosts in a region, relative to the others.
+    /// Relative numbers of hosts.
     pub shares: Vec<u64>,
 }
 
@@ -56,7 +56,7 @@ impl Default for Regions {
 }
 
 impl Regions {
-    /// One region: hosts `rtt` apart, with a gigabit each.
+    /// Makes one region: hosts `rtt` apart, with a gigabit each.
     pub fn single(rtt: Duration) -> Self {
         Self {
             rtt_micros: vec![vec![rtt.as_micros() as u64]],
@@ -71,12 +71,12 @@ impl Regions {
         self.shares.len()
     }
 
-    /// Whether there is none, in which nobody can live.
+    /// Whether there are no regions.
     pub fn is_empty(&self) -> bool {
         self.shares.is_empty()
     }
 
-    /// The region of a host for which nobody chose one.
+    /// Draws the region of a host without a given one.
     pub fn draw(&self, seed: u64, host: u32) -> Region {
         let total: u64 = self.shares.iter().sum();
         let mut drawn = scale(Mix::new(seed).words(u64::from(host), 0x7265_6769_6f6e).finish(), total);

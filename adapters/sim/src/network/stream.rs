@@ -1,7 +1,7 @@
-//! Streams: what TCP shows to whoever uses it, without its segments' life.
+//! Streams: TCP as its users see it, without segments.
 //!
-//! Bytes arrive in order, as late as the link and its bandwidth make them, in chunks that have nothing to do with how they
-//! were written; a window bounds what is on the way. Each end belongs to its host and knows the other by number.
+//! Bytes arrive in order, delayed by the link and its bandwidth, in chunks independent of the writes; a window bounds
+//! the bytes in flight. Each end belongs to its host and refers to the other by number.
 
 use std::collections::VecDeque;
 
@@ -10,46 +10,46 @@ use peerless::time::Instant;
 
 use super::address::Addr;
 
-/// Bytes that may be on the way or unread: a usual socket's buffers.
+/// Bytes that may be in flight or unread: the buffers of a usual socket.
 pub(crate) const WINDOW_BYTES: usize = 128 << 10;
-/// Bytes that one write takes at most.
+/// Most bytes that one write takes.
 pub(crate) const SEGMENT_BYTES_MAX: usize = 16 << 10;
 
-/// Names one end of a stream at its host. Never reused.
+/// The id of one end of a stream at its host. Never reused.
 pub(crate) type EndId = u32;
 
-/// Where a stream's other end is.
+/// The address of a stream's other end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Remote {
     pub host: u32,
     pub end: EndId,
 }
 
-/// What one end tells the other.
+/// A message from one end to the other.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Segment {
-    /// May I? From this address, to this port.
+    /// A connection request, from this address to this port.
     Syn { from: Addr, port: u16 },
-    /// You may; this is my end.
+    /// The request is accepted; carries the accepting end.
     SynAck { end: EndId },
-    /// You may not.
+    /// The request is refused.
     Refused,
     /// The next bytes.
     Data(Box<[u8]>),
-    /// So many bytes were read.
+    /// The number of bytes that were read.
     Credit(u32),
-    /// I write no more.
+    /// The end of the writing direction.
     Fin,
-    /// It is over.
+    /// A reset.
     Reset,
 }
 
-/// How far an end is.
+/// The state of an end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stage {
-    /// Dialled; no answer yet.
+    /// Dialled, without an answer.
     Dialling,
-    /// Bytes may flow.
+    /// Connected.
     Open,
 }
 
@@ -59,21 +59,21 @@ pub(crate) struct End {
     pub conn: ConnId,
     pub stage: Stage,
     pub remote: Remote,
-    /// Arrived and not read.
+    /// Bytes that arrived and were not read.
     pub inbox: VecDeque<u8>,
-    /// Written and not known to be read.
+    /// Bytes that were written and are not known to be read.
     pub outstanding: usize,
-    /// Read, and not told to the other end.
+    /// Bytes that were read and not reported to the other end.
     pub uncredited: usize,
-    /// When the last thing that was sent arrives: nothing overtakes it.
+    /// The arrival time of the last message that was sent: no later one overtakes it.
     pub last_arrival: Instant,
-    /// A write is scheduled.
+    /// Whether a write is scheduled.
     pub is_writing: bool,
-    /// A read is scheduled.
+    /// Whether a read is scheduled.
     pub is_reading: bool,
-    /// The other end writes no more.
+    /// Whether the other end has closed its writing direction.
     pub is_finished: bool,
-    /// The machine was told so.
+    /// Whether the end of the stream was reported to the machine.
     pub told_finished: bool,
 }
 
@@ -94,7 +94,7 @@ impl End {
         }
     }
 
-    /// Whether there is something for the machine to read.
+    /// Whether the machine can read bytes or the end of the stream.
     pub(crate) fn is_readable(&self) -> bool {
         self.stage == Stage::Open && (!self.inbox.is_empty() || self.is_finished && !self.told_finished)
     }

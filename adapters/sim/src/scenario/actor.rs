@@ -1,36 +1,37 @@
-//! What runs on a scenario's hosts: a node, or a liar around one.
+//! The machines of a scenario: a node, or a hostile host around one.
 
 use std::net::SocketAddr;
 
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input};
+use peerless::contract::{
+    Action, Command, CommandError, CommandId, ConnId, Devp2p, Input, Machine, Prefetch, SocketId, Tap, Tapped,
+};
 use peerless::node::Node;
 use peerless::time::Instant;
 
 use super::liar::Liar;
-use crate::world::{Machine, Tapped};
 
-/// See the module.
+/// A machine of a scenario; see the module.
 #[allow(clippy::large_enum_variant)]
 pub enum Actor {
-    /// A node as it is shipped.
+    /// An ordinary node.
     Honest(Node),
-    /// The same, and somebody listens.
-    Tapped(Box<Tapped>),
-    /// Somebody else.
+    /// An ordinary node with a tap.
+    Tapped(Box<Tapped<Node, Box<dyn Tap + Send>>>),
+    /// A hostile host.
     Hostile(Box<Liar>),
 }
 
 impl Actor {
-    /// The node, whoever has it.
+    /// The node, with or without tap, or inside of a hostile host.
     pub fn node(&self) -> &Node {
         match self {
             Self::Honest(node) => node,
-            Self::Tapped(tapped) => tapped.node(),
+            Self::Tapped(tapped) => tapped.machine(),
             Self::Hostile(liar) => liar.node(),
         }
     }
 
-    /// The node, if it is as it is shipped.
+    /// The node, unless the host is hostile.
     pub fn honest(&self) -> Option<&Node> {
         match self {
             Self::Honest(_) | Self::Tapped(_) => Some(self.node()),
@@ -40,6 +41,8 @@ impl Actor {
 }
 
 impl Machine for Actor {
+    type Language = Devp2p;
+
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match self {
             Self::Honest(node) => node.handle(now, input),
@@ -48,11 +51,11 @@ impl Machine for Actor {
         }
     }
 
-    fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
+    fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         match self {
-            Self::Honest(node) => node.accept(now, from),
-            Self::Tapped(tapped) => tapped.accept(now, from),
-            Self::Hostile(liar) => liar.accept(now, from),
+            Self::Honest(node) => node.accept(now, socket, from),
+            Self::Tapped(tapped) => tapped.accept(now, socket, from),
+            Self::Hostile(liar) => liar.accept(now, socket, from),
         }
     }
 
@@ -96,9 +99,11 @@ impl Machine for Actor {
         }
     }
 
-    fn prefetch(&self, input: &Input<'_>, depth: usize) {
+    fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
         if let Self::Honest(node) = self {
-            Machine::prefetch(node, input, depth);
+            node.prefetch(input, depth, memory);
         }
     }
+
+    const PREFETCH_DEPTHS: usize = Node::PREFETCH_DEPTHS;
 }

@@ -1,28 +1,29 @@
-//! Campaigns: many seeds at once, and for one that fails the shortest list of faults that still makes it fail.
+//! Campaigns: runs of many seeds, and for each failing seed the shortest list of faults that still fails.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Faults, Plan, Report, Scenario};
 
-/// Runs of a minimisation, at most.
+/// Most runs of a minimisation.
 const MINIMISE_RUNS_MAX: u32 = 40;
 
-/// A run that failed, and its shortest form.
+/// A failed run, and its minimised form.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// The run as it was.
+    /// The original run.
     pub report: Report,
-    /// The run with as few faults as it takes.
+    /// The run with the fewest faults that fail.
     pub minimal: Report,
-    /// The plan of that.
+    /// The plan of the minimised run.
     pub plan: Plan,
-    /// Runs that it took to find that.
+    /// Runs of the minimisation.
     pub runs: u32,
 }
 
-/// Runs the seeds from `first` on with `threads` threads, each with its scenario in turn, as long as `go_on` says so of
-/// the number of the next run. `plan` makes the plan of a scenario and a seed; `tell` hears of each run, and of findings.
+/// Runs the seeds from `first` on with `threads` threads, each with its scenario in turn, as long as `go_on` returns
+/// true for the number of the next run. `plan` makes the plan of a scenario and a seed; `tell` receives each run, and
+/// findings.
 pub fn run(
     scenarios: &[Scenario],
     first: u64,
@@ -56,7 +57,7 @@ pub fn run(
     });
 }
 
-/// Leaves out faults, halves first and then one by one, as long as the run fails in the same way.
+/// Removes faults, halves first and then one by one, as long as the run fails in the same way.
 pub fn minimise(scenario: &Scenario, plan: &Plan, report: &Report) -> Finding {
     let mut kept: Vec<u32> = scenario.troubles(plan).iter().map(|trouble| trouble.number).collect();
     let mut finding = Finding { report: report.clone(), minimal: report.clone(), plan: plan.clone(), runs: 0 };

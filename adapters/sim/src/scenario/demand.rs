@@ -1,21 +1,21 @@
-//! What scenarios commonly demand, each as a check.
+//! Common demands of scenarios, each as a check.
 
 use peerless::contract::{EndReason, Side};
 
 use super::Run;
 use crate::HostId;
 
-/// What there is instead of what was demanded.
+/// The actual state where a demand does not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unmet {
-    /// At which host, if it is one's fault more than any other's: its trace is what to look at.
+    /// The host whose trace shows the failure, if there is one.
     pub host: Option<HostId>,
-    /// What.
+    /// The actual state as text.
     pub what: String,
 }
 
 impl Unmet {
-    /// At a host.
+    /// Makes a failure at a host.
     pub fn of(host: HostId, what: impl Into<String>) -> Self {
         Self { host: Some(host), what: what.into() }
     }
@@ -27,12 +27,12 @@ impl From<String> for Unmet {
     }
 }
 
-/// Every honest node is in session with at least so many others, or with all there are if they are fewer.
+/// Every honest node is in session with at least so many others, or with all others if they are fewer.
 pub fn sessions(min: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     sessions_with(min, |_, _, _| true)
 }
 
-/// Every honest node is in session with at least so many of those others that count.
+/// Every honest node is in session with at least so many of the others that count.
 pub fn sessions_with(
     min: usize,
     counts: impl Fn(&Run, HostId, HostId) -> bool + Send + Sync,
@@ -48,12 +48,12 @@ pub fn sessions_with(
     }
 }
 
-/// So many percent of the honest nodes have all the peers that they look for: their own share of places is taken.
+/// So many percent of the honest nodes have all the peers that they dial for: their own share of slots is taken.
 pub fn content(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         let nodes = run.honest().count();
         let content = run.honest().filter(|(_, node)| {
-            let (counts, config) = (node.peers().counts(), node.peers().slots().config());
+            let (counts, config) = (node.peers().counts(), node.peers().config());
             counts.outbound >= config.max_dialled() || counts.established >= config.max_peers
         });
         let content = content.count();
@@ -61,7 +61,7 @@ pub fn content(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sy
     }
 }
 
-/// Tables hold so many percent of what they can on average, and every honest node's at least half of that.
+/// Tables hold so many percent of their capacity on average, and every honest node's at least half of that.
 pub fn tables(percent: u32) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         let min = Run::table_ceiling(run.plan.nodes) * f64::from(percent) / 100.0;
@@ -79,7 +79,7 @@ pub fn tables(percent: u32) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync 
     }
 }
 
-/// No honest node has ended a connection with an honest one for a fault of the other, and none has banned one.
+/// No honest node has ended a connection to an honest one for a fault, and none has banned one.
 pub fn no_honest_faults() -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         for (host, node) in run.honest() {
@@ -98,7 +98,7 @@ pub fn no_honest_faults() -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     }
 }
 
-/// No honest node has ended a session with an honest one of its network for a fault of the other.
+/// No honest node has ended a session with an honest one of its network for a fault.
 pub fn no_honest_accusations() -> impl Fn(&Run) -> Result<(), String> + Send + Sync {
     move |run| {
         for host in run.world.hosts().filter(|host| run.is_honest(*host)) {
@@ -112,7 +112,7 @@ pub fn no_honest_accusations() -> impl Fn(&Run) -> Result<(), String> + Send + S
     }
 }
 
-/// No connection of an honest node has ended for a fault: for worlds in which everybody is honest.
+/// No connection of an honest node has ended for a fault: for worlds without hostile hosts.
 pub fn no_faults() -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         for host in run.world.hosts() {

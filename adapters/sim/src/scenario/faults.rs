@@ -1,6 +1,6 @@
-//! Faults drawn from a seed: first which kinds there are in this run, then how many, when, and whom they hit.
+//! Faults drawn from a seed: first the kinds of this run, then their number, times and hosts.
 //!
-//! Runs in which some kinds of fault are left out reach states that a little of everything never does (swarm testing).
+//! Runs without some kinds of fault reach states that a mixture of all kinds never reaches (swarm testing).
 
 use std::fmt;
 
@@ -16,24 +16,24 @@ use crate::world::Crash;
 pub enum Kind {
     /// Datagrams are lost.
     Loss,
-    /// Datagrams come twice.
+    /// Datagrams are doubled.
     Duplication,
-    /// Datagrams overtake each other.
+    /// Datagrams are reordered.
     Reordering,
-    /// Everything takes longer.
+    /// Latency is higher.
     Delay,
-    /// Some are cut off from others.
+    /// Some hosts are cut off from others.
     Cut,
-    /// Some are cut off from others, but the way back is open.
+    /// Some hosts are cut off from others in one direction.
     OneWayCut,
-    /// Machines die or sleep, and come back.
+    /// Machines crash or sleep, and come back.
     Crash,
     /// Wall clocks are wrong.
     Clock,
 }
 
 impl Kind {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 8] = [
         Self::Loss,
         Self::Duplication,
@@ -46,27 +46,27 @@ impl Kind {
     ];
 }
 
-/// What goes wrong.
+/// The effect of a fault.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum What {
-    /// Something on the way.
+    /// A fault of the network.
     Network(Fault),
-    /// These hosts' machines end at `since`, and start again at `until`.
+    /// The machines of these hosts end at `since`, and start again at `until`.
     Crash(Vec<HostId>, Crash),
-    /// These hosts' wall clocks are wrong by so many seconds.
+    /// The wall clocks of these hosts are wrong by so many seconds.
     Clock(Vec<HostId>, i64),
 }
 
 /// One fault of a run.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Trouble {
-    /// Its number among those drawn, the same whichever of them are left out.
+    /// The fault's number among all drawn ones; does not depend on which of them are left out.
     pub number: u32,
-    /// From when.
+    /// The start.
     pub since: Instant,
-    /// To when.
+    /// The end.
     pub until: Instant,
-    /// What.
+    /// The effect.
     pub what: What,
 }
 
@@ -108,12 +108,12 @@ impl fmt::Display for Named<'_> {
     }
 }
 
-/// Draws a run's faults: of these kinds, among so many hosts, between two times.
+/// Draws a run's faults of the given kinds, among so many hosts, between two times.
 pub fn draw(seed: u64, kinds: &[Kind], hosts: u32, since: Instant, until: Instant) -> Vec<Trouble> {
     let mut stream = Stream::new(seed, 0, 0x0073_7761_726d);
     let mut troubles = Vec::new();
     for kind in kinds {
-        // Whether a kind is part of a run does not change what is drawn for the others.
+        // Whether a kind is part of a run does not change the draws of the others.
         let mut stream = Stream::new(stream.u64(), *kind as u64, 0);
         if stream.below(2) == 0 {
             continue;
@@ -128,7 +128,7 @@ pub fn draw(seed: u64, kinds: &[Kind], hosts: u32, since: Instant, until: Instan
     troubles
 }
 
-/// A part of the time: short ones are as frequent as long ones.
+/// Draws a part of the time: short parts are as frequent as long ones.
 fn window(stream: &mut Stream, since: Instant, until: Instant) -> (Instant, Instant) {
     let whole = until.since(since);
     let length = whole / (1 << stream.below(5));
@@ -180,7 +180,7 @@ fn part(stream: &mut Stream, hosts: u32) -> Hosts {
     }
 }
 
-/// Up to a quarter of the hosts.
+/// Draws up to a quarter of the hosts.
 fn few(stream: &mut Stream, hosts: u32) -> Vec<HostId> {
     let count = 1 + stream.below(u64::from(hosts / 4).max(1));
     let mut few: Vec<HostId> = (0..count).map(|_| HostId(stream.below(u64::from(hosts)) as u32)).collect();
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn faults_are_the_seeds_own_and_within_their_time() {
+    fn faults_are_a_function_of_the_seed_and_within_the_time() {
         let (since, until) = (Instant::from_micros(10), Instant::from_micros(1_000_000_000));
         let of = |seed| draw(seed, &Kind::ALL, 50, since, until);
         assert_eq!(of(7), of(7));

@@ -1,10 +1,10 @@
-//! What must hold of every honest node, whatever the others do: checked while a world runs, on each host by itself.
+//! Invariants of every honest node, whatever its peers do: checked while a world runs, for each host separately.
 //!
-//! After every step: each connection has one slot and one end to come, and no limit of places is passed. When connections
-//! came or went, and every [`FULL_CHECK_STEPS`] steps: the bounds of the table and of everything that is remembered, and
-//! that sessions are counted as what they are. With every datagram that leaves: who has not proven its address gets pings
-//! and pongs only, and not more bytes than [`AMPLIFICATION`] times what came from there. That deadlines advance is
-//! checked by the world itself.
+//! After every step: each connection has one slot and one pending end, and no limit of slots is exceeded. When
+//! connections begin or end, and every [`FULL_CHECK_STEPS`] steps: the bounds of the table and of all memory, and the
+//! counts of sessions. With every datagram that is sent: an address without endpoint proof gets pings and pongs only,
+//! and not more bytes than [`AMPLIFICATION`] times those received from it. The world itself checks that deadlines
+//! advance.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -21,30 +21,30 @@ use super::probe::Probe;
 use crate::HostId;
 use crate::world::Watch;
 
-/// Steps between two full checks of a host where no connection comes or goes.
+/// Steps between two full checks of a host without new or ended connections.
 pub const FULL_CHECK_STEPS: u32 = 64;
-/// Bytes to an address that has proven nothing, per byte from there: a pong and a ping for the shortest ping.
+/// Bytes to an address without proof, per byte received from it: a pong and a ping for the shortest ping.
 pub const AMPLIFICATION: u64 = 3;
-/// What may go to such an address beyond that at first (attack D1).
+/// Bytes that may be sent to such an address beyond that at first (attack D1).
 pub const UNASKED_BYTES: u64 = 1280;
-/// The largest ping: one more may go there in each [`limits::UNPROVEN_PING_INTERVAL`], or [`START_PING_INTERVAL`].
+/// The largest ping: one more may be sent there in each [`limits::UNPROVEN_PING_INTERVAL`], or [`START_PING_INTERVAL`].
 const PING_BYTES_MAX: u64 = 180;
 
-/// A bootnode that answers nobody is pinged no more often, however often the node finds somebody and loses him again.
+/// A bootnode that answers no node is pinged no more often, however often the node finds and loses others.
 const START_PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// What passed between a node and an address that has proven nothing yet.
+/// The traffic between a node and an address without endpoint proof.
 #[derive(Clone, Debug)]
 struct Account {
     since: Instant,
     bytes_in: u64,
     bytes_out: u64,
-    /// The hashes of the last pings to there.
+    /// The hashes of the last pings to the address.
     pings: [[u8; 32]; 4],
     pings_sent: usize,
 }
 
-/// An address: proven, or what it had so far.
+/// An address: proven, or its traffic so far.
 #[derive(Clone, Debug)]
 enum Standing {
     Proven,
@@ -57,25 +57,25 @@ impl Standing {
     }
 }
 
-/// Watches one host. See the module.
+/// Checks the invariants of one host; see the module.
 #[derive(Debug, Default)]
 pub struct Guard {
-    /// Whether addresses are kept account of: memory that worlds of many thousand nodes do not have.
+    /// Whether traffic by address is recorded, for which worlds of many thousand nodes have no memory.
     keeps_accounts: bool,
-    /// Whom the node was told to start from: it asks them at its own pace while it knows nobody.
+    /// The node's bootnodes: it pings them at its own interval while its table is empty.
     bootnodes: Vec<IpAddr>,
     standings: BTreeMap<IpAddr, Standing>,
-    /// When an address was last dialled.
+    /// The time of the last dial by address.
     dialled: BTreeMap<IpAddr, Instant>,
-    /// Connections told to be over, of the present machine.
+    /// Ended connections of the current machine.
     ended_now: u64,
-    /// Connections told to be over, of all machines, by what they ended with.
+    /// Ended connections of all machines, by cause.
     pub(super) ended: BTreeMap<End, u64>,
-    /// Sessions established, of all machines.
+    /// Established sessions of all machines.
     pub(super) established: u64,
-    /// Dials, of all machines.
+    /// Dials of all machines.
     pub(super) dials: u64,
-    /// Whom any machine parted with for a fault.
+    /// The peers whose connections a machine ended for a fault.
     pub(super) accused: BTreeSet<NodeId>,
     /// The lookup that is being measured.
     pub(super) probe: Option<Probe>,
@@ -85,7 +85,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard that keeps account of addresses or does not, of a node with these bootnodes.
+    /// Makes a guard of a node with these bootnodes, which records traffic by address or does not.
     pub fn new(keeps_accounts: bool, bootnodes: Vec<IpAddr>) -> Self {
         Self { keeps_accounts, bootnodes, ..Self::default() }
     }
@@ -142,7 +142,7 @@ impl Guard {
 impl Tap for Guard {
     fn input(&mut self, now: Instant, input: &Input<'_>) {
         match input {
-            Input::Datagram { from, bytes } => self.receives(now, *from, bytes),
+            Input::Datagram { from, bytes, .. } => self.receives(now, *from, bytes),
             Input::Incoming { .. } | Input::Broken { .. } | Input::Eof { .. } => self.is_due = true,
             _ => {}
         }
@@ -150,7 +150,7 @@ impl Tap for Guard {
 
     fn action(&mut self, now: Instant, action: &Action<'_>) {
         match action {
-            Action::Send { to, bytes } => self.sends(now, *to, bytes),
+            Action::Send { to, bytes, .. } => self.sends(now, *to, bytes),
             Action::Dial { to, .. } => {
                 self.dials += 1;
                 if let Some(last) = self.dialled.insert(to.ip(), now)
@@ -200,7 +200,7 @@ impl Watch<Actor> for Guard {
 
     fn changed(&mut self, _now: Instant, _host: HostId, machine: Option<&Actor>) {
         if machine.is_none() {
-            // What it knew of others is gone with it.
+            // The endpoint proofs were lost with the machine.
             self.standings.clear();
             self.dialled.clear();
             (self.ended_now, self.probe) = (0, None);
@@ -212,20 +212,19 @@ fn demand(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
     if holds { Ok(()) } else { Err(what()) }
 }
 
-/// Connections, their slots and their ends: three ways to count the same.
+/// Compares connections, slots and ends, three ways to count the same.
 fn check_connections(node: &Node, ended: u64) -> Result<(), String> {
     let (peers, stats) = (node.peers(), node.stats());
-    let (slots, sessions) = (peers.slots().iter().count(), node.sessions().count());
-    demand(slots == sessions, || format!("{slots} slots for {sessions} connections"))?;
+    let (counts, sessions) = (peers.counts(), node.sessions().count());
+    demand(counts.total() == sessions, || format!("{counts:?} for {sessions} connections"))?;
     let open = (stats.dials + stats.accepts).checked_sub(ended);
     demand(open == Some(sessions as u64), || {
         let (dials, accepts) = (stats.dials, stats.accepts);
         format!("{dials} dials and {accepts} accepts, {ended} ends, but {sessions} connections")
     })?;
-    let counts = peers.counts();
     let live = node.sessions().filter(|session| session.stage == Stage::Established && !session.is_ending).count();
     demand(counts.established == live, || format!("{} places in session, {live} sessions", counts.established))?;
-    let config = peers.slots().config();
+    let config = peers.config();
     let within = counts.inbound <= config.max_inbound()
         && counts.inbound + counts.outbound <= config.max_peers
         && counts.pending_inbound <= config.max_pending + config.max_inbound()
@@ -233,7 +232,7 @@ fn check_connections(node: &Node, ended: u64) -> Result<(), String> {
     demand(within, || format!("{counts:?} within {config:?}"))
 }
 
-/// The bounds of `limits.rs`, as far as they can be seen.
+/// Checks the bounds of `limits.rs` that are visible from outside.
 fn check_bounds(node: &Node) -> Result<(), String> {
     let peers = node.peers();
     demand(peers.ledgers().len() <= limits::LEDGERS_MAX, || format!("{} ledgers", peers.ledgers().len()))?;
@@ -243,7 +242,7 @@ fn check_bounds(node: &Node) -> Result<(), String> {
         let bytes_max = limits::OUTBOUND_BYTES_MAX + limits::MESSAGE_BYTES_MAX;
         demand(bytes <= bytes_max, || format!("{bytes} bytes wait for the socket of {conn}"))?;
     }
-    let Some(discovery) = node.discovery() else { return Ok(()) };
+    let Some(discovery) = node.discovery().discv4() else { return Ok(()) };
     demand(discovery.calls().len() <= limits::CALLS_MAX, || format!("{} calls", discovery.calls().len()))?;
     for bucket in discovery.table().buckets() {
         let (entries, waiting) = (bucket.entries().len(), bucket.replacements().len());

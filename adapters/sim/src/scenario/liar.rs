@@ -1,14 +1,14 @@
-//! A hostile host: a real node, so that it gets into tables and sessions, and around it somebody who now and then says
-//! what no node should.
+//! A hostile host: a real node, so that it gets into tables and sessions, with a wrapper that now and then sends
+//! messages that no honest node sends.
 //!
-//! Everything that it sends of its own is signed with its true key where a signature belongs: a fuzzer that never passes a
-//! MAC tests nothing.
+//! Its own messages are signed with its true key where a signature is required: a fuzzer that never passes a MAC tests
+//! nothing.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input, Stage};
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input, SocketId, Stage};
 use peerless::crypto::{Crypto, SecretKey};
 use peerless::node::Node;
 use peerless::time::{Duration, Instant, UnixTime};
@@ -18,50 +18,50 @@ use peerless::wire::p2p::Capability;
 
 use crate::mix::Stream;
 
-/// What a liar does wrong.
+/// The kind of misbehaviour of a hostile host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Malice {
-    /// Random bytes: in datagrams, in place of a handshake, as messages.
+    /// Random bytes: in datagrams, instead of a handshake, as messages.
     Garbage,
-    /// What was right once: datagrams sent again long after, a second Status.
+    /// Repetition: datagrams sent again long after, a second Status.
     Stale,
-    /// Answers that nobody asked for, with nodes that there are not.
+    /// Unsolicited answers, with invented nodes.
     Unsolicited,
-    /// More than is allowed: datagrams, a handshake's size, a message.
+    /// Excess: too many datagrams, a handshake or a message that is too large.
     Oversize,
 }
 
 impl Malice {
-    /// All of them.
+    /// All kinds.
     pub const ALL: [Self; 4] = [Self::Garbage, Self::Stale, Self::Unsolicited, Self::Oversize];
 }
 
-/// Between two misdeeds.
+/// Time between two acts of misbehaviour.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(5));
 /// Addresses that it knows, and datagrams that it keeps.
 const MEMORY: usize = 64;
-/// From here on connections are the liar's own; the node counts from zero.
+/// Ids of its own connections are from here on; the node counts from zero.
 const OWN_CONNS: u64 = 1 << 40;
-/// A message of eth that nobody accepts; it compresses well.
+/// Bytes of an eth message that is too large for every client; it compresses well.
 const OVERSIZE_BYTES: usize = peerless::limits::ETH_MESSAGE_BYTES_MAX + 1;
 
-/// See the module.
+/// A hostile host; see the module.
 pub struct Liar {
     node: Node,
     malice: Malice,
     secret: SecretKey,
     crypto: Arc<dyn Crypto + Send + Sync>,
     stream: Stream,
-    /// What the wall clock showed at monotonic zero, about.
+    /// The wall clock at monotonic zero, approximately.
     unix_at_zero: u64,
     due: Instant,
     known: Vec<SocketAddr>,
     recorded: Vec<Vec<u8>>,
     /// Its own datagrams and dials that wait for the driver.
     todo: VecDeque<Todo>,
-    /// The last one, while it is lent.
+    /// The last action, while it is lent.
     lent: Option<Todo>,
-    /// Its own streams, with what they have yet to write.
+    /// Its own streams, with the bytes to write.
     streams: BTreeMap<ConnId, Vec<u8>>,
     conns_made: u64,
     oversize_left: u32,
@@ -75,7 +75,7 @@ enum Todo {
 }
 
 impl Liar {
-    /// A liar around `node`, which has this secret.
+    /// Wraps `node`, which has this secret.
     pub fn new(
         node: Node,
         malice: Malice,
@@ -103,14 +103,14 @@ impl Liar {
         }
     }
 
-    /// The node in it.
+    /// The wrapped node.
     pub fn node(&self) -> &Node {
         &self.node
     }
 
     pub(super) fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Connected { conn } | Input::Wrote { conn, .. } | Input::Bytes { conn, .. }
+            Input::Connected { conn, .. } | Input::Wrote { conn, .. } | Input::Bytes { conn, .. }
                 if conn.0 >= OWN_CONNS =>
             {
                 self.handle_own(conn, &input);
@@ -128,7 +128,7 @@ impl Liar {
                 self.node.handle(now, input);
             }
             _ => {
-                if let Input::Datagram { from, bytes } = input {
+                if let Input::Datagram { from, bytes, .. } = input {
                     let place = self.stream.below(MEMORY as u64) as usize;
                     keep(&mut self.known, place, from);
                     keep(&mut self.recorded, place, bytes.to_vec());
@@ -138,8 +138,8 @@ impl Liar {
         }
     }
 
-    pub(super) fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
-        self.node.accept(now, from)
+    pub(super) fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
+        self.node.accept(now, socket, from)
     }
 
     pub(super) fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
@@ -149,7 +149,7 @@ impl Liar {
     pub(super) fn poll_action(&mut self) -> Option<Action<'_>> {
         self.lent = self.todo.pop_front();
         match &self.lent {
-            Some(Todo::Send(to, bytes)) => Some(Action::Send { to: *to, bytes }),
+            Some(Todo::Send(to, bytes)) => Some(Action::Send { socket: SocketId::MAIN, to: *to, bytes }),
             Some(Todo::Dial(conn, to)) => Some(Action::Dial { conn: *conn, to: *to }),
             Some(Todo::Flush(conn)) => Some(Action::Flush { conn: *conn }),
             Some(Todo::Close(conn)) => Some(Action::Close { conn: *conn }),
@@ -170,18 +170,18 @@ impl Liar {
         conn.0 >= OWN_CONNS || self.node.wants_read(conn)
     }
 
-    /// Its own streams: they say one thing as soon as they are open.
+    /// Writes one message to its own stream when it is open.
     fn handle_own(&mut self, conn: ConnId, input: &Input<'_>) {
         let Some(bytes) = self.streams.get_mut(&conn) else { return };
         match input {
             Input::Connected { .. } => {
                 match self.malice {
-                    // A handshake that claims the largest size that two bytes can say.
+                    // A handshake that announces the largest 16-bit size.
                     Malice::Oversize => {
                         bytes.extend([0xff, 0xff]);
                         bytes.extend((0..8192).map(|_| self.stream.u64() as u8));
                     }
-                    // The right size, and nothing right in it.
+                    // A handshake of a correct size with random bytes.
                     _ => {
                         bytes.extend([1, 0x60]);
                         bytes.extend((0..0x160 + self.stream.below(200)).map(|_| self.stream.u64() as u8));
@@ -218,7 +218,7 @@ impl Liar {
         let mut bytes = Vec::new();
         match self.malice {
             Malice::Garbage => {
-                // Half of it is noise; half was a packet, with a bit turned and its hash made to fit.
+                // Half of the datagrams are random; half are a recorded packet with a flipped bit and a correct hash.
                 let recorded = self.recorded[self.stream.below(self.recorded.len() as u64) as usize].clone();
                 if self.stream.below(2) == 0 || recorded.len() < 99 {
                     bytes.extend((0..self.stream.below(1281)).map(|_| self.stream.u64() as u8));
@@ -261,7 +261,7 @@ impl Liar {
         bytes
     }
 
-    /// A node that there is not.
+    /// Invents a node.
     fn invented(&mut self) -> Neighbor {
         let mut key = [0; 64];
         key[..32].copy_from_slice(&self.stream.bytes_32());
@@ -270,7 +270,7 @@ impl Liar {
         Neighbor { ip: ip.into(), udp: 30303, tcp: 30303, key }
     }
 
-    /// Says something wrong to a peer in session.
+    /// Sends a malformed message to a peer in session.
     fn talk(&mut self, now: Instant) {
         let peers = self.node.sessions().filter(|session| session.stage == Stage::Established && !session.is_ending);
         let peers: Vec<(ConnId, Capability)> = peers
@@ -288,7 +288,7 @@ impl Liar {
                 let noise = (0..self.stream.below(400)).map(|_| self.stream.u64() as u8).collect();
                 (id[self.stream.below(3) as usize], noise)
             }
-            // An empty list in place of a Status: it comes a second time, whatever is in it.
+            // An empty list instead of a second Status, which is a fault whatever its content.
             Malice::Stale => (eth::id::STATUS, vec![0xc0]),
             // [request id, []]
             Malice::Unsolicited => (eth::id::BLOCK_HEADERS, vec![0xc2, 0x07, 0xc0]),
@@ -298,7 +298,7 @@ impl Liar {
             }
             Malice::Oversize => return,
         };
-        // What its own node refuses to send is not sent.
+        // A message that its own node refuses to send is left out.
         _ = self.node.command(now, Command::Send { conn, capability, id, payload: &payload });
     }
 }

@@ -1,8 +1,8 @@
-//! Scenarios: what lives in a world, what goes wrong there, and what is demanded of it all the same.
+//! Scenarios: the hosts of a world, its faults, and the demands that must hold in spite of them.
 //!
-//! A run has two phases. In the first, faults drawn from the seed are on, and [`guard`] checks every honest node after
-//! every step. Then everything heals, and within [`Scenario::settles_in`] all of the scenario's demands must hold at once,
-//! and still at the end. What came of it is a [`Report`]; one that failed names a command that repeats it.
+//! A run has two phases. In the first, faults drawn from the seed are active, and [`guard`] checks every honest node
+//! after every step. Then all faults end, and within [`Scenario::settles_in`] all demands of the scenario must hold at
+//! the same time, and again at the end. The result is a [`Report`]; that of a failed run has a command that repeats it.
 //!
 //! ```
 //! use peerless_sim::scenario::{Role, Scenario, demand};
@@ -15,7 +15,7 @@
 //!         0 => Role::default(),
 //!         _ => Role { region: Some(Region::AU), nat: Nat::FullCone, ..Role::default() },
 //!     })
-//!     .demand("everybody has two peers", demand::sessions(2));
+//!     .demand("every node has two peers", demand::sessions(2));
 //! let report = islands.run(&islands.plan(7)).unwrap();
 //! assert!(report.passed(), "{report}");
 //! ```
@@ -54,18 +54,18 @@ use crate::mix::Stream;
 use crate::network::{Nat, Quality, Region};
 use crate::world::{Birth, Churn};
 
-/// The network that most nodes are of.
+/// The network of most nodes.
 pub const HOME: u64 = 1337;
 
-/// Which of the drawn faults a run has.
+/// The selection of the drawn faults.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub enum Faults {
-    /// None of them.
+    /// No faults.
     None,
-    /// All of them.
+    /// All faults.
     #[default]
     All,
-    /// Those with these numbers.
+    /// The faults with these numbers.
     Only(Vec<u32>),
 }
 
@@ -83,7 +83,7 @@ impl fmt::Display for Faults {
     }
 }
 
-/// `none`, `all` or numbers separated by commas.
+/// Reads `none`, `all` or numbers separated by commas.
 impl FromStr for Faults {
     type Err = UnknownFaults;
 
@@ -99,7 +99,7 @@ impl FromStr for Faults {
     }
 }
 
-/// A text that chooses no faults.
+/// The error of a text that selects no faults.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct UnknownFaults;
 
@@ -111,53 +111,53 @@ impl fmt::Display for UnknownFaults {
 
 impl std::error::Error for UnknownFaults {}
 
-/// Everything that decides one run of a scenario. `threads` alone changes nothing but how long it takes.
+/// The parameters that determine one run of a scenario. `threads` affects the duration only.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
-    /// Hosts.
+    /// Number of hosts.
     pub nodes: u32,
-    /// Sessions that a node holds on average once everybody has the peers that it looks for: half of them it dials, a third
-    /// of its places. `None` leaves it to the scenario.
+    /// Average sessions of a node once every node has the peers that it dials for: half of them it dials, a third of
+    /// its slots. `None` is the scenario's default.
     pub peers: Option<u32>,
     /// Virtual time from the first start to the end.
     pub time: Duration,
-    /// Decides everything that is drawn.
+    /// The seed of all draws.
     pub seed: u64,
     /// The primitives.
     pub crypto: Mode,
-    /// Whether work costs a host's time: how many times as much as [`Costs::SERVER`](crate::crypto::Costs::SERVER).
+    /// The factor of the cost of work, relative to [`Costs::SERVER`](crate::crypto::Costs::SERVER); `None` is no cost.
     pub cpu: Option<u32>,
-    /// Which of the seed's faults there are.
+    /// The selection of the seed's faults.
     pub faults: Faults,
-    /// Threads that drive it.
+    /// Number of threads.
     pub threads: usize,
-    /// Whether it ends as soon as all demands hold, rather than when the time is over.
+    /// Whether the run ends as soon as all demands hold, instead of at the end of the time.
     pub ends_settled: bool,
 }
 
-/// What a host is.
+/// The role of a host.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Role {
-    /// The network that its node is of.
+    /// The network of its node.
     pub network: u64,
-    /// What it does wrong, if it does.
+    /// Its misbehaviour, if it is hostile.
     pub malice: Option<Malice>,
-    /// What stands before it.
+    /// The NAT in front of it.
     pub nat: Nat,
-    /// Where it is; drawn if nobody says.
+    /// Its region; `None` draws one.
     pub region: Option<Region>,
-    /// Whether it comes and goes, until everything heals.
+    /// Whether it comes and goes during the first phase.
     pub churn: Option<Churn>,
-    /// Peers that it wants; `None` leaves it to the scenario.
+    /// The peers that it wants; `None` is the scenario's default.
     pub peers: Option<u32>,
-    /// One peer in so many it dials itself; `None` leaves it to the node's default.
+    /// Its dial ratio; `None` is the node's default.
     pub dial_ratio: Option<u32>,
-    /// Peers that it is told to keep.
+    /// Its static peers.
     pub keeps: Vec<HostId>,
 }
 
 impl Default for Role {
-    /// An honest node of the home network that everybody reaches.
+    /// An honest node of the home network without NAT.
     fn default() -> Self {
         Self {
             network: HOME,
@@ -172,34 +172,35 @@ impl Default for Role {
     }
 }
 
-/// Decides at the birth of an honest node who listens to it, if anybody does: hears what the node is made of, configuration
-/// included, and gives what hears the rest, to the end of that machine's life. A run is the same whoever listens, as long as nobody uses the birth's primitives, whose
-/// work may cost the host's time.
+/// Makes the tap of an honest node at its birth, or none: receives the parts of the node, configuration included, and
+/// returns the tap for the life of that machine. A run is the same with and without taps, unless a tap uses the birth's
+/// primitives, whose work may cost the host's time.
 pub type Observer = dyn Fn(&Birth<'_>, &Config) -> Option<Box<dyn Tap + Send>> + Send + Sync;
 
 type Cast = dyn Fn(&Plan, HostId, &mut Stream) -> Role + Send + Sync;
 type Work = dyn Fn(&mut Run) + Send + Sync;
 type Check = dyn Fn(&Run) -> Result<(), Unmet> + Send + Sync;
 
-/// Something that the scenario does itself, when so many percent of the first phase are over.
+/// An act of the scenario, when so many percent of the first phase are over.
 struct Act {
     percent: u32,
     work: Box<Work>,
 }
 
-/// Something that must be so.
+/// A demand with its text.
 struct Demand {
     what: &'static str,
     check: Box<Check>,
 }
 
-/// See the module. A builder: each method but [`Scenario::plan`] and [`Scenario::run`] adds something to what it is.
+/// A scenario; see the module. A builder: each method but [`Scenario::plan`] and [`Scenario::run`] adds to it.
 pub struct Scenario {
-    /// Its name, as the command line knows it.
+    /// Its name on the command line.
     pub name: &'static str,
-    /// What it is about, in a line.
+    /// Its description in a line.
     pub about: &'static str,
-    /// After healing, within this all demands hold; within seven tenths of the whole time, if that is less.
+    /// The time after the end of all faults in which the demands must come to hold; at most seven tenths of the whole
+    /// time.
     pub settles_in: Duration,
     nodes: u32,
     time: Duration,
@@ -220,8 +221,8 @@ pub struct Scenario {
 type Figure = dyn Fn(&Run) -> f64 + Send + Sync;
 
 impl Scenario {
-    /// Honest nodes of one network, eight peers each, that three bootnodes bring together; faults of all kinds; nothing is
-    /// demanded but what is demanded always.
+    /// Makes a scenario of honest nodes of one network, eight peers each, with three bootnodes; faults of all kinds; no
+    /// demands but those of every scenario.
     pub fn new(name: &'static str, about: &'static str) -> Self {
         Self {
             name,
@@ -244,72 +245,73 @@ impl Scenario {
         }
     }
 
-    /// How many hosts, and for how long, unless a plan says otherwise.
+    /// Sets the default number of hosts and the default time.
     #[must_use]
     pub fn size(mut self, nodes: u32, time: Duration) -> Self {
         (self.nodes, self.time) = (nodes, time);
         self
     }
 
-    /// The size in which tests and campaigns run it by the hundred.
+    /// Sets the size for tests and campaigns, which run it by the hundred.
     #[must_use]
     pub fn small(mut self, nodes: u32, time: Duration) -> Self {
         self.small = (nodes, time);
         self
     }
 
-    /// Within which time after healing the demands must hold; never more than seven tenths of the whole time.
+    /// Sets the time after the end of all faults in which the demands must come to hold; at most seven tenths of the
+    /// whole time.
     #[must_use]
     pub fn settles_in(mut self, time: Duration) -> Self {
         self.settles_in = time;
         self
     }
 
-    /// Peers that a node wants; with 0, nodes discover each other and hold no sessions.
+    /// Sets the peers that a node wants; with 0, nodes discover each other and hold no sessions.
     #[must_use]
     pub fn peers(mut self, peers: u32) -> Self {
         self.peers = peers;
         self
     }
 
-    /// How good links are apart from faults.
+    /// Sets the quality of links without faults.
     #[must_use]
     pub fn quality(mut self, quality: Quality) -> Self {
         self.quality = quality;
         self
     }
 
-    /// Which kinds of faults there may be; all by default.
+    /// Sets the kinds of faults; all by default.
     #[must_use]
     pub fn kinds(mut self, kinds: &[faults::Kind]) -> Self {
         self.kinds = kinds.to_vec();
         self
     }
 
-    /// Which faults a plan has if nobody says; all by default.
+    /// Sets the selection of faults of a plan; all by default.
     #[must_use]
     pub fn faults(mut self, faults: Faults) -> Self {
         self.faults = faults;
         self
     }
 
-    /// Who lives where. The first three hosts are everybody's bootnodes, or three of each thousand are; what hides or breaks
-    /// them is for the others.
+    /// Sets the roles of hosts. The first three hosts of each thousand are the bootnodes of all; NATs, misbehaviour and
+    /// churn are for the other hosts.
     #[must_use]
     pub fn cast(mut self, cast: impl Fn(&Plan, HostId, &mut Stream) -> Role + Send + Sync + 'static) -> Self {
         self.cast = Box::new(cast);
         self
     }
 
-    /// Does something when `percent` of the first phase are over, at the end of which everything heals.
+    /// Adds an act when `percent` of the first phase are over, at the end of which all faults end.
     #[must_use]
     pub fn at(mut self, percent: u32, work: impl Fn(&mut Run) + Send + Sync + 'static) -> Self {
         self.acts.push(Act { percent, work: Box::new(work) });
         self
     }
 
-    /// What must hold at any time, faults or not. The error says what there is instead: a text, or an [`Unmet`] that also
-    /// names the host.
+    /// Adds a demand at any time, faults or not. The error is the actual state: a text, or an [`Unmet`] that also names
+    /// the host.
     #[must_use]
     pub fn always<E: Into<Unmet>>(
         mut self,
@@ -321,7 +323,7 @@ impl Scenario {
         self
     }
 
-    /// What must hold once everything has healed and settled, and at the end.
+    /// Adds a demand for the time after the end of all faults, and for the end.
     #[must_use]
     pub fn demand<E: Into<Unmet>>(
         mut self,
@@ -333,14 +335,14 @@ impl Scenario {
         self
     }
 
-    /// A figure of the scenario's own, taken at the end.
+    /// Adds a figure of the scenario, taken at the end.
     #[must_use]
     pub fn figure(mut self, name: &'static str, figure: impl Fn(&Run) -> f64 + Send + Sync + 'static) -> Self {
         self.figures.push((name, Box::new(figure)));
         self
     }
 
-    /// The plan of a seed, with everything else as the scenario would have it.
+    /// Returns the plan of a seed, with the scenario's defaults.
     pub fn plan(&self, seed: u64) -> Plan {
         Plan {
             nodes: self.nodes,
@@ -355,23 +357,23 @@ impl Scenario {
         }
     }
 
-    /// The same in the size for campaigns, with all faults, and over as soon as it has settled.
+    /// Returns the plan of a seed in the size for campaigns, with all faults, which ends as soon as the demands hold.
     pub fn small_plan(&self, seed: u64) -> Plan {
         let (nodes, time) = self.small;
         Plan { nodes, time, faults: Faults::All, ends_settled: true, ..self.plan(seed) }
     }
 
-    /// What it demands, in words.
+    /// The texts of the demands.
     pub fn demands(&self) -> impl Iterator<Item = &'static str> {
         self.always.iter().chain(&self.demands).map(|demand| demand.what)
     }
 
-    /// The shortest time in which it can be run: three minutes are the least in which sessions form, break and form again.
+    /// The shortest possible time: in three minutes sessions can form, break and form again.
     pub fn time_min(&self) -> Duration {
         Duration::from_secs(180).min(self.settles_in * 2)
     }
 
-    /// The command that repeats a run.
+    /// Returns the command that repeats a run.
     pub fn command(&self, plan: &Plan) -> String {
         let Plan { nodes, time, seed, crypto, cpu, faults, .. } = plan;
         let time =
@@ -385,12 +387,12 @@ impl Scenario {
     }
 }
 
-/// Why a plan cannot be run.
+/// The reason why a plan cannot be run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PlanError {
-    /// It needs at least this long.
+    /// The time is shorter than this.
     TooShort(Duration),
-    /// It needs at least so many nodes.
+    /// There are fewer nodes than this.
     TooFew(u32),
 }
 

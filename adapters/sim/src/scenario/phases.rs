@@ -1,4 +1,5 @@
-//! One run, from the first start to the report: acts and faults at their times, then healing, and demands.
+//! One run, from the first start to the report: acts and faults at their times, then the end of all faults, and
+//! demands.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,18 +14,18 @@ use super::{Demand, Faults, Observer, Plan, PlanError, Scenario, Unmet};
 use crate::HostId;
 use crate::world::{Totals, Violation};
 
-/// Parts of the time after which things are measured.
+/// Number of samples of a run.
 const SAMPLES: u32 = 60;
-/// Checks of the demands while they are waited for.
+/// Number of checks while the demands do not hold yet.
 const CHECKS: u32 = 40;
-/// Faults begin when so many percent of the first phase are over.
+/// Percent of the first phase after which faults begin.
 const FAULTS_FROM: u32 = 15;
-/// Everything heals when so many percent of the time are over...
+/// Percent of the time after which all faults end...
 const HEALS_AT_MAX: u32 = 60;
-/// ... or earlier, if settling takes longer, but not before so many.
+/// ... or earlier, if the demands need more time, but not before this percent.
 const HEALS_AT_MIN: u32 = 30;
 
-/// Something to do between two runs of the world; at one time in this order.
+/// An action between two steps of the world; actions of one time run in this order.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Moment {
     Act(usize),
@@ -35,19 +36,19 @@ enum Moment {
     Check,
 }
 
-/// What is noted while the run goes on.
+/// The records of a run in progress.
 #[derive(Default)]
 struct Notes {
     series: Vec<Sample>,
-    /// Lookups since healing.
+    /// Lookups since the end of all faults.
     lookups: Vec<Lookup>,
-    /// At the last sample.
+    /// The state at the last sample.
     totals: Totals,
     settled: Option<Instant>,
 }
 
 impl Scenario {
-    /// Runs it.
+    /// Runs a plan.
     ///
     /// # Errors
     /// If the plan gives it too little time or too few nodes.
@@ -55,7 +56,7 @@ impl Scenario {
         self.run_with(plan, |_| ())
     }
 
-    /// Runs it, and tells the virtual time now and then.
+    /// Runs a plan, and reports the virtual time now and then.
     ///
     /// # Errors
     /// If the plan gives it too little time or too few nodes.
@@ -63,7 +64,7 @@ impl Scenario {
         self.run_through(plan, None, progress)
     }
 
-    /// Runs it with somebody who listens to some of its nodes.
+    /// Runs a plan with taps on some of its nodes.
     ///
     /// # Errors
     /// If the plan gives it too little time or too few nodes.
@@ -112,7 +113,7 @@ impl Scenario {
         Ok(report)
     }
 
-    /// The faults that a plan's run has.
+    /// The faults of a plan.
     pub fn troubles(&self, plan: &Plan) -> Vec<Trouble> {
         let until = self.heals_at(plan);
         let since = Instant::ZERO + until.since(Instant::ZERO) * FAULTS_FROM / 100;
@@ -124,7 +125,7 @@ impl Scenario {
         }
     }
 
-    /// When the first phase of a plan's run is over.
+    /// The end of the first phase of a plan.
     pub(super) fn heals_at(&self, plan: &Plan) -> Instant {
         let [min, max] = [HEALS_AT_MIN, HEALS_AT_MAX].map(|percent| plan.time * percent / 100);
         Instant::ZERO + plan.time.saturating_sub(self.settles_in).clamp(min, max)
@@ -283,7 +284,7 @@ fn end(run: &mut Run, trouble: &Trouble) {
     }
 }
 
-/// The end of everything that is wrong: links, clocks, and machines that do not run.
+/// Ends all faults: links, clocks, and machines that do not run.
 fn heal(run: &mut Run) {
     let now = run.world.now();
     run.world.conditions_mut().heal(now);
@@ -306,7 +307,7 @@ fn sample(run: &mut Run, notes: &mut Notes, interval: Duration) {
     notes.series.push(Sample {
         t_s: secs(run.world.now()),
         running,
-        table: run.mean(|_, node| node.discovery().map_or(0, |discovery| discovery.table().len())),
+        table: run.mean(|_, node| node.discovery().discv4().map_or(0, |discovery| discovery.table().len())),
         sessions: run.mean(|_, node| node.peers().counts().established),
         sessions_honest: run.mean(|_, node| run.peers(node).filter(|peer| run.is_honest(*peer)).count()),
         lookups: lookups.count as u32,

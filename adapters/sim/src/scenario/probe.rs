@@ -1,4 +1,4 @@
-//! One measured lookup: whom it asked, and how far from its beginning it had heard of them.
+//! One measured lookup: the nodes that it queried, and the number of hops by which it learnt of them.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -7,29 +7,29 @@ use peerless::crypto::NodeId;
 use peerless::wire::discv4::{Datagram, Kind, Packet};
 use peerless::wire::enode::Contact;
 
-/// What came of a lookup.
+/// The result of a lookup.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Found {
     /// The nearest nodes, nearest first.
     pub nodes: Vec<NodeId>,
-    /// Nodes asked.
+    /// Number of queried nodes.
     pub queries: u32,
-    /// Steps to the nearest node: 1 if it stood in the table, one more for each node that another had to name first.
+    /// Hops to the nearest node: 1 if it was in the table, one more for each node that another had to return first.
     pub hops: u32,
 }
 
-/// See the module.
+/// A measured lookup; see the module.
 #[derive(Debug)]
 pub(crate) struct Probe {
     target: [u8; 64],
-    /// How many nodes had to be asked, one after the other, to hear of this one.
+    /// The number of nodes that had to be queried, one after the other, to learn of each node.
     depths: BTreeMap<SocketAddr, u32>,
-    /// What came of it, once it is over.
+    /// The result, once the lookup is over.
     pub(super) found: Option<Found>,
 }
 
 impl Probe {
-    /// Before a node is told to look up `target`.
+    /// Makes a probe before a node starts a lookup of `target`.
     pub(super) fn new(target: [u8; 64]) -> Self {
         Self { target, depths: BTreeMap::new(), found: None }
     }
@@ -56,8 +56,11 @@ impl Probe {
 
     pub(super) fn ends(&mut self, nodes: &[Contact], queries: u32) {
         let depth = |node: &Contact| self.depths.get(&node.udp_addr()).copied().unwrap_or(0);
-        let found =
-            Found { nodes: nodes.iter().map(|node| node.id).collect(), queries, hops: nodes.first().map_or(0, depth) };
+        let found = Found {
+            nodes: nodes.iter().map(|node| node.id()).collect(),
+            queries,
+            hops: nodes.first().map_or(0, depth),
+        };
         self.found.get_or_insert(found);
     }
 }

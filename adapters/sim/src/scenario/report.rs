@@ -1,102 +1,102 @@
-//! What came of a run: figures, a time series, and what failed. Everything but `wall_s` is a function of the plan.
+//! The report of a run: figures, a time series, and failures. All fields but `wall_s` are functions of the plan.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::Serialize;
 
-/// What a run comes to. Times in seconds.
+/// The report of a run. Times in seconds.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct Report {
-    /// Its name.
+    /// The scenario's name.
     pub scenario: String,
-    /// Hosts.
+    /// Number of hosts.
     pub nodes: u32,
     /// The seed.
     pub seed: u64,
     /// The primitives: `real`, `memo` or `simmac`.
     pub crypto: String,
-    /// What hosts' processors did, if they were modelled.
+    /// The use of hosts' processors, if they were modelled.
     pub cpu: Option<CpuFigures>,
-    /// Virtual time run.
+    /// Virtual time of the run.
     pub virtual_s: f64,
-    /// What it took on a real clock.
+    /// Elapsed time on a real clock.
     pub wall_s: f64,
-    /// Things delivered: datagrams, segments, timers, starts, ends.
+    /// Delivered events: datagrams, segments, timers, starts, ends.
     pub events: u64,
-    /// The fingerprint of everything that passed between hosts and machines, in hexadecimal.
+    /// The hash of all traffic between hosts and machines, in hexadecimal.
     pub trace_hash: String,
-    /// The faults that there were.
+    /// The faults of the run.
     pub faults: Vec<String>,
-    /// When everything healed.
+    /// The time when all faults ended.
     pub healed_s: f64,
-    /// How long after that all demands held, if they did.
+    /// The time after that until all demands held, if they did.
     pub settled_s: Option<f64>,
-    /// What is demanded.
+    /// The texts of the demands.
     pub demands: Vec<String>,
-    /// What failed first.
+    /// The first failure.
     pub failure: Option<Failure>,
     /// The command that repeats the run.
     pub command: String,
     /// Discovery tables of honest nodes at the end.
     pub table: TableFigures,
-    /// Measured lookups of random targets, those since everything healed.
+    /// Measured lookups of random targets since the end of all faults.
     pub lookups: LookupFigures,
     /// Sessions of honest nodes.
     pub sessions: SessionFigures,
-    /// Datagrams not acted upon by the honest nodes that ran at the end, by reason.
+    /// Datagrams dropped by the honest nodes that ran at the end, by reason.
     pub dropped: BTreeMap<String, u64>,
     /// Traffic of all hosts.
     pub traffic: TrafficFigures,
-    /// The scenario's own.
+    /// The scenario's own figures.
     pub figures: BTreeMap<String, f64>,
-    /// How it went, oldest first.
+    /// The samples, oldest first.
     pub series: Vec<Sample>,
 }
 
-/// Why a run failed.
+/// A failure of a run.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
 pub struct Failure {
     /// `invariant`, `always`, `demand` or `panic`.
     pub kind: String,
-    /// When, in microseconds.
+    /// The time in microseconds.
     pub at_us: u64,
-    /// Where, if it is one host's.
+    /// The host, if the failure belongs to one.
     pub host: Option<u32>,
-    /// What.
+    /// The failure as text.
     pub what: String,
 }
 
 /// Discovery tables.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct TableFigures {
-    /// Entries on average.
+    /// Average entries.
     pub mean: f64,
-    /// The most that there can be on average: the sum over buckets of 16 or the nodes that belong there.
+    /// The largest possible average: the sum over buckets of 16 or the nodes that belong there.
     pub ceiling: f64,
 }
 
 /// Lookups.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct LookupFigures {
-    /// How many were measured.
+    /// Number of measured lookups.
     pub count: u64,
-    /// Nodes asked, on average.
+    /// Average number of queried nodes.
     pub queries: f64,
-    /// Steps to the nearest node, on average.
+    /// Average hops to the nearest node.
     pub hops: f64,
-    /// The part of the nearest 16 that was found, in percent.
+    /// The found part of the nearest 16, in percent.
     pub found_percent: f64,
 }
 
 /// Sessions.
 #[derive(Clone, PartialEq, Debug, Default, Serialize)]
 pub struct SessionFigures {
-    /// Of one node, on average, at the end.
+    /// Average of a node at the end.
     pub mean: f64,
-    /// Of the node with the fewest.
+    /// Those of the node with the fewest.
     pub min: u64,
-    /// Established in the whole run, seen from both sides.
+    /// Sessions established in the whole run, counted on both sides.
     pub established: u64,
     /// Dials in the whole run.
     pub dials: u64,
@@ -107,15 +107,15 @@ pub struct SessionFigures {
 /// Processors.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct CpuFigures {
-    /// How many times as much as on a server's core everything cost.
+    /// The factor of all costs, relative to a server's core.
     pub times: u32,
-    /// The part of the time in which they worked, on average.
+    /// The average part of the time in which they worked.
     pub busy_percent: f64,
-    /// What came while a machine worked, and waited.
+    /// Inputs that waited because a machine worked.
     pub waited: u64,
-    /// How long that waited, on average.
+    /// Their average waiting time.
     pub wait_mean_ms: f64,
-    /// Datagrams that came while too many of them waited.
+    /// Datagrams that were dropped because too many waited.
     pub overrun: u64,
 }
 
@@ -124,36 +124,36 @@ pub struct CpuFigures {
 pub struct TrafficFigures {
     /// Datagrams sent.
     pub datagrams: u64,
-    /// Their bytes.
+    /// Bytes of datagrams sent.
     pub datagram_bytes: u64,
-    /// Those lost on the way.
+    /// Datagrams lost.
     pub datagrams_lost: u64,
     /// Bytes written to streams.
     pub stream_bytes: u64,
-    /// Datagram bytes a second that one node sent on average.
+    /// Average datagram bytes a second that one node sent.
     pub datagram_bytes_per_node_s: f64,
 }
 
-/// How things stood at one time.
+/// The state at one time.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct Sample {
-    /// When.
+    /// The time.
     pub t_s: f64,
-    /// Machines that ran.
+    /// Running machines.
     pub running: u32,
-    /// Table entries of an honest node, on average.
+    /// Average table entries of an honest node.
     pub table: f64,
-    /// Sessions of an honest node, on average.
+    /// Average sessions of an honest node.
     pub sessions: f64,
-    /// Those of them with honest nodes.
+    /// Average sessions of an honest node with honest nodes.
     pub sessions_honest: f64,
     /// Measured lookups that ended since the last sample.
     pub lookups: u32,
-    /// Nodes that they asked, on average.
+    /// Average number of nodes that these lookups queried.
     pub queries: f64,
-    /// Steps to their nearest nodes, on average.
+    /// Average hops to their nearest nodes.
     pub hops: f64,
-    /// What they found of the nearest nodes, in percent.
+    /// The found part of their nearest nodes, in percent.
     pub found_percent: f64,
     /// Datagrams a second that one node sent since the last sample.
     pub datagrams_per_node_s: f64,
@@ -162,12 +162,12 @@ pub struct Sample {
 }
 
 impl Report {
-    /// Whether everything held.
+    /// Whether there was no failure.
     pub fn passed(&self) -> bool {
         self.failure.is_none()
     }
 
-    /// How many times faster than the clock on the wall it was.
+    /// The speed relative to a real clock.
     pub fn speed(&self) -> f64 {
         self.virtual_s / self.wall_s.max(1e-9)
     }

@@ -1,9 +1,9 @@
-//! A scenario's world while it runs, as its acts, demands and figures see it.
+//! A scenario's world while it runs, as acts, demands and figures see it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use peerless::contract::{Command, Stage};
+use peerless::contract::{Command, Machine, Stage, Tapped};
 use peerless::crypto::{NodeId, keccak256};
 use peerless::limits;
 use peerless::node::Node;
@@ -16,23 +16,23 @@ use super::probe::{Found, Probe};
 use super::{Observer, Plan, Role, Scenario};
 use crate::crypto::Costs;
 use crate::mix::Stream;
-use crate::world::{Birth, HostSpec, Machine, Settings, Tapped, World};
+use crate::world::{Birth, HostSpec, Settings, World};
 use crate::{HostId, Links, scenery};
 
-/// Hosts for which account is kept of every address that they talk to; of the others, bounds and counters are checked.
+/// Hosts whose traffic by address is recorded; of the others, bounds and counters are checked.
 const ACCOUNTS_MAX: u32 = 500;
-/// Nodes start within this, or a twentieth of the whole time, but for large networks.
+/// Nodes start within this time, or a twentieth of the whole time, except in large networks.
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
-/// No more than so many start in a second, unless that took more than a quarter of the whole time: whoever is new must be
-/// found by those who are newer.
+/// Most starts in a second, unless the starts then take more than a quarter of the whole time: a new node must be found
+/// by newer ones.
 const STARTS_PER_SECOND: u32 = 160;
-/// For each thousand nodes there are as many bootnodes as a scenario has at least: nobody can introduce ten thousand in two
-/// minutes.
+/// Each thousand nodes have as many bootnodes as a small scenario: the same ones could not introduce ten thousand in
+/// two minutes.
 const NODES_PER_CIRCLE: u32 = 1000;
 
-/// See the module.
+/// A running scenario; see the module.
 pub struct Run {
-    /// What is run.
+    /// The plan.
     pub plan: Plan,
     /// The world.
     pub world: World<Actor, Guard>,
@@ -41,22 +41,22 @@ pub struct Run {
     by_host: Vec<NodeId>,
     stream: Stream,
     searching: Vec<(HostId, [u8; 64])>,
-    /// When everything heals.
+    /// The time when all faults end.
     pub heals_at: Instant,
-    /// When everything healed, if it has.
+    /// The time when all faults ended, if they have.
     pub healed: Option<Instant>,
-    /// Honest nodes in session with honest ones when everything healed.
+    /// Pairs of honest nodes in session when all faults ended.
     pairs_healed: Vec<(HostId, HostId)>,
 }
 
-/// A lookup and how good its result was.
+/// A lookup and the quality of its result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Lookup {
     pub queries: u32,
     pub hops: u32,
-    /// How many of the nearest nodes that ran were found.
+    /// The number of found nodes among the nearest that ran.
     pub found: u32,
-    /// How many there were to find: 16, or all.
+    /// The number of nearest nodes to find: 16, or all.
     pub nearest: u32,
 }
 
@@ -118,17 +118,17 @@ impl Run {
         }
     }
 
-    /// When so many percent of the first phase are over.
+    /// The time when so many percent of the first phase are over.
     pub fn part(&self, percent: u32) -> Instant {
         Instant::ZERO + self.heals_at.since(Instant::ZERO) * percent / 100
     }
 
-    /// What a host is.
+    /// The role of a host.
     pub fn role(&self, host: HostId) -> &Role {
         &self.roles[host.0 as usize]
     }
 
-    /// Whether a host's node is as it is shipped.
+    /// Whether a host is honest.
     pub fn is_honest(&self, host: HostId) -> bool {
         self.role(host).malice.is_none()
     }
@@ -143,12 +143,12 @@ impl Run {
         self.ids.get(id).copied()
     }
 
-    /// A host's node id.
+    /// The node id of a host.
     pub fn id(&self, host: HostId) -> NodeId {
         self.by_host[host.0 as usize]
     }
 
-    /// Notes that everything has healed.
+    /// Records the end of all faults.
     pub(super) fn heals(&mut self) {
         self.healed = Some(self.world.now());
         self.pairs_healed = self.honest_pairs();
@@ -159,23 +159,23 @@ impl Run {
         self.honest().flat_map(peers).filter(|(_, peer)| self.is_honest(*peer)).collect()
     }
 
-    /// Of the sessions that honest nodes had with each other when everything healed, those that they still have, in percent.
+    /// The part of the sessions between honest nodes at the end of all faults that still exists, in percent.
     pub fn sessions_kept_percent(&self) -> f64 {
         let now: std::collections::BTreeSet<_> = self.honest_pairs().into_iter().collect();
         let kept = self.pairs_healed.iter().filter(|pair| now.contains(pair)).count();
         100.0 * kept as f64 / self.pairs_healed.len().max(1) as f64
     }
 
-    /// Whom a node is in session with.
+    /// The peers that a node is in session with.
     pub fn peers<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = HostId> + 'a {
         let established = node.sessions().filter(|session| session.stage == Stage::Established && !session.is_ending);
         established.filter_map(|session| self.host_of(&session.id?))
     }
 
-    /// Who stands in a node's table.
+    /// The hosts in a node's table.
     pub fn known<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = HostId> + 'a {
-        let entries = node.discovery().into_iter().flat_map(|discovery| discovery.table().entries());
-        entries.filter_map(|entry| self.host_of(&entry.contact().id))
+        let entries = node.discovery().discv4().into_iter().flat_map(|discovery| discovery.table().entries());
+        entries.filter_map(|entry| self.host_of(&entry.contact().id()))
     }
 
     /// The mean over the honest nodes that run.
@@ -185,7 +185,7 @@ impl Run {
         sum as f64 / count.max(1) as f64
     }
 
-    /// The most that a table can hold on average in a network of so many.
+    /// The largest possible average of table entries in a network of this size.
     pub fn table_ceiling(nodes: u32) -> f64 {
         let others = f64::from(nodes.saturating_sub(1));
         let bucket = |distance: usize| {
@@ -213,12 +213,12 @@ impl Run {
         }
     }
 
-    /// The measured lookups that are over.
+    /// Collects the measured lookups that are over.
     pub(super) fn finished_lookups(&mut self) -> Vec<Lookup> {
         let mut finished = Vec::new();
         for (host, target) in std::mem::take(&mut self.searching) {
             match &self.world.watch(host).probe {
-                // Its node died.
+                // The node of the lookup has ended.
                 None => {}
                 Some(Probe { found: None, .. }) => self.searching.push((host, target)),
                 Some(Probe { found: Some(found), .. }) => finished.push(self.judge(host, &target, found)),
@@ -241,13 +241,13 @@ impl Run {
     }
 }
 
-/// How many times as many bootnodes there are as a scenario has at least.
+/// The number of groups of bootnodes.
 fn circles(plan: &Plan) -> u32 {
     (plan.nodes / NODES_PER_CIRCLE).max(1)
 }
 
-/// A host's bootnodes, `count` of `circles` times as many, drawn for each host: groups with bootnodes of their own would stay
-/// networks of their own for hours. Bootnodes are introduced by the first of them.
+/// Draws a host's bootnodes, `count` of `circles` times as many: fixed groups with their own bootnodes would stay
+/// separate networks for hours. The first of the bootnodes introduces the others.
 fn bootnodes(seed: u64, host: HostId, count: u32, circles: u32) -> impl Iterator<Item = u32> {
     let mut draws = Stream::new(seed, u64::from(host.0), 0x626f_6f74);
     let is_bootnode = host.0 < count * circles;
@@ -262,7 +262,7 @@ fn maker(
     observer: Option<Arc<Observer>>,
 ) -> impl Fn(&Birth<'_>) -> Actor + Send + Sync + 'static {
     let roles = roles.to_vec();
-    // Of three places one is dialled: twice as many sessions as those, for each has two ends.
+    // A node dials a third of its slots; each session has two ends, so it holds twice as many as it dials.
     let places = plan.peers.map_or(scenario.peers, |peers| peers.div_ceil(2) * limits::DIAL_RATIO as u32);
     let (count, circles, seed) = (scenario.bootnodes, circles(plan), plan.seed);
     let networks: std::collections::BTreeSet<u64> = roles.iter().map(|role| role.network).collect();
@@ -277,7 +277,7 @@ fn maker(
         scenery::set_bootnodes(birth, &mut config, bootnodes(seed, birth.host, count, circles));
         let tap = match (&observer, role.malice) {
             (Some(observer), None) => {
-                // What hears everything may hear what opens the node's sessions.
+                // A tap that records everything may record the session secrets.
                 config.export_secrets = true;
                 observer(birth, &config)
             }

@@ -1,4 +1,4 @@
-//! The scenarios that there are.
+//! The built-in scenarios.
 
 use peerless::node::Node;
 use peerless::time::Duration;
@@ -12,16 +12,17 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// Whom a node could not reach four times in a row it leaves alone for up to 560 s (16 times the shortest pause between two
-/// dials). In a small network, whose others have all the peers that they look for, nobody else ends its solitude.
+/// The longest back-off: a node leaves a peer that it could not reach four times in a row alone for up to 560 s (16
+/// times the shortest interval between two dials). In a small network, whose other nodes have all their peers, it stays
+/// alone so long.
 const SETTLES_IN: Duration = secs(560);
 
-/// All of them.
+/// All built-in scenarios.
 pub fn stock() -> Vec<Scenario> {
     vec![discovery(), mesh(), partition(), churn(), nat(), storm(), hostile(), foreign()]
 }
 
-/// The one of this name.
+/// The scenario with this name.
 pub fn find(name: &str) -> Option<Scenario> {
     stock().into_iter().find(|scenario| scenario.name == name)
 }
@@ -44,11 +45,11 @@ fn mesh() -> Scenario {
         .settles_in(SETTLES_IN)
         .demand("every node has a session", demand::sessions(1))
         .demand("nine of ten nodes have all the peers that they look for", demand::content(90))
-        .always("nobody breaks the protocol", demand::no_faults())
+        .always("no node breaks the protocol", demand::no_faults())
         .always("no honest node bans another", demand::no_honest_faults())
 }
 
-/// Between the lower and the upper half of the hosts nothing passes, from 25 to 75 % of the first phase.
+/// The lower and the upper half of the hosts are cut off from each other from 25 to 75 % of the first phase.
 fn partition() -> Scenario {
     let is_low = |run: &Run, host: HostId| host.0 < run.plan.nodes / 2;
     Scenario::new("partition", "two halves lose each other for a while, and must grow together again")
@@ -68,7 +69,7 @@ fn partition() -> Scenario {
                 effect: Effect::Cut,
             });
         })
-        .always("after a minute of it nobody is in session across", move |run| {
+        .always("a minute after the cut no session crosses it", move |run| {
             let now = run.world.now();
             if now < run.part(25) + secs(60) || now > run.part(75) {
                 return Ok(());
@@ -116,7 +117,7 @@ fn churn() -> Scenario {
         .figure("machines started", |run| run.world.totals().starts as f64)
 }
 
-/// A quarter each of open, full cone, restricted and symmetric.
+/// A quarter each of open, full cone, restricted and symmetric NATs.
 fn nat() -> Scenario {
     let is_open = |run: &Run, host: HostId| matches!(run.role(host).nat, Nat::None | Nat::FullCone);
     Scenario::new("nat", "three of four nodes are behind a NAT, of three kinds")
@@ -142,10 +143,10 @@ fn mean_of(run: &Run, which: impl Fn(HostId) -> bool) -> f64 {
     counts.iter().sum::<usize>() as f64 / counts.len().max(1) as f64
 }
 
-/// Host 0 is everybody's static peer. It dies when 30 % of the first phase are over, and comes back at 70.
+/// Host 0 is a static peer of all others. It crashes at 30 % of the first phase, and comes back at 70 %.
 fn storm() -> Scenario {
     const HUB: HostId = HostId(0);
-    Scenario::new("storm", "a hub that everybody keeps dies, and all come back at once")
+    Scenario::new("storm", "a hub that is a static peer of all crashes, and all reconnect at once")
         .size(200, secs(600))
         .small(16, secs(800))
         .settles_in(SETTLES_IN)
@@ -155,9 +156,9 @@ fn storm() -> Scenario {
         })
         .at(30, |run| run.world.crash(HUB, if run.plan.seed & 1 == 0 { Crash::Process } else { Crash::Power }))
         .at(70, |run| run.world.start(HUB))
-        .demand("everybody who has room is in session with the hub again", |run| {
+        .demand("every node with a free slot is in session with the hub again", |run| {
             let lost = run.honest().find(|(host, node)| {
-                let is_full = run.peers(node).count() >= node.peers().slots().config().max_peers;
+                let is_full = run.peers(node).count() >= node.peers().config().max_peers;
                 *host != HUB && !is_full && run.peers(node).all(|peer| peer != HUB)
             });
             lost.map_or(Ok(()), |(host, _)| Err(Unmet::of(host, format!("host {} is not", host.0))))
@@ -165,7 +166,7 @@ fn storm() -> Scenario {
         .figure("sessions of the hub", |run| run.honest().next().map_or(0.0, |(_, hub)| run.peers(hub).count() as f64))
 }
 
-/// Three of ten are [`Malice`] of a kind each.
+/// Three of ten hosts are hostile, each with one kind of [`Malice`].
 fn hostile() -> Scenario {
     Scenario::new("hostile", "three of ten nodes send garbage, stale, unsolicited or oversize messages")
         .size(500, secs(600))
@@ -195,8 +196,8 @@ fn hostile() -> Scenario {
         })
 }
 
-/// So many percent of the honest nodes are in session with another. Not all of a large network: nobody can tell a hostile node
-/// that holds still from an honest one, and some find no other in both of their dials.
+/// So many percent of the honest nodes are in session with another. Not all of a large network: a hostile node that is
+/// silent cannot be recognised, and some nodes find no other in both of their dials.
 fn honest_company(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         let is_alone = |node: &Node| run.peers(node).all(|peer| !run.is_honest(peer));
@@ -210,7 +211,7 @@ fn honest_company(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send +
     }
 }
 
-/// Three of four hosts are of [`HOME`] and one's number above: all share the discovery network, and no session.
+/// Three of four hosts are of [`HOME`], and one of another network: all share the discovery network, and no session.
 fn foreign() -> Scenario {
     Scenario::new("foreign", "three of four nodes are of another network")
         .size(200, secs(600))
@@ -220,7 +221,7 @@ fn foreign() -> Scenario {
             network: if host.0.is_multiple_of(4) { HOME } else { HOME + 1 },
             ..Role::default()
         })
-        .always("nobody is in session with another network", |run| {
+        .always("no node is in session with another network", |run| {
             for (host, node) in run.honest() {
                 if let Some(peer) = run.peers(node).find(|peer| run.role(*peer).network != run.role(host).network) {
                     return Err(Unmet::of(host, format!("hosts {} and {} are", host.0, peer.0)));

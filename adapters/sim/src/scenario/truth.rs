@@ -1,40 +1,41 @@
-//! What is known from elsewhere of Kademlia networks with buckets of 16 and three requests at a time, to hold runs to.
+//! Published figures of Kademlia networks with buckets of 16 and three requests at a time, which runs are compared
+//! with.
 
 use super::Report;
 
-/// What is known of a network of a size, without faults.
+/// The figures of a network of one size, without faults.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Truth {
-    /// Nodes.
+    /// Number of nodes.
     pub nodes: u32,
     /// Entries that a table can hold: the sum over buckets of 16 or N / 2^(b + 1), whichever is less.
     pub table: f64,
-    /// Nodes that a lookup asks, if it is known.
+    /// Nodes that a lookup queries, if known.
     pub queries: Option<f64>,
-    /// Steps from the start of a lookup to the nearest node, if it is known.
+    /// Hops from the start of a lookup to the nearest node, if known.
     pub hops: Option<f64>,
 }
 
-/// Sizes of which something is known, in ascending order.
+/// The known sizes, in ascending order.
 pub const KNOWN: [Truth; 3] = [
     Truth { nodes: 1000, table: 111.0, queries: Some(17.6), hops: Some(2.1) },
     Truth { nodes: 10_000, table: 164.0, queries: Some(19.2), hops: Some(2.6) },
     Truth { nodes: 100_000, table: 216.0, queries: None, hops: None },
 ];
 
-/// How far a figure may be from what is known, in percent of it.
+/// Largest deviation of a figure, in percent.
 pub const TOLERANCE_PERCENT: f64 = 15.0;
 
 impl Truth {
-    /// What is known of a network of so many.
+    /// Returns the figures of a network of this size.
     pub fn of(nodes: u32) -> Option<Self> {
         KNOWN.into_iter().find(|truth| truth.nodes == nodes)
     }
 
-    /// Whether a run's report agrees.
+    /// Compares a run's report with the figures.
     ///
     /// # Errors
-    /// Every figure that does not.
+    /// All figures that deviate.
     pub fn check(&self, report: &Report) -> Result<(), String> {
         let figures = [
             ("nodes that a table can hold", report.table.ceiling, Some(self.table), 1.0),
@@ -58,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_ceiling_of_a_table_is_the_known_one() {
+    fn the_computed_table_capacity_is_the_published_one() {
         for Truth { nodes, table, .. } in KNOWN {
             let ceiling = Run::table_ceiling(nodes);
             assert!((ceiling - table).abs() < 1.0, "{ceiling} for {nodes} nodes, not {table}");

@@ -11,7 +11,10 @@ use peerless::time::Instant;
 
 use super::Totals;
 use super::host::{Delivery, Host, Power, Sink, Turn};
-use super::machine::{Machine, Watch};
+use peerless::contract::Machine;
+
+use super::machine::Watch;
+use super::trace::Fingerprint;
 use crate::crypto::{Costs, Meter};
 
 /// Datagrams that wait for a machine, in bytes: what systems give a socket if nobody asks for more.
@@ -55,7 +58,7 @@ impl Processor {
     }
 }
 
-impl<M: Machine, W: Watch<M>> Host<M, W> {
+impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
     /// Handles what has come, or lets it wait until the machine has time.
     pub(crate) fn deliver<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, what: Delivery) {
         let Some(cpu) = self.cpu.as_mut().filter(|_| self.power == Power::On) else {

@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use peerless::contract::{Action, ConnId, Event, Input, Prefetch};
+use peerless::contract::{Action, CommandOf, ConnId, Input, Machine, Prefetch, QueryFault, QueryId, SocketId, Tapped};
 use peerless::time::{Duration, Instant, UnixTime};
 
 use super::cpu::Processor;
-use super::machine::{Birth, Machine, Watch};
+use super::machine::{Birth, Watch};
 use super::shared::Shared;
-use super::trace::Trace;
+use super::trace::{Fingerprint, Trace};
 use super::{Churn, Totals, Violation};
 use crate::HostId;
 use crate::engine::Key;
@@ -133,7 +133,7 @@ pub(crate) struct Turn<'a, M, S> {
     pub sink: &'a mut S,
 }
 
-impl<M: Machine, W: Watch<M>> Host<M, W> {
+impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
     /// Prefetches what a delivery will read: at depth 0 of the host, from then on of its machine.
     pub(super) fn prefetch(&self, at: Instant, what: &Delivery, depth: usize) {
         let mut memory = Caches;
@@ -154,11 +154,12 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         };
         match (what, &self.machine) {
             (Delivery::Datagram { from, bytes, .. }, Some(machine)) => {
-                machine.prefetch(&Input::Datagram { from: (*from).into(), bytes }, depth);
+                let input = Input::Datagram { socket: SocketId::MAIN, from: (*from).into(), bytes };
+                machine.prefetch(&input, depth, &mut Caches);
             }
             // Many wakes come too early: the deadline that they were for has moved.
             (Delivery::Wake, Some(machine)) if self.due.is_some_and(|due| due <= at) => {
-                machine.prefetch(&Input::Timeout, depth);
+                machine.prefetch(&Input::Timeout, depth, &mut Caches);
             }
             _ => {}
         }
@@ -276,7 +277,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
             self.uplink.totals.datagrams_filtered += 1;
         } else {
             self.uplink.totals.datagrams_delivered += 1;
-            self.input(turn, Input::Datagram { from: from.into(), bytes });
+            self.input(turn, Input::Datagram { socket: SocketId::MAIN, from: from.into(), bytes });
         }
     }
 
@@ -299,12 +300,16 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
     }
 
     /// Hands the machine an input, and carries out what it does.
-    pub(crate) fn input<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, input: Input<'_>) {
-        let Some(machine) = &mut self.machine else { return };
-        self.trace.input(turn.now, &input);
-        self.watch.input(turn.now, &input);
+    pub(crate) fn input<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, input: Input<'_, CommandOf<'_, M>>) {
+        let Some(mut machine) = self.tapped(turn.now) else { return };
         machine.handle(turn.now, input);
         self.settle(turn);
+    }
+
+    /// The machine, whose inputs and actions the fingerprint and the watch see.
+    pub(crate) fn tapped(&mut self, now: Instant) -> Option<Tapped<&mut M, (&mut Trace, &mut W)>> {
+        let machine = self.machine.as_deref_mut()?;
+        Some(Tapped::new(machine, (&mut self.trace, &mut self.watch), now))
     }
 
     /// After the machine has done anything: drains it, wakes it when it wants, reads on where it paused.
@@ -327,32 +332,30 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
 
     fn drain<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
         loop {
-            let Some(machine) = &mut self.machine else { return };
-            let Some(action) = machine.poll_action() else { break };
-            self.trace.action(&action);
-            self.watch.action(turn.now, &action);
-            let todo = match action {
-                Action::Send { to, bytes } => {
+            let Some(machine) = self.machine.as_deref_mut() else { return };
+            let mut machine = Tapped::new(machine, (&mut self.trace, &mut self.watch), turn.now);
+            let todo = match machine.poll_action() {
+                None => return,
+                Some(Action::Send { to, bytes, .. }) => {
                     self.uplink.send(turn, to, bytes);
                     continue;
                 }
-                Action::Dial { conn, to } => Todo::Dial(conn, to),
-                Action::Flush { conn } => Todo::Flush(conn),
-                Action::Close { conn } => Todo::Close(conn),
-                Action::Emit(event) => {
-                    if let Event::Ended { .. } = event {
-                        self.uplink.totals.ended += 1;
-                    }
-                    continue;
-                }
+                Some(Action::Emit(_)) => continue,
+                Some(Action::Dial { conn, to }) => Todo::Dial(conn, to),
+                Some(Action::Flush { conn }) => Todo::Flush(conn),
+                Some(Action::Close { conn }) => Todo::Close(conn),
+                Some(Action::Query { id, .. }) => Todo::Query(id),
             };
             match todo {
                 Todo::Dial(conn, to) => self.dial(turn, conn, to),
                 Todo::Flush(conn) => self.flush(turn, conn),
-                Todo::Close(conn) => self.close(turn, conn),
+                Todo::Close(conn) => {
+                    self.uplink.totals.ended += 1;
+                    self.close(turn, conn);
+                }
+                Todo::Query(id) => self.input(turn, Input::Answer { id, result: Err(QueryFault::Unsupported) }),
             }
         }
-        self.watch.drained(turn.now);
     }
 
     /// Schedules a wake for the machine's deadline, unless one that is no later is scheduled.
@@ -387,6 +390,7 @@ enum Todo {
     Dial(ConnId, SocketAddr),
     Flush(ConnId),
     Close(ConnId),
+    Query(QueryId),
 }
 
 impl Uplink {

@@ -12,7 +12,7 @@
 //!     world.add_host(Default::default());
 //! }
 //! world.run_for(Duration::from_secs(60)).unwrap();
-//! assert!(world.machines().all(|(_, node)| node.discovery().unwrap().table().len() > 10));
+//! assert!(world.machines().all(|(_, node)| node.discovery().discv4().unwrap().table().len() > 10));
 //! ```
 
 mod cpu;
@@ -22,14 +22,13 @@ mod parallel;
 mod shard;
 mod shared;
 mod streams;
-mod tapped;
 mod trace;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use peerless::contract::{Command, CommandError, CommandId, Input};
+use peerless::contract::{CommandId, CommandOf, Input, Machine, RefusedOf};
 use peerless::crypto::Crypto;
 use peerless::node::Node;
 use peerless::time::{Duration, Instant, UnixTime};
@@ -38,11 +37,11 @@ use self::cpu::Processor;
 pub use self::cpu::SOCKET_BYTES;
 pub use self::host::Crash;
 use self::host::{Delivery, Host, Power, Turn, Uplink};
-pub use self::machine::{Birth, Machine, Maker, Watch};
+pub use self::machine::{Birth, Maker, Watch};
 use self::parallel::run_all;
 use self::shard::{Routed, Shard};
 use self::shared::{Partition, Place, Shared};
-pub use self::tapped::Tapped;
+pub use self::trace::{Fingerprint, Print};
 use crate::HostId;
 use crate::crypto::{Costs, Mode};
 use crate::engine::Key;
@@ -215,7 +214,7 @@ pub struct World<M = Node, W = ()> {
     mode: Mode,
 }
 
-impl<M: Machine, W: Watch<M>> World<M, W> {
+impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
     /// A world without hosts at the beginning of time. `maker` makes the machine of a host whenever it starts anew.
     pub fn new(settings: Settings, maker: impl Fn(&Birth<'_>) -> M + Send + Sync + 'static) -> Self {
         let partition = Partition::new(&settings.links, settings.threads);
@@ -386,13 +385,12 @@ impl<M: Machine, W: Watch<M>> World<M, W> {
     }
 
     /// Gives a host's machine a command; `None` if it does not run.
-    pub fn command(&mut self, host: HostId, command: Command<'_>) -> Option<Result<CommandId, CommandError>> {
+    pub fn command(&mut self, host: HostId, command: CommandOf<'_, M>) -> Option<Result<CommandId, RefusedOf<M>>> {
         self.touch(host, |host, turn| {
-            let (Some(machine), Power::On) = (&mut host.machine, host.power) else { return None };
-            host.trace.input(turn.now, &Input::Command(command));
-            host.watch.input(turn.now, &Input::Command(command));
-            let result = machine.command(turn.now, command);
-            host.watch.commanded(turn.now, result);
+            if host.power != Power::On {
+                return None;
+            }
+            let result = host.tapped(turn.now)?.command(turn.now, command);
             host.settle(turn);
             Some(result)
         })

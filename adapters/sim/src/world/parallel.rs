@@ -6,15 +6,18 @@ use std::sync::{Mutex, PoisonError};
 
 use peerless::time::{Duration, Instant};
 
-use super::machine::{Machine, Watch};
+use peerless::contract::Machine;
+
+use super::machine::Watch;
 use super::shard::{Mail, Shard};
 use super::shared::Shared;
+use super::trace::Fingerprint;
 
 /// How many times a shard tells the others how far it has come, while it goes as far ahead of them as it can.
 const STEPS: u32 = 4;
 
 /// Delivers everything before `end` in all shards. What goes from one to another takes at least `lookahead`.
-pub(super) fn run_all<M: Machine + Send, W: Watch<M>>(
+pub(super) fn run_all<M: Machine<Language: Fingerprint> + Send, W: Watch<M>>(
     shards: &mut [Shard<M, W>],
     shared: &Shared<M>,
     lookahead: Duration,
@@ -40,7 +43,7 @@ pub(super) fn run_all<M: Machine + Send, W: Watch<M>>(
 }
 
 /// One thread's part.
-fn drive<M: Machine, W: Watch<M>>(
+fn drive<M: Machine<Language: Fingerprint> + Send, W: Watch<M>>(
     shard: &mut Shard<M, W>,
     shared: &Shared<M>,
     lookahead: Duration,

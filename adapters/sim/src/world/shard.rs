@@ -4,8 +4,11 @@ use peerless::node::Node;
 use peerless::time::Instant;
 
 use super::host::{Host, Parcel, Sink, Turn};
-use super::machine::{Machine, Watch};
+use peerless::contract::Machine;
+
+use super::machine::Watch;
 use super::shared::{Place, Shared};
+use super::trace::Fingerprint;
 use crate::HostId;
 use crate::engine::{Key, Wheel};
 
@@ -80,7 +83,7 @@ impl<M, W> Shard<M, W> {
     }
 }
 
-impl<M: Machine, W: Watch<M>> Shard<M, W> {
+impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> Shard<M, W> {
     pub(crate) fn new(number: u16, shards: usize) -> Self {
         let mail = (0..shards).map(|_| Vec::new()).collect();
         Self {

@@ -2,11 +2,12 @@
 
 use std::net::SocketAddr;
 
-use peerless::contract::{ConnId, Input, IoFault};
+use peerless::contract::{ConnId, Input, IoFault, Machine, SocketId};
 use peerless::time::{Duration, Instant};
 
 use super::host::{Delivery, Host, Power, Sink, Turn};
-use super::machine::{Machine, Watch};
+use super::machine::Watch;
+use super::trace::Fingerprint;
 use crate::HostId;
 use crate::network::Addr;
 use crate::network::stream::{End, EndId, Remote, SEGMENT_BYTES_MAX, Segment, Stage, WINDOW_BYTES};
@@ -18,7 +19,7 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// Stands for the end of whoever has none.
 const NO_END: EndId = EndId::MAX;
 
-impl<M: Machine, W: Watch<M>> Host<M, W> {
+impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
     pub(super) fn dial<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, conn: ConnId, to: SocketAddr) {
         self.uplink.totals.dials += 1;
         let to = Addr::of(to).and_then(|to| Some((to, turn.shared.host_at(to.ip)?)));
@@ -26,7 +27,7 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         let end = self.add_end(End::new(conn, Stage::Dialling, remote));
         // Where nobody lives, nobody answers.
         let Some((to, _)) = to else { return };
-        let from = Addr { ip: turn.shared.addresses.ip(self.id), port: 32_768 + (end % 28_000) as u16 };
+        let from = Addr { ip: turn.shared.addresses.ip(self.id), port: local_port(end) };
         self.uplink.nat.outgoing(turn.now, to);
         self.send_segment(turn, remote, end, Instant::ZERO, Segment::Syn { from, port: to.port });
     }
@@ -71,7 +72,9 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
                     end.remote.end = theirs;
                     let conn = end.conn;
                     self.uplink.totals.streams += 1;
-                    self.input(turn, Input::Connected { conn });
+                    let addr = turn.shared.addresses.ip(self.id);
+                    let local = Some(SocketAddr::new(addr.into(), local_port(id)));
+                    self.input(turn, Input::Connected { conn, local });
                 }
             }
             Segment::Refused => self.broke(turn, id, IoFault::Refused),
@@ -95,14 +98,12 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         if !self.uplink.nat.admits_stream(turn.now, port) {
             return;
         }
-        let (Some(machine), Power::On) = (&mut self.machine, self.power) else {
+        let power = self.power;
+        let (Some(mut machine), Power::On) = (self.tapped(turn.now), power) else {
             self.send_segment(turn, remote, NO_END, Instant::ZERO, Segment::Refused);
             return;
         };
-        self.trace.input(turn.now, &Input::Incoming { from: from.into() });
-        self.watch.input(turn.now, &Input::Incoming { from: from.into() });
-        let accepted = machine.accept(turn.now, from.into());
-        self.watch.accepted(turn.now, accepted);
+        let accepted = machine.accept(turn.now, SocketId::MAIN, from.into());
         let Some(conn) = accepted else {
             // The system has accepted it before the machine was asked: it opens, and closes at once.
             let end = self.ends_made;
@@ -155,7 +156,6 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         // Mostly all of it, as sockets do; sometimes any part.
         let n = if self.stream.below(4) == 0 { 1 + self.stream.below(room as u64) as usize } else { room };
         let bytes: Box<[u8]> = outbound[..n].into();
-        self.watch.wrote(turn.now, conn, &bytes);
         end.outstanding += n;
         self.uplink.totals.stream_bytes += n as u64;
         let arrival = self.send_segment(turn, remote, id, after, Segment::Data(bytes));
@@ -266,4 +266,9 @@ impl<M: Machine, W: Watch<M>> Host<M, W> {
         self.ends.insert(id, end);
         id
     }
+}
+
+/// The local port of a dialled end.
+fn local_port(end: EndId) -> u16 {
+    32_768 + (end % 28_000) as u16
 }

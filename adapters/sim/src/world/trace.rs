@@ -1,6 +1,8 @@
 //! A run's fingerprint: everything that passed between a host and its machine, folded into 64 bits.
 
-use peerless::contract::{Action, Event, Input, IoFault};
+use std::fmt::Write as _;
+
+use peerless::contract::{Action, BanTarget, Devp2p, Event, Input, IoFault, Language, Query, Tap};
 use peerless::time::Instant;
 
 use crate::mix::Mix;
@@ -15,17 +17,70 @@ pub(crate) struct Trace {
     pub schedule: Mix,
 }
 
-impl Trace {
-    pub(crate) fn new(host: u32) -> Self {
-        let seed = Mix::new(u64::from(host));
-        Self { bytes: seed, schedule: seed }
+/// How the events of a language enter a run's fingerprint.
+pub trait Fingerprint: Language {
+    /// Takes in an event: by default its debug text, which costs time.
+    fn take_in(event: &Self::Event<'_>, print: &mut Print<'_>) {
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = write!(text, "{event:?}");
+        print.note(0, 0, text.as_bytes());
+    }
+}
+
+/// A run's fingerprint while it takes in an event.
+pub struct Print<'a>(&'a mut Trace);
+
+impl Print<'_> {
+    /// Takes in the kind of an event, what it is about, and its bytes.
+    pub fn note(&mut self, kind: u64, subject: u64, bytes: &[u8]) {
+        self.0.note(Instant::ZERO, kind, subject, bytes);
     }
 
-    pub(crate) fn input(&mut self, now: Instant, input: &Input<'_>) {
+    /// Takes in another word.
+    pub fn add(&mut self, word: u64) {
+        self.0.add(word);
+    }
+}
+
+impl Fingerprint for Devp2p {
+    fn take_in(event: &Event<'_>, print: &mut Print<'_>) {
+        match event {
+            Event::NodeAdded { contact } => print.note(30, 0, &contact.id().0),
+            Event::NodeRemoved { id } => print.note(31, 0, &id.0),
+            Event::Pong { command, .. } => print.note(32, command.0, &[]),
+            Event::Record { command, record } => print.note(33, command.0, record.as_bytes()),
+            Event::Nodes { command, nodes, queries } => {
+                print.note(34, command.0, &[]);
+                print.add(u64::from(*queries));
+                nodes.iter().for_each(|node| print.0.bytes = print.0.bytes.bytes(&node.id().0));
+            }
+            Event::CallFailed { command, .. } => print.note(35, command.0, &[]),
+            Event::Unrecognised { from, bytes, .. } => print.note(36, word(*from), bytes),
+            Event::Hello { conn, contact, .. } => print.note(37, conn.0, &contact.id().0),
+            Event::Established { conn, id, .. } => print.note(38, conn.0, &id.0),
+            Event::Request { conn, body, .. } => print.note(39, conn.0, body),
+            Event::Response { conn, body, .. } => print.note(40, conn.0, body),
+            Event::RequestFailed { command, .. } => print.note(41, command.0, &[]),
+            Event::Message { conn, payload, .. } => print.note(42, conn.0, payload),
+            Event::Ended { conn, .. } => print.note(43, conn.0, &[]),
+            Event::Scored { score, .. } => print.note(44, u64::from(score.cast_unsigned()), &[]),
+            Event::Banned { id, .. } => print.note(45, 0, &id.0),
+            Event::AddressBanned { ip, .. } => print.note(46, word((*ip, 0).into()), &[]),
+            Event::Unbanned { target: BanTarget::Id(id) } => print.note(47, 0, &id.0),
+            Event::Unbanned { target: BanTarget::Address(ip) } => print.note(48, word((*ip, 0).into()), &[]),
+            // Recordings ask for them, and a run is the same with them and without.
+            Event::Secrets { .. } => {}
+        }
+    }
+}
+
+impl<L: Fingerprint> Tap<L> for Trace {
+    fn input(&mut self, now: Instant, input: &Input<'_, L::Command<'_>>) {
         match input {
-            Input::Datagram { from, bytes } => self.note(now, 1, word(*from), bytes),
-            Input::Incoming { from } => self.note(now, 2, word(*from), &[]),
-            Input::Connected { conn } => self.note(now, 3, conn.0, &[]),
+            Input::Datagram { from, bytes, .. } => self.note(now, 1, word(*from), bytes),
+            Input::Incoming { from, .. } => self.note(now, 2, word(*from), &[]),
+            Input::Connected { conn, .. } => self.note(now, 3, conn.0, &[]),
             Input::Bytes { conn, bytes } => self.note(now, 4, conn.0, bytes),
             Input::Wrote { conn, n } => {
                 self.note(now, 5, conn.0, &[]);
@@ -46,44 +101,36 @@ impl Trace {
             Input::WallClock { unix } => self.note(now, 8, unix.as_secs(), &[]),
             Input::Timeout => self.note(now, 9, 0, &[]),
             Input::Command(_) => self.note(now, 10, 0, &[]),
+            Input::Answer { id, result } => self.note(now, 11, id.0, &[u8::from(result.is_ok())]),
         }
     }
 
-    pub(crate) fn action(&mut self, action: &Action<'_>) {
+    fn action(&mut self, _: Instant, action: &Action<'_, L::Event<'_>>) {
         let then = Instant::ZERO;
         match action {
-            Action::Send { to, bytes } => self.note(then, 20, word(*to), bytes),
+            Action::Send { to, bytes, .. } => self.note(then, 20, word(*to), bytes),
             Action::Dial { conn, to } => {
                 self.note(then, 21, conn.0, &[]);
                 self.add(word(*to));
             }
             Action::Flush { conn } => self.note(then, 22, conn.0, &[]),
             Action::Close { conn } => self.note(then, 23, conn.0, &[]),
-            Action::Emit(event) => match event {
-                Event::NodeAdded { contact } => self.note(then, 30, 0, &contact.id.0),
-                Event::NodeRemoved { id } => self.note(then, 31, 0, &id.0),
-                Event::Pong { command, .. } => self.note(then, 32, command.0, &[]),
-                Event::Record { command, record } => self.note(then, 33, command.0, record.as_bytes()),
-                Event::Nodes { command, nodes, queries } => {
-                    self.note(then, 34, command.0, &[]);
-                    self.add(u64::from(*queries));
-                    nodes.iter().for_each(|node| self.bytes = self.bytes.bytes(&node.id.0));
-                }
-                Event::CallFailed { command, .. } => self.note(then, 35, command.0, &[]),
-                Event::Unrecognised { from, bytes } => self.note(then, 36, word(*from), bytes),
-                Event::Hello { conn, contact, .. } => self.note(then, 37, conn.0, &contact.id.0),
-                Event::Established { conn, id, .. } => self.note(then, 38, conn.0, &id.0),
-                Event::Request { conn, body, .. } => self.note(then, 39, conn.0, body),
-                Event::Response { conn, body, .. } => self.note(then, 40, conn.0, body),
-                Event::RequestFailed { command, .. } => self.note(then, 41, command.0, &[]),
-                Event::Message { conn, payload, .. } => self.note(then, 42, conn.0, payload),
-                Event::Ended { conn, .. } => self.note(then, 43, conn.0, &[]),
-                Event::Scored { score, .. } => self.note(then, 44, u64::from(score.cast_unsigned()), &[]),
-                Event::Banned { id, .. } => self.note(then, 45, 0, &id.0),
-                // They are told to whoever records a node, and a run is the same with it and without.
-                Event::Secrets { .. } => {}
-            },
+            Action::Query { id, what } => {
+                let kind = match what {
+                    Query::Txt(_) => 24,
+                    Query::Host(_) => 25,
+                };
+                self.note(then, kind, id.0, what.name().as_bytes());
+            }
+            Action::Emit(event) => L::take_in(event, &mut Print(self)),
         }
+    }
+}
+
+impl Trace {
+    pub(crate) fn new(host: u32) -> Self {
+        let seed = Mix::new(u64::from(host));
+        Self { bytes: seed, schedule: seed }
     }
 
     fn note(&mut self, now: Instant, kind: u64, subject: u64, bytes: &[u8]) {

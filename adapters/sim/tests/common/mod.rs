@@ -1,14 +1,14 @@
-//! A machine without a protocol: it does what it is told by commands of the test, and keeps what it was handed.
+//! A machine without a protocol: it follows commands of the test, and records its inputs.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input, IoFault};
+use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Devp2p, Input, IoFault, Machine, SocketId};
 use peerless::time::Instant;
-use peerless_sim::{Birth, Machine};
+use peerless_sim::Birth;
 
-/// What a machine was handed.
+/// An input of the machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Got {
     Datagram(SocketAddr, Vec<u8>),
@@ -29,13 +29,13 @@ enum Todo {
     Close(ConnId),
 }
 
-/// See the module.
+/// A scripted machine; see the module.
 #[derive(Default)]
 pub(crate) struct Script {
     pub(crate) got: Vec<(Instant, Got)>,
     pub(crate) received: BTreeMap<ConnId, Vec<u8>>,
     pub(crate) outbound: BTreeMap<ConnId, Vec<u8>>,
-    /// Reads nothing, or refuses streams.
+    /// Whether it reads nothing, or refuses streams.
     pub(crate) is_deaf: bool,
     pub(crate) refuses: bool,
     todo: VecDeque<Todo>,
@@ -43,7 +43,7 @@ pub(crate) struct Script {
     conns: u64,
     now: Instant,
     deadline: Option<Instant>,
-    /// Sends to this address every second, if set.
+    /// The address that it sends to every second, if set.
     pub(crate) beats: Option<SocketAddr>,
 }
 
@@ -63,10 +63,12 @@ impl Script {
 }
 
 impl Machine for Script {
+    type Language = Devp2p;
+
     fn handle(&mut self, now: Instant, input: Input<'_>) {
         match input {
-            Input::Datagram { from, bytes } => self.note(now, Got::Datagram(from, bytes.to_vec())),
-            Input::Connected { conn } => self.note(now, Got::Connected(conn)),
+            Input::Datagram { from, bytes, .. } => self.note(now, Got::Datagram(from, bytes.to_vec())),
+            Input::Connected { conn, .. } => self.note(now, Got::Connected(conn)),
             Input::Bytes { conn, bytes } => {
                 self.received.entry(conn).or_default().extend(bytes);
                 self.note(now, Got::Bytes(conn, bytes.len()));
@@ -85,11 +87,11 @@ impl Machine for Script {
                     self.deadline = Some(now + Duration::from_secs(1));
                 }
             }
-            Input::Command(_) | Input::Incoming { .. } => {}
+            Input::Command(_) | Input::Incoming { .. } | Input::Answer { .. } => {}
         }
     }
 
-    fn accept(&mut self, now: Instant, _: SocketAddr) -> Option<ConnId> {
+    fn accept(&mut self, now: Instant, _: SocketId, _: SocketAddr) -> Option<ConnId> {
         if self.refuses {
             return None;
         }
@@ -99,7 +101,7 @@ impl Machine for Script {
         Some(conn)
     }
 
-    /// `Dial` dials, `Send` writes (id 0) or closes (id 1), `Ping` sends a datagram and goes on once a second.
+    /// `Dial` dials, `Send` writes (id 0) or closes (id 1), `Ping` sends a datagram now and then once a second.
     fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
         match command {
             Command::Dial { contact } => {
@@ -126,7 +128,7 @@ impl Machine for Script {
         Some(match self.todo.pop_front()? {
             Todo::Send(to, bytes) => {
                 self.lent = bytes;
-                Action::Send { to, bytes: &self.lent }
+                Action::Send { socket: SocketId::MAIN, to, bytes: &self.lent }
             }
             Todo::Dial(conn, to) => Action::Dial { conn, to },
             Todo::Flush(conn) => Action::Flush { conn },

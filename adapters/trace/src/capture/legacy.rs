@@ -1,4 +1,4 @@
-//! The pcap format: one header, then records.
+//! The pcap format: one file header, then records.
 
 use std::io::{self, Read};
 
@@ -10,10 +10,10 @@ use super::{BLOCK_BYTES_MAX, Framed, Item, Packet, Stamp, Window};
 pub(super) const HEADER_BYTES: usize = 24;
 /// Bytes of a record's header.
 const RECORD_HEADER_BYTES: usize = 16;
-/// Bits of the link type field that are the link type; the others tell of frame check sequences.
+/// Bits of the link type field that hold the link type; the others describe frame check sequences.
 const LINK_MASK: u32 = 0xffff;
 
-/// What the file's header says.
+/// The fields of the file header.
 pub(super) struct Legacy {
     big_endian: bool,
     nanoseconds_per_unit: u64,
@@ -21,11 +21,11 @@ pub(super) struct Legacy {
 }
 
 impl Legacy {
-    /// Reads the header, if it is one.
+    /// Reads the header, if the file begins with one.
     pub(super) fn detect(bytes: &[u8]) -> Option<Self> {
         let (_, header) = parse_pcap_header(bytes.get(..HEADER_BYTES)?).ok()?;
         let PcapHeader { network, .. } = header;
-        // The form with longer records is of kernels long gone, and cannot be told from damage.
+        // The variant with longer records is of obsolete kernels, and cannot be distinguished from damage.
         (!header.is_modified_format()).then(|| Self {
             big_endian: header.is_bigendian(),
             nanoseconds_per_unit: if header.is_nanosecond_precision() { 1 } else { 1000 },

@@ -1,9 +1,9 @@
-//! Captures as they are read: pcap and pcapng, one item at a time, in constant memory.
+//! A reader of captures: pcap and pcapng, one item at a time, in constant memory.
 //!
-//! Both byte orders; stamps of any resolution; in pcapng several sections and interfaces. Implements the format of
-//! `draft-ietf-opsawg-pcap` and `draft-ietf-opsawg-pcapng`; the crate `pcap-parser` takes single blocks apart, and this
-//! frames them, so that a broken block is passed over by its own length and shown with its bytes. What no length can be
-//! trusted for is shown too, and ends the reading. It never looks into a packet: [`packet`] does.
+//! Reads both byte orders, stamps of any resolution, and in pcapng several sections and interfaces. Implements the
+//! format of `draft-ietf-opsawg-pcap` and `draft-ietf-opsawg-pcapng`. The crate `pcap-parser` parses single blocks;
+//! this module frames them, so that a broken block is skipped by its own length and returned with its bytes. Bytes
+//! without a usable length are returned too, and end the reading. Packets are not parsed here: see [`packet`].
 
 mod legacy;
 mod ng;
@@ -14,56 +14,57 @@ use std::io::{self, Read};
 use self::legacy::Legacy;
 use self::ng::Sections;
 
-/// A block or record that claims more is broken: twice what any tool snaps, with room for options.
+/// Most bytes of a block or record, beyond which it is broken: twice the snap length of any tool, with room for
+/// options.
 pub const BLOCK_BYTES_MAX: usize = 16 << 20;
-/// Bytes of a broken item that are shown.
+/// Most bytes of a broken item that are returned.
 pub const BROKEN_BYTES_MAX: usize = 256;
-/// Read from the file at once.
+/// Bytes read from the file at once.
 const CHUNK_BYTES: usize = 256 << 10;
-/// The first block of every pcapng section; reads the same in both byte orders.
+/// The type of the first block of every pcapng section; the same in both byte orders.
 const SECTION_HEADER: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
 /// The type of a pcapng Decryption Secrets Block whose content is a key log (`docs/keylog.md`): `RLPX`.
 pub const SECRETS_TYPE_RLPX: u32 = 0x524c_5058;
 
-/// When a packet was captured: nanoseconds since 1970.
+/// The time of capture of a packet: nanoseconds since 1970.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Stamp(pub u64);
 
-/// A packet as it was captured.
+/// A captured packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {
-    /// Its place in the file, from 1 on, as Wireshark counts.
+    /// The packet's number in the file, from 1 on, as in Wireshark.
     pub number: u64,
-    /// When it was captured, if the file tells.
+    /// The time of capture, if the file has one.
     pub at: Option<Stamp>,
-    /// What its first header is: a `LINKTYPE_` value.
+    /// The type of the packet's first header: a `LINKTYPE_` value.
     pub link: u16,
-    /// What was captured of it.
+    /// The captured bytes.
     pub bytes: &'a [u8],
-    /// How long it was on the wire.
+    /// The packet's size on the wire.
     pub wire_bytes: u32,
 }
 
-/// One thing in a capture.
+/// An item of a capture.
 #[derive(Clone, Copy, Debug)]
 pub enum Item<'a> {
     /// A packet.
     Packet(Packet<'a>),
-    /// A custom block, for whoever knows its maker's number.
+    /// A custom block.
     Custom {
-        /// The maker's Private Enterprise Number.
+        /// The Private Enterprise Number of its author.
         pen: u32,
-        /// The whole block, its own header included.
+        /// The whole block, header included.
         bytes: &'a [u8],
     },
     /// A Decryption Secrets Block.
     Secrets {
-        /// Whose format it is; see [`SECRETS_TYPE_RLPX`].
+        /// The format of the secrets; see [`SECRETS_TYPE_RLPX`].
         kind: u32,
         /// The secrets.
         bytes: &'a [u8],
     },
-    /// A block that describes and holds no packet (a section, an interface, names, statistics), or that nobody knows.
+    /// A block without a packet (a section, an interface, names, statistics), or of an unknown type.
     Other {
         /// The block's type.
         kind: u32,
@@ -72,18 +73,18 @@ pub enum Item<'a> {
         /// The whole block.
         bytes: &'a [u8],
     },
-    /// Bytes that are not what they should be.
+    /// Malformed bytes.
     Broken {
-        /// Where they begin in the file.
+        /// Their position in the file.
         offset: u64,
-        /// What is wrong.
+        /// The reason.
         why: &'static str,
-        /// The first of them, [`BROKEN_BYTES_MAX`] at most.
+        /// The first of the bytes, [`BROKEN_BYTES_MAX`] at most.
         bytes: &'a [u8],
     },
 }
 
-/// Reads a capture from anything that can be read.
+/// A reader of captures over any input.
 pub struct Reader<R> {
     input: Window<R>,
     format: Format,
@@ -94,17 +95,17 @@ enum Format {
     Unknown,
     Legacy(Legacy),
     Ng(Sections),
-    /// The end, or nothing that follows can be made out.
+    /// The end was reached, or no further item can be framed.
     Over,
 }
 
 impl<R: Read> Reader<R> {
-    /// A reader at the start of a capture.
+    /// Makes a reader at the start of a capture.
     pub fn new(input: R) -> Self {
         Self { input: Window::new(input), format: Format::Unknown, packets: 0 }
     }
 
-    /// The next item; `None` at the end. What is cut off at the end is broken.
+    /// Returns the next item; `None` at the end. An item that is cut off at the end is broken.
     ///
     /// # Errors
     /// If the input cannot be read.
@@ -160,23 +161,23 @@ fn head(bytes: &[u8]) -> &[u8] {
     bytes.get(..BROKEN_BYTES_MAX).unwrap_or(bytes)
 }
 
-/// What stands next in the window.
+/// The next item in the window.
 enum Framed {
-    /// Nothing.
+    /// The end of the input.
     End,
-    /// An item of so many bytes, all of them there.
+    /// An item of the given size, completely in the window.
     Whole(usize),
-    /// Something that has no length, or a length that cannot be.
+    /// Bytes without a length, or with an impossible one.
     Lost(&'static str),
 }
 
-/// The part of the input that is looked at: never more than one item and a chunk.
+/// A window of the input: never more than one item and a chunk.
 struct Window<R> {
     input: R,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// Where the window begins in the input.
+    /// The window's position in the input.
     offset: u64,
 }
 
@@ -189,14 +190,14 @@ impl<R: Read> Window<R> {
         &self.buffer[self.start..self.end]
     }
 
-    /// Reads until there are `wanted` bytes, or no more come. Tells whether they are there.
+    /// Reads until the window has `wanted` bytes or the input ends; returns whether it has them.
     fn fill(&mut self, wanted: usize) -> io::Result<bool> {
         while self.end - self.start < wanted {
             if self.start > 0 {
                 self.buffer.copy_within(self.start..self.end, 0);
                 (self.start, self.end) = (0, self.end - self.start);
             }
-            // Grown by what has come, not by what is claimed.
+            // Grows with the received bytes, not with the announced length.
             if self.end == self.buffer.len() {
                 self.buffer.resize(self.end + CHUNK_BYTES.max(self.end), 0);
             }

@@ -7,21 +7,21 @@ use pcap_parser::traits::PcapNGPacketBlock;
 
 use super::{BLOCK_BYTES_MAX, Framed, Item, Packet, SECTION_HEADER, Stamp, Window};
 
-/// Type and length, before a block's content.
+/// Bytes of type and length, before a block's content.
 const BLOCK_HEADER_BYTES: usize = 8;
-/// The smallest block: type, length, length.
+/// Bytes of the smallest block: type, length, length.
 const BLOCK_BYTES_MIN: usize = 12;
-/// Interfaces of a section: no machine has more, and a file must not cost more memory.
+/// Most interfaces of a section: more than any machine has; bounds the memory that a file can take.
 const INTERFACES_MAX: usize = 4096;
 /// A section header's byte order magic, big-endian.
 const BYTE_ORDER: [u8; 4] = [0x1a, 0x2b, 0x3c, 0x4d];
 const NANOSECONDS: u128 = 1_000_000_000;
 
-/// The section that is being read.
+/// The current section.
 #[derive(Default)]
 pub(super) struct Sections {
     big_endian: bool,
-    /// `None` stands for one that was broken: packets name interfaces by their place.
+    /// `None` for a broken interface: packets refer to interfaces by index.
     interfaces: Vec<Option<Interface>>,
 }
 
@@ -41,7 +41,7 @@ impl Interface {
     }
 }
 
-/// What `if_tsresol` means: a negative power of ten, or of two if its highest bit is set. The crate refuses the latter.
+/// Decodes `if_tsresol`: a negative power of ten, or of two if its highest bit is set. The crate refuses the latter.
 fn units_per_second(resolution: u8) -> Option<u64> {
     match resolution {
         0x80.. => 1u64.checked_shl(u32::from(resolution & 0x7f)),
@@ -95,7 +95,7 @@ impl Sections {
                     link,
                     snap_bytes: if interface.snaplen == 0 { u32::MAX } else { interface.snaplen },
                     units_per_second,
-                    // The crate reads it as little-endian in either order.
+                    // The crate reads it as little-endian in both byte orders.
                     offset_seconds: if self.big_endian { offset.swap_bytes() } else { offset },
                 });
                 let is_made = made.is_some();
@@ -140,7 +140,7 @@ impl Sections {
         }
     }
 
-    /// The `length` bytes at `at` of a block, which must not reach into its end.
+    /// Returns the `length` bytes at `at` of a block, if they end before its trailing length.
     fn packet_bytes<'a>(&self, block: &'a [u8], at: usize, length: usize) -> Result<&'a [u8], &'static str> {
         block[..block.len() - 4].get(at..).and_then(|rest| rest.get(..length)).ok_or("a block shorter than its content")
     }

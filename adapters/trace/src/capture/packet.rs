@@ -1,8 +1,8 @@
-//! From a captured packet to what it carries: a datagram, a segment of a stream, or something else.
+//! Extracts the content of a captured packet: a datagram, a segment of a stream, or something else.
 //!
-//! Knows Ethernet with its VLANs, Linux cooked captures of both versions, raw IP and loopback; IPv4 and IPv6, fragments put
-//! together within bounds. The crate `etherparse` takes headers apart. Checksums are not judged: a machine that leaves them
-//! to its network card records none of its own.
+//! Parses Ethernet with VLANs, Linux cooked captures of both versions, raw IP and loopback; IPv4 and IPv6, with
+//! fragments reassembled within bounds. The crate `etherparse` parses headers. Checksums are not verified: a machine
+//! that leaves them to its network card captures none of its own.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -15,11 +15,11 @@ use etherparse::{
 
 use super::{Packet, Stamp};
 
-/// Fragmented packets that are being put together; 64 KiB each at most.
+/// Fragmented packets that are reassembled at the same time, of 64 KiB each at most.
 const FRAGMENTED_MAX: usize = 256;
-/// Pieces of one packet, in any order: 64 KiB come in fewer, but for an attack.
+/// Most fragments of one packet: an honest packet of 64 KiB has fewer.
 const SECTIONS_MAX: usize = 128;
-/// After this a packet's missing fragments do not come any more (RFC 8200: 60 seconds; Linux: 30).
+/// Time after which a packet with missing fragments is dropped (RFC 8200: 60 seconds; Linux: 30).
 const FRAGMENTED_NANOSECONDS_MAX: u64 = 30_000_000_000;
 
 /// `LINKTYPE_` values, <https://www.tcpdump.org/linktypes.html>.
@@ -39,61 +39,61 @@ pub mod link {
 /// A piece of a TCP stream.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment<'a> {
-    /// Who sends.
+    /// The sender.
     pub from: SocketAddr,
-    /// To whom.
+    /// The receiver.
     pub to: SocketAddr,
-    /// The first byte's sequence number; the SYN's own if it is one.
+    /// The first byte's sequence number; the SYN's own in a segment with SYN.
     pub sequence: u32,
-    /// Whether the stream begins here.
+    /// Whether the segment has a SYN.
     pub syn: bool,
-    /// Whether it acknowledges anything.
+    /// Whether the segment has an ACK.
     pub ack: bool,
-    /// Whether the stream ends behind this.
+    /// Whether the segment has a FIN.
     pub fin: bool,
-    /// Whether the connection is reset.
+    /// Whether the segment has a RST.
     pub rst: bool,
-    /// The bytes.
+    /// The payload.
     pub payload: &'a [u8],
 }
 
-/// What a packet carries.
+/// The content of a packet.
 #[derive(Clone, Copy, Debug)]
 pub enum Content<'a> {
     /// A UDP datagram.
     Datagram {
-        /// Who sends.
+        /// The sender.
         from: SocketAddr,
-        /// To whom.
+        /// The receiver.
         to: SocketAddr,
-        /// What was captured of it.
+        /// The captured payload.
         payload: &'a [u8],
-        /// Whether it was longer on the wire.
+        /// Whether the payload was longer on the wire.
         is_cut: bool,
     },
     /// A piece of a TCP stream.
     Segment(Segment<'a>),
-    /// A fragment of something that is not whole yet.
+    /// A fragment of an incomplete packet.
     Fragment,
-    /// Something sound that is neither.
+    /// A valid packet of another protocol.
     Other {
-        /// What it is.
+        /// The protocol.
         what: &'static str,
     },
-    /// Something that cannot be read.
+    /// A malformed packet.
     Broken {
-        /// What is wrong.
+        /// The reason.
         why: &'static str,
     },
 }
 
-/// Reads packets; holds the fragments of those that are not whole yet.
+/// Parses packets; holds the fragments of incomplete ones.
 #[derive(Default)]
 pub struct Dissector {
     fragmented: BTreeMap<FragmentKey, Fragmented>,
-    /// The packet that was put together last.
+    /// The packet that was reassembled last.
     whole: Vec<u8>,
-    /// Packets of which fragments were given up.
+    /// Packets whose fragments were dropped.
     fragmented_lost: u64,
 }
 
@@ -105,7 +105,7 @@ struct Fragmented {
     number: u64,
 }
 
-/// Where a fragment belongs.
+/// The packet that a fragment belongs to.
 struct Place {
     key: FragmentKey,
     offset: IpFragOffset,
@@ -113,12 +113,12 @@ struct Place {
 }
 
 impl Dissector {
-    /// Packets that were never whole: too old, too many, or contradictory. Those that still wait count.
+    /// Number of packets that were never complete: too old, too many, or contradictory. Pending ones count.
     pub fn fragmented_lost(&self) -> u64 {
         self.fragmented_lost + self.fragmented.len() as u64
     }
 
-    /// What `packet` carries.
+    /// Returns the content of `packet`.
     pub fn dissect<'a>(&'a mut self, packet: &Packet<'a>) -> Content<'a> {
         let sliced = match slice(packet.link, packet.bytes) {
             Ok(sliced) => sliced,
@@ -152,7 +152,7 @@ impl Dissector {
         }
     }
 
-    /// Adds a fragment; tells whether its packet is whole then.
+    /// Adds a fragment; returns whether its packet is complete.
     fn collect(
         &mut self,
         place: &Place,
@@ -181,7 +181,7 @@ impl Dissector {
         Ok(true)
     }
 
-    /// Forgets what is too old, and the oldest if there are too many.
+    /// Drops packets that are too old, and the oldest if there are too many.
     fn give_up(&mut self, now: Option<Stamp>) {
         let before = self.fragmented.len();
         self.fragmented.retain(|_, fragmented| match (fragmented.since, now) {
@@ -198,14 +198,14 @@ impl Dissector {
     }
 }
 
-/// Takes the headers apart, from the link's on.
+/// Parses the headers, from the link layer on.
 fn slice(link: u16, bytes: &[u8]) -> Result<LaxSlicedPacket<'_>, Content<'_>> {
     const CUT: Content<'_> = Content::Broken { why: "too short for its link header" };
     let ip = |bytes| LaxSlicedPacket::from_ip(bytes).map_err(|_| Content::Broken { why: "no readable IP header" });
     match link {
         link::ETHERNET => LaxSlicedPacket::from_ethernet(bytes).map_err(|_| CUT),
         link::RAW | link::IPV4 | link::IPV6 => ip(bytes),
-        // The family in the byte order of the machine that captured, or in the network's.
+        // The address family is in the byte order of the capturing machine, or in network order.
         link::NULL | link::LOOP => match bytes.split_first_chunk() {
             Some(([0, 0, 0, 2 | 24 | 28 | 30] | [2 | 24 | 28 | 30, 0, 0, 0], rest)) => ip(rest),
             Some(_) => Err(Content::Other { what: "not IP" }),
@@ -217,7 +217,7 @@ fn slice(link: u16, bytes: &[u8]) -> Result<LaxSlicedPacket<'_>, Content<'_>> {
     }
 }
 
-/// What follows a Linux cooked header of `header_bytes` with its protocol at `protocol_at`.
+/// Returns the packet after a Linux cooked header of `header_bytes` with its protocol at `protocol_at`.
 fn cooked(bytes: &[u8], protocol_at: usize, header_bytes: usize) -> Option<LaxSlicedPacket<'_>> {
     let protocol = bytes.get(protocol_at..)?.first_chunk()?;
     let payload = bytes.get(header_bytes..)?;

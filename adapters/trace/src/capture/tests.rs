@@ -1,4 +1,4 @@
-//! Blocks made by hand: stamps, lengths that lie, claims that are not believed.
+//! Hand-made blocks: stamps, false lengths, announced sizes without bytes.
 
 use super::*;
 
@@ -59,12 +59,12 @@ fn stamps_have_their_interfaces_resolution_and_offset() {
         packet(1, 7, b""),
         packet(2, 2048, b"abcd"),
         packet(2, 0, b""),
-        // One that cannot be has its place all the same.
+        // A broken interface keeps its index.
         interface(0, 0xc0, 0),
         packet(3, 0, b""),
         // A simple packet: no stamp, cut to what the first interface snaps.
         block(3, &[&words(&[3])[..], b"xyz\0"].concat()),
-        // Another section has interfaces of its own.
+        // Another section has its own interfaces.
         section(),
         packet(0, 0, b""),
     ]
@@ -79,7 +79,7 @@ fn stamps_have_their_interfaces_resolution_and_offset() {
 }
 
 #[test]
-fn what_has_a_length_is_passed_over_and_what_has_none_ends() {
+fn broken_blocks_are_skipped_by_length_or_end_the_reading() {
     let mut lying = packet(0, 0, b"abcd");
     lying[20] = 200;
     let custom = block(0x4000_0bad, &words(&[32473, 1, 2]));
@@ -105,7 +105,7 @@ fn what_has_a_length_is_passed_over_and_what_has_none_ends() {
 }
 
 #[test]
-fn a_claimed_length_costs_no_memory() {
+fn an_announced_length_reserves_no_memory() {
     let file = [section(), words(&[6, 16 << 20, 0, 0])].concat();
     let mut reader = Reader::new(&file[..]);
     while reader.next_item().unwrap().is_some() {}
@@ -125,7 +125,7 @@ impl Read for Trickle<'_> {
 }
 
 #[test]
-fn it_does_not_matter_how_the_input_comes() {
+fn items_do_not_depend_on_read_sizes() {
     let file = [section(), interface(0, 6, 0), packet(0, 0, &[1; 100]), packet(0, 1, &[2; 77])].concat();
     let mut reader = Reader::new(Trickle(&file));
     let mut bytes = Vec::new();

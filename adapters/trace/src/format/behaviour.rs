@@ -2,13 +2,13 @@
 //!
 //! Everything is first written in a codec of its own, so that digests of different versions compare.
 
-mod event;
+pub(super) mod event;
 
-use peerless::contract::{Action, CommandError, CommandId, ConnId};
+use peerless::contract::{Action, CommandId, ConnId, Query};
 use twox_hash::XxHash3_64;
 
-use self::event::{encode_command_error, encode_event};
 use super::codec::Encode;
+use super::language::Recordable;
 
 /// What a node has done since the last record, and the digest of all that it has done since its start.
 #[derive(Clone, Debug, Default)]
@@ -43,12 +43,13 @@ impl Behaviour {
     }
 
     /// An action was popped.
-    pub(crate) fn action(&mut self, action: &Action<'_>) {
+    pub(crate) fn action<L: Recordable>(&mut self, action: &Action<'_, L::Event<'_>>) {
         self.popped += 1;
         self.is_drained = false;
         let payload = self.absorb(|out| match action {
-            Action::Send { to, bytes } => {
+            Action::Send { socket, to, bytes } => {
                 out.byte(1);
+                out.byte(socket.0);
                 out.addr(*to);
                 Some(*bytes)
             }
@@ -68,7 +69,18 @@ impl Behaviour {
                 out.count(conn.0);
                 None
             }
-            Action::Emit(event) => encode_event(event, out),
+            Action::Query { id, what } => {
+                out.byte(match what {
+                    Query::Txt(_) => 9,
+                    Query::Host(_) => 10,
+                });
+                out.count(id.0);
+                Some(what.name().as_bytes())
+            }
+            Action::Emit(event) => {
+                out.byte(8);
+                L::encode_event(event, out)
+            }
         });
         if let Some(payload) = payload {
             self.payload(payload);
@@ -84,7 +96,7 @@ impl Behaviour {
     }
 
     /// The answer to a command.
-    pub(crate) fn commanded(&mut self, answer: Result<CommandId, CommandError>) {
+    pub(crate) fn commanded<L: Recordable>(&mut self, answer: Result<CommandId, L::Refused>) {
         self.absorb(|out| {
             out.byte(6);
             match answer {
@@ -92,7 +104,10 @@ impl Behaviour {
                     out.byte(0);
                     out.count(id.0);
                 }
-                Err(error) => encode_command_error(error, out),
+                Err(refused) => {
+                    out.byte(1);
+                    L::encode_refused(refused, out);
+                }
             }
         });
     }
@@ -120,7 +135,7 @@ impl Behaviour {
 
 #[cfg(test)]
 mod tests {
-    use peerless::contract::Refusal;
+    use peerless::contract::{CommandError, Devp2p, Refusal, SocketId};
 
     use super::*;
 
@@ -134,15 +149,15 @@ mod tests {
             digests.push(behaviour.checkpoint().digest);
         };
         of(&|_| {});
-        of(&|b| b.action(&Action::Send { to, bytes: b"a" }));
-        of(&|b| b.action(&Action::Send { to, bytes: b"b" }));
-        of(&|b| b.action(&Action::Flush { conn: ConnId(1) }));
-        of(&|b| b.action(&Action::Close { conn: ConnId(1) }));
+        of(&|b| b.action::<Devp2p>(&Action::Send { socket: SocketId::MAIN, to, bytes: b"a" }));
+        of(&|b| b.action::<Devp2p>(&Action::Send { socket: SocketId::MAIN, to, bytes: b"b" }));
+        of(&|b| b.action::<Devp2p>(&Action::Flush { conn: ConnId(1) }));
+        of(&|b| b.action::<Devp2p>(&Action::Close { conn: ConnId(1) }));
         of(&|b| b.accepted(None));
         of(&|b| b.accepted(Some(ConnId(1))));
-        of(&|b| b.commanded(Ok(CommandId(1))));
-        of(&|b| b.commanded(Err(CommandError::UnknownConn)));
-        of(&|b| b.commanded(Err(CommandError::Refused(Refusal::TooManyPeers))));
+        of(&|b| b.commanded::<Devp2p>(Ok(CommandId(1))));
+        of(&|b| b.commanded::<Devp2p>(Err(CommandError::UnknownConn)));
+        of(&|b| b.commanded::<Devp2p>(Err(CommandError::Refused(Refusal::TooManyPeers))));
         of(&|b| b.wrote(ConnId(1), b"a"));
         of(&|b| {
             b.wrote(ConnId(1), b"a");
@@ -157,7 +172,7 @@ mod tests {
     #[test]
     fn checkpoints_count_from_the_last() {
         let mut behaviour = Behaviour::default();
-        behaviour.action(&Action::Flush { conn: ConnId(1) });
+        behaviour.action::<Devp2p>(&Action::Flush { conn: ConnId(1) });
         behaviour.drained();
         let first = behaviour.checkpoint();
         assert_eq!((first.popped, first.is_drained), (1, true));

@@ -22,7 +22,8 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 /// Appends values to a buffer.
-pub(crate) trait Encode {
+#[allow(missing_docs, reason = "each method appends what its name says, as `docs/trace.md` describes it")]
+pub trait Encode {
     fn byte(&mut self, value: u8);
     fn fixed(&mut self, value: &[u8]);
 
@@ -92,10 +93,10 @@ pub(crate) trait Encode {
     }
 
     fn contact(&mut self, value: &Contact) {
-        self.fixed(value.key.as_bytes());
-        self.ip(value.ip);
-        self.u16(value.udp);
-        self.u16(value.tcp);
+        self.fixed(value.key().as_bytes());
+        self.ip(value.ip());
+        self.u16(value.udp());
+        self.u16(value.tcp());
     }
 }
 
@@ -109,12 +110,14 @@ impl Encode for Vec<u8> {
     }
 }
 
-/// Takes values from the front of a slice.
-pub(crate) struct Decoder<'a> {
+/// Takes values from the front of a slice. Each method takes what its name says, as `docs/trace.md` describes it, and
+/// fails if the bytes are not that.
+pub struct Decoder<'a> {
     bytes: &'a [u8],
     crypto: &'a dyn Crypto,
 }
 
+#[allow(missing_docs, clippy::missing_errors_doc, reason = "see the type")]
 impl<'a> Decoder<'a> {
     /// `crypto` checks that keys are keys.
     pub(crate) fn new(bytes: &'a [u8], crypto: &'a dyn Crypto) -> Self {
@@ -135,31 +138,31 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub(crate) fn take(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
+    pub fn take(&mut self, n: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self.bytes.split_at_checked(n).ok_or(Malformed("record: it ends too early"))?;
         self.bytes = rest;
         Ok(taken)
     }
 
-    pub(crate) fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+    pub fn fixed<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let mut value = [0; N];
         value.copy_from_slice(self.take(N)?);
         Ok(value)
     }
 
-    pub(crate) fn byte(&mut self) -> Result<u8, Malformed> {
+    pub fn byte(&mut self) -> Result<u8, Malformed> {
         Ok(self.fixed::<1>()?[0])
     }
 
-    pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
         Ok(u16::from_le_bytes(self.fixed()?))
     }
 
-    pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
+    pub fn u64(&mut self) -> Result<u64, Malformed> {
         Ok(u64::from_le_bytes(self.fixed()?))
     }
 
-    pub(crate) fn count(&mut self) -> Result<u64, Malformed> {
+    pub fn count(&mut self) -> Result<u64, Malformed> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let byte = self.byte()?;
@@ -175,20 +178,20 @@ impl<'a> Decoder<'a> {
         Err(Malformed("number"))
     }
 
-    pub(crate) fn size(&mut self) -> Result<usize, Malformed> {
+    pub fn size(&mut self) -> Result<usize, Malformed> {
         usize::try_from(self.count()?).map_err(|_| Malformed("number"))
     }
 
-    pub(crate) fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
+    pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {
         let n = self.size()?;
         self.take(n)
     }
 
-    pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
+    pub fn text(&mut self) -> Result<&'a str, Malformed> {
         std::str::from_utf8(self.bytes()?).map_err(|_| Malformed("text"))
     }
 
-    pub(crate) fn flag(&mut self) -> Result<bool, Malformed> {
+    pub fn flag(&mut self) -> Result<bool, Malformed> {
         match self.byte()? {
             0 => Ok(false),
             1 => Ok(true),
@@ -196,7 +199,7 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub(crate) fn option<T>(
+    pub fn option<T>(
         &mut self,
         decode: impl FnOnce(&mut Self) -> Result<T, Malformed>,
     ) -> Result<Option<T>, Malformed> {
@@ -204,10 +207,7 @@ impl<'a> Decoder<'a> {
     }
 
     /// A list: its number of items, then each.
-    pub(crate) fn list<T>(
-        &mut self,
-        mut decode: impl FnMut(&mut Self) -> Result<T, Malformed>,
-    ) -> Result<Vec<T>, Malformed> {
+    pub fn list<T>(&mut self, mut decode: impl FnMut(&mut Self) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
         let n = self.size()?;
         // Grows with what is there, not with what is claimed.
         let mut items = Vec::new();
@@ -217,15 +217,15 @@ impl<'a> Decoder<'a> {
         Ok(items)
     }
 
-    pub(crate) fn instant(&mut self) -> Result<Instant, Malformed> {
+    pub fn instant(&mut self) -> Result<Instant, Malformed> {
         self.count().map(Instant::from_micros)
     }
 
-    pub(crate) fn duration(&mut self) -> Result<Duration, Malformed> {
+    pub fn duration(&mut self) -> Result<Duration, Malformed> {
         self.count().map(Duration::from_micros)
     }
 
-    pub(crate) fn ip(&mut self) -> Result<IpAddr, Malformed> {
+    pub fn ip(&mut self) -> Result<IpAddr, Malformed> {
         match self.byte()? {
             4 => Ok(Ipv4Addr::from(self.fixed::<4>()?).into()),
             6 => Ok(Ipv6Addr::from(self.fixed::<16>()?).into()),
@@ -233,15 +233,15 @@ impl<'a> Decoder<'a> {
         }
     }
 
-    pub(crate) fn addr(&mut self) -> Result<SocketAddr, Malformed> {
+    pub fn addr(&mut self) -> Result<SocketAddr, Malformed> {
         Ok(SocketAddr::new(self.ip()?, self.u16()?))
     }
 
-    pub(crate) fn key(&mut self) -> Result<PublicKey, Malformed> {
+    pub fn key(&mut self) -> Result<PublicKey, Malformed> {
         PublicKey::from_xy(self.crypto, &self.fixed()?).map_err(|_| Malformed("public key"))
     }
 
-    pub(crate) fn contact(&mut self) -> Result<Contact, Malformed> {
+    pub fn contact(&mut self) -> Result<Contact, Malformed> {
         Ok(Contact::new(self.key()?, self.ip()?, self.u16()?, self.u16()?))
     }
 }

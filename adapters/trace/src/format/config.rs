@@ -6,7 +6,7 @@ use peerless::crypto::SecretKey;
 use peerless::discv4;
 use peerless::eth::{Chain, Policy};
 use peerless::netfilter::NetFilter;
-use peerless::node::Config;
+use peerless::node::{Config, discovery};
 use peerless::peers::PeersConfig;
 use peerless::wire::forkid::{Fork, ForkSchedule, Head, Network};
 use peerless::wire::p2p::{Capability, CapabilityTable};
@@ -21,7 +21,7 @@ pub(crate) fn encode(config: &Config, out: &mut Vec<u8>) {
     out.option(*ip, Encode::ip);
     out.u16(*udp);
     out.u16(*tcp);
-    out.option(discovery.as_ref(), |out, settings| encode_discovery(settings, out));
+    out.option(discovery.discv4.as_ref(), |out, settings| encode_discovery(settings, out));
     encode_chain(chain, out);
     out.byte(match status {
         Policy::Announce => 0,
@@ -56,7 +56,7 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, secret: SecretKey) -> Result<Con
         ip: decoder.option(Decoder::ip)?,
         udp: decoder.u16()?,
         tcp: decoder.u16()?,
-        discovery: decoder.option(decode_discovery)?,
+        discovery: discovery::Config { discv4: decoder.option(decode_discovery)? },
         chain: decode_chain(decoder)?,
         status: match decoder.byte()? {
             0 => Policy::Announce,
@@ -214,7 +214,7 @@ mod tests {
         config.record_seq = 1 << 40;
         config.export_secrets = true;
         let contact = Contact::new(crypto.public_key(&key(2)), [10, 0, 0, 1].into(), 30, 0);
-        config.discovery = Some(discv4::Config {
+        config.discovery.discv4 = Some(discv4::Config {
             bootnodes: vec![contact],
             young_age: Duration::from_micros(1),
             young_nodes: 77,
@@ -237,7 +237,7 @@ mod tests {
     fn every_field_comes_back() {
         let crypto = Secp256k1::new();
         let mut plain = unusual();
-        (plain.discovery, plain.ip) = (None, None);
+        (plain.discovery.discv4, plain.ip) = (None, None);
         for config in [unusual(), plain] {
             let mut bytes = Vec::new();
             encode(&config, &mut bytes);

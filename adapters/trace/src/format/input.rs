@@ -1,52 +1,38 @@
 //! The codec of inputs. A payload that stands in packets before the record is not repeated in it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
-use peerless::contract::{Command, ConnId, Input, IoFault, PeerKind};
-use peerless::crypto::NodeId;
-use peerless::time::UnixTime;
-use peerless::wire::enode::Contact;
-use peerless::wire::forkid::Head;
-use peerless::wire::p2p::{Capability, DisconnectReason};
+use peerless::contract::{Answer, ConnId, Input, IoFault, QueryFault, QueryId, SocketId};
+use peerless::time::{Duration, UnixTime};
 
 use super::codec::{Decoder, Encode, Malformed};
-use super::config::{decode_head, encode_head};
+use super::command::OwnedCommand;
+use super::language::Recordable;
 
-/// An [`Input`] that owns its bytes.
+/// An [`Input`] that owns its bytes; `C` is the language's command.
 #[allow(missing_docs, reason = "the fields are those of `Input`")]
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OwnedInput {
-    Datagram { from: SocketAddr, bytes: Vec<u8> },
-    Incoming { from: SocketAddr },
-    Connected { conn: ConnId },
+pub enum OwnedInput<C = OwnedCommand> {
+    Datagram { socket: SocketId, from: SocketAddr, bytes: Vec<u8> },
+    Incoming { socket: SocketId, from: SocketAddr },
+    Connected { conn: ConnId, local: Option<SocketAddr> },
     Bytes { conn: ConnId, bytes: Vec<u8> },
     Wrote { conn: ConnId, n: usize },
     Eof { conn: ConnId },
     Broken { conn: ConnId, why: IoFault },
     WallClock { unix: UnixTime },
+    Answer { id: QueryId, result: Result<OwnedAnswer, QueryFault> },
     Timeout,
-    Command(OwnedCommand),
+    Command(C),
 }
 
-/// A [`Command`] that owns its bytes.
-#[allow(missing_docs, reason = "the fields are those of `Command`")]
+/// An [`Answer`] that owns its parts.
+#[allow(missing_docs, reason = "the fields are those of `Answer`")]
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub enum OwnedCommand {
-    AddPeer { contact: Contact, kind: PeerKind },
-    RemovePeer { id: NodeId },
-    Dial { contact: Contact },
-    Disconnect { conn: ConnId, reason: DisconnectReason },
-    AddNode { contact: Contact },
-    Ping { contact: Contact },
-    RequestRecord { contact: Contact },
-    FindNode { contact: Contact, target: Box<[u8; 64]> },
-    Lookup { target: Box<[u8; 64]> },
-    Send { conn: ConnId, capability: Capability, id: u64, payload: Vec<u8> },
-    Request { conn: ConnId, id: u64, body: Vec<u8> },
-    Respond { conn: ConnId, request_id: u64, id: u64, body: Vec<u8> },
-    SetHead { head: Head, earliest: u64 },
-    Shutdown,
+pub enum OwnedAnswer {
+    Txt { records: Vec<Vec<u8>>, ttl: Duration },
+    Hosts { addrs: Vec<IpAddr>, ttl: Duration },
 }
 
 /// Where an input's payload is kept.
@@ -58,7 +44,7 @@ pub(crate) enum Payload {
     InPackets,
 }
 
-pub(crate) fn encode(input: &Input<'_>, payload: Payload, out: &mut Vec<u8>) {
+pub(crate) fn encode<L: Recordable>(input: &Input<'_, L::Command<'_>>, payload: Payload, out: &mut Vec<u8>) {
     let bytes_of = |out: &mut Vec<u8>, bytes: &[u8]| {
         out.flag(payload == Payload::InPackets);
         match payload {
@@ -67,18 +53,21 @@ pub(crate) fn encode(input: &Input<'_>, payload: Payload, out: &mut Vec<u8>) {
         }
     };
     match *input {
-        Input::Datagram { from, bytes } => {
+        Input::Datagram { socket, from, bytes } => {
             out.byte(1);
+            out.byte(socket.0);
             out.addr(from);
             bytes_of(out, bytes);
         }
-        Input::Incoming { from } => {
+        Input::Incoming { socket, from } => {
             out.byte(2);
+            out.byte(socket.0);
             out.addr(from);
         }
-        Input::Connected { conn } => {
+        Input::Connected { conn, local } => {
             out.byte(3);
             out.count(conn.0);
+            out.option(local, Encode::addr);
         }
         Input::Bytes { conn, bytes } => {
             out.byte(4);
@@ -101,79 +90,43 @@ pub(crate) fn encode(input: &Input<'_>, payload: Payload, out: &mut Vec<u8>) {
         }
         Input::WallClock { unix } => {
             out.byte(8);
-            out.count(unix.as_secs());
+            out.count(unix.as_micros());
         }
         Input::Timeout => out.byte(9),
         Input::Command(command) => {
             out.byte(10);
-            encode_command(&command, out);
+            L::encode_command(&command, out);
         }
-    }
-}
-
-fn encode_command(command: &Command<'_>, out: &mut Vec<u8>) {
-    let with_contact = |out: &mut Vec<u8>, tag, contact: &Contact| {
-        out.byte(tag);
-        out.contact(contact);
-    };
-    match command {
-        Command::AddPeer { contact, kind } => {
-            with_contact(out, 1, contact);
-            out.byte(kind_code(*kind));
-        }
-        Command::RemovePeer { id } => {
-            out.byte(2);
-            out.fixed(&id.0);
-        }
-        Command::Dial { contact } => with_contact(out, 3, contact),
-        Command::Disconnect { conn, reason } => {
-            out.byte(4);
-            out.count(conn.0);
-            out.u16(reason_code(*reason));
-        }
-        Command::AddNode { contact } => with_contact(out, 5, contact),
-        Command::Ping { contact } => with_contact(out, 6, contact),
-        Command::RequestRecord { contact } => with_contact(out, 7, contact),
-        Command::FindNode { contact, target } => {
-            with_contact(out, 8, contact);
-            out.fixed(target);
-        }
-        Command::Lookup { target } => {
-            out.byte(9);
-            out.fixed(target);
-        }
-        Command::Send { conn, capability, id, payload } => {
-            out.byte(10);
-            out.count(conn.0);
-            out.text(capability.name());
-            out.count(capability.version.into());
-            out.count(*id);
-            out.bytes(payload);
-        }
-        Command::Request { conn, id, body } => {
+        Input::Answer { id, result } => {
             out.byte(11);
-            out.count(conn.0);
-            out.count(*id);
-            out.bytes(body);
+            out.count(id.0);
+            match result {
+                Ok(Answer::Txt { records, ttl }) => {
+                    out.byte(1);
+                    out.count(records.len() as u64);
+                    records.iter().for_each(|record| out.bytes(record));
+                    out.duration(ttl);
+                }
+                Ok(Answer::Hosts { addrs, ttl }) => {
+                    out.byte(2);
+                    out.count(addrs.len() as u64);
+                    addrs.iter().for_each(|addr| out.ip(*addr));
+                    out.duration(ttl);
+                }
+                Err(fault) => {
+                    out.byte(0);
+                    out.byte(query_fault_code(fault));
+                }
+            }
         }
-        Command::Respond { conn, request_id, id, body } => {
-            out.byte(12);
-            out.count(conn.0);
-            out.count(*request_id);
-            out.count(*id);
-            out.bytes(body);
-        }
-        Command::SetHead { head, earliest } => {
-            out.byte(13);
-            encode_head(head, out);
-            out.count(*earliest);
-        }
-        Command::Shutdown => out.byte(14),
     }
 }
 
 /// Reads an input. `packets` is what the received packets since the last record carried.
-pub(crate) fn decode(decoder: &mut Decoder<'_>, packets: &mut Vec<u8>) -> Result<OwnedInput, Malformed> {
+pub(crate) fn decode<L: Recordable>(
+    decoder: &mut Decoder<'_>,
+    packets: &mut Vec<u8>,
+) -> Result<OwnedInput<L::OwnedCommand>, Malformed> {
     let conn = |decoder: &mut Decoder<'_>| decoder.count().map(ConnId);
     let mut bytes_of = |decoder: &mut Decoder<'_>| {
         if !decoder.flag()? {
@@ -183,51 +136,31 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, packets: &mut Vec<u8>) -> Result
         if decoder.size()? == bytes.len() { Ok(bytes) } else { Err(Malformed("input: its packets are not before it")) }
     };
     Ok(match decoder.byte()? {
-        1 => OwnedInput::Datagram { from: decoder.addr()?, bytes: bytes_of(decoder)? },
-        2 => OwnedInput::Incoming { from: decoder.addr()? },
-        3 => OwnedInput::Connected { conn: conn(decoder)? },
+        1 => {
+            OwnedInput::Datagram { socket: SocketId(decoder.byte()?), from: decoder.addr()?, bytes: bytes_of(decoder)? }
+        }
+        2 => OwnedInput::Incoming { socket: SocketId(decoder.byte()?), from: decoder.addr()? },
+        3 => OwnedInput::Connected { conn: conn(decoder)?, local: decoder.option(Decoder::addr)? },
         4 => OwnedInput::Bytes { conn: conn(decoder)?, bytes: bytes_of(decoder)? },
         5 => OwnedInput::Wrote { conn: conn(decoder)?, n: decoder.size()? },
         6 => OwnedInput::Eof { conn: conn(decoder)? },
         7 => OwnedInput::Broken { conn: conn(decoder)?, why: io_fault(decoder.byte()?)? },
-        8 => OwnedInput::WallClock { unix: UnixTime::from_secs(decoder.count()?) },
+        8 => OwnedInput::WallClock { unix: UnixTime::from_micros(decoder.count()?) },
         9 => OwnedInput::Timeout,
-        10 => OwnedInput::Command(decode_command(decoder)?),
-        _ => return Err(Malformed("input: unknown kind")),
-    })
-}
-
-fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> {
-    let conn = |decoder: &mut Decoder<'_>| decoder.count().map(ConnId);
-    let body = |decoder: &mut Decoder<'_>| decoder.bytes().map(<[u8]>::to_vec);
-    let target = |decoder: &mut Decoder<'_>| decoder.fixed().map(Box::new);
-    Ok(match decoder.byte()? {
-        1 => OwnedCommand::AddPeer { contact: decoder.contact()?, kind: kind(decoder.byte()?)? },
-        2 => OwnedCommand::RemovePeer { id: NodeId(decoder.fixed()?) },
-        3 => OwnedCommand::Dial { contact: decoder.contact()? },
-        4 => OwnedCommand::Disconnect { conn: conn(decoder)?, reason: reason(decoder.u16()?)? },
-        5 => OwnedCommand::AddNode { contact: decoder.contact()? },
-        6 => OwnedCommand::Ping { contact: decoder.contact()? },
-        7 => OwnedCommand::RequestRecord { contact: decoder.contact()? },
-        8 => OwnedCommand::FindNode { contact: decoder.contact()?, target: target(decoder)? },
-        9 => OwnedCommand::Lookup { target: target(decoder)? },
-        10 => {
-            let conn = conn(decoder)?;
-            let name = decoder.text()?;
-            let version = u32::try_from(decoder.count()?).map_err(|_| Malformed("capability"))?;
-            let capability = Capability::new(name, version).map_err(|_| Malformed("capability"))?;
-            OwnedCommand::Send { conn, capability, id: decoder.count()?, payload: body(decoder)? }
-        }
-        11 => OwnedCommand::Request { conn: conn(decoder)?, id: decoder.count()?, body: body(decoder)? },
-        12 => OwnedCommand::Respond {
-            conn: conn(decoder)?,
-            request_id: decoder.count()?,
-            id: decoder.count()?,
-            body: body(decoder)?,
+        10 => OwnedInput::Command(L::decode_command(decoder)?),
+        11 => OwnedInput::Answer {
+            id: QueryId(decoder.count()?),
+            result: match decoder.byte()? {
+                0 => Err(query_fault(decoder.byte()?)?),
+                1 => Ok(OwnedAnswer::Txt {
+                    records: decoder.list(|decoder| decoder.bytes().map(<[u8]>::to_vec))?,
+                    ttl: decoder.duration()?,
+                }),
+                2 => Ok(OwnedAnswer::Hosts { addrs: decoder.list(Decoder::ip)?, ttl: decoder.duration()? }),
+                _ => return Err(Malformed("answer: unknown kind")),
+            },
         },
-        13 => OwnedCommand::SetHead { head: decode_head(decoder)?, earliest: decoder.count()? },
-        14 => OwnedCommand::Shutdown,
-        _ => return Err(Malformed("command: unknown kind")),
+        _ => return Err(Malformed("input: unknown kind")),
     })
 }
 
@@ -254,120 +187,75 @@ fn io_fault(code: u8) -> Result<IoFault, Malformed> {
     })
 }
 
-const fn kind_code(kind: PeerKind) -> u8 {
-    match kind {
-        PeerKind::Ordinary => 0,
-        PeerKind::Static => 1,
-        PeerKind::Trusted => 2,
+fn query_fault_code(fault: QueryFault) -> u8 {
+    match fault {
+        QueryFault::Unsupported => 1,
+        QueryFault::NotFound => 2,
+        QueryFault::TimedOut => 3,
+        _ => 4,
     }
 }
 
-fn kind(code: u8) -> Result<PeerKind, Malformed> {
+fn query_fault(code: u8) -> Result<QueryFault, Malformed> {
     Ok(match code {
-        0 => PeerKind::Ordinary,
-        1 => PeerKind::Static,
-        2 => PeerKind::Trusted,
-        _ => return Err(Malformed("kind of a peer")),
+        1 => QueryFault::Unsupported,
+        2 => QueryFault::NotFound,
+        3 => QueryFault::TimedOut,
+        4 => QueryFault::Failed,
+        _ => return Err(Malformed("fault of a query")),
     })
 }
 
-/// The code on the wire, and one beyond a byte for what had none.
-pub(crate) fn reason_code(reason: DisconnectReason) -> u16 {
-    if reason == DisconnectReason::Unreadable { 0x100 } else { reason.code().into() }
-}
-
-fn reason(code: u16) -> Result<DisconnectReason, Malformed> {
-    match u8::try_from(code) {
-        Ok(code) => Ok(DisconnectReason::from_code(code)),
-        Err(_) if code == 0x100 => Ok(DisconnectReason::Unreadable),
-        Err(_) => Err(Malformed("reason of a disconnect")),
-    }
-}
-
-impl OwnedInput {
-    /// To hand to a node.
-    pub fn as_input(&self) -> Input<'_> {
-        match self {
-            Self::Datagram { from, bytes } => Input::Datagram { from: *from, bytes },
-            Self::Incoming { from } => Input::Incoming { from: *from },
-            Self::Connected { conn } => Input::Connected { conn: *conn },
+impl<C> OwnedInput<C> {
+    /// Lends the input, to hand it to a machine of the language `L`.
+    pub fn with_input<L: Recordable<OwnedCommand = C>, T>(
+        &self,
+        take: impl FnOnce(Input<'_, L::Command<'_>>) -> T,
+    ) -> T {
+        let records: Vec<&[u8]> = match self {
+            Self::Answer { result: Ok(OwnedAnswer::Txt { records, .. }), .. } => {
+                records.iter().map(Vec::as_slice).collect()
+            }
+            _ => Vec::new(),
+        };
+        take(match self {
+            Self::Datagram { socket, from, bytes } => Input::Datagram { socket: *socket, from: *from, bytes },
+            Self::Incoming { socket, from } => Input::Incoming { socket: *socket, from: *from },
+            Self::Connected { conn, local } => Input::Connected { conn: *conn, local: *local },
             Self::Bytes { conn, bytes } => Input::Bytes { conn: *conn, bytes },
             Self::Wrote { conn, n } => Input::Wrote { conn: *conn, n: *n },
             Self::Eof { conn } => Input::Eof { conn: *conn },
             Self::Broken { conn, why } => Input::Broken { conn: *conn, why: *why },
             Self::WallClock { unix } => Input::WallClock { unix: *unix },
             Self::Timeout => Input::Timeout,
-            Self::Command(command) => Input::Command(command.as_command()),
-        }
-    }
-}
-
-impl OwnedCommand {
-    /// To hand to a node.
-    pub fn as_command(&self) -> Command<'_> {
-        match self {
-            Self::AddPeer { contact, kind } => Command::AddPeer { contact: *contact, kind: *kind },
-            Self::RemovePeer { id } => Command::RemovePeer { id: *id },
-            Self::Dial { contact } => Command::Dial { contact: *contact },
-            Self::Disconnect { conn, reason } => Command::Disconnect { conn: *conn, reason: *reason },
-            Self::AddNode { contact } => Command::AddNode { contact: *contact },
-            Self::Ping { contact } => Command::Ping { contact: *contact },
-            Self::RequestRecord { contact } => Command::RequestRecord { contact: *contact },
-            Self::FindNode { contact, target } => Command::FindNode { contact: *contact, target: **target },
-            Self::Lookup { target } => Command::Lookup { target: **target },
-            Self::Send { conn, capability, id, payload } => {
-                Command::Send { conn: *conn, capability: *capability, id: *id, payload }
+            Self::Command(command) => Input::Command(L::as_command(command)),
+            Self::Answer { id, result: Err(fault) } => Input::Answer { id: *id, result: Err(*fault) },
+            Self::Answer { id, result: Ok(OwnedAnswer::Hosts { addrs, ttl }) } => {
+                Input::Answer { id: *id, result: Ok(Answer::Hosts { addrs, ttl: *ttl }) }
             }
-            Self::Request { conn, id, body } => Command::Request { conn: *conn, id: *id, body },
-            Self::Respond { conn, request_id, id, body } => {
-                Command::Respond { conn: *conn, request_id: *request_id, id: *id, body }
+            Self::Answer { id, result: Ok(OwnedAnswer::Txt { ttl, .. }) } => {
+                Input::Answer { id: *id, result: Ok(Answer::Txt { records: &records, ttl: *ttl }) }
             }
-            Self::SetHead { head, earliest } => Command::SetHead { head: *head, earliest: *earliest },
-            Self::Shutdown => Command::Shutdown,
-        }
+        })
     }
 }
 
 /// One line for people.
-impl fmt::Display for OwnedInput {
+impl<C: fmt::Display> fmt::Display for OwnedInput<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Datagram { from, bytes } => write!(f, "datagram of {} bytes from {from}", bytes.len()),
-            Self::Incoming { from } => write!(f, "incoming stream from {from}"),
-            Self::Connected { conn } => write!(f, "stream {conn} connected"),
+            Self::Datagram { from, bytes, .. } => write!(f, "datagram of {} bytes from {from}", bytes.len()),
+            Self::Incoming { from, .. } => write!(f, "incoming stream from {from}"),
+            Self::Connected { conn, .. } => write!(f, "stream {conn} connected"),
             Self::Bytes { conn, bytes } => write!(f, "{} bytes of stream {conn}", bytes.len()),
             Self::Wrote { conn, n } => write!(f, "{n} bytes written to stream {conn}"),
             Self::Eof { conn } => write!(f, "end of stream {conn}"),
             Self::Broken { conn, why } => write!(f, "stream {conn} broken: {why}"),
             Self::WallClock { unix } => write!(f, "wall clock at {}", unix.as_secs()),
+            Self::Answer { id, result: Ok(_) } => write!(f, "answer to query {}", id.0),
+            Self::Answer { id, result: Err(fault) } => write!(f, "no answer to query {}: {fault}", id.0),
             Self::Timeout => f.write_str("timeout"),
             Self::Command(command) => write!(f, "command: {command}"),
-        }
-    }
-}
-
-/// One line for people.
-impl fmt::Display for OwnedCommand {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::AddPeer { contact, kind } => write!(f, "add peer {:?} at {} ({kind:?})", contact.id, contact.ip),
-            Self::RemovePeer { id } => write!(f, "remove peer {id:?}"),
-            Self::Dial { contact } => write!(f, "dial {:?} at {}", contact.id, contact.tcp_addr()),
-            Self::Disconnect { conn, reason } => write!(f, "disconnect {conn}: {reason}"),
-            Self::AddNode { contact } => write!(f, "add node {:?} at {}", contact.id, contact.udp_addr()),
-            Self::Ping { contact } => write!(f, "ping {:?} at {}", contact.id, contact.udp_addr()),
-            Self::RequestRecord { contact } => write!(f, "request the record of {:?}", contact.id),
-            Self::FindNode { contact, .. } => write!(f, "find node, asking {:?}", contact.id),
-            Self::Lookup { .. } => f.write_str("lookup"),
-            Self::Send { conn, capability, id, payload } => {
-                write!(f, "send message {id:#04x} of {capability}, {} bytes, to {conn}", payload.len())
-            }
-            Self::Request { conn, id, body } => write!(f, "request {id:#04x}, {} bytes, of {conn}", body.len()),
-            Self::Respond { conn, request_id, id, body } => {
-                write!(f, "respond to request {request_id} ({id:#04x}) of {conn} with {} bytes", body.len())
-            }
-            Self::SetHead { head, .. } => write!(f, "new head {}", head.number),
-            Self::Shutdown => f.write_str("shut down"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The file format, version 1: what the records of a trace are, and how they are written.
+//! The file format, version 2: what the records of a trace are, and how they are written.
 //!
 //! `docs/trace.md` describes it for readers without this code. Framing, packets and codecs are private;
 //! a [`Reader`] gives back what was recorded.
@@ -6,14 +6,16 @@
 mod behaviour;
 mod block;
 mod codec;
+mod command;
 mod config;
 mod input;
+mod language;
 mod packet;
 mod reader;
 
 use std::net::SocketAddr;
 
-use peerless::contract::{ConnId, Input};
+use peerless::contract::{ConnId, Devp2p, Input};
 use peerless::crypto::{Crypto, SecretKey};
 use peerless::node::Config;
 use peerless::time::{Instant, UnixTime};
@@ -23,15 +25,17 @@ pub(crate) use self::behaviour::Behaviour;
 pub use self::behaviour::Checkpoint;
 pub use self::block::Way;
 pub(crate) use self::block::{Blocks, Sealer, record_of};
-pub use self::codec::Malformed;
-use self::codec::{Decoder, Encode};
+pub use self::codec::{Decoder, Encode, Malformed};
+pub use self::command::OwnedCommand;
 pub(crate) use self::input::Payload;
-pub use self::input::{OwnedCommand, OwnedInput};
+pub use self::input::{OwnedAnswer, OwnedInput};
+pub use self::language::{Recordable, Replayable, encode_parts};
 pub(crate) use self::packet::{DATAGRAM_BYTES_MAX, SEGMENT_BYTES_MAX, Segment, tcp, udp};
 pub use self::reader::{Broken, Reader, part_path};
 
-/// The version that is written. Every one up to it can be read.
-pub const VERSION: u16 = 1;
+/// The version that is written, and the only one whose inputs can be read. Headers, packets and session secrets of earlier
+/// ones can be read too, which is what inspection needs.
+pub const VERSION: u16 = 2;
 
 /// The primitives of [`peerless::crypto::Secp256k1`], as a header names them.
 pub const SECP256K1: &str = "secp256k1";
@@ -44,6 +48,10 @@ pub(crate) const SEGMENT_MAX: usize = 2 * BLOCK_BYTES_MAX;
 /// The first record of every part of a trace.
 #[derive(Clone)]
 pub struct Header {
+    /// The version of the format that the trace is written in.
+    pub version: u16,
+    /// The protocol family of the machine: [`Recordable::FAMILY`].
+    pub family: String,
     /// What wrote it, for people.
     pub software: String,
     /// Which primitives the node had: [`SECP256K1`], or a simulator's own.
@@ -58,16 +66,25 @@ pub struct Header {
     pub start: Instant,
     /// The wall time then.
     pub unix: UnixTime,
-    /// The node's public key, `x | y`.
-    pub key: [u8; 64],
+    /// The machine's public key, `x | y`, if it has one.
+    pub key: Option<[u8; 64]>,
     /// Where the node received datagrams, as the packets show it.
     pub udp: Option<SocketAddr>,
     /// Where the node accepted streams, as the packets show it.
     pub tcp: Option<SocketAddr>,
-    /// The node's secret key and seed; `None` in a trace that can only be inspected.
-    pub secrets: Option<(SecretKey, Zeroizing<[u8; 32]>)>,
-    /// The rest of the configuration, encoded.
-    pub(crate) config: Vec<u8>,
+    /// What a replay needs; `None` in a trace that can only be inspected.
+    pub secrets: Option<Secrets>,
+    /// The rest of the configuration, as the machine's family encodes it.
+    pub config: Vec<u8>,
+}
+
+/// The secrets in the header of a trace.
+#[derive(Clone)]
+pub struct Secrets {
+    /// The seed of the machine's run.
+    pub seed: Zeroizing<[u8; 32]>,
+    /// The machine's secret key, if it has one.
+    pub key: Option<SecretKey>,
 }
 
 impl Header {
@@ -76,11 +93,17 @@ impl Header {
     /// # Errors
     /// If there is no secret key, or the encoding is malformed.
     pub fn config(&self, crypto: &dyn Crypto) -> Result<Config, Malformed> {
-        let (secret, _) = self.secrets.as_ref().ok_or(Malformed("header: without the secret key"))?;
+        let secret = self.secrets.as_ref().and_then(|secrets| secrets.key.as_ref());
+        let secret = secret.ok_or(Malformed("header: without the secret key"))?;
         let mut decoder = Decoder::new(&self.config, crypto);
         let config = config::decode(&mut decoder, secret.clone())?;
         decoder.end()?;
         Ok(config)
+    }
+
+    /// The seed of the machine's run, unless the trace is redacted.
+    pub fn seed(&self) -> Option<&[u8; 32]> {
+        self.secrets.as_ref().map(|secrets| &*secrets.seed)
     }
 
     /// The encoding of a configuration, for a header.
@@ -91,23 +114,24 @@ impl Header {
     }
 
     pub(crate) fn encode(&self, out: &mut Vec<u8>) {
-        let Self { software, primitives, part, previous, first_input, start, unix, key, udp, tcp, secrets, config } =
-            self;
+        let Self { version, family, software, primitives, part, previous, first_input, start, unix, .. } = self;
+        let Self { key, udp, tcp, secrets, config, .. } = self;
         out.byte(HEADER);
-        out.u16(VERSION);
+        out.u16(*version);
         out.text(software);
         out.text(primitives);
         out.count((*part).into());
         out.u64(*previous);
         out.count(*first_input);
         out.instant(*start);
-        out.count(unix.as_secs());
-        out.fixed(key);
+        out.count(unix.as_micros());
+        out.text(family);
+        out.option(key.as_ref(), |out, key| out.fixed(key));
         out.option(*udp, Encode::addr);
         out.option(*tcp, Encode::addr);
-        out.option(secrets.as_ref(), |out, (secret, seed)| {
-            out.fixed(secret.expose());
+        out.option(secrets.as_ref(), |out, Secrets { seed, key }| {
             out.fixed(&**seed);
+            out.option(key.as_ref(), |out, key| out.fixed(key.expose()));
         });
         out.bytes(config);
     }
@@ -117,29 +141,50 @@ impl Header {
         if !(1..=VERSION).contains(&version) {
             return Err(Malformed("header: a later version of the format"));
         }
+        let secret = |decoder: &mut Decoder<'_>| {
+            SecretKey::from_bytes(decoder.fixed()?).map_err(|_| Malformed("header: secret key"))
+        };
+        let software = decoder.text()?.to_owned();
+        let primitives = decoder.text()?.to_owned();
+        let part = u32::try_from(decoder.count()?).map_err(|_| Malformed("header: number of the part"))?;
+        let (previous, first_input, start) = (decoder.u64()?, decoder.count()?, decoder.instant()?);
+        // Version 1 knew one family, whole seconds, and the key before the seed.
+        let is_first = version == 1;
+        let unix = decoder.count()?;
+        let unix = if is_first { UnixTime::from_secs(unix) } else { UnixTime::from_micros(unix) };
+        let family = if is_first { Devp2p::FAMILY } else { decoder.text()? }.to_owned();
+        let key = if is_first { Some(decoder.fixed()?) } else { decoder.option(Decoder::fixed)? };
+        let (udp, tcp) = (decoder.option(Decoder::addr)?, decoder.option(Decoder::addr)?);
+        let secrets = decoder.option(|decoder| {
+            if is_first {
+                let key = Some(secret(decoder)?);
+                return Ok(Secrets { seed: Zeroizing::new(decoder.fixed()?), key });
+            }
+            Ok(Secrets { seed: Zeroizing::new(decoder.fixed()?), key: decoder.option(secret)? })
+        })?;
+        let config = decoder.bytes()?.to_vec();
         Ok(Self {
-            software: decoder.text()?.to_owned(),
-            primitives: decoder.text()?.to_owned(),
-            part: u32::try_from(decoder.count()?).map_err(|_| Malformed("header: number of the part"))?,
-            previous: decoder.u64()?,
-            first_input: decoder.count()?,
-            start: decoder.instant()?,
-            unix: UnixTime::from_secs(decoder.count()?),
-            key: decoder.fixed()?,
-            udp: decoder.option(Decoder::addr)?,
-            tcp: decoder.option(Decoder::addr)?,
-            secrets: decoder.option(|decoder| {
-                let secret = SecretKey::from_bytes(decoder.fixed()?).map_err(|_| Malformed("header: secret key"))?;
-                Ok((secret, Zeroizing::new(decoder.fixed()?)))
-            })?,
-            config: decoder.bytes()?.to_vec(),
+            version,
+            family,
+            software,
+            primitives,
+            part,
+            previous,
+            first_input,
+            start,
+            unix,
+            key,
+            udp,
+            tcp,
+            secrets,
+            config,
         })
     }
 }
 
-/// An input as it was recorded.
+/// An input as it was recorded; `C` is the language's command.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Recorded {
+pub struct Recorded<C = OwnedCommand> {
     /// Its number, from 0.
     pub index: u64,
     /// When the driver handed it in.
@@ -147,16 +192,16 @@ pub struct Recorded {
     /// What the node did between the input before and this one.
     pub before: Checkpoint,
     /// What it was.
-    pub input: OwnedInput,
+    pub input: OwnedInput<C>,
 }
 
-/// A record.
+/// A record; `C` is the language's command.
 #[derive(Clone)]
-pub enum Record {
+pub enum Record<C = OwnedCommand> {
     /// Opens a part.
     Header(Box<Header>),
     /// An input.
-    Input(Box<Recorded>),
+    Input(Box<Recorded<C>>),
     /// Seals packets, and says nothing.
     Seal,
     /// What decrypts a session, in the words of the key log.
@@ -194,11 +239,11 @@ fn decode_checkpoint(decoder: &mut Decoder<'_>) -> Result<Checkpoint, Malformed>
     Ok(Checkpoint { popped: popped >> 1, is_drained: popped & 1 == 1, digest: decoder.u64()? })
 }
 
-pub(crate) fn encode_input(
+pub(crate) fn encode_input<L: Recordable>(
     index: u64,
     now: Instant,
     before: &Checkpoint,
-    input: &Input<'_>,
+    input: &Input<'_, L::Command<'_>>,
     payload: Payload,
     out: &mut Vec<u8>,
 ) {
@@ -206,7 +251,7 @@ pub(crate) fn encode_input(
     out.count(index);
     out.instant(now);
     encode_checkpoint(before, out);
-    input::encode(input, payload, out);
+    input::encode::<L>(input, payload, out);
 }
 
 pub(crate) fn encode_seal(out: &mut Vec<u8>) {
@@ -232,14 +277,18 @@ pub(crate) fn encode_end(inputs: u64, after: &Checkpoint, out: &mut Vec<u8>) {
 /// The line of the key log in a custom block, if it is one of ours with a session's secrets.
 pub(crate) fn session_line(block: &[u8], crypto: &dyn Crypto) -> Option<Zeroizing<String>> {
     let record = record_of(block).filter(|record| record.first() == Some(&SECRETS))?;
-    match decode_record(record, crypto, &mut Vec::new()) {
+    match decode_record::<Devp2p>(record, crypto, &mut Vec::new()) {
         Ok(Record::Secrets { line, .. }) => Some(Zeroizing::new(line)),
         _ => None,
     }
 }
 
 /// Reads a record; `packets` is what the received packets since the last one carried.
-fn decode_record(bytes: &[u8], crypto: &dyn Crypto, packets: &mut Vec<u8>) -> Result<Record, Malformed> {
+fn decode_record<L: Recordable>(
+    bytes: &[u8],
+    crypto: &dyn Crypto,
+    packets: &mut Vec<u8>,
+) -> Result<Record<L::OwnedCommand>, Malformed> {
     let mut decoder = Decoder::new(bytes, crypto);
     let record = match decoder.byte()? {
         HEADER => Record::Header(Box::new(Header::decode(&mut decoder)?)),
@@ -247,7 +296,7 @@ fn decode_record(bytes: &[u8], crypto: &dyn Crypto, packets: &mut Vec<u8>) -> Re
             index: decoder.count()?,
             now: decoder.instant()?,
             before: decode_checkpoint(&mut decoder)?,
-            input: input::decode(&mut decoder, packets)?,
+            input: input::decode::<L>(&mut decoder, packets)?,
         })),
         SEAL => Record::Seal,
         SECRETS => Record::Secrets { conn: ConnId(decoder.count()?), line: decoder.text()?.to_owned() },

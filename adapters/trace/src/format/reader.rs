@@ -6,14 +6,16 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pcap_parser::pcapng::parse_enhancedpacketblock_le;
+use peerless::contract::Devp2p;
 use peerless::crypto::{Crypto, Secp256k1};
 
 use super::block::verify;
-use super::{BLOCK_BYTES_MAX, Header, Malformed, Record, SEGMENT_MAX, decode_record, packet, record_of};
+use super::{BLOCK_BYTES_MAX, Header, Malformed, Record, Recordable, SEGMENT_MAX, decode_record, packet, record_of};
 use crate::pcapng::{PACKET, SECTION_HEADER};
 
 /// Why a trace cannot be read on.
@@ -107,7 +109,7 @@ const FLAGS: u16 = 2;
 type Parts = Box<dyn FnMut(u32) -> io::Result<Option<Box<dyn Read>>>>;
 
 /// See the module.
-pub struct Reader {
+pub struct Reader<L: Recordable = Devp2p> {
     source: Box<dyn Read>,
     parts: Parts,
     crypto: Arc<dyn Crypto + Send + Sync>,
@@ -122,14 +124,30 @@ pub struct Reader {
     inputs: u64,
     header_read: bool,
     is_over: bool,
+    language: PhantomData<fn() -> L>,
 }
 
 impl Reader {
-    /// Opens a file, and the parts that follow it as they are needed.
+    /// As [`Reader::open_as`], for a trace of a node.
     ///
     /// # Errors
     /// If the file cannot be opened.
     pub fn open(path: &Path) -> io::Result<Self> {
+        Self::open_as(path)
+    }
+
+    /// As [`Reader::new_as`], for a trace of a node.
+    pub fn new(source: impl Read + 'static) -> Self {
+        Self::new_as(source)
+    }
+}
+
+impl<L: Recordable> Reader<L> {
+    /// Opens a file, and the parts that follow it as they are needed.
+    ///
+    /// # Errors
+    /// If the file cannot be opened.
+    pub fn open_as(path: &Path) -> io::Result<Self> {
         let source = Box::new(BufReader::new(File::open(path)?));
         let first = path.to_owned();
         let next = move |part| match File::open(part_path(&first, part)) {
@@ -141,7 +159,7 @@ impl Reader {
     }
 
     /// Reads a trace of one part.
-    pub fn new(source: impl Read + 'static) -> Self {
+    pub fn new_as(source: impl Read + 'static) -> Self {
         Self::with_parts(Box::new(source), Box::new(|_| Ok(None)))
     }
 
@@ -158,6 +176,7 @@ impl Reader {
             inputs: 0,
             header_read: false,
             is_over: false,
+            language: PhantomData,
         }
     }
 
@@ -175,7 +194,7 @@ impl Reader {
     ///
     /// # Errors
     /// If the trace is changed, cut off, or none. There is nothing more to read then.
-    pub fn read(&mut self) -> Result<Option<Record>, Broken> {
+    pub fn read(&mut self) -> Result<Option<Record<L::OwnedCommand>>, Broken> {
         while !self.is_over {
             let record = self.record().inspect_err(|_| self.is_over = true)?;
             match &record {
@@ -223,7 +242,7 @@ impl Reader {
     }
 
     /// Reads up to the next record.
-    fn record(&mut self) -> Result<Record, Broken> {
+    fn record(&mut self) -> Result<Record<L::OwnedCommand>, Broken> {
         self.offset += self.segment.len() as u64;
         self.segment.clear();
         self.packets.clear();
@@ -237,7 +256,7 @@ impl Reader {
                 self.packets.extend_from_slice(received);
             } else if let Some(record) = record_of(block) {
                 self.digest = verify(self.digest, &self.segment).ok_or_else(|| self.changed())?;
-                let record = decode_record(record, &*self.crypto, &mut self.packets)
+                let record = decode_record::<L>(record, &*self.crypto, &mut self.packets)
                     .map_err(|why| Broken::Malformed { input: self.header_read.then_some(self.inputs), why })?;
                 return self.in_order(record);
             }
@@ -248,7 +267,7 @@ impl Reader {
     }
 
     /// A header comes first and only there, and inputs come one by one.
-    fn in_order(&mut self, record: Record) -> Result<Record, Broken> {
+    fn in_order(&mut self, record: Record<L::OwnedCommand>) -> Result<Record<L::OwnedCommand>, Broken> {
         match &record {
             Record::Header(header) if self.offset == 0 => {
                 if !self.header_read && (header.part, header.previous, header.first_input) != (0, 0, 0) {

@@ -1,8 +1,8 @@
-//! What two nodes say over one TCP connection: the handshake's packets, then frames, then messages.
+//! The conversation of two nodes over one TCP connection: handshake packets, then frames, then messages.
 //!
-//! A bystander's view of `rlpx.md`. It opens frames of both directions where the session's secrets are known and counts them
-//! where they are not; a direction in which bytes are missing or wrong cannot be opened any further, since its MAC and the
-//! place in its keystream are lost. It knows nothing of addresses and packets.
+//! An observer of `rlpx.md`. Opens the frames of both directions if the session's secrets are known, and counts their
+//! bytes if not. A direction with missing or wrong bytes cannot be opened further, since the state of its MAC and the
+//! position in its keystream are lost. Addresses and packets are handled elsewhere.
 
 use std::collections::VecDeque;
 
@@ -17,54 +17,54 @@ use super::finding::{Content, Message, What};
 use super::keys::{Keys, PREFIX_BYTES, auth_hash};
 use crate::keylog::session_id;
 
-/// Bytes of one side that may wait for the other's ack: an initiator has nothing to say before.
+/// Bytes of one side that may wait for the other's ack: an initiator sends none before it.
 const EARLY_BYTES_MAX: usize = 64 << 10;
-/// Of unknown bytes so many are kept to be shown.
+/// Unknown bytes that are kept for display.
 pub(super) const SHOWN_BYTES_MAX: usize = 256;
-/// The first byte of every ECIES packet, behind the size: an uncompressed point follows.
+/// The first byte of every ECIES packet, after the size: an uncompressed point.
 const POINT_TAG: u8 = 4;
 
-/// A side of the connection: 0 is who sent first, or the SYN.
+/// A side of the connection: 0 sent the SYN, or the first bytes.
 pub(super) type Side = usize;
 
-/// What came of some bytes: who said what.
+/// A finding of the conversation, with the side that sent it.
 pub(super) type Said = (Side, What);
 
-/// See the module.
+/// The conversation of one connection; see the module.
 pub(super) struct Conversation {
     stage: Stage,
-    /// Who is who, as far as it is known.
+    /// The node ids of both sides, where known.
     pub(super) ids: [Option<NodeId>; 2],
     out: VecDeque<Said>,
 }
 
 enum Stage {
-    /// Waits for auth.
+    /// Auth is expected.
     Auth(Vec<u8>),
-    /// Waits for ack; what the initiator says meanwhile is kept.
+    /// Ack is expected; bytes of the initiator are kept meanwhile.
     Ack { auth: Vec<u8>, auth_hash: Digest, ack: Vec<u8>, early: Vec<u8> },
-    /// Frames, which can be opened.
+    /// Frames that can be opened.
     Open(Box<Open>),
-    /// Frames, which cannot be opened: so many bytes of each side.
+    /// Frames that cannot be opened, with the bytes of each side.
     Sealed([u64; 2]),
-    /// Something else: so many bytes of each side.
+    /// Another protocol, with the bytes of each side.
     Foreign([u64; 2]),
 }
 
 struct Open {
-    /// By who sends.
+    /// The directions by sender.
     lines: [Line; 2],
     hellos: [Option<Box<Hello>>; 2],
     table: CapabilityTable,
-    /// What both sides have, up to the first capability whose length is not known.
+    /// The shared capabilities, up to the first of unknown length.
     shared: Vec<Shared>,
     snappy: bool,
 }
 
-/// One direction.
+/// The state of one direction.
 enum Line {
     Open(Box<Opener>),
-    /// Nothing more can be opened: so many bytes since.
+    /// The direction cannot be opened any more; counts the bytes since.
     Lost(u64),
 }
 
@@ -75,7 +75,7 @@ impl Default for Conversation {
 }
 
 impl Conversation {
-    /// Memory that it holds, about.
+    /// Approximate memory in use.
     pub(super) fn memory_bytes(&self) -> usize {
         match &self.stage {
             Stage::Auth(bytes) => bytes.capacity(),
@@ -85,12 +85,12 @@ impl Conversation {
         }
     }
 
-    /// What was said and not told yet.
+    /// The findings that were not polled yet.
     pub(super) fn poll(&mut self) -> Option<Said> {
         self.out.pop_front()
     }
 
-    /// The next bytes of what `side` says.
+    /// Takes the next bytes of `side`.
     pub(super) fn handle_bytes(&mut self, keys: &Keys, side: Side, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match &mut self.stage {
@@ -141,18 +141,18 @@ impl Conversation {
         }
     }
 
-    /// So many bytes of what `side` says were not captured.
+    /// Takes a gap of `side`: the number of bytes that were not captured.
     pub(super) fn handle_gap(&mut self, side: Side, bytes: u64) {
         self.out.push_back((side, What::Gap { bytes }));
         match &mut self.stage {
-            // A part of the handshake is missing: nothing behind it can be opened.
+            // A part of the handshake is missing, so no frame can be opened.
             Stage::Auth(_) | Stage::Ack { .. } => self.give_up_ack("the handshake was not captured whole"),
             Stage::Open(open) => open.lines[side] = Line::Lost(0),
             Stage::Sealed(_) | Stage::Foreign(_) => {}
         }
     }
 
-    /// Nothing more will be said: tells what was never understood.
+    /// Ends the conversation: reports the bytes that could not be opened.
     pub(super) fn finish(&mut self) {
         let counts = match &mut self.stage {
             Stage::Auth(auth) if auth.is_empty() => return,
@@ -191,7 +191,7 @@ impl Conversation {
         self.out.push_back((side, unknown(why, bytes)));
     }
 
-    /// It is no RLPx: the first bytes are shown, the others counted.
+    /// Gives up on RLPx: the first bytes are kept for display, the others counted.
     fn leave(&mut self, side: Side, why: &'static str, bytes: &[u8]) {
         self.say_unknown(side, why, bytes);
         let mut counts = [0; 2];
@@ -199,7 +199,7 @@ impl Conversation {
         self.stage = Stage::Foreign(counts);
     }
 
-    /// What waits for an ack will not be opened.
+    /// Gives up on bytes that wait for an ack.
     fn give_up_ack(&mut self, why: &'static str) {
         let stage = std::mem::replace(&mut self.stage, Stage::Sealed([0; 2]));
         let (side, bytes) = match stage {
@@ -233,7 +233,7 @@ impl Conversation {
         if let Some(opened) = opened {
             self.ids[0] = Some(opened.initiator);
         }
-        // What one side sends, the other opens.
+        // The bytes that one side seals are opened with the other's view.
         let line = |reader| {
             let secrets = keys.secrets(reader, auth_hash, auth, ack)?;
             Some(Line::Open(Box::new(Frames::new(&*keys.crypto, secrets).opener)))
@@ -304,12 +304,12 @@ impl Open {
         }
     }
 
-    /// Works out, when both have said Hello, what the message ids mean.
+    /// Computes the message id ranges when both sides have sent Hello.
     fn agree(&mut self) {
         let [Some(ours), Some(theirs)] = &self.hellos else { return };
         self.snappy = ours.version.min(theirs.version) >= P2P_VERSION;
         self.shared = self.table.share(&ours.capabilities, &theirs.capabilities);
-        // What both have and nobody here knows takes ids too, and moves what is sorted behind it.
+        // A shared capability of unknown length takes ids too, which moves the ranges after it.
         let both = ours.capabilities.iter().filter(|capability| theirs.capabilities.contains(capability));
         let stranger = both.filter(|capability| self.table.length(**capability).is_none()).map(Capability::name).min();
         if let Some(stranger) = stranger {
@@ -318,7 +318,7 @@ impl Open {
     }
 }
 
-/// Reads a frame's body.
+/// Reads the body of a frame.
 fn read(body: &[u8], compressed: bool, shared: &[Shared]) -> Result<Message, &'static str> {
     let (id, payload) = p2p::split_message(body).map_err(|_| "a frame without a message id")?;
     let inflate = || {
@@ -327,7 +327,8 @@ fn read(body: &[u8], compressed: bool, shared: &[Shared]) -> Result<Message, &'s
         Some(out)
     };
     if id < p2p::id::CAPABILITIES {
-        // Never compressed: Hello. Compressed by some: Disconnect. By all, once both have said Hello: the others.
+        // Hello is never compressed. Some clients compress Disconnect. All other messages are compressed after both
+        // Hellos.
         let readable = DisconnectReason::decode(payload) != DisconnectReason::Unreadable;
         let plain = match id {
             p2p::id::HELLO => payload.to_vec(),
@@ -355,11 +356,11 @@ pub(super) fn shown(bytes: &[u8]) -> Vec<u8> {
 }
 
 enum Taken {
-    /// All bytes; there must be more.
+    /// All bytes were taken; more are needed.
     Part,
-    /// The packet is there.
+    /// The packet is complete.
     Whole,
-    /// This is no handshake packet.
+    /// The bytes are no handshake packet.
     None,
 }
 

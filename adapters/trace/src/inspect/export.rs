@@ -1,8 +1,8 @@
-//! The messages of an inspection as a capture of their own: what `--decrypted` writes.
+//! Exports the messages of an inspection as a capture: the output of `--decrypted`.
 //!
-//! A pcapng file of one interface, `LINKTYPE_WIRESHARK_UPPER_PDU`: each packet is one message, its shared-space message id
-//! gone, its payload uncompressed, behind exported-PDU tags that say from where to where it went. The line that a person
-//! would read is the packet's comment. Times are those of the packets that completed the messages.
+//! A pcapng file of one interface, `LINKTYPE_WIRESHARK_UPPER_PDU`: each packet is one message without its shared
+//! message id, its payload uncompressed, after exported-PDU tags with sender and receiver. The line of text is the
+//! packet's comment. Times are those of the packets that completed the messages.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -23,18 +23,18 @@ const TAG_PORT_SOURCE: u16 = 25;
 const TAG_PORT_DESTINATION: u16 = 26;
 /// `OLD_PT_TCP`.
 const PORT_TYPE_TCP: u32 = 2;
-/// Wireshark's dissector for bytes that have none.
+/// Wireshark's dissector for raw bytes.
 const DISSECTOR: &[u8] = b"data";
 
-/// Writes messages to a pcapng file.
+/// A writer of messages to a pcapng file.
 pub struct Exporter<W> {
     out: W,
-    /// Not written yet.
+    /// Encoded bytes that were not written yet.
     blocks: Vec<u8>,
 }
 
 impl<W: Write> Exporter<W> {
-    /// An exporter that has begun its file.
+    /// Makes an exporter and writes the start of its file.
     ///
     /// # Errors
     /// If it cannot be written.

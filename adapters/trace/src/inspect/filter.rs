@@ -1,15 +1,15 @@
-//! Which findings to show: `--filter`.
+//! The filter of findings: `--filter`.
 //!
-//! A filter is `NAME=VALUE[,VALUE...]`; a finding passes if any of its values fits. With several filters it passes if all
-//! do. `node` is the beginning of a node id, `addr` an address with or without its port, `proto` a protocol, `message` a
-//! message's name in any case, `conn` a connection's number.
+//! A filter is `NAME=VALUE[,VALUE...]`; a finding passes if one of its values matches. With several filters it must
+//! pass all of them. `node` is the beginning of a node id, `addr` an address with or without its port, `proto` a
+//! protocol, `message` a message name in any letter case, `conn` a connection number.
 
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use super::finding::{Finding, Place};
 
-/// One `NAME=VALUE,..`.
+/// A filter `NAME=VALUE,..`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Filter {
     any_of: Vec<Term>,
@@ -28,7 +28,7 @@ enum Term {
 }
 
 impl Filter {
-    /// Whether `finding` is to be shown.
+    /// Whether `finding` passes.
     pub fn passes(&self, finding: &Finding) -> bool {
         self.any_of.iter().any(|term| term.passes(finding))
     }

@@ -1,6 +1,6 @@
-//! What an inspection finds: one thing that was said, or could not be understood, with its time and place.
+//! The findings of an inspection: one message or one piece of unreadable bytes, with its time and position.
 //!
-//! Values only. [`text`](super::text) and [`json`](super::json) write them.
+//! Plain values. [`text`](super::text) and [`json`](super::json) format them.
 
 use std::net::SocketAddr;
 
@@ -16,35 +16,35 @@ use crate::keylog::SessionId;
 /// One finding.
 #[derive(Clone, Debug)]
 pub struct Finding {
-    /// The packet that completed it, by its place in the capture; 0 for what no packet did.
+    /// The number of the packet that completed the finding; 0 if no packet did.
     pub packet: u64,
-    /// When that packet was captured.
+    /// The time of capture of that packet.
     pub at: Option<Stamp>,
-    /// Who said it to whom, if it came from an address.
+    /// Sender and receiver, if the finding came from an address.
     pub place: Option<Place>,
-    /// What it is.
+    /// The content.
     pub what: What,
 }
 
-/// Who said something to whom.
+/// Sender and receiver of a finding.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
     /// The TCP connection's number in the capture, from 1 on.
     pub conn: Option<u64>,
-    /// Who.
+    /// The sender.
     pub from: SocketAddr,
-    /// To whom.
+    /// The receiver.
     pub to: SocketAddr,
-    /// Who, if its key is known by now.
+    /// The sender's id, if its key is known at this point.
     pub from_id: Option<NodeId>,
-    /// To whom, if its key is known by now.
+    /// The receiver's id, if its key is known at this point.
     pub to_id: Option<NodeId>,
 }
 
-/// What was found.
+/// The content of a finding.
 #[derive(Clone, Debug)]
 pub enum What {
-    /// A discv4 packet, its hash and signature in order.
+    /// A discv4 packet with a correct hash and signature.
     Discv4(discv4::Packet),
     /// A discv5 packet to a node whose id is known: unmasked, not decrypted.
     Discv5 {
@@ -62,93 +62,93 @@ pub enum What {
     },
     /// An auth packet.
     Auth {
-        /// The session's name in key logs.
+        /// The session's id in key logs.
         session: SessionId,
-        /// Its size.
+        /// The packet's size.
         bytes: usize,
-        /// What a static key opened.
+        /// The fields that a static key decrypts.
         opened: Option<OpenedAuth>,
     },
     /// An ack packet.
     Ack {
-        /// Its size.
+        /// The packet's size.
         bytes: usize,
-        /// What a static key opened.
+        /// The fields that a static key decrypts.
         opened: Option<OpenedAck>,
-        /// Whether the session's secrets are there, so that its frames follow as messages.
+        /// Whether the session's secrets are known, so that its frames are reported as messages.
         has_secrets: bool,
     },
     /// A message of a session.
     Message(Message),
-    /// Frames that nothing at hand opens; told once for each direction, when the connection is over.
+    /// Frames that cannot be decrypted; reported once for each direction, when the connection ends.
     Sealed {
-        /// How many bytes.
+        /// Number of bytes.
         bytes: u64,
     },
-    /// Bytes of a stream that the capture lacks. The direction cannot be opened any further.
+    /// Bytes of a stream that are missing from the capture. The direction cannot be opened further.
     Gap {
-        /// How many.
+        /// Number of bytes.
         bytes: u64,
     },
-    /// Bytes that nobody understands.
+    /// Bytes of an unknown protocol.
     Unknown {
-        /// Why not.
+        /// The reason.
         why: &'static str,
-        /// The bytes; the first of them if there are many.
+        /// The bytes, or the first of them.
         bytes: Vec<u8>,
-        /// How many there are.
+        /// Number of bytes.
         total: u64,
     },
-    /// Something that should have been readable, in the capture itself or in a packet.
+    /// Malformed bytes of a known protocol, in the capture itself or in a packet.
     Broken {
-        /// What is wrong.
+        /// The reason.
         why: &'static str,
-        /// The bytes; the first of them if there are many.
+        /// The bytes, or the first of them.
         bytes: Vec<u8>,
-        /// How many there are.
+        /// Number of bytes.
         total: u64,
     },
-    /// A TCP connection is over.
+    /// The end of a TCP connection.
     Ended {
-        /// How.
+        /// The kind of end.
         how: How,
         /// Bytes of both directions' streams.
         bytes: u64,
     },
 }
 
-/// How a connection ended, to a bystander.
+/// The end of a connection, as an observer sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum How {
     /// Both sides closed it.
     Closed,
     /// One side reset it.
     Reset,
-    /// Its addresses began another connection.
+    /// Another connection began between the same addresses.
     Replaced,
-    /// It was dropped from the table, the one that was silent for longest, to keep to the bounds.
+    /// The connection was dropped from the table as the longest silent one, to keep the bounds.
     Forgotten,
-    /// The capture ended first.
+    /// The capture ended.
     CaptureEnd,
 }
 
-/// What the recipient's static key opens of a handshake.
+/// The fields of a handshake that the recipient's static key decrypts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenedAuth {
-    /// Whose key opened it.
+    /// The holder of the key.
     pub recipient: NodeId,
-    /// Who dials.
+    /// The node that dialled.
     pub initiator: NodeId,
-    /// Id of the initiator's ephemeral public key; `None` if the signature is none.
+    /// Id of the initiator's ephemeral public key; `None` if the signature is invalid.
     pub ephemeral: Option<NodeId>,
     /// Handshake version.
     pub version: u64,
 }
 
-/// What the initiator's static key opens of a handshake.
+/// The fields of a handshake that the initiator's static key decrypts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct OpenedAck {
-    /// Whose key opened it.
+    /// The holder of the key.
     pub initiator: NodeId,
     /// Handshake version.
     pub version: u64,
@@ -157,32 +157,32 @@ pub struct OpenedAck {
 /// A message of the base protocol or of a capability.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// Of which capability; `None` for the base protocol and for ids of no known capability.
+    /// The capability; `None` for the base protocol and for ids of no known capability.
     pub capability: Option<Capability>,
     /// Message id, relative to the capability's offset.
     pub id: u64,
-    /// What the specification calls it; `None` if no specification does.
+    /// The specification's name of the message; `None` without a specification.
     pub name: Option<&'static str>,
-    /// Size of its frame's body: id and payload as sent, compressed or not.
+    /// Bytes of the frame's body: id and payload as sent, compressed or not.
     pub frame_bytes: usize,
     /// The payload, uncompressed.
     pub payload: Vec<u8>,
-    /// What the payload says, as far as it is read.
+    /// The decoded payload.
     pub content: Content,
 }
 
-/// What a message's payload says.
+/// The decoded payload of a message.
 #[derive(Clone, Debug)]
 pub enum Content {
-    /// It is not read any further.
+    /// Not decoded.
     Opaque,
-    /// The peer's introduction.
+    /// A Hello.
     Hello(Box<Hello>),
-    /// The end.
+    /// A Disconnect.
     Disconnect(DisconnectReason),
-    /// The peer's chain.
+    /// A Status.
     Status(Box<Status>),
-    /// The blocks that the peer has.
+    /// A BlockRangeUpdate.
     BlockRange(BlockRange),
     /// A request for headers.
     HeaderQuery {
@@ -190,33 +190,33 @@ pub enum Content {
         request_id: u64,
         /// The first header: a number, or a hash in hexadecimal.
         start: String,
-        /// How many.
+        /// Number of headers.
         amount: u64,
-        /// Blocks passed over between two.
+        /// Blocks skipped between two headers.
         skip: u64,
-        /// Whether towards the genesis block.
+        /// Whether the headers descend towards the genesis block.
         reverse: bool,
     },
-    /// A list of things.
+    /// A list of items.
     Items {
         /// Request id, of a request or response.
         request_id: Option<u64>,
-        /// How many; `None` if the message is no list of one kind of thing.
+        /// Number of items; `None` if the message is no list of items of one kind.
         count: Option<usize>,
     },
-    /// It is not what its name says.
+    /// The payload is malformed.
     Malformed(DecodeError),
 }
 
 impl Message {
-    /// Whether it is of the base protocol.
+    /// Whether the message belongs to the base protocol.
     pub fn is_base(&self) -> bool {
         self.capability.is_none() && self.id < p2p::id::CAPABILITIES
     }
 }
 
 impl Finding {
-    /// The protocol, as filters and JSON name it.
+    /// The protocol's name in filters and JSON.
     pub fn protocol(&self) -> &str {
         match &self.what {
             What::Discv4(_) => "discv4",
@@ -236,7 +236,7 @@ impl Finding {
         }
     }
 
-    /// What it is called, as filters and JSON name it.
+    /// The message's name in filters and JSON.
     pub fn name(&self) -> &'static str {
         match &self.what {
             What::Discv4(packet) => match packet.kind() {

@@ -1,6 +1,6 @@
-//! The TCP connections of a capture: who they are between, their two streams, and what is said over them.
+//! The TCP connections of a capture: their endpoints, their two streams, and their conversations.
 //!
-//! Bounded in number and in memory: the connections that were silent for longest are dropped first, and that is told.
+//! Bounded in number and in memory: the longest silent connections are dropped first, which is reported.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -11,17 +11,17 @@ use super::keys::Keys;
 use crate::capture::packet::Segment;
 use crate::reassembly::{Piece, Stream};
 
-/// Connections at once: ten times the peers of any node.
+/// Most connections at the same time: ten times the peers of a node.
 pub(super) const FLOWS_MAX: usize = 4096;
-/// Memory of all connections together: streams out of order and frames that are not whole.
+/// Most memory of all connections together: streams out of order and incomplete frames.
 pub(super) const MEMORY_BYTES_MAX: usize = 256 << 20;
-/// Of too many, this part is dropped at once, so that a flood of connections costs little each.
+/// The fraction of connections that is dropped at once, so that a flood of connections costs little each.
 const DROPPED_PART: usize = 8;
 
-/// Both ends, the lower first.
+/// Both endpoints, the lower first.
 type Key = (SocketAddr, SocketAddr);
 
-/// All connections.
+/// All connections of a capture.
 #[derive(Default)]
 pub(super) struct Flows {
     flows: HashMap<Key, Flow>,
@@ -31,20 +31,20 @@ pub(super) struct Flows {
 
 struct Flow {
     number: u64,
-    /// Side 0 is who dialled, or, if no SYN was captured, who was heard first.
+    /// Side 0 is the one that dialled, or, without a captured SYN, the one that sent first.
     addrs: [SocketAddr; 2],
     streams: [Stream; 2],
-    /// The sequence numbers behind each side's last byte, once it has closed.
+    /// The sequence numbers after each side's last byte, once it has closed.
     ends: [Option<u32>; 2],
     conversation: Conversation,
-    /// The packet that touched it last.
+    /// The last packet of the connection.
     touched: u64,
     memory_bytes: usize,
 }
 
 impl Flow {
     fn new(number: u64, segment: &Segment<'_>) -> Self {
-        // An answer to a SYN that was not captured comes from who was dialled.
+        // An answer to a SYN that was not captured comes from the side that was dialled.
         let addrs = if segment.syn && segment.ack { [segment.to, segment.from] } else { [segment.from, segment.to] };
         Self {
             number,
@@ -85,12 +85,12 @@ impl Flow {
         if segment.rst {
             return Some(How::Reset);
         }
-        // Not before what is still missing has been sent again.
+        // Not before the missing bytes have been retransmitted.
         let is_closed = |side: Side| self.ends[side].is_some_and(|end| self.streams[side].next_sequence() == Some(end));
         (is_closed(0) && is_closed(1)).then_some(How::Closed)
     }
 
-    /// What the streams have ready.
+    /// Processes the ready pieces of both streams.
     fn deliver(&mut self, keys: &Keys, side: Side, out: &mut Vec<(Place, What)>) {
         while let Some(piece) = self.streams[side].poll_piece() {
             match piece {
@@ -125,7 +125,7 @@ impl Flows {
         self.begun
     }
 
-    /// Takes a segment of the given packet; what it leads to is appended to `out`.
+    /// Takes a segment of the given packet; appends the resulting findings to `out`.
     pub(super) fn handle_segment(
         &mut self,
         keys: &Keys,
@@ -143,7 +143,7 @@ impl Flows {
             self.end(keys, &key, How::Replaced, out);
         }
         if !self.flows.contains_key(&key) {
-            // The last acknowledgement of a connection that is over, and such.
+            // A late segment of a connection that has ended, such as its last acknowledgement.
             if segment.payload.is_empty() && !segment.syn {
                 return;
             }
@@ -164,7 +164,7 @@ impl Flows {
         }
     }
 
-    /// The capture is over, and with it every connection.
+    /// Ends the capture, and with it every connection.
     pub(super) fn finish(&mut self, keys: &Keys, out: &mut Vec<(Place, What)>) {
         let mut flows: Vec<Flow> = self.flows.drain().map(|(_, flow)| flow).collect();
         flows.sort_unstable_by_key(|flow| flow.number);
@@ -189,7 +189,7 @@ impl Flows {
         }
     }
 
-    /// Drops those that were silent for longest.
+    /// Drops the longest silent connections.
     fn forget(&mut self, keys: &Keys, out: &mut Vec<(Place, What)>) {
         let mut by_silence: Vec<(u64, u64, Key)> =
             self.flows.iter().map(|(key, flow)| (flow.touched, flow.number, *key)).collect();

@@ -1,7 +1,7 @@
-//! Findings as programs read them: one JSON object each.
+//! Findings for programs: one JSON object each.
 //!
 //! Every object has `protocol` and `message`; `packet`, `at` (UNIX seconds with nine digits behind the point, as text),
-//! `conn`, `from`, `to`, `from_id` and `to_id` where they are known; and what is particular to the message. Bytes are in
+//! `conn`, `from`, `to`, `from_id` and `to_id` where they are known; and the fields of the message. Bytes are in
 //! hexadecimal.
 
 use peerless::wire::discv4;
@@ -12,7 +12,7 @@ use super::Totals;
 use super::finding::{Content, Finding, Message, Place, What};
 use crate::capture::Stamp;
 
-/// A finding's object.
+/// Returns a finding's object.
 pub fn object(finding: &Finding) -> Value {
     let mut object = Map::new();
     if finding.packet > 0 {
@@ -41,7 +41,7 @@ pub fn object(finding: &Finding) -> Value {
     Value::Object(object)
 }
 
-/// The object that ends an inspection.
+/// Returns the object at the end of an inspection.
 pub fn totals(totals: &Totals) -> Value {
     json!({
         "protocol": "capture", "message": "Totals", "packets": totals.packets, "datagrams": totals.datagrams,

@@ -1,8 +1,8 @@
-//! What the inspecting side knows: key logs, and static keys of nodes.
+//! The keys of an inspection: key logs, and static keys of nodes.
 //!
-//! A static key opens handshake packets and nothing else: the recipient's opens auth, the initiator's opens ack. Both
-//! together tell who talks and with which ephemeral public keys; the secret that the frames are sealed with follows from an
-//! ephemeral *private* key, which is never sent. Frames need a key log.
+//! A static key decrypts handshake packets only: the recipient's decrypts auth, the initiator's decrypts ack. Both
+//! together reveal the two nodes and their ephemeral public keys; the secrets of the frames follow from an ephemeral
+//! *private* key, which is never sent. Frames need a key log.
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,14 +21,14 @@ pub(super) const PREFIX_BYTES: usize = 2;
 const MASKING_IV_BYTES: usize = 16;
 const STATIC_HEADER_BYTES: usize = 23;
 
-/// Keys to inspect with. Holds the curve's tables, so one is enough for any number of captures.
+/// The keys of an inspection. Holds the curve's tables, so one value serves any number of captures.
 pub struct Keys {
     pub(super) crypto: Arc<dyn Crypto + Send + Sync>,
     log: KeyLog,
     nodes: Vec<(SecretKey, NodeId)>,
 }
 
-/// Shows how many keys there are, and none of them.
+/// Shows the number of keys, and none of them.
 impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keys").field("log", &self.log).field("nodes", &self.nodes.len()).finish_non_exhaustive()
@@ -49,12 +49,12 @@ pub(super) struct Discv5 {
 }
 
 impl Keys {
-    /// The sessions of a key log, and the static keys of nodes.
+    /// Takes the sessions of a key log, and the static keys of nodes.
     pub fn new(log: KeyLog, nodes: Vec<SecretKey>) -> Self {
         Self::with_crypto(log, nodes, Arc::new(Secp256k1::new()))
     }
 
-    /// The same for a capture of nodes that have other primitives.
+    /// As [`Keys::new`], for a capture of nodes with other primitives.
     pub fn with_crypto(log: KeyLog, nodes: Vec<SecretKey>, crypto: Arc<dyn Crypto + Send + Sync>) -> Self {
         let with_id = |secret: SecretKey| {
             let id = crypto.public_key(&secret).node_id();
@@ -64,22 +64,22 @@ impl Keys {
         Self { crypto, log, nodes }
     }
 
-    /// The sessions that are known.
+    /// The known sessions.
     pub fn log_mut(&mut self) -> &mut KeyLog {
         &mut self.log
     }
 
-    /// The secrets with which a session begins, as `role` has them.
+    /// Returns the secrets at the start of a session, in the view of `role`.
     pub(super) fn secrets(&self, role: Role, auth_hash: &Digest, auth: &[u8], ack: &[u8]) -> Option<Secrets> {
         Some(self.log.session(auth_hash, role)?.secrets(&*self.crypto, auth, ack))
     }
 
-    /// What the recipient's key opens of an auth packet, size prefix included.
+    /// Decrypts an auth packet, size prefix included, with the recipient's key.
     pub(super) fn open_auth(&self, packet: &[u8]) -> Option<OpenedAuth> {
         let (secret, recipient, plain) = self.open(packet)?;
         let auth = Auth::decode(&plain).ok()?;
         let initiator = PublicKey::from_xy(&*self.crypto, &auth.key).ok()?;
-        // What the ephemeral key has signed: the static agreement XOR the nonce.
+        // The ephemeral key signs the static agreement XOR the nonce.
         let mut digest = *self.crypto.ecdh(secret, &initiator).expose();
         for (byte, nonce) in digest.iter_mut().zip(auth.nonce) {
             *byte ^= nonce;
@@ -88,7 +88,7 @@ impl Keys {
         Some(OpenedAuth { recipient, initiator: initiator.node_id(), ephemeral, version: auth.version })
     }
 
-    /// What the initiator's key opens of an ack packet, size prefix included.
+    /// Decrypts an ack packet, size prefix included, with the initiator's key.
     pub(super) fn open_ack(&self, packet: &[u8]) -> Option<OpenedAck> {
         let (_, initiator, plain) = self.open(packet)?;
         Some(OpenedAck { initiator, version: Ack::decode(&plain).ok()?.version })
@@ -102,7 +102,7 @@ impl Keys {
         })
     }
 
-    /// The header of a discv5 datagram, if it is one to a node of ours: it is masked with the receiver's id.
+    /// Reads the header of a discv5 datagram to a node whose key is known: it is masked with the receiver's id.
     pub(super) fn unmask(&self, datagram: &[u8]) -> Option<Discv5> {
         let (iv, masked) = datagram.split_first_chunk::<MASKING_IV_BYTES>()?;
         let masked = masked.first_chunk::<STATIC_HEADER_BYTES>()?;
@@ -119,7 +119,7 @@ impl Keys {
     }
 }
 
-/// The hash that names a session.
+/// Returns the hash that identifies a session.
 pub(super) fn auth_hash(packet: &[u8]) -> Digest {
     keccak256(packet)
 }

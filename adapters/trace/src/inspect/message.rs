@@ -1,6 +1,6 @@
-//! What a message says: its name by capability, version and id, and what of its payload is worth a line.
+//! Decodes messages for display: the name by capability, version and id, and the main fields of the payload.
 //!
-//! Payloads come from captures of strangers: whatever they hold, a [`Message`] comes out.
+//! Payloads of captures are untrusted: every payload gives a [`Message`].
 
 use peerless::wire::DecodeError;
 use peerless::wire::eth::{self, BlockRange, Status};
@@ -48,7 +48,7 @@ const SNAP: [&str; 10] = [
 ];
 
 impl Message {
-    /// A message of the base protocol; its payload is uncompressed.
+    /// Decodes a message of the base protocol; its payload is uncompressed.
     pub(super) fn base(id: u64, payload: Vec<u8>, frame_bytes: usize) -> Self {
         let (name, content) = match id {
             p2p::id::HELLO => (Some("Hello"), read(Hello::decode(&payload), |hello| Content::Hello(Box::new(hello)))),
@@ -60,7 +60,7 @@ impl Message {
         Self { capability: None, id, name, frame_bytes, payload, content }
     }
 
-    /// A message of a capability, its id relative and its payload uncompressed.
+    /// Decodes a message of a capability; its id is relative and its payload uncompressed.
     pub(super) fn of(capability: Capability, id: u64, payload: Vec<u8>, frame_bytes: usize) -> Self {
         let (name, content) = if capability.is_eth() {
             let name = ETH.iter().find(|(known, _)| *known == id).map(|(_, name)| *name);
@@ -74,7 +74,7 @@ impl Message {
         Self { capability: Some(capability), id, name, frame_bytes, payload, content }
     }
 
-    /// A message of an id that belongs to no capability whose place is known.
+    /// Returns a message whose id belongs to no capability with a known range.
     pub(super) fn unknown(id: u64, payload: Vec<u8>, frame_bytes: usize) -> Self {
         Self { capability: None, id, name: None, frame_bytes, payload, content: Content::Opaque }
     }
@@ -93,7 +93,7 @@ fn envelope(payload: &[u8]) -> Result<(u64, List<'_>), DecodeError> {
     eth::request_id(payload)
 }
 
-/// The number of items of the list that stands next in `body`.
+/// Returns the number of items of the next list in `body`.
 fn next_count(mut body: List<'_>) -> Option<usize> {
     body.list().ok().map(|list| list.count())
 }
@@ -102,7 +102,7 @@ fn eth_content(version: u32, id: u64, payload: &[u8]) -> Content {
     match id {
         eth::id::STATUS => read(Status::decode(version, payload), |status| Content::Status(Box::new(status))),
         eth::id::BLOCK_RANGE_UPDATE => read(BlockRange::decode(payload), Content::BlockRange),
-        // Types, sizes, hashes: of the same number.
+        // Types, sizes, hashes: lists of the same length.
         eth::id::NEW_POOLED_TRANSACTION_HASHES if version >= 68 => read(rlp::list(payload, Bounds::MESSAGE), |list| {
             let mut fields = list;
             let hashes = fields.bytes().and_then(|_| fields.list()).and_then(|_| fields.list());
@@ -113,7 +113,7 @@ fn eth_content(version: u32, id: u64, payload: &[u8]) -> Content {
             read(rlp::list(payload, Bounds::MESSAGE), |list| items(None, Some(list.count())))
         }
         eth::id::GET_BLOCK_HEADERS => read(envelope(payload).and_then(header_query), |query| query),
-        // From eth/70 on a number stands before the list (EIP-7975).
+        // From eth/70 on a number precedes the list (EIP-7975).
         eth::id::GET_RECEIPTS | eth::id::RECEIPTS if version >= 70 => read(envelope(payload), |(request_id, body)| {
             let mut body = body;
             let count = body.raw().ok().and_then(|_| next_count(body));
@@ -137,7 +137,7 @@ fn header_query((request_id, mut body): (u64, List<'_>)) -> Result<Content, Deco
     Ok(Content::HeaderQuery { request_id, start, amount, skip, reverse })
 }
 
-/// How many things a snap message asks for or brings, where that is the length of one list.
+/// Returns the number of items of a snap message, where it is the length of one list.
 fn snap_count(id: u64, mut body: List<'_>) -> Option<usize> {
     match id {
         // accounts, slots, codes, nodes, access lists; hashes of codes; hashes of access lists
@@ -153,7 +153,7 @@ fn snap_count(id: u64, mut body: List<'_>) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use peerless::wire::rlp::RlpStream;
+    use ::rlp::RlpStream;
 
     use super::*;
 
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_is_said_to_be() {
+    fn malformed_payloads_are_reported() {
         for id in 0..=0x15 {
             if id == 0x0b || id == 0x0c {
                 continue;

@@ -1,9 +1,9 @@
-//! What nodes say to each other in a capture, as far as it can be known.
+//! Inspects the messages of nodes in a capture.
 //!
-//! An [`Inspector`] takes the items of a capture ([`crate::capture`]) and yields [`Finding`]s: discv4 packets on any port,
-//! told from everything else by their hash; discv5 headers to nodes whose key is known; of RLPx the handshake's packets, as
-//! far as [`Keys`] open them, and every message of sessions in a key log. What is unknown or broken is a finding too, with
-//! its bytes. Its memory does not grow with the capture.
+//! An [`Inspector`] takes the items of a capture ([`crate::capture`]) and returns [`Finding`]s: discv4 packets on any
+//! port, recognised by their hash; discv5 headers to nodes whose key is known; the packets of RLPx handshakes,
+//! decrypted as far as [`Keys`] permit; and every message of the sessions in a key log. Unknown or malformed bytes are
+//! findings too. The memory in use does not grow with the capture.
 
 mod conversation;
 pub mod export;
@@ -32,16 +32,16 @@ use crate::capture::{Item, Packet, Reader, SECRETS_TYPE_RLPX, Stamp};
 use crate::format::session_line;
 use crate::keylog::KeyLog;
 
-/// What a capture held, in numbers.
+/// The counts of a capture.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Totals {
     /// Packets.
     pub packets: u64,
     /// Packets that carry neither UDP nor TCP.
     pub other_packets: u64,
-    /// Fragments of packets, those that were put together included.
+    /// Fragments of packets, including reassembled ones.
     pub fragments: u64,
-    /// Fragmented packets that were never whole.
+    /// Fragmented packets that were never complete.
     pub fragmented_lost: u64,
     /// UDP datagrams.
     pub datagrams: u64,
@@ -51,27 +51,27 @@ pub struct Totals {
     pub connections: u64,
     /// Messages of sessions.
     pub messages: u64,
-    /// Findings that nobody understands.
+    /// Findings of unknown bytes.
     pub unknown: u64,
-    /// Findings that should have been readable.
+    /// Findings of malformed bytes.
     pub broken: u64,
-    /// Blocks of a capture that hold no packet.
+    /// Blocks of a capture without a packet.
     pub other_blocks: u64,
 }
 
-/// See the module.
+/// An inspector of a capture; see the module.
 pub struct Inspector {
     keys: Keys,
     dissector: Dissector,
     flows: Flows,
     found: VecDeque<Finding>,
-    /// What a segment led to; kept for its memory.
+    /// The findings of a segment; kept for its capacity.
     said: Vec<(Place, What)>,
     totals: Totals,
 }
 
 impl Inspector {
-    /// An inspector that knows `keys`.
+    /// Makes an inspector with `keys`.
     pub fn new(keys: Keys) -> Self {
         Self {
             keys,
@@ -83,12 +83,12 @@ impl Inspector {
         }
     }
 
-    /// What was seen so far.
+    /// The counts so far.
     pub fn totals(&self) -> Totals {
         Totals { connections: self.flows.begun(), fragmented_lost: self.dissector.fragmented_lost(), ..self.totals }
     }
 
-    /// Takes the next item of a capture. Poll all findings before the next.
+    /// Takes the next item of a capture. All findings must be polled before the next item.
     pub fn handle_item(&mut self, item: &Item<'_>) {
         match item {
             Item::Packet(packet) => self.handle_packet(packet),
@@ -115,14 +115,14 @@ impl Inspector {
         }
     }
 
-    /// The capture is over: what waits for more is told.
+    /// Ends the capture: reports pending bytes.
     pub fn finish(&mut self) {
         let mut said = std::mem::take(&mut self.said);
         self.flows.finish(&self.keys, &mut said);
         self.tell(0, None, &mut said);
     }
 
-    /// The next finding.
+    /// Returns the next finding.
     pub fn poll_finding(&mut self) -> Option<Finding> {
         self.found.pop_front()
     }
@@ -169,7 +169,7 @@ impl Inspector {
     }
 }
 
-/// What a datagram is; who sent it and for whom it is, if that can be known.
+/// Returns the content of a datagram, and the ids of sender and receiver, if they are known.
 fn read_datagram(keys: &Keys, payload: &[u8], is_cut: bool) -> (Option<NodeId>, Option<NodeId>, What) {
     let unknown = |why| conversation::unknown(why, payload);
     if is_cut {
@@ -195,7 +195,7 @@ fn read_datagram(keys: &Keys, payload: &[u8], is_cut: bool) -> (Option<NodeId>, 
     }
 }
 
-/// The findings of one capture, in order.
+/// An iterator over the findings of one capture, in order.
 pub struct Findings<R> {
     reader: Reader<R>,
     inspector: Inspector,
@@ -204,17 +204,17 @@ pub struct Findings<R> {
 }
 
 impl<R: Read> Findings<R> {
-    /// The findings of `capture` that pass all `filters`.
+    /// Makes an iterator over the findings of `capture` that pass all `filters`.
     pub fn new(capture: R, keys: Keys, filters: Vec<Filter>) -> Self {
         Self { reader: Reader::new(capture), inspector: Inspector::new(keys), filters, is_over: false }
     }
 
-    /// The inspector, to ask for its totals.
+    /// The inspector, for its counts.
     pub fn inspector(&self) -> &Inspector {
         &self.inspector
     }
 
-    /// The next finding; `None` at the end.
+    /// Returns the next finding; `None` at the end.
     ///
     /// # Errors
     /// If the capture cannot be read.
@@ -239,8 +239,8 @@ impl<R: Read> Findings<R> {
     }
 }
 
-/// Adds the key log lines that a capture carries, in secrets blocks or as a trace of ours, to `log`: for a first pass over a file whose secrets may stand behind what
-/// they open.
+/// Adds the key log lines in a capture, from secrets blocks or trace records, to `log`: a first pass over a capture
+/// whose secrets may follow their packets.
 ///
 /// # Errors
 /// If the capture cannot be read.
@@ -261,7 +261,7 @@ pub fn collect_secrets(capture: impl Read, log: &mut KeyLog) -> io::Result<()> {
     Ok(())
 }
 
-/// The ends of a finding, if it has any.
+/// Returns the endpoints of a finding, if it has any.
 pub(crate) fn ends(finding: &Finding) -> impl Iterator<Item = (SocketAddr, Option<NodeId>)> {
     let ends = finding.place.map(|place| [(place.from, place.from_id), (place.to, place.to_id)]);
     ends.into_iter().flatten()

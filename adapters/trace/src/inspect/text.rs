@@ -1,4 +1,4 @@
-//! Findings as people read them: one line each.
+//! Findings as text: one line each.
 
 use std::fmt;
 
@@ -9,10 +9,10 @@ use super::Totals;
 use super::finding::{Content, Finding, How, Message, Place, What};
 use crate::capture::Stamp;
 
-/// Bytes that a line shows of what nobody understands.
+/// Bytes of unknown content in a line.
 const SHOWN_BYTES_MAX: usize = 32;
 
-/// Time of day, UTC, in microseconds.
+/// Formats the time of day, UTC, in microseconds.
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (seconds, microseconds) = (self.0 / 1_000_000_000, self.0 % 1_000_000_000 / 1000);
@@ -21,7 +21,7 @@ impl fmt::Display for Stamp {
     }
 }
 
-/// When, who to whom, what.
+/// Formats a finding: time, sender, receiver, content.
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.at {
@@ -33,7 +33,7 @@ impl fmt::Display for Finding {
 }
 
 impl Finding {
-    /// All but the time: what two captures of one conversation have in common.
+    /// Formats a finding without its time, the part that two captures of one conversation have in common.
     fn fmt_timeless(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(Place { conn, from, to, .. }) = &self.place {
             if let Some(conn) = conn {
@@ -48,7 +48,7 @@ impl Finding {
         write!(f, "{}", self.what)
     }
 
-    /// The finding without its time.
+    /// Formats the content of a finding.
     pub fn timeless(&self) -> String {
         struct Timeless<'a>(&'a Finding);
         impl fmt::Display for Timeless<'_> {
@@ -109,7 +109,7 @@ impl fmt::Display for How {
     }
 }
 
-/// The first bytes, and how many there are.
+/// Formats the first bytes, and the number of all.
 struct Bytes<'a>(&'a [u8], u64);
 
 impl fmt::Display for Bytes<'_> {

@@ -26,6 +26,8 @@ const UNACKNOWLEDGED_MAX: u32 = 1 << 20;
 /// Between the first numbers of one stream and the next: a pair of ports that is used again is seen to be so.
 const FIRST_NUMBER_STEP: u32 = 64_000_007;
 
+const SYN: Flags = Flags { syn: true, fin: false, rst: false };
+
 /// One direction of a stream.
 #[derive(Clone, Copy, Debug)]
 struct Half {
@@ -66,8 +68,7 @@ pub(super) struct Conversations {
 
 impl Conversations {
     /// `ports` stand for addresses that are not known: UDP's and TCP's.
-    pub(super) fn new(udp: Option<SocketAddr>, tcp: Option<SocketAddr>, udp_port: u16, tcp_port: u16) -> Self {
-        let ports = (udp_port, tcp_port);
+    pub(super) fn new(udp: Option<SocketAddr>, tcp: Option<SocketAddr>, ports: (u16, u16)) -> Self {
         Self { udp, tcp, ports, streams: BTreeMap::new(), incoming: None, opened: 0 }
     }
 
@@ -82,19 +83,20 @@ impl Conversations {
         Stream { local, remote, ours: first, theirs: first, is_open }
     }
 
-    /// The node has a stream dialled.
-    pub(super) fn dial(&mut self, conn: ConnId, to: SocketAddr, stamp: u64, blocks: &mut Blocks) {
+    /// The machine dials a stream. The packet is shown once the stream's own port is known, or the dial has failed.
+    pub(super) fn dial(&mut self, conn: ConnId, to: SocketAddr) {
         let port = FIRST_EPHEMERAL_PORT + (conn.0 % EPHEMERAL_PORTS) as u16;
         let local = SocketAddr::new(local(self.tcp, self.ports.1, to.ip()).ip(), port);
-        let mut stream = self.stream(local, to, false);
-        stream.show(Way::Out, Flags { syn: true, ..Flags::default() }, &[], stamp, blocks);
+        let stream = self.stream(local, to, false);
         self.streams.insert(conn, stream);
     }
 
-    /// A dial is connected.
-    pub(super) fn connected(&mut self, conn: ConnId, stamp: u64, blocks: &mut Blocks) {
+    /// A dial is connected, from `local` if the driver could tell.
+    pub(super) fn connected(&mut self, conn: ConnId, local: Option<SocketAddr>, stamp: u64, blocks: &mut Blocks) {
         if let Some(stream) = self.streams.get_mut(&conn).filter(|stream| !stream.is_open) {
-            stream.show(Way::In, Flags { syn: true, ..Flags::default() }, &[], stamp, blocks);
+            stream.local = local.unwrap_or(stream.local);
+            stream.show(Way::Out, SYN, &[], stamp, blocks);
+            stream.show(Way::In, SYN, &[], stamp, blocks);
             stream.show(Way::Out, Flags::default(), &[], stamp, blocks);
             stream.is_open = true;
         }
@@ -104,9 +106,8 @@ impl Conversations {
     pub(super) fn incoming(&mut self, from: SocketAddr, stamp: u64, blocks: &mut Blocks) {
         let local = local(self.tcp, self.ports.1, from.ip());
         let mut stream = self.stream(local, from, true);
-        let syn = Flags { syn: true, ..Flags::default() };
-        stream.show(Way::In, syn, &[], stamp, blocks);
-        stream.show(Way::Out, syn, &[], stamp, blocks);
+        stream.show(Way::In, SYN, &[], stamp, blocks);
+        stream.show(Way::Out, SYN, &[], stamp, blocks);
         stream.show(Way::In, Flags::default(), &[], stamp, blocks);
         self.incoming = Some(stream);
     }
@@ -153,6 +154,9 @@ impl Conversations {
     /// The stream failed, or its dial did. Silence has no packet.
     pub(super) fn broken(&mut self, conn: ConnId, why: IoFault, stamp: u64, blocks: &mut Blocks) {
         let Some(stream) = self.streams.get_mut(&conn) else { return };
+        if !stream.ours.has_begun {
+            stream.show(Way::Out, SYN, &[], stamp, blocks);
+        }
         if matches!(why, IoFault::Refused | IoFault::Reset) && !stream.theirs.is_over {
             stream.show(Way::In, Flags { rst: true, ..Flags::default() }, &[], stamp, blocks);
         }

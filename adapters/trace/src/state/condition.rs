@@ -139,7 +139,7 @@ impl Expression {
 impl Value {
     fn of(&self, node: &Node, now: Instant) -> i128 {
         let stats = node.stats();
-        let discovery = node.discovery();
+        let discovery = node.discovery().discv4();
         let count = |count: usize| count as i128;
         match self {
             Self::Number(number) => *number,
@@ -177,7 +177,7 @@ impl Value {
             }
             Self::Known(prefix) => {
                 let entries = discovery.into_iter().flat_map(|discovery| discovery.table().entries());
-                count(entries.filter(|entry| prefix.fits(&entry.contact().id)).count())
+                count(entries.filter(|entry| prefix.fits(&entry.contact().id())).count())
             }
             Self::Score(prefix) => {
                 let ledgers = node.peers().ledgers();

@@ -1,4 +1,4 @@
-//! Two nodes on a wire of one millisecond, in virtual time, each behind a tap: the same bytes on every run.
+//! Two nodes on a link of one millisecond, in virtual time, each with a tap: the same bytes in every run.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part")]
 
 use std::collections::{BTreeMap, VecDeque};
@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, Tap};
+use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, SocketId, Tap};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::discv4;
 use peerless::eth::Chain;
@@ -20,7 +20,7 @@ use peerless_trace::record::{Options, Recorder, Subject};
 pub const START: Instant = Instant::from_micros(250_000);
 pub const UNIX: UnixTime = UnixTime::from_secs(1_750_000_000);
 
-/// Bytes that a recorder writes, to look at.
+/// The bytes that a recorder writes, for inspection.
 #[derive(Clone, Default)]
 pub struct Bytes(Arc<Mutex<Vec<u8>>>);
 
@@ -50,7 +50,7 @@ pub fn seed(number: u8) -> [u8; 32] {
 }
 
 pub fn ip(number: u8) -> std::net::IpAddr {
-    // Two families, and an address that is not known.
+    // Two families, and an unknown address.
     if number >= 8 { [0x2a00, 1, 0, 0, 0, 0, 0, u16::from(number)].into() } else { [8, 1, number, 1].into() }
 }
 
@@ -64,7 +64,7 @@ pub fn config(number: u8, bootnode: Option<Contact>) -> Config {
     let mut config = Config::new(secret(number), Chain::new(network, Head::default(), 0, [0x55; 32]));
     config.ip = Some(ip(number));
     let bootnodes = bootnode.into_iter().collect();
-    config.discovery = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+    config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
     config
 }
 
@@ -115,8 +115,8 @@ impl Host {
     }
 
     pub fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
-        self.tap.input(now, &Input::Incoming { from });
-        let conn = self.node.accept(now, from);
+        self.tap.input(now, &Input::Incoming { socket: SocketId::MAIN, from });
+        let conn = self.node.accept(now, SocketId::MAIN, from);
         self.tap.accepted(now, conn);
         conn
     }
@@ -129,12 +129,12 @@ impl Host {
     }
 }
 
-/// See the module.
+/// The pair of nodes; see the module.
 pub struct World {
     pub now: Instant,
     pub hosts: Vec<Host>,
     mail: VecDeque<(Instant, usize, Mail)>,
-    /// How much a socket takes at once.
+    /// Bytes that a socket takes at once.
     pub write_bytes: usize,
     /// The body of every response.
     pub answer: Vec<u8>,
@@ -179,7 +179,9 @@ impl World {
         let now = self.now;
         let to = &mut self.hosts[host];
         match mail {
-            Mail::Datagram { from, bytes } => to.handle(now, Input::Datagram { from, bytes: &bytes }),
+            Mail::Datagram { from, bytes } => {
+                to.handle(now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &bytes })
+            }
             Mail::Incoming { from, dialler } => match to.accept(now, from) {
                 Some(conn) => {
                     to.links.insert(conn, dialler);
@@ -188,12 +190,12 @@ impl World {
                 }
                 None => self.post(dialler.0, Mail::Broken { conn: dialler.1, why: IoFault::Reset }),
             },
-            Mail::Connected { conn } => to.handle(now, Input::Connected { conn }),
+            Mail::Connected { conn } => to.handle(now, Input::Connected { conn, local: None }),
             Mail::Bytes { conn, bytes } => to.handle(now, Input::Bytes { conn, bytes: &bytes }),
             Mail::Eof { conn } => to.handle(now, Input::Eof { conn }),
             Mail::Broken { conn, why } => to.handle(now, Input::Broken { conn, why }),
         }
-        // Some inputs come without a drain between.
+        // Some inputs follow each other without a drain.
         if !now.as_micros().is_multiple_of(3000) {
             self.drain(host);
         }
@@ -209,7 +211,7 @@ impl World {
             };
             from.tap.action(now, &action);
             match action {
-                Action::Send { to, bytes } => {
+                Action::Send { to, bytes, .. } => {
                     let mail = Mail::Datagram { from: from.addr, bytes: bytes.to_vec() };
                     if let Some(to) = self.hosts.iter().position(|host| host.addr == to) {
                         self.post(to, mail);
@@ -232,7 +234,7 @@ impl World {
                 Action::Emit(Event::Request { conn, request_id, id, .. }) => from.requests.push((conn, request_id, id)),
                 Action::Emit(Event::Message { .. }) => from.messages += 1,
                 Action::Emit(Event::Ended { .. }) => from.ended += 1,
-                Action::Emit(_) => {}
+                Action::Emit(_) | Action::Query { .. } => {}
             }
         }
     }
@@ -251,7 +253,7 @@ impl World {
     }
 }
 
-/// Two nodes meet, talk, are disturbed by a third party, and part. Returns the trace of each.
+/// Two nodes dial, exchange messages, receive bytes from a third party, and disconnect. Returns the trace of each.
 pub fn meeting(options: Options) -> [Vec<u8>; 2] {
     meeting_of([1, 2], options)
 }
@@ -272,9 +274,9 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     world.run(30);
     let stranger = "8.8.4.4:9".parse().unwrap();
     let now = world.now;
-    world.hosts[0].handle(now, Input::Datagram { from: stranger, bytes: b"what is this" });
-    world.hosts[0].handle(now, Input::Datagram { from: stranger, bytes: &[] });
-    // Nobody listens there.
+    world.hosts[0].handle(now, Input::Datagram { socket: SocketId::MAIN, from: stranger, bytes: b"what is this" });
+    world.hosts[0].handle(now, Input::Datagram { socket: SocketId::MAIN, from: stranger, bytes: &[] });
+    // No socket listens there.
     assert!(world.hosts[0].command(now, Command::Dial { contact: contact(5) }));
     world.hosts[1].command(now, Command::Ping { contact: contact(numbers[0]) });
     assert!(world.hosts[1].command(now, Command::Dial { contact: contact(numbers[0]) }));

@@ -21,17 +21,17 @@ fn ecies_rows(name: &str) -> Vec<Value> {
 }
 
 #[test]
-fn derives_published_keys() {
+fn published_keys_are_derived() {
     for row in ecies_rows("kdf") {
         let (derived, expected) = (concat_kdf(&hex(&row, "input")), hex(&row, "output"));
-        // One block of 32 bytes is all that ECIES takes; longer outputs begin with it.
+        // ECIES takes one block of 32 bytes; longer outputs begin with it.
         let n = expected.len().min(32);
         assert_eq!(derived[..n], expected[..n]);
     }
 }
 
 #[test]
-fn opens_published_messages() {
+fn published_messages_are_opened() {
     for row in ecies_rows("open") {
         let opened =
             open(&Secp256k1::new(), &secret(&row, "private_key"), &hex(&row, "mac_data"), &hex(&row, "ciphertext"));
@@ -40,7 +40,7 @@ fn opens_published_messages() {
 }
 
 #[test]
-fn seals_as_computed() {
+fn sealed_messages_match_the_vectors() {
     let crypto = Secp256k1::new();
     for row in ecies_rows("seal") {
         let recipient = secret(&row, "recipient_private_key");
@@ -60,19 +60,19 @@ fn seals_as_computed() {
     }
 }
 
-/// All but a wrong tag are refused before any agreement.
+/// All messages but those with a wrong tag are refused before an agreement.
 #[test]
-fn refuses_computed_messages() {
+fn malformed_vectors_are_refused() {
     for row in ecies_rows("refused") {
         let crypto = Counting::default();
         let opened = open(&crypto, &secret(&row, "private_key"), &hex(&row, "mac_data"), &hex(&row, "ciphertext"));
-        assert_eq!(opened, Err(Undecipherable), "{}", text(&row, "why"));
+        assert_eq!(opened, Err(DecryptError), "{}", text(&row, "why"));
         let reaches_tag = ["tag_flipped", "mac_data_wrong"].contains(&text(&row, "name"));
         assert_eq!(crypto.agreements.load(Relaxed), usize::from(reaches_tag), "{}", text(&row, "name"));
     }
 }
 
-/// A message whose tag is right for whatever follows the point: the sender can always compute it.
+/// A message with a valid tag over any bytes after the point, which a sender can always compute.
 fn message_with_body(crypto: &dyn Crypto, to: &PublicKey, mac_data: &[u8], body: &[u8]) -> Vec<u8> {
     let ephemeral = SecretKey::from_bytes([9; 32]).unwrap();
     let tag = Keys::derive(&crypto.ecdh(&ephemeral, to)).tag(body, mac_data);
@@ -81,23 +81,23 @@ fn message_with_body(crypto: &dyn Crypto, to: &PublicKey, mac_data: &[u8], body:
 
 /// Attack C1: bodies too short for an IV, with a valid tag.
 #[test]
-fn short_bodies_with_a_valid_tag() {
+fn short_bodies_with_a_valid_tag_are_refused() {
     let crypto = Secp256k1::new();
     let secret = SecretKey::from_bytes([5; 32]).unwrap();
     let key = crypto.public_key(&secret);
     for length in 0..=200usize {
         let message = message_with_body(&crypto, &key, b"size", &[0xa5; 200][..length]);
         let opened = open(&crypto, &secret, b"size", &message).map(|plain| plain.len());
-        assert_eq!(opened, length.checked_sub(IV_BYTES).ok_or(Undecipherable), "a body of {length}");
+        assert_eq!(opened, length.checked_sub(IV_BYTES).ok_or(DecryptError), "a body of {length}");
     }
     for length in 0..OVERHEAD_BYTES {
-        assert_eq!(open(&crypto, &secret, b"", &[4; OVERHEAD_BYTES][..length]), Err(Undecipherable));
+        assert_eq!(open(&crypto, &secret, b"", &[4; OVERHEAD_BYTES][..length]), Err(DecryptError));
     }
 }
 
-/// Attacks C2 to C4: points off the curve, at infinity, or written in another way. None reaches an agreement.
+/// Attacks C2 to C4: points off the curve, at infinity, or in another encoding. None reaches an agreement.
 #[test]
-fn impossible_points_never_meet_the_secret() {
+fn invalid_points_reach_no_agreement() {
     let honest = Secp256k1::new();
     let secret = SecretKey::from_bytes([5; 32]).unwrap();
     let message = message_with_body(&honest, &honest.public_key(&secret), b"", &[1; 48]);
@@ -105,7 +105,7 @@ fn impossible_points_never_meet_the_secret() {
     let refused = |xy: [u8; 64], what: String| {
         let mut message = message.clone();
         message[1..POINT_BYTES].copy_from_slice(&xy);
-        assert_eq!(open(&crypto, &secret, b"", &message), Err(Undecipherable), "{what}");
+        assert_eq!(open(&crypto, &secret, b"", &message), Err(DecryptError), "{what}");
     };
 
     let mut one_one = [0; 64];
@@ -113,7 +113,7 @@ fn impossible_points_never_meet_the_secret() {
     refused(one_one, "x = y = 1".into());
     refused([0; 64], "zeros".into());
     refused([0xff; 64], "ones".into());
-    // The point with x = 1, written with x = p + 1.
+    // The point with x = 1, encoded as x = p + 1.
     let canonical = "0000000000000000000000000000000000000000000000000000000000000001\
         4218f20ae6c646b363db68605822fb14264ca8d2587fdd6fbc750d587e76a7ee";
     let x_plus_p = "fffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc30\
@@ -121,14 +121,14 @@ fn impossible_points_never_meet_the_secret() {
     let decode = |hex| const_hex::decode_to_array::<_, 64>(hex).unwrap();
     assert!(PublicKey::from_xy(&honest, &decode(canonical)).is_ok());
     refused(decode(x_plus_p), "x = p + 1".into());
-    // Every bit of a genuine y: the x may still be that of a point, the pair is not.
+    // Every bit of a valid y: the x may still be that of a point, but the pair is not.
     let genuine: [u8; 64] = message[1..POINT_BYTES].try_into().unwrap();
     for bit in 256..512 {
         let mut xy = genuine;
         xy[bit / 8] ^= 1 << (bit % 8);
         refused(xy, format!("bit {bit}"));
     }
-    // Points of other curves, twists among them: random pairs are on one each.
+    // Points of other curves, including twists: each random pair is on one.
     let mut rng = rng();
     for i in 0..1000 {
         refused(rng.bytes(), format!("random pair {i}"));
@@ -136,7 +136,7 @@ fn impossible_points_never_meet_the_secret() {
     for prefix in (0..=255).filter(|prefix| *prefix != 4) {
         let mut message = message.clone();
         message[0] = prefix;
-        assert_eq!(open(&crypto, &secret, b"", &message), Err(Undecipherable), "prefix {prefix}");
+        assert_eq!(open(&crypto, &secret, b"", &message), Err(DecryptError), "prefix {prefix}");
     }
     assert_eq!(crypto.agreements.load(Relaxed), 0);
     assert!(open(&crypto, &secret, b"", &message).is_ok());
@@ -159,12 +159,12 @@ proptest! {
         prop_assert_eq!(open(&crypto, &secret, &mac_data, &sealed), Ok(plain));
         let bit = bit.index(sealed.len() * 8);
         sealed[bit / 8] ^= 1 << (bit % 8);
-        prop_assert_eq!(open(&crypto, &secret, &mac_data, &sealed), Err(Undecipherable));
+        prop_assert_eq!(open(&crypto, &secret, &mac_data, &sealed), Err(DecryptError));
     }
 
     #[test]
     fn any_bytes_are_refused_without_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
         let secret = SecretKey::from_bytes([5; 32]).unwrap();
-        prop_assert_eq!(open(&Secp256k1::new(), &secret, b"", &bytes), Err(Undecipherable));
+        prop_assert_eq!(open(&Secp256k1::new(), &secret, b"", &bytes), Err(DecryptError));
     }
 }

@@ -1,4 +1,4 @@
-//! The discv4 cases of the `devp2p` simulators of hive, but those about records.
+//! The discv4 cases of the `devp2p` simulators of hive, except those about records, under hive's names.
 
 use core::net::IpAddr;
 
@@ -6,7 +6,7 @@ use super::*;
 use crate::wire::discv4::Neighbor;
 use crate::wire::rlp::RlpStream;
 
-/// A ping with whatever an extension might add: elements in the list, and bytes after it.
+/// A ping with additions of a future extension: elements in the list, and bytes after it.
 fn ping_with_extras(net: &Net, stranger: &Stranger, from: &str) -> (Digest, Vec<u8>) {
     let mut list = RlpStream::new_list(6);
     list.append(&4u8);
@@ -28,7 +28,7 @@ fn stranger() -> Stranger {
     Stranger::new(7, "90.1.1.1:30303")
 }
 
-/// Whether there is one pong, and it names the ping and the address that it came from.
+/// Whether exactly one pong was sent, with the hash of the ping and the address that it came from.
 fn is_ponged(net: &mut Net, stranger: &Stranger, ping: Digest) -> bool {
     let answers = net.take(stranger.addr);
     let mut pongs = answers.iter().filter(|(packet, _)| packet.kind() == Kind::Pong);
@@ -120,7 +120,7 @@ fn find_node_basic() {
     assert_eq!(net.send(&stranger, &find_node).1, Received::Handled);
     let answers = net.take(stranger.addr);
     let [(Packet::Neighbors { nodes, .. }, _)] = &answers[..] else { panic!("{answers:?}") };
-    assert!(nodes.is_empty(), "nobody else is known, which is an answer too");
+    assert!(nodes.is_empty(), "an empty table is answered with an empty packet");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A network of machines in memory and virtual time, and strangers in it.
+//! A network of machines in memory and virtual time, with strangers whose packets the test composes.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 use super::super::*;
 use crate::contract::{Action, Context};
 use crate::crypto::{Digest, Secp256k1, keccak256};
+use crate::kad::Received;
 use crate::limits;
 use crate::netfilter::NetFilter;
 use crate::rng::Seed;
@@ -18,7 +19,7 @@ use crate::wire::discv4::{Datagram, Kind};
 
 pub(super) static CRYPTO: LazyLock<Arc<Secp256k1>> = LazyLock::new(|| Arc::new(Secp256k1::new()));
 
-/// What the wall clocks show at the start.
+/// The wall time at the start.
 pub(super) const UNIX: UnixTime = UnixTime::from_secs(1_700_000_000);
 
 pub(super) fn secs(secs: u64) -> Duration {
@@ -33,7 +34,7 @@ pub(super) fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// A machine with all that it needs.
+/// A machine and what it is driven with.
 pub(super) struct Peer {
     pub(super) addr: SocketAddr,
     pub(super) machine: Discv4,
@@ -41,7 +42,7 @@ pub(super) struct Peer {
     pub(super) rng: Rng,
     pub(super) bootnodes: Vec<SocketAddr>,
     pub(super) events: Vec<Event<'static>>,
-    /// Bytes received from and sent to each address, and whether it answered a ping.
+    /// Bytes received from and sent to each address, and whether it has answered a ping.
     pub(super) ledger: BTreeMap<SocketAddr, (usize, usize, bool)>,
     pub(super) is_up: bool,
 }
@@ -52,7 +53,7 @@ impl Peer {
     }
 }
 
-/// Someone who is no machine: a key, and an address.
+/// A node that the test plays: a key and an address.
 pub(super) struct Stranger {
     pub(super) secret: SecretKey,
     pub(super) key: PublicKey,
@@ -74,7 +75,7 @@ impl Stranger {
     }
 }
 
-/// The network. Datagrams to addresses where no machine is wait in `inbox`.
+/// The network. Datagrams to addresses without a machine wait in `inbox`.
 pub(super) struct Net {
     pub(super) now: Instant,
     pub(super) delay: Duration,
@@ -99,7 +100,7 @@ impl Net {
         }
     }
 
-    /// One machine without bootnodes, and the time to settle.
+    /// One machine without bootnodes, after its first timeout.
     pub(super) fn with_victim() -> Self {
         let mut net = Self::new();
         net.add("100.0.0.1:30303", &[]);
@@ -130,14 +131,14 @@ impl Net {
         index
     }
 
-    /// Calls a machine and collects what it wants done.
+    /// Calls a machine, delivers what it sends and collects its events.
     pub(super) fn with<R>(&mut self, index: usize, f: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> R) -> R {
         let peer = &mut self.peers[index];
         peer.context.advance(self.now);
         let result = f(&mut peer.machine, &mut peer.context.cx(&mut peer.rng));
         while let Some(action) = peer.context.out.pop() {
             match action {
-                Action::Send { to, bytes } => {
+                Action::Send { to, bytes, .. } => {
                     let (received, sent, is_proven) = peer.ledger.entry(to).or_default();
                     *sent += bytes.len();
                     assert!(
@@ -159,21 +160,41 @@ impl Net {
 
     pub(super) fn deliver(&mut self, index: usize, from: SocketAddr, bytes: &[u8]) -> Received {
         self.peers[index].ledger.entry(from).or_default().0 += bytes.len();
-        // The ledger believes what the machine must see: a pong that it acts upon.
+        // A pong counts as proof if the machine acts upon it.
         let is_pong = Datagram::split(bytes).and_then(|datagram| datagram.kind()) == Ok(Kind::Pong);
         let calls = self.peers[index].machine.calls.len();
         let was_proven = self.peers[index].ledger.get(&from).is_some_and(|entry| entry.2);
         if is_pong && calls > 0 {
             self.peers[index].ledger.entry(from).or_default().2 = true;
         }
-        let received = self.with(index, |machine, cx| machine.handle_datagram(cx, from, bytes));
+        let known = self.added(index);
+        let verdict = self.with(index, |machine, cx| machine.handle_datagram(cx, from, bytes));
+        self.check_growth(index, known, verdict.growth);
+        let received = verdict.received;
         if is_pong && received != Received::Handled {
             self.peers[index].ledger.entry(from).or_default().2 = was_proven;
         }
         received
     }
 
-    /// Lets time pass.
+    /// Fires a machine's timeout.
+    pub(super) fn timeout(&mut self, index: usize) -> Growth {
+        let known = self.added(index);
+        let growth = self.with(index, Discv4::handle_timeout);
+        self.check_growth(index, known, growth);
+        growth
+    }
+
+    /// Number of nodes that a machine has emitted as added.
+    fn added(&self, index: usize) -> usize {
+        self.peers[index].events.iter().filter(|event| matches!(event, Event::NodeAdded { .. })).count()
+    }
+
+    fn check_growth(&self, index: usize, known: usize, growth: Growth) {
+        assert_eq!(growth == Growth::Grew, self.added(index) > known, "growth is told where nodes are added");
+    }
+
+    /// Advances time, delivering datagrams and firing timeouts in order.
     pub(super) fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
@@ -191,7 +212,7 @@ impl Net {
                     None => self.inbox.push((to, bytes)),
                 }
             } else if let Some((_, index)) = timer {
-                self.with(index, Discv4::handle_timeout);
+                _ = self.timeout(index);
                 let due = self.peers[index].machine.poll_timeout();
                 assert!(due.is_none_or(|(due, _)| due > self.now), "a deadline that does not advance: {due:?}");
             }
@@ -207,7 +228,7 @@ impl Net {
         self.unix().plus_secs(20)
     }
 
-    /// The stranger sends a packet to the first machine; returns its hash and what became of it.
+    /// Sends a packet from the stranger to the first machine. Returns its hash and what became of it.
     pub(super) fn send(&mut self, stranger: &Stranger, packet: &Packet) -> (Digest, Received) {
         let mut bytes = vec![];
         let hash = packet.seal(&**CRYPTO, &stranger.secret, &mut bytes);
@@ -229,7 +250,7 @@ impl Net {
         Packet::FindNode { target, expiration: self.soon() }
     }
 
-    /// What the machines sent to an address where a stranger is, in order, with the datagrams' hashes.
+    /// Takes what the machines sent to a stranger's address, in order, with the datagrams' hashes.
     pub(super) fn take(&mut self, at: SocketAddr) -> Vec<(Packet, Digest)> {
         self.run(self.delay);
         let (taken, left) = core::mem::take(&mut self.inbox).into_iter().partition(|(to, _)| *to == at);
@@ -261,12 +282,18 @@ impl Net {
         })
     }
 
+    /// Whether the first machine has the stranger in its table.
+    pub(super) fn knows_stranger(&self, stranger: &Stranger) -> bool {
+        self.peers[0].machine.table().entry(&stranger.key.node_id()).is_some()
+    }
+
+    /// Whether one machine has another one in its table.
     pub(super) fn knows(&self, index: usize, other: usize) -> bool {
         self.peers[index].machine.table().entry(self.peers[other].machine.local().id()).is_some()
     }
 }
 
-/// The events of this machine lend nothing.
+/// Copies an event; those of this machine lend nothing.
 fn owned(event: Event<'_>) -> Event<'static> {
     match event {
         Event::NodeAdded { contact } => Event::NodeAdded { contact },
@@ -281,7 +308,7 @@ fn owned(event: Event<'_>) -> Event<'static> {
     }
 }
 
-/// A network on loopback whose nodes all know the first.
+/// A network on loopback in which the first node is the bootnode of all others.
 pub(super) fn devnet(count: usize) -> Net {
     let mut net = Net::new();
     net.add("127.0.0.1:30300", &[]);

@@ -1,4 +1,4 @@
-//! Records over discv4 (EIP-868): asked for, served, verified, kept, never rolled back.
+//! Records over discv4 (EIP-868): requested, served, verified, kept, and never replaced by older ones.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -40,7 +40,7 @@ fn newer_records_are_fetched_and_their_fork_ids_kept() {
 }
 
 #[test]
-fn enr_request_is_served_to_the_proven() {
+fn an_enr_request_is_answered_for_proven_endpoints_only() {
     let mut net = Net::with_victim();
     let record = give_record(&mut net, 0, 3);
     let stranger = Stranger::new(7, "90.1.1.1:30303");
@@ -66,9 +66,9 @@ fn a_record_command_ends_in_the_record() {
     assert_eq!(got.as_deref(), Some(&record));
 }
 
-/// What becomes of `record` when the stranger answers with it.
+/// What becomes of the stranger's answer with `record`.
 fn answer(net: &mut Net, stranger: &Stranger, record: Vec<u8>, wrong_hash: bool) -> Received {
-    // An answer that was refused leaves doubt about the proofs, which a ping removes.
+    // After a refused answer, the proofs are exchanged again.
     net.bond_if_pinged(stranger);
     let contact = stranger.contact();
     net.with(0, |machine, cx| machine.request_record(cx, CommandId(1), contact)).unwrap();
@@ -93,6 +93,18 @@ fn bad_records_are_refused() {
     assert_ne!(answer(&mut net, &stranger, vec![0xc0], false), Received::Handled);
     assert_eq!(answer(&mut net, &stranger, encode(&stranger, 9), false), Received::Handled);
     let entry = net.peers[0].machine.table().entry(&stranger.key.node_id()).copied().unwrap();
-    assert_eq!((entry.record_seq(), entry.contact().tcp), (9, 1), "the port to dial is taken, nothing else");
+    assert_eq!((entry.record_seq(), entry.contact().tcp()), (9, 1), "the TCP port is taken, nothing else");
     assert_eq!(answer(&mut net, &stranger, encode(&stranger, 8), false), malformed(DecodeError::BadValue));
+}
+
+#[test]
+fn a_tcp_port_is_taken_only_from_a_record_of_the_proven_address() {
+    let mut net = Net::with_victim();
+    let stranger = Stranger::new(7, "90.1.1.1:30303");
+    let tcp = |net: &Net| net.peers[0].machine.table().entry(&stranger.key.node_id()).unwrap().contact().tcp();
+    let encode = |at: &str, tcp, seq| record(&stranger.secret, addr(at), tcp, seq).as_bytes().to_vec();
+    assert_eq!(answer(&mut net, &stranger, encode("90.1.1.2:30303", 4444, 1), false), Received::Handled);
+    assert_eq!(tcp(&net), 30303, "a record of another address");
+    assert_eq!(answer(&mut net, &stranger, encode("90.1.1.1:30303", 4444, 2), false), Received::Handled);
+    assert_eq!(tcp(&net), 4444);
 }

@@ -1,9 +1,9 @@
-//! Any input in any order: no panic, bounded memory, every call ended once.
+//! Any input in any order: no panic, bounded memory, every call ends once.
 
 use super::*;
 
 #[test]
-fn any_datagram_is_safe() {
+fn no_datagram_causes_a_panic_or_unbounded_memory() {
     let mut net = devnet(3);
     net.run(secs(20));
     let mut rng = Seed::new([8; 32]).fork("any");
@@ -41,7 +41,7 @@ fn any_datagram_is_safe() {
                 *byte = rng.u64() as u8;
             }
         }
-        // Most get past the hash, and many past the signature.
+        // Most pass the check of the hash, and many that of the signature.
         if rng.below(4) != 0 && bytes.len() >= 98 {
             if rng.below(4) == 0 {
                 let digest = keccak256(&bytes[97..]);
@@ -61,11 +61,11 @@ fn any_datagram_is_safe() {
     assert!(outcomes.len() > 12, "{outcomes:?}");
     let machine = &net.peers[0].machine;
     assert!(machine.calls.len() <= limits::CALLS_MAX && machine.bonds.len() <= limits::BONDS_MAX);
-    assert!(machine.unverified.len() <= limits::UNVERIFIED_MAX && machine.searches.len() <= limits::LOOKUPS_MAX);
+    assert!(machine.unverified.len() <= limits::UNVERIFIED_MAX && machine.lookups.len() <= limits::LOOKUPS_MAX);
 }
 
 #[test]
-fn d15_every_command_ends_once_whatever_is_lost() {
+fn d15_every_command_ends_once_with_any_losses() {
     for seed in 0..4u8 {
         let mut net = devnet(6);
         net.run(secs(20));
@@ -86,7 +86,7 @@ fn d15_every_command_ends_once_whatever_is_lost() {
                 Ok(()) => _ = accepted.insert(command),
                 Err(_) => refused += 1,
             }
-            // A third of everything is lost, and sometimes a peer is.
+            // A third of all datagrams is lost, and peers stop and start.
             if rng.below(3) == 0 {
                 net.wire.pop_first();
             }
@@ -118,7 +118,7 @@ fn d15_every_command_ends_once_whatever_is_lost() {
 }
 
 #[test]
-fn after_the_end_nothing_happens() {
+fn after_shutdown_nothing_is_sent_or_emitted() {
     let mut net = devnet(3);
     net.run(secs(5));
     let contact = net.peers[1].contact();
@@ -133,10 +133,11 @@ fn after_the_end_nothing_happens() {
     let (sent, events) = (net.peers[0].ledger.clone(), net.peers[0].events.len());
     let stranger = Stranger::new(7, "127.0.0.1:40000");
     let ping = net.ping();
-    assert_eq!(net.send(&stranger, &ping).1, Received::Dropped(DropReason::Unsolicited));
+    assert_eq!(net.send(&stranger, &ping).1, Received::Dropped(DropReason::ShuttingDown));
+    assert_eq!(net.deliver(0, stranger.addr, &[7; 98]), Received::Unrecognised, "another protocol's");
     net.with(0, |machine, cx| {
-        machine.handle_timeout(cx);
-        machine.add_node(cx, contact);
+        assert_eq!(machine.handle_timeout(cx), Growth::None);
+        assert_eq!(machine.add_node(cx, contact), Err(CommandError::ShuttingDown));
         assert_eq!(machine.ping(cx, CommandId(2), contact), Err(CommandError::ShuttingDown));
         assert_eq!(machine.lookup(cx, None, [1; 64]), Err(CommandError::ShuttingDown));
         machine.shutdown(cx);
@@ -145,9 +146,9 @@ fn after_the_end_nothing_happens() {
     assert!(net.peers[0].ledger.iter().all(|(to, (_, bytes, _))| sent.get(to).is_none_or(|before| before.1 == *bytes)));
 }
 
-/// A question in line behind another was once put when its turn came, however long that took.
+/// A queued request is sent when the one before it ends, which may be after the proof has lapsed.
 #[test]
-fn a_question_does_not_outlive_the_proof_that_permits_it() {
+fn a_queued_request_fails_when_its_endpoint_proof_lapses() {
     let (mut net, stranger) = (Net::with_victim(), Stranger::new(7, "90.1.1.1:30303"));
     net.bond(&stranger);
     for command in [CommandId(1), CommandId(2)] {
@@ -156,33 +157,33 @@ fn a_question_does_not_outlive_the_proof_that_permits_it() {
     let asked = net.take(stranger.addr);
     assert_eq!(asked.iter().filter(|(packet, _)| packet.kind() == Kind::FindNode).count(), 1);
     net.now = net.now + limits::BOND_LIFETIME;
-    net.with(0, Discv4::handle_timeout);
+    _ = net.timeout(0);
     net.run(secs(5));
     assert!(
         net.take(stranger.addr).iter().all(|(packet, _)| packet.kind() == Kind::Ping),
-        "not before it proves it again"
+        "nothing but pings before the endpoint is proven again"
     );
     let failed = |event: &&Event<'_>| matches!(event, Event::CallFailed { why: CallFailure::Timeout, .. });
     assert_eq!(net.peers[0].events.iter().filter(failed).count(), 2);
 }
 
-/// Proofs are forgotten, by a restart or for others: a lookup once took whoever had forgotten us for dead, and missed it.
+/// A node may lose our proof by a restart or an eviction. It is not dead then.
 #[test]
-fn whoever_forgot_our_proof_is_asked_again_after_another() {
+fn a_node_that_lost_our_proof_is_asked_again_after_another_exchange() {
     let mut net = devnet(4);
     net.run(secs(90));
     let contact = net.peers[2].contact();
     let bond = |machine: &mut Discv4, cx: &mut Cx<'_>| {
-        machine.bonds.find(&contact.id, contact.udp_addr(), cx.now).is_some_and(|bond| bond.is_mutual())
+        machine.bonds.find(&contact.id(), contact.udp_addr(), cx.now).is_some_and(|bond| bond.is_mutual())
     };
     assert!(net.with(1, bond));
     net.with(2, |machine, cx| machine.bonds = Bonds::new(cx.now, cx.rng));
     net.peers[1].events.clear();
-    // One on the wire, one in line behind it, and a lookup of the node itself.
+    // One in flight, one queued behind it, and a lookup of the node itself.
     for command in [CommandId(1), CommandId(2)] {
         net.with(1, |machine, cx| machine.find_node(cx, command, contact, [3; 64])).unwrap();
     }
-    net.with(1, |machine, cx| machine.lookup(cx, Some(CommandId(3)), *contact.key.as_bytes())).unwrap();
+    net.with(1, |machine, cx| machine.lookup(cx, Some(CommandId(3)), *contact.key().as_bytes())).unwrap();
     net.run(secs(3));
     let answered = |event: &Event<'_>| match event {
         Event::Nodes { command, nodes, .. } => Some((command.0, command.0 < 3 || nodes.first() == Some(&contact))),
@@ -193,7 +194,7 @@ fn whoever_forgot_our_proof_is_asked_again_after_another() {
 }
 
 #[test]
-fn whoever_is_dead_is_pinged_once_more_and_then_given_up() {
+fn a_dead_node_is_pinged_once_more_before_its_requests_fail() {
     let (mut net, stranger) = (Net::with_victim(), Stranger::new(7, "90.1.1.1:30303"));
     net.bond(&stranger);
     for command in [CommandId(1), CommandId(2)] {
@@ -210,14 +211,14 @@ fn whoever_is_dead_is_pinged_once_more_and_then_given_up() {
 }
 
 #[test]
-fn spurious_timeouts_do_nothing() {
+fn timeouts_before_the_deadline_do_nothing() {
     let mut net = devnet(4);
     net.run(secs(10));
     for _ in 0..200 {
         let before = net.sent;
         let due = net.peers[0].machine.poll_timeout().unwrap().0;
         if due > net.now {
-            net.with(0, Discv4::handle_timeout);
+            _ = net.timeout(0);
             assert_eq!(net.sent, before);
         }
         net.run(millis(37));
@@ -225,7 +226,7 @@ fn spurious_timeouts_do_nothing() {
 }
 
 #[test]
-fn short_and_foreign_datagrams_are_handed_on() {
+fn short_and_foreign_datagrams_are_unrecognised() {
     let mut net = Net::with_victim();
     for bytes in [&[][..], &[0; 63], &[0; 97], &[7; 98], &[7; 1280]] {
         assert_eq!(net.deliver(0, addr("90.1.1.1:30303"), bytes), Received::Unrecognised);
@@ -235,18 +236,18 @@ fn short_and_foreign_datagrams_are_handed_on() {
 }
 
 #[test]
-fn what_exceeds_a_turn_is_due_a_microsecond_later() {
+fn work_beyond_the_budget_of_a_turn_is_due_a_microsecond_later() {
     let mut net = Net::with_victim();
     let count = limits::CALL_ENDS_PER_TURN as u64 * 3;
     for n in 0..count {
-        let nobody = Stranger::new(9, &alloc::format!("90.1.{n}.1:30303")).contact();
-        net.with(0, |machine, cx| machine.ping(cx, CommandId(n), nobody)).unwrap();
+        let silent = Stranger::new(9, &alloc::format!("90.1.{n}.1:30303")).contact();
+        net.with(0, |machine, cx| machine.ping(cx, CommandId(n), silent)).unwrap();
     }
     net.now = net.now + limits::CALL_TIMEOUT;
     let mut turns = 0;
     while !net.peers[0].machine.calls.is_empty() {
         turns += 1;
-        net.with(0, Discv4::handle_timeout);
+        _ = net.timeout(0);
         let (due, why) = net.peers[0].machine.poll_timeout().unwrap();
         if !net.peers[0].machine.calls.is_empty() {
             assert_eq!((due, why), (net.now + Duration::from_micros(1), DiscoveryTimer::Call));
@@ -256,4 +257,33 @@ fn what_exceeds_a_turn_is_due_a_microsecond_later() {
     assert_eq!(turns, 3);
     let is_timeout = |event: &&Event<'_>| matches!(event, Event::CallFailed { why: CallFailure::Timeout, .. });
     assert_eq!(net.peers[0].events.iter().filter(is_timeout).count() as u64, count);
+}
+
+/// The parent of a machine that compares lengths around datagrams would miss it.
+#[test]
+fn a_replacement_that_moves_up_in_a_timeout_is_growth() {
+    let mut net = Net::with_victim();
+    let own = *net.peers[0].machine.local().id();
+    let strangers = (10..=250).map(|n| Stranger::new(n, &alloc::format!("90.{n}.1.1:30303")));
+    let alike: Vec<_> = strangers.filter(|stranger| own.log_distance(&stranger.key.node_id()) == 256).collect();
+    let (dead, others) = alike.split_first().unwrap();
+    net.bond(dead);
+    let replacement = others[limits::BUCKET_SIZE - 1].contact();
+    net.with(0, |machine, cx| {
+        for other in &others[..limits::BUCKET_SIZE] {
+            _ = machine.table.insert(other.contact(), cx.now, cx.rng);
+        }
+        for command in 0..u64::from(limits::FIND_FAILURES_MAX) {
+            machine.find_node(cx, CommandId(command), dead.contact(), [3; 64]).unwrap();
+        }
+    });
+    assert!(net.peers[0].machine.table().entry(&replacement.id()).is_none());
+    let end = net.now + secs(2);
+    while net.peers[0].machine.table().entry(&replacement.id()).is_none() {
+        assert!(net.now < end, "the dead node is removed");
+        net.now = net.peers[0].machine.poll_timeout().unwrap().0;
+        let growth = net.timeout(0);
+        assert_eq!(growth == Growth::Grew, net.peers[0].machine.table().entry(&replacement.id()).is_some());
+    }
+    assert!(!net.knows_stranger(dead));
 }

@@ -41,7 +41,7 @@ fn a_range_is_never_upside_down() {
     let mut chain = Chain::new(Network::public("mainnet").unwrap(), HEAD, u64::MAX, [0; 32]);
     assert_eq!(chain.range().earliest, HEAD.number);
     chain.set_head(Head { number: 5, ..HEAD }, 9);
-    assert!(chain.range().is_upright());
+    assert!(chain.range().is_ordered());
 }
 
 #[test]

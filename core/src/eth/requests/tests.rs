@@ -158,13 +158,13 @@ fn a_peer_may_repeat_its_ids() {
 fn a_peer_has_a_bounded_number_of_open_requests() {
     let mut bench = Bench::new(69);
     for i in 0..limits::REQUESTS_IN_MAX {
-        assert_eq!(bench.requests.is_full(), i >= limits::REQUESTS_IN_MARK);
+        assert_eq!(bench.requests.is_full(), i >= limits::REQUESTS_IN_HIGH_WATER);
         assert!(matches!(bench.take(3, i as u64, &[0xc0]), Incoming::Request { .. }));
     }
     assert!(bench.requests.is_full());
     assert_eq!(bench.take(id::TRANSACTIONS, 0, &[]), Incoming::Announcement);
     assert_eq!(bench.take(3, 0, &[0xc0]), Incoming::Fault(Fault::Overrun));
-    for i in 0..=limits::REQUESTS_IN_MAX - limits::REQUESTS_IN_MARK {
+    for i in 0..=limits::REQUESTS_IN_MAX - limits::REQUESTS_IN_HIGH_WATER {
         assert!(bench.requests.is_full());
         bench.requests.answered(i as u64, 3);
     }

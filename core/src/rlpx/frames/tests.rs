@@ -3,7 +3,6 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use proptest::prelude::*;
-use zeroize::Zeroizing;
 
 use super::*;
 use crate::crypto::Secp256k1;
@@ -11,10 +10,10 @@ use crate::crypto::testing::{Counting, array, field, hex, rlpx_frame, rlpx_hands
 use crate::limits::MESSAGE_BYTES_MAX;
 
 fn secrets(aes: [u8; 32], mac: [u8; 32]) -> Secrets {
-    Secrets { aes: Zeroizing::new(aes), mac: Zeroizing::new(mac), egress: Keccak::new(), ingress: Keccak::new() }
+    Secrets { aes: aes.into(), mac: mac.into(), egress: Keccak::new(), ingress: Keccak::new() }
 }
 
-/// A side that reads what it writes: both directions begin alike.
+/// A side that opens its own frames: both directions have the same initial state.
 fn looped() -> Frames {
     Frames::new(&Secp256k1::new(), secrets([1; 32], [2; 32]))
 }
@@ -25,7 +24,7 @@ fn seal(sealer: &mut Sealer, crypto: &dyn Crypto, body: &[u8], out: &mut Vec<u8>
     sealer.finish(crypto, out, start).unwrap();
 }
 
-/// Everything that comes of `bytes` in chunks of the given sizes, over and over.
+/// All bodies opened from `bytes` in chunks of the given sizes, in rotation, and the fault.
 fn open_all(opener: &mut Opener, bytes: &[u8], chunks: &[usize]) -> (Vec<Vec<u8>>, Option<Fault>) {
     let crypto = Secp256k1::new();
     let mut bodies = Vec::new();
@@ -49,7 +48,7 @@ fn open_all(opener: &mut Opener, bytes: &[u8], chunks: &[usize]) -> (Vec<Vec<u8>
 }
 
 #[test]
-fn published_frame() {
+fn the_published_frame_is_opened() {
     let vectors = rlpx_frame();
     let row = field(&vectors, "frame");
     let crypto = Counting { fixed_digest: Some(array(row, "mac_digest")), ..Counting::default() };
@@ -63,7 +62,7 @@ fn published_frame() {
 }
 
 #[test]
-fn published_macs() {
+fn the_published_macs_are_computed() {
     let vectors = rlpx_frame();
     let table = field(&vectors, "mac");
     let crypto = Secp256k1::new();
@@ -88,9 +87,9 @@ fn published_macs() {
     }
 }
 
-/// The Hello frames of a session of which every value is published, in both directions.
+/// The Hello frames of a session with all values published, in both directions.
 #[test]
-fn published_session() {
+fn the_published_session_is_opened_and_sealed() {
     let vectors = rlpx_handshake();
     let row = field(&vectors, "plain_session");
     let crypto = Secp256k1::new();
@@ -116,8 +115,9 @@ fn published_session() {
     }
 }
 
-/// Frames by the letter of the specification: every digest anew over all that was ever absorbed, one running cipher.
-fn frames_by_the_letter(aes: [u8; 32], mac: [u8; 32], absorbed: &[u8], bodies: &[&[u8]]) -> Vec<u8> {
+/// A direct implementation of the specification: each digest is computed over all absorbed bytes, with one running
+/// cipher.
+fn naive_frames(aes: [u8; 32], mac: [u8; 32], absorbed: &[u8], bodies: &[&[u8]]) -> Vec<u8> {
     use ctr::cipher::KeyIvInit;
     let digest = |absorbed: &[u8]| half(&crate::crypto::keccak256(absorbed));
     let seed = |digest: [u8; 16], other: &[u8]| {
@@ -147,9 +147,9 @@ fn frames_by_the_letter(aes: [u8; 32], mac: [u8; 32], absorbed: &[u8], bodies: &
     out
 }
 
-/// Published vectors end with the first frame of a direction; later ones are seeded by what came before.
+/// The published vectors end with the first frame of a direction; the seeds of later ones depend on it.
 #[test]
-fn later_frames_follow_the_letter() {
+fn later_frames_match_a_naive_implementation() {
     let crypto = Secp256k1::new();
     let bodies: [&[u8]; 5] = [b"first", &[2; 300], b"", &[4; 16], &[5; 1000]];
     for absorbed in [0, 1, 8, 135, 136, 469] {
@@ -160,7 +160,7 @@ fn later_frames_follow_the_letter() {
         for body in bodies {
             seal(&mut sealer, &crypto, body, &mut out);
         }
-        assert_eq!(out, frames_by_the_letter([1; 32], [2; 32], &[9; 469][..absorbed], &bodies));
+        assert_eq!(out, naive_frames([1; 32], [2; 32], &[9; 469][..absorbed], &bodies));
     }
 }
 
@@ -179,7 +179,7 @@ fn a_frame_costs_three_digests() {
 }
 
 #[test]
-fn sizes_on_both_sides_of_a_block() {
+fn bodies_of_all_sizes_around_a_block_are_opened() {
     let crypto = Secp256k1::new();
     let mut frames = looped();
     for size in [0usize, 1, 15, 16, 17, 31, 32, 33, 135, 136, 137, 255, 256] {
@@ -192,9 +192,9 @@ fn sizes_on_both_sides_of_a_block() {
     }
 }
 
-/// A body that is too large is taken back, and the session goes on as if it had never been.
+/// A body that is too large is removed, and the session continues unchanged.
 #[test]
-fn too_large_to_seal() {
+fn a_body_that_is_too_large_is_not_sealed() {
     let crypto = Secp256k1::new();
     let mut frames = looped();
     let mut out = b"before".to_vec();
@@ -207,9 +207,9 @@ fn too_large_to_seal() {
     assert_eq!(frames.opener.handle_bytes(&crypto, &mut &out[..], 4), Ok(Some(&b"next"[..])));
 }
 
-/// The size is judged by the header, as soon as its MAC is there.
+/// The size is checked as soon as the header's MAC is verified.
 #[test]
-fn too_large_to_open() {
+fn a_frame_that_is_too_large_is_refused_by_its_header() {
     let crypto = Secp256k1::new();
     let mut frames = looped();
     let mut out = Vec::new();
@@ -223,7 +223,7 @@ fn too_large_to_open() {
 
 /// Attack C12: every bit of three frames, fed whole and byte by byte.
 #[test]
-fn any_changed_bit_is_noticed_before_its_frame_is_lent() {
+fn any_changed_bit_is_detected_before_its_body_is_returned() {
     let crypto = Secp256k1::new();
     let mut sealer = looped().sealer;
     let bodies: [&[u8]; 3] = [b"first", &[0; 40], b"the third, and last"];
@@ -241,16 +241,16 @@ fn any_changed_bit_is_noticed_before_its_frame_is_lent() {
             let (opened, fault) = open_all(&mut opener, &changed, &[chunk]);
             assert_eq!(opened, bodies[..intact], "bit {bit}");
             assert!(matches!(fault, Some(Fault::HeaderMac | Fault::FrameMac)), "bit {bit}: {fault:?}");
-            // Nothing comes of what follows either, and nothing is held.
+            // Later bytes yield no body, and no memory is held.
             assert_eq!(open_all(&mut opener, &bytes, &[usize::MAX]), (Vec::new(), fault));
             assert_eq!(opener.buffer_bytes(), 0);
         }
     }
 }
 
-/// The rest of attack C12: frames left out, repeated, exchanged, reflected.
+/// Attack C12: frames that are dropped, repeated, reordered, reflected.
 #[test]
-fn frames_are_bound_to_their_place() {
+fn frames_are_bound_to_their_position() {
     let crypto = Secp256k1::new();
     let mut different = secrets([1; 32], [2; 32]);
     different.ingress.update(b"the other direction");
@@ -265,9 +265,9 @@ fn frames_are_bound_to_their_place() {
     assert_eq!(a.opener.handle_bytes(&crypto, &mut &first[..], 100), Err(Fault::HeaderMac));
 }
 
-/// Attack F1: the largest claim there is, then a byte at a time.
+/// Attack F1: the largest announced size, then a byte at a time.
 #[test]
-fn memory_follows_what_has_come() {
+fn memory_follows_the_received_bytes() {
     let crypto = Secp256k1::new();
     let mut frames = looped();
     let mut frame = Vec::new();
@@ -282,9 +282,9 @@ fn memory_follows_what_has_come() {
     }
 }
 
-/// After a burst, also when it ends within the next frame.
+/// Also when a burst ends within the next frame.
 #[test]
-fn memory_is_given_back() {
+fn memory_is_released_after_a_burst() {
     let crypto = Secp256k1::new();
     let mut frames = looped();
     let mut bytes = Vec::new();
@@ -305,9 +305,9 @@ fn memory_is_given_back() {
     assert!(opener.buffer_bytes() <= limits::IDLE_BUFFER_BYTES);
 }
 
-/// A warm session receives and sends without asking the allocator.
+/// A session after its first messages receives and sends without allocations.
 #[test]
-fn buffers_stay_warm_within_a_burst() {
+fn a_burst_of_frames_allocates_nothing() {
     let crypto = Secp256k1::new();
     let mut frames = looped();
     let mut bytes = Vec::new();
@@ -323,7 +323,7 @@ fn buffers_stay_warm_within_a_burst() {
     }
 }
 
-/// What an idle session's frames cost beside their buffers: the budget of a session is 8 KiB.
+/// Memory of an idle session's frames beside their buffers: the budget of a session is 8 KiB.
 #[test]
 fn state_is_small() {
     let bytes = size_of::<Frames>() + size_of::<Keys>();
@@ -339,7 +339,7 @@ proptest! {
         chunks in proptest::collection::vec(1usize..300, 1..8),
         absorbed in 0usize..300,
     ) {
-        // The MACs begin anywhere in a block, as after packets of any length.
+        // The MACs start at any position of a block, as after packets of any length.
         let crypto = Secp256k1::new();
         let mut secrets = secrets([1; 32], [2; 32]);
         secrets.egress.update(&[5; 300][..absorbed]);

@@ -12,7 +12,7 @@ use crate::netfilter::NetFilter;
 use crate::rng::{Rng, Seed};
 use crate::time::{Instant, UnixTime};
 
-/// One side, with all that a machine is given.
+/// One side of a handshake, with the parts of its `Cx`.
 struct Side {
     context: Context,
     rng: Rng,
@@ -40,7 +40,7 @@ impl Side {
         handshake.handle_bytes(&mut cx, &self.secret, bytes, &mut self.out)
     }
 
-    /// Gives the bytes in chunks; what the handshake did not take is returned.
+    /// Feeds the bytes in chunks; returns the bytes that the handshake did not take.
     fn handle_chunks<'a>(&mut self, handshake: Handshake, bytes: &'a [u8], chunk: usize) -> (Progress, &'a [u8]) {
         let mut progress = Progress::Pending(handshake);
         let mut taken = 0;
@@ -72,7 +72,7 @@ fn done(progress: Progress) -> Agreed {
     }
 }
 
-/// Whether each side reads what the other seals.
+/// Whether each side opens the frames that the other seals.
 fn understand_each_other(crypto: &dyn Crypto, a: &mut Frames, b: &mut Frames) -> bool {
     let one_way = |from: &mut Frames, to: &mut Frames| {
         let mut out = Vec::new();
@@ -92,7 +92,7 @@ fn packet(bytes: Vec<u8>) -> Packet {
     packet
 }
 
-/// Bytes of `name`, a message of EIP-8.
+/// The bytes of `name`, a message of EIP-8.
 fn message(name: &str) -> (serde_json::Value, Vec<u8>) {
     let vectors = rlpx_handshake();
     let row = rows(&vectors, "messages").iter().find(|row| text(row, "name") == name).unwrap();
@@ -109,7 +109,7 @@ fn published_messages_decode() {
         let (name, bytes) = (text(row, "name"), hex(row, "packet"));
         let secret = secret(keys, of(name));
         if text(row, "form") == "plain" {
-            // Not spoken any more; the encryption is the same without a prefix.
+            // The plain form is not supported; its encryption is the same without a prefix.
             let plain = ecies::open(&crypto, &secret, b"", &bytes).unwrap();
             let (nonce, flag) = plain[plain.len() - 33..].split_at(32);
             assert_eq!((nonce, flag), (&hex(row, "nonce")[..], &[0][..]));
@@ -138,7 +138,7 @@ fn published_messages_decode() {
     }
 }
 
-/// Both sides with EIP-8's own random values, from its packets.
+/// Both sides with EIP-8's random values, from its packets.
 #[test]
 fn published_handshakes_agree() {
     let vectors = rlpx_handshake();
@@ -162,9 +162,9 @@ fn published_handshakes_agree() {
     }
 }
 
-/// With the published keys and nonce, our auth decrypts to the published fields.
+/// With the published keys and nonce, auth decrypts to the published fields.
 #[test]
-fn auth_says_what_is_published() {
+fn auth_decrypts_to_the_published_fields() {
     let vectors = rlpx_handshake();
     let crypto = Secp256k1::new();
     let keys = field(&vectors, "keys");
@@ -204,9 +204,9 @@ fn two_sides_agree_with_the_fewest_operations() {
     assert!(understand_each_other(&Secp256k1::new(), &mut a_agreed.frames, &mut b_agreed.frames));
 }
 
-/// Whoever has the two packets and one side's exported secrets has both sides' frames.
+/// The two packets and one side's exported secrets give both sides' frames.
 #[test]
-fn what_is_exported_opens_the_session() {
+fn exported_secrets_open_the_session() {
     let (mut a, mut b) = (Side::new("a", real()), Side::new("b", real()));
     let initiator = a.initiate(b.key);
     let auth = a.sent();
@@ -223,7 +223,7 @@ fn what_is_exported_opens_the_session() {
     assert_eq!(std::format!("{a_secrets:?}"), "SessionSecrets { role: Initiator, .. }");
 }
 
-/// Sizes vary, and are never below the 307 and 210 bytes that some peer waits for.
+/// Sizes vary, and are never below the 307 and 210 bytes that some implementations expect.
 #[test]
 fn packets_are_padded() {
     let (mut a, mut b) = (Side::new("a", real()), Side::new("b", real()));
@@ -240,9 +240,9 @@ fn packets_are_padded() {
     assert!(sizes.len() > 15);
 }
 
-/// Any chunking, and frames in the same bytes: nothing of them is taken.
+/// Any chunking, with frames in the same bytes: none of their bytes is taken.
 #[test]
-fn takes_its_own_bytes_only_in_any_chunking() {
+fn a_handshake_takes_its_own_bytes_only() {
     for chunk in [1, 2, 3, 7, 100, 384, 10_000] {
         let (mut a, mut b) = (Side::new("a", real()), Side::new("b", real()));
         let initiator = a.initiate(b.key);
@@ -256,9 +256,9 @@ fn takes_its_own_bytes_only_in_any_chunking() {
     }
 }
 
-/// Attack C6: the size is judged with its second byte, before anything is held.
+/// Attack C6: the size is checked with its second byte, before memory is held.
 #[test]
-fn sizes_are_judged_at_once() {
+fn sizes_are_checked_as_soon_as_received() {
     let mut side = Side::new("a", real());
     for size in 0..=u16::MAX {
         let [high, low] = size.to_be_bytes();
@@ -280,11 +280,11 @@ fn receiving_allocates_nothing_before_the_first_bytes() {
 }
 
 #[test]
-fn published_refusals() {
+fn published_malformed_packets_are_refused() {
     let vectors = rlpx_handshake();
     let mut side = Side::new("a", real());
     side.secret = secret(field(&vectors, "keys"), "static_b");
-    // A prefix that says too much and one byte missing: both wait for it, neither ends well.
+    // A prefix that is too large, and a missing byte: the handshake waits and does not complete.
     for row in rows(&vectors, "refused") {
         let bytes = hex(row, "packet");
         let Progress::Pending(handshake) = side.handle(Handshake::receive(), &mut &bytes[..]) else {
@@ -301,9 +301,9 @@ fn published_refusals() {
     assert!(side.sent().is_empty());
 }
 
-/// Attack C10: a storm of nonsense leaves no trace on the handshake that follows.
+/// Attack C10: many malformed handshakes do not affect the next one.
 #[test]
-fn failures_leave_nothing_behind() {
+fn failed_handshakes_do_not_affect_the_next() {
     let (mut a, mut b) = (Side::new("a", real()), Side::new("b", real()));
     for _ in 0..20 {
         assert!(matches!(b.handle(Handshake::receive(), &mut &[0xff; 307][..]), Progress::Failed(Fault::Handshake)));
@@ -314,7 +314,7 @@ fn failures_leave_nothing_behind() {
     assert!(understand_each_other(&Secp256k1::new(), &mut done(a_done).frames, &mut done(b_done).frames));
 }
 
-/// A well-encrypted packet that says `plain`.
+/// Encrypts `plain` as a packet.
 fn sealed(to: &PublicKey, plain: &[u8]) -> Vec<u8> {
     let prefix = ((plain.len() + ecies::OVERHEAD_BYTES) as u16).to_be_bytes();
     let mut packet = prefix.to_vec();
@@ -322,10 +322,10 @@ fn sealed(to: &PublicKey, plain: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Attacks C1 to C4 inside of a packet that decrypts: all end alike, nothing is said, and the secret key has met no
-/// point but the packet's own.
+/// Attacks C1 to C4 inside of a decrypted packet: all failures are equal, no byte is sent, and the secret key is
+/// multiplied with no point but the packet's own.
 #[test]
-fn bad_contents_of_a_good_packet_fail_alike() {
+fn every_fault_inside_a_decrypted_packet_fails_equally() {
     let crypto = Arc::new(Counting::default());
     let mut b = Side::new("b", crypto.clone());
     let mut good = Vec::new();
@@ -346,11 +346,11 @@ fn bad_contents_of_a_good_packet_fail_alike() {
         (1, changed(key, &[0; 64])),
         (1, changed(key, &[0xff; 64])),
         (1, changed(key + 63, &[good[key + 63] ^ 1])),
-        // A recovery id that does not exist, an s and an r out of range: these need the static agreement to be seen.
+        // A recovery id that does not exist, an s and an r out of range: found only with the static agreement.
         (2, changed(4 + 64, &[4])),
         (2, changed(4, &[0xff; 32])),
         (2, changed(4 + 32, &[0; 32])),
-        // No list, and a version with a leading zero.
+        // A string instead of a list, and a version with a leading zero.
         (1, changed(0, &[0x80])),
         (1, changed(good.len() - 1, &[0])),
     ];
@@ -363,7 +363,7 @@ fn bad_contents_of_a_good_packet_fail_alike() {
     }
     assert!(b.sent().is_empty());
 
-    // The same on the way back.
+    // The same for ack.
     let mut a = Side::new("a", crypto.clone());
     let mut ack = Vec::new();
     Ack { ephemeral_key: [1; 64], nonce: [0; 32], version: 4 }.encode(&mut ack);
@@ -376,7 +376,7 @@ fn bad_contents_of_a_good_packet_fail_alike() {
 
 /// EIP-8: any version, further elements, any padding.
 #[test]
-fn tolerates_what_later_versions_may_send() {
+fn extensions_of_eip_8_are_accepted() {
     let crypto = Secp256k1::new();
     let (a, mut b) = (Side::new("a", real()), Side::new("b", real()));
     let ephemeral = SecretKey::from_bytes([3; 32]).unwrap();
@@ -386,14 +386,14 @@ fn tolerates_what_later_versions_may_send() {
         list.append(&&signature.0[..]).append(&&a.key.as_bytes()[..]).append(&&[7; 32][..]).append(&version);
         let mut plain = list.out().to_vec();
         plain.extend_from_slice(further);
-        // The list was long enough for one byte of length, and stays so.
+        // The list has one byte of length before and after.
         plain[1] += further.len() as u8;
         plain.resize(plain.len() + padding, 0xee);
         assert_eq!(done(b.handle(Handshake::receive(), &mut &sealed(&b.key.clone(), &plain)[..])).key, a.key);
     }
 }
 
-/// Every single bit of both packets: no side ends with secrets that the other does not have.
+/// Every bit of both packets: both sides have the same secrets, or none.
 #[test]
 fn changed_packets_never_end_in_different_secrets() {
     let (mut a, mut b) = (Side::new("a", real()), Side::new("b", real()));

@@ -4,7 +4,6 @@ use alloc::sync::Arc;
 use alloc::vec;
 
 use proptest::prelude::*;
-use zeroize::Zeroizing;
 
 use super::*;
 use crate::contract::Context;
@@ -61,8 +60,8 @@ fn pair_of_frames() -> (Frames, Frames) {
         mac
     };
     let secrets = |egress: &[u8], ingress: &[u8]| Secrets {
-        aes: Zeroizing::new([5; 32]),
-        mac: Zeroizing::new([6; 32]),
+        aes: [5; 32].into(),
+        mac: [6; 32].into(),
         egress: mac(egress),
         ingress: mac(ingress),
     };

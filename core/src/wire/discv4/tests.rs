@@ -46,7 +46,7 @@ fn endpoint(value: &Value) -> Endpoint {
     Endpoint { ip: ip(&value["ip_hex"]), udp: port(&value["udp"]), tcp: port(&value["tcp"]) }
 }
 
-/// The packet that a row's content describes.
+/// The packet of a row.
 fn expected(kind: Kind, content: &Value) -> Packet {
     let expiration = UnixTime::from_secs(content["expiration"].as_u64().unwrap_or(0));
     let enr_seq = content["enr_seq"].as_u64();
@@ -108,7 +108,7 @@ fn recorded_and_specified_packets_decode() {
         let packet = datagram.decode().unwrap_or_else(|error| panic!("{name}: {error}"));
         assert_eq!(packet, expected(datagram.kind().unwrap(), content), "{name}");
 
-        // What we encode ourselves is what they did, wherever the packet has nothing that we would not write.
+        // The packet is encoded to the same bytes, unless it has items that are never sent.
         let is_plain = content["extra_elements_rlp"].as_array().is_some_and(Vec::is_empty)
             && text(&row["trailing_bytes"]).is_empty();
         if let (true, Some(secret)) = (is_plain, row["secret"].as_str()) {
@@ -143,12 +143,12 @@ fn malformed_datagrams_are_refused() {
 }
 
 #[test]
-fn signatures_are_those_of_other_clients() {
+fn signatures_of_other_clients_recover_their_keys() {
     let row = &vectors()["signature"];
     let signed = bytes(&row["signed"]);
     assert_eq!(keccak256(&signed)[..], bytes(&row["digest"]));
     let secret = SecretKey::from_bytes(bytes(&row["secret"]).try_into().unwrap()).unwrap();
-    // Its nonce was random, so that it can only be recovered from.
+    // Its nonce was random, so only the signer can be compared.
     let signature = RecoverableSignature(bytes(&row["signature"]).try_into().unwrap());
     let signer = CRYPTO.public_key(&secret);
     assert_eq!(CRYPTO.recover(&keccak256(&signed), &signature), Some(signer));
@@ -185,7 +185,7 @@ fn endpoint_addresses_are_canonical_and_of_a_known_length() {
 }
 
 #[test]
-fn containers_are_taken_apart() {
+fn containers_are_split() {
     let vectors = vectors();
     let rows = vectors["containers"].as_array().unwrap();
     assert_eq!(rows.len(), 6);
@@ -223,9 +223,9 @@ fn a_datagram_holds_no_more_than_sixteen_neighbours() {
     assert_eq!((DATAGRAM_BYTES_MAX - DATAGRAM_BYTES_MIN) / smallest, 16);
 }
 
-/// What EIP-8 has us ignore has to be RLP all the same, wherever it stands.
+/// Items that EIP-8 requires to be ignored must still be valid RLP, at every position.
 #[test]
-fn what_is_ignored_is_checked() {
+fn ignored_items_are_checked() {
     let list = |items: &[u8]| match items.len() {
         short @ ..56 => [&[0xc0 + short as u8], items].concat(),
         long => [&[0xf8, long as u8], items].concat(),
@@ -242,7 +242,7 @@ fn what_is_ignored_is_checked() {
         let endpoint_and_tail = list(&[&endpoint, tail].concat());
         let pings = [
             [&[4], &endpoint_and_tail[..], &list(&endpoint), &[9]].concat(),
-            // In the place of the record's sequence number, and after it.
+            // In place of the record's sequence number, and after it.
             [&[4], &list(&endpoint)[..], &list(&endpoint), &[9], tail].concat(),
             [&[4], &list(&endpoint)[..], &list(&endpoint), &[9, 1], tail].concat(),
         ];
@@ -291,7 +291,7 @@ fn any_bytes_are_safe_to_open() {
         .unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// The list of a packet as the crate `rlp` encodes it.
+/// Encodes the list of a packet with the crate `rlp`.
 fn reference(packet: &Packet) -> Vec<u8> {
     let append_endpoint = |out: &mut RlpStream, ip: Option<IpAddr>, udp: u16, tcp: u16| {
         match ip {
@@ -332,7 +332,7 @@ fn reference(packet: &Packet) -> Vec<u8> {
     out.out().to_vec()
 }
 
-/// Integers of all lengths, not mostly long ones.
+/// Integers of all lengths, equally often.
 fn integers() -> impl Strategy<Value = u64> {
     (any::<u64>(), 0..=64u32).prop_map(|(value, shift)| value.checked_shr(shift).unwrap_or(0))
 }

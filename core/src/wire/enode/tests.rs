@@ -15,13 +15,13 @@ fn parse(text: &str) -> Result<Enode, EnodeError> {
     text.parse()
 }
 
-/// An URL of `KEY` with `tail`.
+/// A URL of `KEY` with `tail`.
 fn at(tail: &str) -> Result<Enode, EnodeError> {
     parse(&format!("enode://{KEY}@{tail}"))
 }
 
 #[test]
-fn vectors() {
+fn vectors_are_read_or_refused() {
     let vectors: Value = serde_json::from_str(include_str!("../../../vectors/enr.json")).unwrap();
     let rows = vectors["enode"].as_array().unwrap();
     assert_eq!(rows.len(), 41);
@@ -47,13 +47,13 @@ fn vectors() {
 }
 
 #[test]
-fn written_form() {
+fn urls_are_written_in_one_form() {
     for text in ["1.2.3.4:30303", "1.2.3.4:0?discport=30301", "[2001:db8::1]:30303?discport=0", "node.example.:1"] {
         let url = format!("enode://{KEY}@{text}");
         assert_eq!(parse(&url).unwrap().to_string(), url);
     }
     assert_eq!(parse(KEY).unwrap().to_string(), format!("enode://{KEY}"));
-    // What has two forms is written in one.
+    // Equivalent forms are written in one form.
     assert_eq!(at("1.2.3.4:30303?discport=30303"), at("1.2.3.4:30303"));
     assert_eq!(at("[::ffff:1.2.3.4]:1"), at("1.2.3.4:1"));
     let contact = at("[2001:db8::1]:7?discport=8").unwrap().contact().unwrap();
@@ -64,7 +64,7 @@ fn written_form() {
 }
 
 #[test]
-fn lenient_where_geth_is() {
+fn deviations_that_geth_accepts_are_accepted() {
     let expected = at("1.2.3.4:30303");
     let upper = KEY.to_uppercase();
     for text in [
@@ -79,7 +79,7 @@ fn lenient_where_geth_is() {
 }
 
 #[test]
-fn refused_with_the_reason() {
+fn malformed_urls_are_refused_with_the_reason() {
     use EnodeError::{DiscPort, Host, HostBrackets, HostMissing, Port, PortMissing, Scheme, Tail};
     let long_name = format!("{}:1", "a.".repeat(127));
     let long_label = format!("{}:1", "a".repeat(64));

@@ -1,4 +1,4 @@
-//! Making and signing a node's own record (EIP-778).
+//! Building and signing a node's own record (EIP-778).
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -11,7 +11,7 @@ use crate::wire::DecodeError;
 use crate::wire::forkid::ForkId;
 use crate::wire::rlp::RlpStream;
 
-/// A record in the making.
+/// A builder of signed records.
 #[derive(Clone, Debug, Default)]
 pub struct RecordBuilder {
     /// Strictly ascending keys with RLP-encoded values.
@@ -51,7 +51,7 @@ impl RecordBuilder {
         self.entry(b"eth", stream.out().to_vec())
     }
 
-    /// Sets any entry to an RLP-encoded value. `id` and `secp256k1` are always what the signature demands.
+    /// Sets any entry to an RLP-encoded value. [`RecordBuilder::sign`] sets `id` and `secp256k1` itself.
     pub fn entry(&mut self, key: &[u8], rlp: Vec<u8>) -> &mut Self {
         self.entries.insert(key.into(), rlp);
         self

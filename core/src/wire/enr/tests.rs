@@ -31,7 +31,7 @@ fn secret() -> SecretKey {
 }
 
 #[test]
-fn valid_records() {
+fn valid_records_decode() {
     let crypto = Secp256k1::new();
     let vectors = vectors();
     for row in rows(&vectors, "valid", 32) {
@@ -48,7 +48,7 @@ fn valid_records() {
         assert_eq!(record.key().compressed().as_slice(), hex(&row["key"]), "{row}");
         assert_eq!(record.key().node_id().0.as_slice(), hex(&row["node_id"]), "{row}");
 
-        // One character of a key stands for one byte.
+        // One character of a key is one byte.
         let key = |key: &Value| key.as_str().unwrap().chars().map(|c| c as u8).collect::<Vec<u8>>();
         let expected: Vec<_> =
             row["entries"].as_array().unwrap().iter().map(|entry| (key(&entry[0]), hex(&entry[1]))).collect();
@@ -59,7 +59,7 @@ fn valid_records() {
         }
         assert_eq!(record.get(b"absent"), None);
 
-        // Signatures follow RFC 6979: whoever has the key makes the same bytes.
+        // Signatures follow RFC 6979: the same key makes the same bytes.
         if row["private_key"].is_string() {
             let secret = SecretKey::from_bytes(hex(&row["private_key"]).try_into().unwrap()).unwrap();
             let mut builder = RecordBuilder::default();
@@ -72,7 +72,7 @@ fn valid_records() {
 }
 
 #[test]
-fn invalid_records() {
+fn invalid_records_are_refused() {
     let crypto = Secp256k1::new();
     let vectors = vectors();
     for row in rows(&vectors, "invalid", 23) {
@@ -90,7 +90,7 @@ fn invalid_records() {
 }
 
 #[test]
-fn invalid_entries_are_as_good_as_absent() {
+fn invalid_entries_count_as_absent() {
     let vectors = vectors();
     for row in rows(&vectors, "invalid_entry", 3) {
         let record: Record = row["text"].as_str().unwrap().parse().unwrap();
@@ -112,12 +112,12 @@ fn invalid_entries_are_as_good_as_absent() {
     }
     let record = builder.sign(&Secp256k1::new(), &secret(), 1).unwrap();
     assert_eq!((record.ip(), record.ip6(), record.fork_id(), record.contact()), (None, None, None, None));
-    // A broken port of IPv6 falls back as an absent one does.
+    // A malformed IPv6 port falls back as an absent one does.
     assert_eq!((record.tcp(), record.tcp6(), record.udp(), record.udp6()), (None, None, Some(5), Some(5)));
 }
 
 #[test]
-fn container_shape() {
+fn malformed_containers_are_refused() {
     let vectors = vectors();
     for row in rows(&vectors, "shape", 6) {
         let error = Record::decode(&Secp256k1::new(), &hex(&row["rlp"])).unwrap_err();
@@ -127,7 +127,7 @@ fn container_shape() {
 }
 
 #[test]
-fn contacts() {
+fn contacts_follow_the_vectors() {
     let crypto = Secp256k1::new();
     let vectors = vectors();
     for row in rows(&vectors, "contact", 20) {
@@ -145,9 +145,9 @@ fn contacts() {
         let ip: Option<IpAddr> = row["ip"].as_str().map(|ip| ip.parse().unwrap());
         let (udp, tcp) = (row["udp"].as_u64().unwrap_or(0), row["tcp"].as_u64().unwrap_or(0));
         let contact = record.contact();
-        assert_eq!(contact.map(|contact| contact.ip), ip, "{row}");
+        assert_eq!(contact.map(|contact| contact.ip()), ip, "{row}");
         let ports = match contact {
-            Some(contact) => (contact.udp, contact.tcp),
+            Some(contact) => (contact.udp(), contact.tcp()),
             None => (record.udp().unwrap_or(0), record.tcp().unwrap_or(0)),
         };
         assert_eq!((u64::from(ports.0), u64::from(ports.1)), (udp, tcp), "{row}");
@@ -155,7 +155,7 @@ fn contacts() {
 }
 
 #[test]
-fn more_contacts() {
+fn contacts_follow_the_wider_scope() {
     let crypto = Secp256k1::new();
     let contact = |addrs: &[&str]| {
         let mut builder = RecordBuilder::default();
@@ -163,7 +163,7 @@ fn more_contacts() {
             let (addr, tcp) = addr.split_once('/').unwrap();
             builder.endpoint(addr.parse().unwrap(), tcp.parse().unwrap());
         }
-        builder.sign(&crypto, &secret(), 1).unwrap().contact().map(|contact| (contact.udp_addr(), contact.tcp))
+        builder.sign(&crypto, &secret(), 1).unwrap().contact().map(|contact| (contact.udp_addr(), contact.tcp()))
     };
     let at = |addr: &str, tcp| Some((addr.parse::<SocketAddr>().unwrap(), tcp));
     assert_eq!(contact(&["9.9.9.9:1/2", "[2a00::1]:3/4"]), at("9.9.9.9:1", 2));
@@ -173,7 +173,7 @@ fn more_contacts() {
     assert_eq!(contact(&["10.0.0.1:1/2", "[2a00::1]:3/0"]), at("[2a00::1]:3", 2));
     assert_eq!(contact(&["[2a00::1]:0/4"]), at("[2a00::1]:0", 4));
     assert_eq!(contact(&["[::ffff:9.9.9.9]:1/2"]), at("9.9.9.9:1", 2));
-    // The last call counts, its zeros too.
+    // The last call applies, including its zeros.
     assert_eq!(contact(&["9.9.9.9:1/2", "9.9.9.8:3/0"]), at("9.9.9.8:3", 0));
 
     // An IPv4 address as an `ip6` entry.
@@ -186,7 +186,7 @@ fn more_contacts() {
 }
 
 #[test]
-fn fork_ids() {
+fn fork_ids_are_read_from_the_eth_entry() {
     let crypto = Secp256k1::new();
     let vectors = vectors();
     let row = |name: &str| {
@@ -202,7 +202,7 @@ fn fork_ids() {
 }
 
 #[test]
-fn text_forms() {
+fn text_forms_are_read_or_refused() {
     let vectors = vectors();
     let text = vectors["valid"][0]["text"].as_str().unwrap();
     let record: Record = text.parse().unwrap();
@@ -228,7 +228,7 @@ fn text_forms() {
 }
 
 #[test]
-fn building() {
+fn built_records_decode() {
     let crypto = Secp256k1::new();
     // The example of EIP-778.
     let vectors = vectors();
@@ -237,13 +237,13 @@ fn building() {
     let record = RecordBuilder::default().endpoint("127.0.0.1:30303".parse().unwrap(), 0).sign(&crypto, &example, 1);
     assert_eq!(record.unwrap().to_string(), row["text"].as_str().unwrap());
 
-    // Scheme and key are the signer's.
+    // Scheme and key are set by the signer.
     let mut builder = RecordBuilder::default();
     builder.entry(b"id", vec![0x82, b'v', b'5']).entry(b"secp256k1", vec![0x80]);
     let record = builder.sign(&crypto, &secret(), u64::MAX).unwrap();
     assert_eq!((record.seq(), record.key()), (u64::MAX, &crypto.public_key(&secret())));
 
-    // Up to 300 bytes and no further.
+    // Up to 300 bytes, but not more.
     let size = |filler: usize| {
         let filler = ::rlp::encode(&vec![b'x'; filler]).to_vec();
         RecordBuilder::default().entry(b"z", filler).sign(&crypto, &secret(), 1).map(|record| record.as_bytes().len())
@@ -260,9 +260,9 @@ fn building() {
     }
 }
 
-/// Attack D18: a record that differs from a signed one in any bit is none.
+/// Attack D18: a record with any changed bit is refused.
 #[test]
-fn no_bit_can_be_changed() {
+fn a_record_with_any_changed_bit_is_refused() {
     let crypto = Secp256k1::new();
     let mut builder = RecordBuilder::default();
     builder.endpoint("9.9.9.9:30303".parse().unwrap(), 30303).fork_id(ForkId { hash: [1; 4], next: 5 });

@@ -38,7 +38,7 @@ fn decimal(digits: &str) -> [u8; 32] {
 }
 
 #[test]
-fn status_vectors() {
+fn status_vectors_decode_and_encode() {
     for row in rows(&vectors(), "status", 5) {
         let payload = bytes(&row["rlp"]);
         let version = row["version"].as_u64().unwrap() as u32;
@@ -70,7 +70,7 @@ fn status_vectors() {
 }
 
 #[test]
-fn statuses_that_are_none() {
+fn malformed_statuses_are_refused() {
     let fork_id = ForkId { hash: [0; 4], next: 0 };
     let range = BlockRange { earliest: 9, latest: 3, latest_hash: [1; 32] };
     let status = Status { version: 70, network_id: 1, genesis: [2; 32], fork_id, chain: ChainState::Range(range) };
@@ -95,7 +95,7 @@ fn statuses_that_are_none() {
 }
 
 #[test]
-fn block_range_vectors() {
+fn block_range_vectors_decode_or_are_refused() {
     for row in rows(&vectors(), "block_range", 2) {
         let payload = bytes(&row["rlp"]);
         match BlockRange::decode(&payload) {
@@ -106,7 +106,7 @@ fn block_range_vectors() {
 }
 
 #[test]
-fn lengths_of_the_versions() {
+fn each_version_has_its_number_of_ids() {
     let vectors = vectors();
     let table = CapabilityTable::default();
     let lengths = vectors["protocol_lengths"].as_object().unwrap();
@@ -120,7 +120,7 @@ fn lengths_of_the_versions() {
 }
 
 #[test]
-fn roles() {
+fn each_id_has_its_role_by_version() {
     for version in 66..=72 {
         let roles: String = (0..22)
             .map(|id| match role(version, id) {
@@ -149,7 +149,7 @@ fn roles() {
 }
 
 #[test]
-fn envelope_vectors() {
+fn envelope_vectors_decode_and_encode() {
     let vectors = vectors();
     for row in rows(&vectors, "pairs", 23) {
         let payload = bytes(&row["rlp"]);
@@ -171,7 +171,7 @@ fn envelope_vectors() {
 }
 
 #[test]
-fn envelopes_that_are_none() {
+fn malformed_envelopes_are_refused() {
     for hex in
         ["", "80", "c0", "c1c0", "c20001", "c2c101", "ca89ffffffffffffffffff", "c18105", "c105c0", "c3820005", "f800"]
     {

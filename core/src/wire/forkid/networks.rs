@@ -1,7 +1,7 @@
 //! The public networks as data: ids, genesis blocks and fork schedules.
 //!
-//! Sources: go-ethereum's `params/config.go` of August 2026, and for Sepolia's Amsterdam ethereum/pm#2205. A fork that is
-//! scheduled later is one more line here; an embedder that knows better builds its own [`Network`].
+//! Sources: go-ethereum's `params/config.go` of August 2026, and for Sepolia's Amsterdam ethereum/pm#2205. A later fork
+//! is one more line here; an embedder with another schedule builds its own [`Network`].
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -12,10 +12,10 @@ use crate::crypto::Digest;
 /// Names for which [`Network::public`] has a schedule.
 pub const PUBLIC_NETWORKS: [&str; 4] = ["mainnet", "sepolia", "holesky", "hoodi"];
 
-/// A network as a peer sees it.
+/// A network's identity: its id, genesis block and forks.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Network {
-    /// Its name, for people.
+    /// The name for display.
     pub name: String,
     /// The id in the eth Status.
     pub network_id: u64,
@@ -24,17 +24,17 @@ pub struct Network {
 }
 
 impl Network {
-    /// A public network's schedule by name: `mainnet`, `sepolia`, `holesky` or `hoodi`.
+    /// Returns a public network by name: `mainnet`, `sepolia`, `holesky` or `hoodi`.
     pub fn public(name: &str) -> Option<Self> {
         TABLE.iter().find(|row| row.name == name).map(Row::network)
     }
 
-    /// The public network with this genesis block.
+    /// Returns the public network with this genesis block.
     pub fn public_by_genesis(genesis: &Digest) -> Option<Self> {
         TABLE.iter().find(|row| row.genesis == *genesis).map(Row::network)
     }
 
-    /// What people call a fork of a public network, such as `Prague`; `None` for other forks and networks.
+    /// Returns the name of a fork of a public network, such as `Prague`; `None` for other forks and networks.
     pub fn fork_name(&self, fork: Fork) -> Option<&'static str> {
         let row = TABLE.iter().find(|row| row.genesis == *self.schedule.genesis())?;
         let named = match fork {
@@ -45,8 +45,7 @@ impl Network {
     }
 }
 
-/// One public network. Forks that the genesis block contains are left out; of several at one point, the best known name
-/// stands for all.
+/// One public network. Forks in the genesis block are left out; several forks at one point have the best known name.
 struct Row {
     name: &'static str,
     network_id: u64,

@@ -45,7 +45,7 @@ fn fork_id(row: &Value) -> ForkId {
 }
 
 #[test]
-fn ids_at_heads() {
+fn ids_at_heads_are_the_published_ones() {
     let vectors = vectors();
     let schedules = schedules(&vectors);
     for row in rows(&vectors, "create", 156) {
@@ -55,7 +55,7 @@ fn ids_at_heads() {
 }
 
 #[test]
-fn verdicts() {
+fn verdicts_are_the_published_ones() {
     let vectors = vectors();
     let schedules = schedules(&vectors);
     for row in rows(&vectors, "validate", 61) {
@@ -71,7 +71,7 @@ fn verdicts() {
 }
 
 #[test]
-fn states_in_order() {
+fn every_state_of_a_network_is_found() {
     let vectors = vectors();
     let schedules = schedules(&vectors);
     for (name, schedule) in &schedules {
@@ -97,7 +97,7 @@ fn states_in_order() {
 }
 
 #[test]
-fn encoding() {
+fn ids_are_encoded_as_specified() {
     let vectors = vectors();
     for row in rows(&vectors, "encode", 3) {
         let mut stream = RlpStream::new();
@@ -152,7 +152,7 @@ fn public_networks_are_the_published_ones() {
 }
 
 #[test]
-fn any_order_and_repetition_is_one_schedule() {
+fn order_and_repetition_of_forks_do_not_matter() {
     let schedule = ForkSchedule::new([7; 32], 1000, &[0, 20, 10, 20, 0, 10], &[1000, 3000, 999, 0, 2000, 3000]);
     let forks: Vec<Fork> = schedule.forks().collect();
     assert_eq!(forks, [Fork::Block(10), Fork::Block(20), Fork::Time(2000), Fork::Time(3000)]);
@@ -165,7 +165,7 @@ fn any_order_and_repetition_is_one_schedule() {
 }
 
 #[test]
-fn announced_timestamps_are_seen_among_block_forks() {
+fn announced_timestamps_are_recognised_among_block_forks() {
     let schedule = ForkSchedule::new([7; 32], 0, &[10], &[]);
     let hash = schedule.fork_id(&Head::default()).hash;
     let judge = |number, time, next| {
@@ -174,7 +174,7 @@ fn announced_timestamps_are_seen_among_block_forks() {
     };
     assert_eq!(judge(9, 1_500_000_000, 1_500_000_000), Err(ForkMismatch::LocalIncompatibleOrStale));
     assert_eq!(judge(9, 1_500_000_000, 1_500_000_001), Ok(()));
-    // Up to the threshold the number is a block's.
+    // Up to the threshold the number is a block number.
     assert_eq!(judge(9, 1_500_000_000, TIMESTAMP_THRESHOLD), Ok(()));
     assert_eq!(judge(9, 1_500_000_000, TIMESTAMP_THRESHOLD + 1), Err(ForkMismatch::LocalIncompatibleOrStale));
     assert_eq!(judge(9, 1_500_000_000, 9), Err(ForkMismatch::LocalIncompatibleOrStale));
@@ -192,7 +192,7 @@ fn old_records_pass_the_static_check_only() {
 }
 
 #[test]
-fn text() {
+fn ids_are_shown_in_hexadecimal() {
     let text = |id: ForkId| -> String { std::format!("{id}") };
     assert_eq!(text(ForkId { hash: [0, 0xc9, 0x46, 0x2e], next: 0 }), "00c9462e");
     assert_eq!(text(ForkId { hash: [0xf0, 0xaf, 0xd0, 0xe3], next: 1_681_338_455 }), "f0afd0e3/1681338455");
@@ -200,7 +200,7 @@ fn text() {
 
 /// The check value of CRC-32/ISO-HDLC.
 #[test]
-fn crc32_known_answer() {
+fn crc32_has_its_check_value() {
     let mut crc = Crc32::default();
     crc.update(b"123456789");
     assert_eq!(crc.value(), 0xcbf4_3926_u32.to_be_bytes());

@@ -32,7 +32,7 @@ fn hello() -> Hello {
 }
 
 #[test]
-fn hello_vectors() {
+fn hello_vectors_decode_and_encode() {
     let vectors = vectors();
     let rows = vectors["hello"].as_array().unwrap();
     assert_eq!(rows.len(), 3);
@@ -62,14 +62,14 @@ fn hello_vectors() {
 }
 
 #[test]
-fn hellos_that_are_none() {
+fn malformed_hellos_are_refused() {
     let with_key = |key: &[u8]| {
         let mut rlp = RlpStream::new_list(5);
         rlp.append(&5u64).append(&"x").begin_list(0).append(&0u64).append(&key);
         Hello::decode(&rlp.out())
     };
     assert!(with_key(&[1; 64]).is_ok());
-    // Hive's MaliciousHandshake: keys of 65 and 128 bytes, and of 2.
+    // Hive's MaliciousHandshake: keys of 65, 128 and 2 bytes.
     for len in [0, 2, 32, 63, 65, 128] {
         assert_eq!(with_key(&vec![1; len]), Err(DecodeError::WrongLength), "{len}");
     }
@@ -113,7 +113,7 @@ fn client_names_are_printable_and_short() {
 }
 
 #[test]
-fn disconnect_vectors() {
+fn disconnect_vectors_decode_and_encode() {
     let vectors = vectors();
     let rows = vectors["disconnect"]["accept"].as_array().unwrap();
     assert_eq!(rows.len(), 28);
@@ -131,7 +131,7 @@ fn disconnect_vectors() {
 }
 
 #[test]
-fn disconnects_in_odd_encodings() {
+fn disconnects_in_other_encodings_are_read() {
     let decode = |hex: &str| DisconnectReason::decode(&const_hex::decode(hex).unwrap());
     let too_many = DisconnectReason::TooManyPeers;
     for hex in ["04", "8104", "820004", "c104", "c28104", "c3820004", "c20401", "c304c0c0"] {
@@ -154,7 +154,7 @@ fn disconnects_in_odd_encodings() {
 
 #[test]
 fn no_readable_disconnect_is_also_a_compressed_one() {
-    // Every payload of up to three bytes: reading it as it stands never hides what it would inflate to.
+    // Every payload of up to three bytes: a readable payload has no other meaning after inflating.
     for n in 0..1u32 << 24 {
         let payload = n.to_be_bytes();
         let payload = if n < 1 << 8 {
@@ -176,7 +176,7 @@ fn no_readable_disconnect_is_also_a_compressed_one() {
 }
 
 #[test]
-fn message_ids() {
+fn message_ids_are_canonical_integers() {
     let split = |hex: &str| split_message(&const_hex::decode(hex).unwrap()).map(|(id, payload)| (id, payload.to_vec()));
     assert_eq!(split("00c0"), Ok((0, vec![0xc0])));
     assert_eq!(split("80c0"), Ok((0, vec![0xc0])));
@@ -194,7 +194,7 @@ fn message_ids() {
 }
 
 #[test]
-fn offsets() {
+fn offsets_follow_names_and_highest_versions() {
     let table = CapabilityTable::default();
     let share = |ours: &[&str], theirs: &[&str]| {
         let shared = table.share(&capabilities(ours), &capabilities(theirs));
@@ -226,7 +226,7 @@ fn offsets() {
 }
 
 #[test]
-fn capability_text() {
+fn capabilities_are_read_and_shown_as_text() {
     assert_eq!("eth/69".parse(), Ok(Capability::eth(69)));
     assert_eq!(Capability::new("exactly8", 1).unwrap().to_string(), "exactly8/1");
     for text in ["", "eth", "eth/", "/1", "eth/-1", "eth/4294967296", "ninechars/1", "e h/1", "é/1"] {

@@ -18,7 +18,7 @@ fn hex(row: &Value) -> Vec<u8> {
     const_hex::decode(row["hex"].as_str().unwrap()).unwrap()
 }
 
-/// What a row's `value` stands for.
+/// The value of a row.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Tree {
     String(Vec<u8>),
@@ -96,7 +96,7 @@ fn big_endian(decimal: &str) -> Vec<u8> {
 }
 
 #[test]
-fn encodings() {
+fn encoded_vectors_are_read_back() {
     let vectors = vectors();
     let rows = vectors["encode"].as_array().unwrap();
     assert_eq!(rows.len(), 28);
@@ -110,7 +110,7 @@ fn encodings() {
 }
 
 #[test]
-fn whole_inputs() {
+fn vectors_are_valid_or_refused() {
     let vectors = vectors();
     let rows = vectors["decode"].as_array().unwrap();
     assert_eq!(rows.len(), 40);
@@ -123,9 +123,9 @@ fn whole_inputs() {
     }
 }
 
-/// `levels` lists, each the only item of the one around it.
+/// Encodes `levels` lists, each the only item of the one around it.
 fn nested(levels: usize) -> Vec<u8> {
-    // From the inside out, backwards.
+    // From the innermost outwards, in reverse.
     let mut reversed: Vec<u8> = vec![0xc0];
     for _ in 1..levels {
         let payload = reversed.len();
@@ -142,9 +142,9 @@ fn nested(levels: usize) -> Vec<u8> {
     reversed
 }
 
-/// Attack F4: depth costs the sender a few bytes a level and the checker nothing.
+/// Attack F4: a level costs the sender a few bytes and the checker no memory.
 #[test]
-fn nesting() {
+fn nesting_is_bounded() {
     assert_eq!(check(&nested(DEPTH_MAX), WIDE), Ok(DEPTH_MAX));
     for levels in [DEPTH_MAX + 1, 100_000, 4_200_000] {
         assert_eq!(check(&nested(levels), WIDE), Err(DecodeError::TooDeep), "{levels}");
@@ -157,9 +157,9 @@ fn nesting() {
     assert_eq!(check(&[0xc0], Bounds { depth_max: 0, ..flat }), Err(DecodeError::TooDeep));
 }
 
-/// Attack F6: items are counted before anything is made of them.
+/// Attack F6: items are counted before they are decoded.
 #[test]
-fn number_of_items() {
+fn the_number_of_items_is_bounded() {
     let bounds = Bounds { depth_max: 4, items_max: 5 };
     assert_eq!(check(&[0xc4, 1, 2, 3, 4], bounds), Ok(5));
     assert_eq!(check(&[0xc5, 1, 2, 3, 4, 5], bounds), Err(DecodeError::TooManyItems));
@@ -167,9 +167,9 @@ fn number_of_items() {
     assert_eq!(check(&[0xc5, 0xc1, 0xc0, 0xc0, 0xc0, 0xc0], bounds), Err(DecodeError::TooManyItems));
 }
 
-/// Attack F5: what a length claims is never believed beyond the bytes at hand.
+/// Attack F5: a length beyond the input is refused.
 #[test]
-fn length_claims() {
+fn false_lengths_are_refused() {
     use DecodeError::{NonCanonical, Truncated};
     for first in [0xbf, 0xff] {
         for claim in [u64::MAX, u64::MAX - 8, u64::MAX - 9, 1 << 63, 1 << 32, u64::from(u32::MAX), 1 << 24] {
@@ -179,7 +179,7 @@ fn length_claims() {
             input.extend(&bytes[zeros..]);
             input.resize(64, 0);
             assert_eq!(check(&input, WIDE), Err(Truncated), "{claim:#x}");
-            // The same claim within a list that ends first.
+            // The same length within a list that ends earlier.
             input.splice(0..0, [0xf8, 64]);
             assert_eq!(check(&input, WIDE), Err(Truncated), "{claim:#x} in a list");
         }
@@ -190,7 +190,7 @@ fn length_claims() {
         input.resize(80, 60);
         assert_eq!(check(&input, WIDE), Err(NonCanonical), "{first:#x}");
     }
-    // The long form up to 55 bytes, and the shortest that needs it.
+    // The long form for up to 55 bytes, and the shortest value that needs it.
     for (first, length) in [(0xb8, 55), (0xf8, 55), (0xb8, 1), (0xf8, 1)] {
         let mut input = vec![first, length];
         input.resize(80, 0);
@@ -199,21 +199,21 @@ fn length_claims() {
     let mut input = vec![0xb8, 56];
     input.resize(80, 0);
     assert_eq!(check(&input, WIDE), Ok(58));
-    // A byte that needs no prefix.
+    // A byte with a needless prefix.
     for byte in 0..=0x7f {
         assert_eq!(check(&[0x81, byte], WIDE), Err(NonCanonical));
         assert_eq!(check(&[0xc2, 0x81, byte], WIDE), Err(NonCanonical));
     }
     assert_eq!(check(&[0x81, 0x80], WIDE), Ok(2));
-    // An item that leaves its list, though not the input.
+    // An item that extends beyond its list, but not beyond the input.
     assert_eq!(check(&[0xc1, 0x82, 1, 2], WIDE), Err(Truncated));
     assert_eq!(check(&[0xc1, 0xc1, 0], WIDE), Err(Truncated));
-    // Nothing beyond the list is looked at.
+    // Bytes after the list are not read.
     assert_eq!(check(&[0xc1, 0x82, 1, 2, 0x81, 0], WIDE), Err(Truncated));
 }
 
 #[test]
-fn what_follows() {
+fn bytes_after_a_list_are_refused_or_returned() {
     assert_eq!(list(&[0xc1, 1, 0], WIDE).map(|_| ()), Err(DecodeError::TrailingBytes));
     let (mut fields, tail) = list_prefix(&[0xc1, 1, 0xff], WIDE).unwrap();
     assert_eq!((fields.u64(), tail), (Ok(1), &[0xff][..]));
@@ -222,7 +222,7 @@ fn what_follows() {
 }
 
 #[test]
-fn typed_reads() {
+fn typed_reads_require_canonical_values() {
     use DecodeError::{
         ExpectedList, ExpectedString, IntegerOverflow, LeadingZero, MissingField, TooManyItems, WrongLength,
     };
@@ -256,7 +256,8 @@ fn typed_reads() {
     assert!(checked_list(&[]).is_empty() && checked_list(&[0x80]).is_empty() && checked_list(&[0xc2, 1]).is_empty());
 }
 
-/// The specification's grammar, written the naive way: the length of the item at the start of `input`, if there is one.
+/// A naive implementation of the specification's grammar: the length of the item at the start of `input`, if there is
+/// one.
 fn model(input: &[u8], depth_left: usize, items_left: &mut usize) -> Option<usize> {
     *items_left = items_left.checked_sub(1)?;
     let first = *input.first()?;
@@ -332,7 +333,7 @@ fn trees() -> impl Strategy<Value = Tree> {
 }
 
 proptest! {
-    /// What is written in place is what the crate encodes.
+    /// Items written in place equal those that the crate encodes.
     #[test]
     fn any_tree_is_written_as_the_crate_does(tree in trees(), before in 0..3usize) {
         let mut reference = RlpStream::new();
@@ -372,7 +373,7 @@ proptest! {
         prop_assert_eq!(Tree::read(&mut List { rest: &bytes }), Ok(tree));
     }
 
-    /// Reads on bytes that nobody checked fail, at worst.
+    /// Reads on unchecked bytes return errors at worst.
     #[test]
     fn unchecked_reads_do_not_panic(bytes in proptest::collection::vec(
         prop_oneof![any::<u8>(), proptest::sample::select(EDGES.to_vec())], 0..80)) {

@@ -2,21 +2,22 @@
 //!
 //! It does not depend on how this code names things. A variant has its number for ever; a new one gets a new number.
 
+use std::net::SocketAddr;
+
 use peerless::contract::{
-    CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal, ScoreReason, Side,
-    Stage, StatusRefusal,
+    BanTarget, CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal,
+    ScoreReason, Side, Stage, StatusRefusal,
 };
-use peerless::wire::DecodeError;
 use peerless::wire::eth::{ChainState, Status};
 use peerless::wire::forkid::ForkMismatch;
 use peerless::wire::p2p::{Capability, Hello, Shared};
 
 use crate::format::codec::Encode;
-use crate::format::input::{io_fault_code, reason_code};
+use crate::format::command::reason_code;
+use crate::format::input::io_fault_code;
 
 /// Appends an event but for what it lends, which is returned.
-pub(super) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&'a [u8]> {
-    out.byte(8);
+pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8>) -> Option<&'e [u8]> {
     match event {
         Event::NodeAdded { contact } => {
             out.byte(1);
@@ -51,8 +52,9 @@ pub(super) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&
             out.count(command.0);
             out.byte(call_failure_code(*why));
         }
-        Event::Unrecognised { from, bytes } => {
+        Event::Unrecognised { socket, from, bytes } => {
             out.byte(7);
+            out.byte(socket.0);
             out.addr(*from);
             return Some(bytes);
         }
@@ -123,6 +125,24 @@ pub(super) fn encode_event<'a>(event: &Event<'a>, out: &mut Vec<u8>) -> Option<&
             out.fixed(&id.0);
             out.duration(*duration);
             encode_score_reason(*reason, out);
+        }
+        Event::AddressBanned { ip, duration } => {
+            out.byte(18);
+            out.addr(SocketAddr::new(*ip, 0));
+            out.duration(*duration);
+        }
+        Event::Unbanned { target } => {
+            out.byte(19);
+            match target {
+                BanTarget::Id(id) => {
+                    out.byte(1);
+                    out.fixed(&id.0);
+                }
+                BanTarget::Address(ip) => {
+                    out.byte(2);
+                    out.addr(SocketAddr::new(*ip, 0));
+                }
+            }
         }
         // The session's name; the secrets themselves say nothing that it does not.
         Event::Secrets { conn, secrets } => {
@@ -244,6 +264,10 @@ fn encode_score_reason(reason: ScoreReason, out: &mut Vec<u8>) {
         ScoreReason::Served => out.byte(6),
         ScoreReason::Uptime => out.byte(7),
         ScoreReason::Embedder => out.byte(8),
+        ScoreReason::Reported(label) => {
+            out.byte(9);
+            out.text(label.as_str());
+        }
     }
 }
 
@@ -270,7 +294,7 @@ fn encode_status_refusal(refusal: StatusRefusal, out: &mut Vec<u8>) {
 }
 
 /// Appends why a command was refused.
-pub(super) fn encode_command_error(error: CommandError, out: &mut Vec<u8>) {
+pub(in crate::format) fn encode_command_error(error: CommandError, out: &mut Vec<u8>) {
     let code = match error {
         CommandError::UnknownConn => 1,
         CommandError::UnknownPeer => 2,
@@ -319,6 +343,7 @@ const fn refusal_code(refusal: Refusal) -> u8 {
         Refusal::ToSelf => 8,
         Refusal::RecentlyDialled => 9,
         Refusal::ShuttingDown => 10,
+        Refusal::Overloaded => 11,
     }
 }
 
@@ -332,7 +357,7 @@ fn encode_fault(fault: Fault, out: &mut Vec<u8>) {
         Fault::Snappy => 6,
         Fault::Message(error) => {
             out.byte(0x80);
-            decode_error_code(error)
+            error.code()
         }
         Fault::HelloExpected => 7,
         Fault::HelloTwice => 8,
@@ -350,29 +375,4 @@ fn encode_fault(fault: Fault, out: &mut Vec<u8>) {
         Fault::Overrun => 20,
     };
     out.byte(code);
-}
-
-const fn decode_error_code(error: DecodeError) -> u8 {
-    match error {
-        DecodeError::Truncated => 1,
-        DecodeError::TrailingBytes => 2,
-        DecodeError::TooLarge => 3,
-        DecodeError::NonCanonical => 4,
-        DecodeError::LeadingZero => 5,
-        DecodeError::IntegerOverflow => 6,
-        DecodeError::ExpectedString => 7,
-        DecodeError::ExpectedList => 8,
-        DecodeError::WrongLength => 9,
-        DecodeError::TooDeep => 10,
-        DecodeError::TooManyItems => 11,
-        DecodeError::MissingField => 12,
-        DecodeError::UnknownType => 13,
-        DecodeError::BadHash => 14,
-        DecodeError::BadSignature => 15,
-        DecodeError::BadKey => 16,
-        DecodeError::Unsorted => 17,
-        DecodeError::UnknownScheme => 18,
-        DecodeError::BadText => 19,
-        DecodeError::BadValue => 20,
-    }
 }

@@ -1,4 +1,8 @@
+use peerless::contract::{Devp2p, PeerKind, SocketId};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
+use peerless::wire::enode::Contact;
+use peerless::wire::forkid::Head;
+use peerless::wire::p2p::{Capability, DisconnectReason};
 use proptest::prelude::*;
 
 use super::*;
@@ -11,11 +15,11 @@ fn contact() -> Contact {
 /// One of every kind.
 fn all() -> Vec<OwnedInput> {
     let (conn, contact, target) = (ConnId(1 << 60), contact(), Box::new([7; 64]));
-    let from = "10.1.2.3:4".parse().unwrap();
+    let (from, ttl): (SocketAddr, _) = ("10.1.2.3:4".parse().unwrap(), Duration::from_secs(3600));
     let head = Head { number: 1, time: 2, hash: [3; 32] };
     let commands = [
         OwnedCommand::AddPeer { contact, kind: PeerKind::Trusted },
-        OwnedCommand::RemovePeer { id: contact.id },
+        OwnedCommand::RemovePeer { id: contact.id() },
         OwnedCommand::Dial { contact },
         OwnedCommand::Disconnect { conn, reason: DisconnectReason::Unreadable },
         OwnedCommand::Disconnect { conn, reason: DisconnectReason::Other(0x77) },
@@ -31,14 +35,21 @@ fn all() -> Vec<OwnedInput> {
         OwnedCommand::Shutdown,
     ];
     let inputs = [
-        OwnedInput::Datagram { from, bytes: vec![9; 100] },
-        OwnedInput::Incoming { from },
-        OwnedInput::Connected { conn },
+        OwnedInput::Datagram { socket: SocketId(3), from, bytes: vec![9; 100] },
+        OwnedInput::Incoming { socket: SocketId::MAIN, from },
+        OwnedInput::Connected { conn, local: None },
+        OwnedInput::Connected { conn, local: Some(from) },
         OwnedInput::Bytes { conn, bytes: vec![8; 200] },
         OwnedInput::Wrote { conn, n: 12345 },
         OwnedInput::Eof { conn },
         OwnedInput::Broken { conn, why: IoFault::Exhausted },
-        OwnedInput::WallClock { unix: UnixTime::from_secs(1_750_000_000) },
+        OwnedInput::WallClock { unix: UnixTime::from_micros(1_750_000_000_123_456) },
+        OwnedInput::Answer { id: QueryId(7), result: Err(QueryFault::NotFound) },
+        OwnedInput::Answer {
+            id: QueryId(8),
+            result: Ok(OwnedAnswer::Txt { records: vec![vec![1; 500], vec![]], ttl }),
+        },
+        OwnedInput::Answer { id: QueryId(9), result: Ok(OwnedAnswer::Hosts { addrs: vec![from.ip()], ttl }) },
         OwnedInput::Timeout,
     ];
     inputs.into_iter().chain(commands.map(OwnedInput::Command)).collect()
@@ -49,12 +60,12 @@ fn every_input_comes_back() {
     let crypto = Secp256k1::new();
     for input in all() {
         let mut bytes = Vec::new();
-        encode(&input.as_input(), Payload::Here, &mut bytes);
+        input.with_input::<Devp2p, _>(|input| encode::<Devp2p>(&input, Payload::Here, &mut bytes));
         let mut decoder = Decoder::new(&bytes, &crypto);
-        assert_eq!(decode(&mut decoder, &mut Vec::new()).as_ref(), Ok(&input));
+        assert_eq!(decode::<Devp2p>(&mut decoder, &mut Vec::new()).as_ref(), Ok(&input));
         decoder.end().unwrap();
         for end in 0..bytes.len() {
-            let cut = decode(&mut Decoder::new(&bytes[..end], &crypto), &mut Vec::new());
+            let cut = decode::<Devp2p>(&mut Decoder::new(&bytes[..end], &crypto), &mut Vec::new());
             assert!(cut.is_err(), "{input}, cut at {end}");
         }
     }
@@ -65,10 +76,10 @@ fn payloads_in_packets_must_be_there() {
     let crypto = Secp256k1::new();
     let input = OwnedInput::Bytes { conn: ConnId(1), bytes: vec![8; 200] };
     let mut bytes = Vec::new();
-    encode(&input.as_input(), Payload::InPackets, &mut bytes);
+    input.with_input::<Devp2p, _>(|input| encode::<Devp2p>(&input, Payload::InPackets, &mut bytes));
     assert!(bytes.len() < 10);
     for (packets, is_right) in [(vec![8; 200], true), (vec![8; 199], false), (Vec::new(), false)] {
-        let decoded = decode(&mut Decoder::new(&bytes, &crypto), &mut packets.clone());
+        let decoded = decode::<Devp2p>(&mut Decoder::new(&bytes, &crypto), &mut packets.clone());
         assert_eq!(decoded.as_ref() == Ok(&input), is_right);
     }
 }
@@ -77,6 +88,6 @@ proptest! {
     #[test]
     fn any_bytes_are_refused_or_read(tag in 0u8..12, command in 0u8..16, rest: Vec<u8>) {
         let bytes = [&[tag, command], &rest[..]].concat();
-        let _ = decode(&mut Decoder::new(&bytes, &Secp256k1::new()), &mut Vec::new());
+        let _ = decode::<Devp2p>(&mut Decoder::new(&bytes, &Secp256k1::new()), &mut Vec::new());
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use peerless::contract::{ConnId, Input};
+use peerless::contract::{ConnId, Devp2p, Input};
 use peerless::time::{Instant as Now, UnixTime};
 
 use super::*;
@@ -33,13 +33,15 @@ fn blocks(index: u64, bytes: usize) -> Blocks {
     let payload = vec![index as u8; bytes];
     let input = Input::Bytes { conn: ConnId(1), bytes: &payload };
     blocks.record(|out| {
-        format::encode_input(index, Now::ZERO, &Checkpoint::default(), &input, Payload::Here, out);
+        format::encode_input::<Devp2p>(index, Now::ZERO, &Checkpoint::default(), &input, Payload::Here, out);
     });
     blocks
 }
 
 fn start(patience: Patience) -> (Background, Sender<io::Result<()>>, Receiver<Vec<u8>>) {
     let header = Header {
+        version: format::VERSION,
+        family: String::from("devp2p"),
         software: String::new(),
         primitives: SECP256K1.to_owned(),
         part: 0,
@@ -47,7 +49,7 @@ fn start(patience: Patience) -> (Background, Sender<io::Result<()>>, Receiver<Ve
         first_input: 0,
         start: Now::ZERO,
         unix: UnixTime::from_secs(0),
-        key: [0; 64],
+        key: None,
         udp: None,
         tcp: None,
         secrets: None,
@@ -63,7 +65,7 @@ fn start(patience: Patience) -> (Background, Sender<io::Result<()>>, Receiver<Ve
 /// The numbers of inputs in what was written.
 fn inputs(written: &Receiver<Vec<u8>>) -> Vec<u64> {
     let bytes: Vec<u8> = written.try_iter().flatten().collect();
-    let mut reader = Reader::new(io::Cursor::new(bytes));
+    let mut reader: Reader = Reader::new(io::Cursor::new(bytes));
     let mut inputs = Vec::new();
     while let Ok(Some(record)) = reader.read() {
         if let Record::Input(input) = record {

@@ -1,22 +1,22 @@
-//! One bucket of the table: its entries, and the candidates that wait for a place.
+//! One bucket of the table: its entries, and the nodes that wait to replace one.
 //!
-//! It knows nothing of subnets' share in the whole table, of time, or of who checks whom; its entries are changed by
+//! It knows nothing of limits over the whole table, of time or of checks. Its entries are changed by
 //! [`Entries`](super::entries::Entries), which keeps the keys by which they are found.
 
 use alloc::vec::Vec;
 use core::net::IpAddr;
 
-use super::entries::{Crowd, Entry};
+use super::entries::{Entry, SubnetFilter};
 use crate::crypto::PublicKey;
 use crate::limits;
 use crate::wire::enode::Contact;
 
-/// Candidates for which room is made at once.
+/// Replacements for which room is made at once.
 const GROWTH: usize = 4;
 
-/// A contact without its id, which is a hash away and asked for by nobody until there is a place.
+/// A contact without its id, which is a hash away and not needed before it becomes an entry.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Waiting {
+pub(super) struct Replacement {
     pub(super) key: PublicKey,
     pub(super) ip: IpAddr,
     udp: u16,
@@ -24,17 +24,17 @@ pub(super) struct Waiting {
 }
 
 // There are up to 170 of them.
-const _: () = assert!(size_of::<Waiting>() <= 86);
+const _: () = assert!(size_of::<Replacement>() <= 86);
 
-impl Waiting {
+impl Replacement {
     pub(super) fn contact(&self) -> Contact {
         Contact::new(self.key, self.ip, self.udp, self.tcp)
     }
 }
 
-impl From<Contact> for Waiting {
-    fn from(Contact { key, ip, udp, tcp, .. }: Contact) -> Self {
-        Self { key, ip, udp, tcp }
+impl From<Contact> for Replacement {
+    fn from(contact: Contact) -> Self {
+        Self { key: contact.key(), ip: contact.ip(), udp: contact.udp(), tcp: contact.tcp() }
     }
 }
 
@@ -44,18 +44,18 @@ pub struct Bucket {
     /// The longest known first.
     pub(super) entries: Vec<Entry>,
     /// Newest first.
-    pub(super) replacements: Vec<Waiting>,
+    pub(super) replacements: Vec<Replacement>,
 }
 
 impl Bucket {
-    /// The bucket's nodes, at most [`limits::BUCKET_SIZE`].
+    /// The bucket's nodes, the longest known first; at most [`limits::BUCKET_SIZE`].
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
     /// Nodes that proved their endpoint while the bucket was full, newest first; at most [`limits::REPLACEMENTS`].
     pub fn replacements(&self) -> impl ExactSizeIterator<Item = Contact> {
-        self.replacements.iter().map(Waiting::contact)
+        self.replacements.iter().map(Replacement::contact)
     }
 
     /// Whether there is no room for another entry.
@@ -63,12 +63,13 @@ impl Bucket {
         self.entries.len() >= limits::BUCKET_SIZE
     }
 
-    /// Puts a node in line for a place.
+    /// Adds a node to the replacements, unless its subnet has its share of them already.
     pub(super) fn add_replacement(&mut self, contact: Contact) {
-        self.forget_replacement(&contact);
-        let count =
-            |crowd: Crowd<'_>| self.replacements.iter().filter(|other| crowd.includes(other.ip, &other.key)).count();
-        if Crowd::around(&contact).map_or(0, count) < limits::SUBNET_PER_BUCKET {
+        self.remove_replacement(&contact);
+        let count = |subnet: SubnetFilter<'_>| {
+            self.replacements.iter().filter(|other| subnet.matches(other.ip, &other.key)).count()
+        };
+        if SubnetFilter::of(&contact).map_or(0, count) < limits::SUBNET_PER_BUCKET {
             self.replacements.truncate(limits::REPLACEMENTS - 1);
             if self.replacements.len() == self.replacements.capacity() {
                 self.replacements.reserve_exact(GROWTH.min(limits::REPLACEMENTS - self.replacements.len()));
@@ -77,8 +78,8 @@ impl Bucket {
         }
     }
 
-    /// The node need not wait any longer.
-    pub(super) fn forget_replacement(&mut self, contact: &Contact) {
-        self.replacements.retain(|other| other.key != contact.key);
+    /// Removes a node from the replacements.
+    pub(super) fn remove_replacement(&mut self, contact: &Contact) {
+        self.replacements.retain(|other| other.key != contact.key());
     }
 }

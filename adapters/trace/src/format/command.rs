@@ -1,0 +1,258 @@
+//! The codec of devp2p's words: commands, and by [`behaviour::event`](super::behaviour) events.
+
+use std::fmt;
+use std::sync::Arc;
+
+use peerless::contract::{Command, CommandError, ConnId, Devp2p, Event, PeerKind};
+use peerless::crypto::{Crypto, NodeId};
+use peerless::node::Node;
+use peerless::wire::enode::Contact;
+use peerless::wire::forkid::Head;
+use peerless::wire::p2p::{Capability, DisconnectReason};
+use zeroize::Zeroizing;
+
+use super::Header;
+use super::behaviour::event::{encode_command_error, encode_event};
+use super::codec::{Decoder, Encode, Malformed};
+use super::config::{decode_head, encode_head};
+use super::language::{Recordable, Replayable};
+
+impl Recordable for Devp2p {
+    const FAMILY: &'static str = "devp2p";
+
+    type OwnedCommand = OwnedCommand;
+
+    fn encode_command(command: &Command<'_>, out: &mut Vec<u8>) {
+        encode_command(command, out);
+    }
+
+    fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> {
+        decode_command(decoder)
+    }
+
+    fn as_command(owned: &OwnedCommand) -> Command<'_> {
+        owned.as_command()
+    }
+
+    fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8>) -> Option<&'e [u8]> {
+        encode_event(event, out)
+    }
+
+    fn encode_refused(refused: CommandError, out: &mut Vec<u8>) {
+        encode_command_error(refused, out);
+    }
+
+    fn describe_event(event: &Event<'_>) -> String {
+        crate::state::describe_event(event)
+    }
+
+    fn session_secrets(event: &Event<'_>) -> Option<(ConnId, Zeroizing<String>)> {
+        match event {
+            Event::Secrets { conn, secrets } => Some((*conn, crate::keylog::line(secrets))),
+            _ => None,
+        }
+    }
+}
+
+impl Replayable for Node {
+    fn rebuild(header: &Header, crypto: Arc<dyn Crypto + Send + Sync>) -> Result<Self, String> {
+        let seed = header.seed().ok_or("the trace is redacted")?;
+        let config = header.config(&*crypto).map_err(|why| why.to_string())?;
+        Node::with_crypto(config, *seed, header.start, header.unix, crypto).map_err(|why| why.to_string())
+    }
+}
+
+/// A [`Command`] that owns its bytes.
+#[allow(missing_docs, reason = "the fields are those of `Command`")]
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OwnedCommand {
+    AddPeer { contact: Contact, kind: PeerKind },
+    RemovePeer { id: NodeId },
+    Dial { contact: Contact },
+    Disconnect { conn: ConnId, reason: DisconnectReason },
+    AddNode { contact: Contact },
+    Ping { contact: Contact },
+    RequestRecord { contact: Contact },
+    FindNode { contact: Contact, target: Box<[u8; 64]> },
+    Lookup { target: Box<[u8; 64]> },
+    Send { conn: ConnId, capability: Capability, id: u64, payload: Vec<u8> },
+    Request { conn: ConnId, id: u64, body: Vec<u8> },
+    Respond { conn: ConnId, request_id: u64, id: u64, body: Vec<u8> },
+    SetHead { head: Head, earliest: u64 },
+    Shutdown,
+}
+
+fn encode_command(command: &Command<'_>, out: &mut Vec<u8>) {
+    let with_contact = |out: &mut Vec<u8>, tag, contact: &Contact| {
+        out.byte(tag);
+        out.contact(contact);
+    };
+    match command {
+        Command::AddPeer { contact, kind } => {
+            with_contact(out, 1, contact);
+            out.byte(kind_code(*kind));
+        }
+        Command::RemovePeer { id } => {
+            out.byte(2);
+            out.fixed(&id.0);
+        }
+        Command::Dial { contact } => with_contact(out, 3, contact),
+        Command::Disconnect { conn, reason } => {
+            out.byte(4);
+            out.count(conn.0);
+            out.u16(reason_code(*reason));
+        }
+        Command::AddNode { contact } => with_contact(out, 5, contact),
+        Command::Ping { contact } => with_contact(out, 6, contact),
+        Command::RequestRecord { contact } => with_contact(out, 7, contact),
+        Command::FindNode { contact, target } => {
+            with_contact(out, 8, contact);
+            out.fixed(target);
+        }
+        Command::Lookup { target } => {
+            out.byte(9);
+            out.fixed(target);
+        }
+        Command::Send { conn, capability, id, payload } => {
+            out.byte(10);
+            out.count(conn.0);
+            out.text(capability.name());
+            out.count(capability.version.into());
+            out.count(*id);
+            out.bytes(payload);
+        }
+        Command::Request { conn, id, body } => {
+            out.byte(11);
+            out.count(conn.0);
+            out.count(*id);
+            out.bytes(body);
+        }
+        Command::Respond { conn, request_id, id, body } => {
+            out.byte(12);
+            out.count(conn.0);
+            out.count(*request_id);
+            out.count(*id);
+            out.bytes(body);
+        }
+        Command::SetHead { head, earliest } => {
+            out.byte(13);
+            encode_head(head, out);
+            out.count(*earliest);
+        }
+        Command::Shutdown => out.byte(14),
+    }
+}
+
+fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> {
+    let conn = |decoder: &mut Decoder<'_>| decoder.count().map(ConnId);
+    let body = |decoder: &mut Decoder<'_>| decoder.bytes().map(<[u8]>::to_vec);
+    let target = |decoder: &mut Decoder<'_>| decoder.fixed().map(Box::new);
+    Ok(match decoder.byte()? {
+        1 => OwnedCommand::AddPeer { contact: decoder.contact()?, kind: kind(decoder.byte()?)? },
+        2 => OwnedCommand::RemovePeer { id: NodeId(decoder.fixed()?) },
+        3 => OwnedCommand::Dial { contact: decoder.contact()? },
+        4 => OwnedCommand::Disconnect { conn: conn(decoder)?, reason: reason(decoder.u16()?)? },
+        5 => OwnedCommand::AddNode { contact: decoder.contact()? },
+        6 => OwnedCommand::Ping { contact: decoder.contact()? },
+        7 => OwnedCommand::RequestRecord { contact: decoder.contact()? },
+        8 => OwnedCommand::FindNode { contact: decoder.contact()?, target: target(decoder)? },
+        9 => OwnedCommand::Lookup { target: target(decoder)? },
+        10 => {
+            let conn = conn(decoder)?;
+            let name = decoder.text()?;
+            let version = u32::try_from(decoder.count()?).map_err(|_| Malformed("capability"))?;
+            let capability = Capability::new(name, version).map_err(|_| Malformed("capability"))?;
+            OwnedCommand::Send { conn, capability, id: decoder.count()?, payload: body(decoder)? }
+        }
+        11 => OwnedCommand::Request { conn: conn(decoder)?, id: decoder.count()?, body: body(decoder)? },
+        12 => OwnedCommand::Respond {
+            conn: conn(decoder)?,
+            request_id: decoder.count()?,
+            id: decoder.count()?,
+            body: body(decoder)?,
+        },
+        13 => OwnedCommand::SetHead { head: decode_head(decoder)?, earliest: decoder.count()? },
+        14 => OwnedCommand::Shutdown,
+        _ => return Err(Malformed("command: unknown kind")),
+    })
+}
+
+const fn kind_code(kind: PeerKind) -> u8 {
+    match kind {
+        PeerKind::Static => 1,
+        PeerKind::Trusted => 2,
+    }
+}
+
+fn kind(code: u8) -> Result<PeerKind, Malformed> {
+    Ok(match code {
+        1 => PeerKind::Static,
+        2 => PeerKind::Trusted,
+        _ => return Err(Malformed("kind of a peer")),
+    })
+}
+
+/// The code on the wire, and one beyond a byte for what had none.
+pub(crate) fn reason_code(reason: DisconnectReason) -> u16 {
+    if reason == DisconnectReason::Unreadable { 0x100 } else { reason.code().into() }
+}
+
+fn reason(code: u16) -> Result<DisconnectReason, Malformed> {
+    match u8::try_from(code) {
+        Ok(code) => Ok(DisconnectReason::from_code(code)),
+        Err(_) if code == 0x100 => Ok(DisconnectReason::Unreadable),
+        Err(_) => Err(Malformed("reason of a disconnect")),
+    }
+}
+
+impl OwnedCommand {
+    /// To hand to a node.
+    pub fn as_command(&self) -> Command<'_> {
+        match self {
+            Self::AddPeer { contact, kind } => Command::AddPeer { contact: *contact, kind: *kind },
+            Self::RemovePeer { id } => Command::RemovePeer { id: *id },
+            Self::Dial { contact } => Command::Dial { contact: *contact },
+            Self::Disconnect { conn, reason } => Command::Disconnect { conn: *conn, reason: *reason },
+            Self::AddNode { contact } => Command::AddNode { contact: *contact },
+            Self::Ping { contact } => Command::Ping { contact: *contact },
+            Self::RequestRecord { contact } => Command::RequestRecord { contact: *contact },
+            Self::FindNode { contact, target } => Command::FindNode { contact: *contact, target: **target },
+            Self::Lookup { target } => Command::Lookup { target: **target },
+            Self::Send { conn, capability, id, payload } => {
+                Command::Send { conn: *conn, capability: *capability, id: *id, payload }
+            }
+            Self::Request { conn, id, body } => Command::Request { conn: *conn, id: *id, body },
+            Self::Respond { conn, request_id, id, body } => {
+                Command::Respond { conn: *conn, request_id: *request_id, id: *id, body }
+            }
+            Self::SetHead { head, earliest } => Command::SetHead { head: *head, earliest: *earliest },
+            Self::Shutdown => Command::Shutdown,
+        }
+    }
+}
+
+/// One line for people.
+impl fmt::Display for OwnedCommand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::AddPeer { contact, kind } => write!(f, "add peer {:?} at {} ({kind:?})", contact.id(), contact.ip()),
+            Self::RemovePeer { id } => write!(f, "remove peer {id:?}"),
+            Self::Dial { contact } => write!(f, "dial {:?} at {}", contact.id(), contact.tcp_addr()),
+            Self::Disconnect { conn, reason } => write!(f, "disconnect {conn}: {reason}"),
+            Self::AddNode { contact } => write!(f, "add node {:?} at {}", contact.id(), contact.udp_addr()),
+            Self::Ping { contact } => write!(f, "ping {:?} at {}", contact.id(), contact.udp_addr()),
+            Self::RequestRecord { contact } => write!(f, "request the record of {:?}", contact.id()),
+            Self::FindNode { contact, .. } => write!(f, "find node, asking {:?}", contact.id()),
+            Self::Lookup { .. } => f.write_str("lookup"),
+            Self::Send { conn, capability, id, payload } => {
+                write!(f, "send message {id:#04x} of {capability}, {} bytes, to {conn}", payload.len())
+            }
+            Self::Request { conn, id, body } => write!(f, "request {id:#04x}, {} bytes, of {conn}", body.len()),
+            Self::Respond { conn, request_id, id, body } => {
+                write!(f, "respond to request {request_id} ({id:#04x}) of {conn} with {} bytes", body.len())
+            }
+            Self::SetHead { head, .. } => write!(f, "new head {}", head.number),
+            Self::Shutdown => f.write_str("shut down"),
+        }
+    }
+}

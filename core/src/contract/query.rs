@@ -1,0 +1,72 @@
+//! Questions that a machine asks of the world outside its sockets, and their answers.
+//!
+//! A machine asks only if its configuration names something to resolve. A driver that cannot resolve answers
+//! [`QueryFault::Unsupported`].
+
+use core::fmt;
+use core::net::IpAddr;
+use core::time::Duration;
+
+/// What a machine asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Query<'a> {
+    /// The TXT records of a domain name.
+    Txt(&'a str),
+    /// The addresses of a host name.
+    Host(&'a str),
+}
+
+impl Query<'_> {
+    /// The name that is asked for.
+    pub const fn name(&self) -> &str {
+        match self {
+            Self::Txt(name) | Self::Host(name) => name,
+        }
+    }
+}
+
+/// What the world answered. The slices belong to the driver.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Answer<'a> {
+    /// The TXT records.
+    Txt {
+        /// One item for each record, its strings joined.
+        records: &'a [&'a [u8]],
+        /// How long the answer may be kept.
+        ttl: Duration,
+    },
+    /// The addresses, in the resolver's order.
+    Hosts {
+        /// IPv4 and IPv6 addresses.
+        addrs: &'a [IpAddr],
+        /// How long the answer may be kept.
+        ttl: Duration,
+    },
+}
+
+/// Why a query has no answer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum QueryFault {
+    /// The driver does not resolve names.
+    Unsupported,
+    /// The name does not exist, or has no such records.
+    NotFound,
+    /// The resolver did not answer in time.
+    TimedOut,
+    /// The resolver failed.
+    Failed,
+}
+
+impl fmt::Display for QueryFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unsupported => "names are not resolved here",
+            Self::NotFound => "no such name",
+            Self::TimedOut => "the resolver did not answer in time",
+            Self::Failed => "the resolver failed",
+        })
+    }
+}
+
+impl core::error::Error for QueryFault {}

@@ -1,0 +1,161 @@
+//! Our lookups: when they start, how they advance, and which of the nodes that they learn of are verified.
+//!
+//! The schedule: at the start and while the table is empty, a lookup of our own id from the bootnodes, repeated after 10
+//! seconds, 20, 40 and so on up to 5 minutes. While the table is small (under 16 nodes), one lookup every 5 to 10 seconds,
+//! alternately of our own id and of a random target: that finds all of a devnet within seconds. While it is young (its first
+//! quarter of an hour), the same with pauses as long as it is old: nine lookups, which fill the table of a node in a large
+//! network and find nodes that start later. From then on every 15 to 30 minutes, one lookup of our own id and three of random
+//! targets. Each round also pings bootnodes that are not in the table, as geth does.
+
+use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+
+use super::calls::{Purpose, Request};
+use super::{ActiveLookup, Discv4, Lifecycle, LookupId};
+use crate::contract::{CommandError, CommandId, Cx, Event};
+use crate::crypto::{NodeId, keccak256};
+use crate::kad::lookup::Lookup;
+use crate::limits;
+use crate::time::Duration;
+use crate::wire::enode::Contact;
+
+impl Discv4 {
+    /// Starts the lookups that are due, and sets the time of the next round.
+    pub(super) fn refresh(&mut self, cx: &mut Cx<'_>) {
+        let is_young = cx.now.since(self.started) < self.config.young_age;
+        let is_small = self.table.len() < self.config.young_nodes;
+        if self.lifecycle == Lifecycle::New {
+            self.lifecycle = Lifecycle::Bootstrapping;
+        }
+        // Without this, parts of a network that were cut off until they had removed each other would never meet again.
+        for i in 0..self.config.bootnodes.len() {
+            _ = self.queue_verification(cx, self.config.bootnodes[i]);
+        }
+        let (own_lookups, random_lookups, pause) = if self.table.is_empty() {
+            let pause = self.config.reseed_interval * 2u32.saturating_pow(self.reseeds.min(16));
+            self.reseeds += 1;
+            (1, 0, pause.min(self.config.reseed_interval_max))
+        } else if is_young || is_small {
+            let own = usize::from(self.lookups_started.is_multiple_of(2));
+            let (min, max) = self.config.young_interval;
+            let pause = cx.rng.duration(min, max);
+            (own, 1 - own, if is_small { pause } else { pause.max(cx.now.since(self.started)) })
+        } else {
+            let (min, max) = self.config.refresh_interval;
+            (1, 3, cx.rng.duration(min, max))
+        };
+        // When the embedder's own lookups leave no room, they do the same work.
+        for _ in 0..own_lookups {
+            let target = *self.local.key.as_bytes();
+            _ = self.start_lookup(None, target);
+        }
+        for _ in 0..random_lookups {
+            let target = self.random_target(cx);
+            _ = self.start_lookup(None, target);
+        }
+        self.refresh_due = Some(cx.now + pause.max(Duration::from_micros(1)));
+    }
+
+    /// Of a few random targets, one in the furthest bucket that has room. Half of uniform targets would lie in the furthest
+    /// bucket, which is full first; the nearest nodes are found by lookups of our own id.
+    pub(super) fn random_target(&self, cx: &mut Cx<'_>) -> [u8; 64] {
+        let targets: [[u8; 64]; limits::TARGET_DRAWS] = core::array::from_fn(|_| cx.rng.bytes());
+        let id = |target: &[u8; 64]| NodeId(keccak256(target));
+        let with_room = targets.iter().filter(|target| !self.table.bucket(&id(target)).is_full());
+        let furthest = with_room.max_by_key(|target| self.local.id.log_distance(&id(target)));
+        *furthest.unwrap_or(&targets[0])
+    }
+
+    pub(super) fn start_lookup(&mut self, command: Option<CommandId>, target: [u8; 64]) -> Result<(), CommandError> {
+        if self.lifecycle == Lifecycle::Closed {
+            return Err(CommandError::ShuttingDown);
+        }
+        if self.lookups.len() >= limits::LOOKUPS_MAX {
+            return Err(CommandError::Busy);
+        }
+        let target_id = NodeId(keccak256(&target));
+        let known = self.table.nearest(&target_id, limits::BUCKET_SIZE, |_| true);
+        // A table that knows little is helped by the bootnodes, which are in it if they are alive.
+        let helpers = if known.len() < limits::LOOKUP_PARALLEL { &self.config.bootnodes[..] } else { &[] };
+        let lookup = Lookup::new(self.local.id, target_id, known.into_iter().chain(helpers).copied());
+        self.lookups_started += 1;
+        self.lookups.push(ActiveLookup { id: LookupId(self.lookups_started), lookup, target, command });
+        Ok(())
+    }
+
+    /// Queues a node that another node or the embedder told of until it can be pinged. False if it is in the table or
+    /// queued already.
+    pub(super) fn queue_verification(&mut self, cx: &Cx<'_>, contact: Contact) -> Result<bool, CommandError> {
+        self.check_contact(cx, &contact)?;
+        if self.unverified.len() >= limits::UNVERIFIED_MAX {
+            return Err(CommandError::Busy);
+        }
+        if !self.table.has_room_for(&contact) {
+            return if self.table.entry(&contact.id()).is_some() { Ok(false) } else { Err(CommandError::Busy) };
+        }
+        let is_new = self.unverified.iter().all(|other| other.key() != contact.key());
+        if is_new {
+            self.unverified.push_back(contact);
+        }
+        Ok(is_new)
+    }
+
+    /// Advances everything that waits for room among the calls: lookups first, then nodes to be verified. To be called
+    /// after calls have ended and after anything that brings new work; then nothing is left that could be done now.
+    pub(super) fn advance(&mut self, cx: &mut Cx<'_>) {
+        self.advance_lookups(cx);
+        if self.unverified.is_empty() {
+            self.unverified = VecDeque::new();
+            return;
+        }
+        let mut room = limits::VERIFY_PARALLEL.saturating_sub(self.calls.verifying()).min(self.calls.room() / 2);
+        while room > 0
+            && let Some(contact) = self.unverified.pop_front()
+        {
+            // A node that cannot be pinged now will be told of again.
+            if self.table.has_room_for(&contact)
+                && self.start_request(cx, contact, Request::Ping, Purpose::Verify).is_ok()
+            {
+                room -= 1;
+            }
+        }
+    }
+
+    fn advance_lookups(&mut self, cx: &mut Cx<'_>) {
+        if self.lookups.is_empty() && self.lifecycle != Lifecycle::Bootstrapping {
+            return;
+        }
+        let mut index = 0;
+        while let Some(active) = self.lookups.get(index) {
+            if let Some(contact) = active.lookup.next() {
+                let (id, target) = (active.id, active.target);
+                let started = self.start_request(cx, contact, Request::FindNode { target }, Purpose::Lookup(id));
+                // There may be more to ask: the index stays.
+                match (started, &mut self.lookups[index].lookup) {
+                    (Ok(()), lookup) => lookup.asked(&contact.id()),
+                    // Calls are in flight, and when one ends this is tried again.
+                    (Err(CommandError::Busy), _) if !self.calls.is_empty() => return,
+                    (Err(_), lookup) => lookup.failed(&contact.id()),
+                }
+            } else if active.lookup.is_over() {
+                let active = self.lookups.remove(index);
+                self.end_lookup(cx, &active);
+            } else {
+                index += 1;
+            }
+        }
+        if self.lookups.is_empty() {
+            self.lookups = Vec::new();
+        }
+        if self.lifecycle == Lifecycle::Bootstrapping && self.lookups.is_empty() {
+            self.lifecycle = Lifecycle::Running;
+        }
+    }
+
+    fn end_lookup(&mut self, cx: &mut Cx<'_>, active: &ActiveLookup) {
+        if let Some(command) = active.command {
+            let (nodes, queries) = (active.lookup.results(), active.lookup.queries());
+            cx.out.emit(Event::Nodes { command, nodes, queries });
+        }
+    }
+}

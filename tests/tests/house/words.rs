@@ -1,0 +1,154 @@
+//! The words of the house: comments, documents and test names are plain technical English.
+//!
+//! A few words and phrases of private language are recognised mechanically; a line that holds one of them fails, with the
+//! word to use instead. Codes of attacks in comments must be explained in `docs/attacks.md`.
+
+use std::collections::BTreeSet;
+
+use super::{assert_none, read, tracked};
+
+/// Banned words and phrases, in parts so that this file does not hold them, each with its replacement. A word matches
+/// whole words in any letter case, also as a part of an identifier such as `hear_out`.
+const BANNED: [(&[&str], &str); 19] = [
+    (&["who", "ever"], "the type or the peer"),
+    (&["some", "body"], "a peer, a node, the caller"),
+    (&["no", "body"], "no peer, no node"),
+    (&["any", "body"], "any peer, any node"),
+    (&["who", "m"], "the type or the peer"),
+    (&["last ", "words"], "final Disconnect"),
+    (&["hear ", "out"], "drain"),
+    (&["heard ", "out"], "drained"),
+    (&["finish if ", "said"], "close_if_drained"),
+    (&["upside ", "down"], "earliest > latest"),
+    (&["is up", "right"], "is_ordered"),
+    (&["wants no ", "reading"], "applies backpressure"),
+    (&["want no ", "reading"], "apply backpressure"),
+    (&["time leads ", "back"], "the score decays to its baseline"),
+    (&["all the ", "same"], "still, or the condition: \"if the driver keeps feeding the stream\""),
+    (&["knows ", "us"], "peer_bonded_at"),
+    (&["named ", "peer"], "static or trusted peer"),
+    (&["named ", "peers"], "static or trusted peers"),
+    (&["from xy ", "checked"], "from_xy_unchecked"),
+];
+
+/// Files and folders whose text is not revised yet. The list only shrinks.
+const UNREVISED: [&str; 17] = [
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "README.md",
+    "adapters/mio/",
+    "adapters/sim/src/world/",
+    "adapters/trace/src/format/",
+    "adapters/trace/src/record",
+    "adapters/trace/src/replay.rs",
+    "adapters/trace/src/state",
+    "core/src/contract/",
+    "core/src/discv4/",
+    "core/src/eth/",
+    "core/src/node/",
+    "core/src/peers/",
+    "core/src/rlpx/session",
+    "docs/trace.md",
+    "tests/",
+];
+
+#[test]
+fn text_is_plain_technical_english() {
+    let mut found = Vec::new();
+    for name in tracked(&["rs", "md"]) {
+        if UNREVISED.iter().any(|unrevised| name.starts_with(unrevised)) {
+            continue;
+        }
+        for (number, line) in (1..).zip(read(&name).lines()) {
+            found.extend(banned(line).map(|(words, better)| format!("{name}:{number}: `{words}`: write {better}")));
+        }
+    }
+    assert_none(
+        &found,
+        "A word of private language: say it in the words of the field, with the type or the peer as subject.",
+    );
+}
+
+#[test]
+fn unrevised_texts_exist() {
+    let names = tracked(&["rs", "md"]);
+    let gone: Vec<_> =
+        UNREVISED.iter().filter(|unrevised| !names.iter().any(|name| name.starts_with(**unrevised))).collect();
+    assert_none(&gone, "Take it out of UNREVISED (tests/tests/house/words.rs).");
+}
+
+#[test]
+fn banned_words_are_recognised() {
+    let line = ["/// Tells who", "ever asks; hear", "_out(peer)"].concat();
+    assert_eq!(banned(&line).map(|(_, better)| better).collect::<Vec<_>>(), ["the type or the peer", "drain"]);
+    assert_eq!(banned(&["fn no", "body_is_asked() {}"].concat()).count(), 1);
+    assert_eq!(banned("a whole body, whose words lead back to nothing, downright").count(), 0);
+}
+
+#[test]
+fn attack_codes_are_recognised() {
+    assert_eq!(codes("// Refused at once (attacks D1 to D3, P3b)."), ["D1", "D3", "P3b", "D1", "D2"]);
+    assert_eq!(codes("/// C7: an auth that stops."), ["C7"]);
+    assert_eq!(codes("//! Its holder has proven it (P6)."), ["P6"]);
+    assert!(codes("let e8 = 1; // An EUI-64 of F0 and D2 bytes").is_empty() && codes("\"attack C7\"").is_empty());
+}
+
+#[test]
+fn attack_codes_are_explained() {
+    let explained: BTreeSet<String> = read("docs/attacks.md")
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next().map(str::to_owned))
+        .filter(|code| is_code(code))
+        .collect();
+    let mut used = BTreeSet::new();
+    let mut found = Vec::new();
+    for name in tracked(&["rs"]) {
+        for (number, line) in (1..).zip(read(&name).lines()) {
+            for code in codes(line) {
+                if !explained.contains(&code) {
+                    found.push(format!("{name}:{number}: {code}"));
+                }
+                used.insert(code);
+            }
+        }
+    }
+    assert_none(&found, "Explain the attack's code in docs/attacks.md.");
+    let unused: Vec<_> = explained.difference(&used).collect();
+    assert_none(&unused, "No comment uses the code: take its row out of docs/attacks.md.");
+}
+
+/// The banned words in a line, with their replacements. Underscores count as spaces.
+fn banned(line: &str) -> impl Iterator<Item = (String, &'static str)> {
+    let text = line.to_lowercase().replace('_', " ");
+    BANNED.iter().filter_map(move |(parts, better)| {
+        let words = parts.concat();
+        let is_whole = |at: usize| {
+            let before = text[..at].chars().next_back();
+            let after = text[at + words.len()..].chars().next();
+            !before.is_some_and(char::is_alphanumeric) && !after.is_some_and(char::is_alphanumeric)
+        };
+        text.match_indices(&words).any(|(at, _)| is_whole(at)).then_some((words.clone(), *better))
+    })
+}
+
+/// The codes of attacks in a line's comment: it speaks of attacks, or begins with the code, or has it after a parenthesis.
+fn codes(line: &str) -> Vec<String> {
+    let comment = line.split_once("//").map_or("", |(_, comment)| comment).trim_start_matches(['/', '!']).trim_start();
+    let words: Vec<&str> =
+        comment.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()).collect();
+    let speaks = comment.to_lowercase().contains("attack") || words.first().is_some_and(|word| is_code(word));
+    let is_named = |word: &str| is_code(word) && (speaks || comment.contains(&format!("({word}")));
+    let mut found: Vec<String> = words.iter().filter(|word| is_named(word)).map(|word| (*word).to_owned()).collect();
+    for range in words.windows(3).filter(|range| range[1] == "to" && is_named(range[0]) && is_code(range[2])) {
+        let number = |code: &str| code[1..].parse::<u8>().unwrap_or(0);
+        found.extend((number(range[0])..number(range[2])).map(|between| format!("{}{between}", &range[0][..1])));
+    }
+    found
+}
+
+/// Whether a word is a letter of a group, a number and perhaps a variant, such as `D13` or `P3b`.
+fn is_code(word: &str) -> bool {
+    let Some(number) = word.strip_prefix(['D', 'C', 'F', 'H', 'E', 'P']) else { return false };
+    let digits = number.strip_suffix('b').unwrap_or(number);
+    (1..=2).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
+}
