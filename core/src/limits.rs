@@ -21,6 +21,10 @@ pub const IDLE_BUFFER_BYTES: usize = 2048;
 /// Bytes that may wait for one peer's socket before messages to it are refused (attack F12).
 pub const OUTBOUND_BYTES_MAX: usize = 2 << 20;
 
+/// Wishes of machines across connections that are carried out in one turn; the rest is due again a microsecond later. Each
+/// is one message to one peer or to all.
+pub const WISHES_PER_TURN: usize = 64;
+
 // Text and records
 
 /// Bytes of a node record's encoding (EIP-778).

@@ -18,7 +18,7 @@
 //!     let network = Network { name: "mine".into(), network_id: 1337, schedule: ForkSchedule::new([7; 32], 0, &[], &[]) };
 //!     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
 //!     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-//!     config.ip = Some([127, 0, 0, number].into());
+//!     config.addresses.set_ip([127, 0, 0, number].into());
 //!     net.add(([127, 0, 0, number], 30303).into(), |start| {
 //!         Node::new(config, start.seed, start.now, start.unix).expect("valid")
 //!     })

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use peerless::contract::{
     Action, Command, CommandError, CommandId, ConnId, Direction, End, Event, Input, IoFault, ScoreReason, SocketId,
+    Stage,
 };
 use peerless::crypto::{Crypto, NodeId, Secp256k1, SecretKey, keccak256};
 use peerless::eth::Chain;
@@ -55,7 +56,7 @@ impl From<Event<'_>> for Seen {
             Event::Unrecognised { bytes, .. } => Self::Unrecognised(bytes.to_vec()),
             Event::Hello { conn, direction, contact, hello, .. } => Self::Hello(conn, direction, contact, hello),
             Event::Established { conn, id, status } => Self::Established(conn, id, status),
-            Event::Request { conn, request_id, id, body } => {
+            Event::Request { conn, request_id, id, body, .. } => {
                 Self::Request { conn, request_id, id, body: body.to_vec() }
             }
             Event::Response { command, conn, id, body, .. } => {
@@ -151,8 +152,8 @@ pub fn config(i: usize, network_id: u64) -> Config {
     secret[24..].copy_from_slice(&(i as u64 + 1).to_be_bytes());
     let port = 30000 + u16::try_from(i).expect("few nodes");
     let mut config = Config::new(SecretKey::from_bytes(secret).expect("in range"), chain(network_id));
-    config.ip = Some([127, 0, 0, 1].into());
-    (config.udp, config.tcp) = (port, port);
+    config.addresses.set_ip([127, 0, 0, 1].into());
+    (config.addresses.udp, config.addresses.tcp) = (port, port);
     config.filter = "127.0.0.0/8,::1/128".parse().expect("valid");
     config
 }
@@ -184,7 +185,7 @@ impl Net {
     pub fn add(&mut self, config: Config) -> usize {
         let seed = self.rng.bytes();
         let node = Node::with_crypto(config, seed, self.now, START, self.crypto.clone()).expect("valid configuration");
-        let contact = *node.contact();
+        let contact = node.contact();
         self.members.push(Member { node, contact, seen: Vec::new(), conns: BTreeMap::new() });
         let i = self.members.len() - 1;
         self.drain(i);
@@ -270,14 +271,14 @@ impl Net {
 
     /// Established sessions of a node.
     pub fn established(&self, i: usize) -> usize {
-        self.members[i].node.sessions().filter(|s| s.status.is_some() && !s.is_ending).count()
+        self.members[i].node.sessions().filter(|s| s.stage == Stage::Established && !s.is_ending).count()
     }
 
     /// The first connection of a node to another that is established.
     pub fn conn(&self, i: usize, to: usize) -> Option<ConnId> {
         let id = self.members[to].contact.id();
         let mut sessions = self.members[i].node.sessions();
-        sessions.find(|s| s.id == Some(id) && s.status.is_some() && !s.is_ending).map(|s| s.conn)
+        sessions.find(|s| s.id == Some(id) && s.stage == Stage::Established && !s.is_ending).map(|s| s.conn)
     }
 
     /// Forgets what was seen, and gives back memory that is the net's own.

@@ -39,8 +39,8 @@ fn two_nodes_find_each_other_and_agree() {
     for i in [0, 1] {
         let session = net.members[i].node.sessions().find(|session| !session.is_ending).unwrap();
         assert_eq!(session.stage, Stage::Established);
-        assert_eq!(session.status.unwrap().version, 69, "the highest version that both have");
-        assert_eq!(session.status.unwrap().network_id, 1);
+        assert_eq!(session.protocols.unwrap().status().unwrap().version, 69, "the highest version that both have");
+        assert_eq!(session.protocols.unwrap().status().unwrap().network_id, 1);
         assert_eq!(net.members[i].node.discovery().discv4().unwrap().table().len(), 1);
     }
     net.run_for(600 * SECOND);
@@ -52,7 +52,12 @@ fn a_request_is_answered() {
     let mut net = pair(2);
     let (conn, _) = connected(&mut net);
     let body = [0xc4, 0x80, 0x01, 0x80, 0x80];
-    let command = net.command(0, Command::Request { conn, id: eth::id::GET_BLOCK_HEADERS, body: &body }).unwrap();
+    let command = net
+        .command(
+            0,
+            Command::Request { conn, capability: Capability::eth(69), id: eth::id::GET_BLOCK_HEADERS, body: &body },
+        )
+        .unwrap();
     assert!(
         net.run_until(5 * SECOND, |net| net.members[1]
             .seen
@@ -65,8 +70,16 @@ fn a_request_is_answered() {
     });
     let (their_conn, request_id, id, asked) = asked.unwrap();
     assert_eq!((id, asked.as_slice()), (eth::id::GET_BLOCK_HEADERS, body.as_slice()));
-    net.command(1, Command::Respond { conn: their_conn, request_id, id, body: &[0xc0] }).unwrap();
-    net.command(1, Command::Respond { conn: their_conn, request_id, id, body: &[0xc0] }).unwrap_err();
+    net.command(
+        1,
+        Command::Respond { conn: their_conn, capability: Capability::eth(69), request_id, id, body: &[0xc0] },
+    )
+    .unwrap();
+    net.command(
+        1,
+        Command::Respond { conn: their_conn, capability: Capability::eth(69), request_id, id, body: &[0xc0] },
+    )
+    .unwrap_err();
     net.run_for(SECOND);
     let answered = net.members[0].seen.iter().any(|(_, seen)| {
         matches!(seen, Seen::Response { command: c, id, body, .. }
@@ -137,7 +150,7 @@ fn a_dial_ends_exactly_once_whatever_becomes_of_it() {
     let mut lonely = config(0, 1);
     lonely.discovery.discv4 = None;
     net.add(lonely);
-    let nobody = *Node::new(config(7, 1), [0; 32], Instant::ZERO, START).unwrap().contact();
+    let nobody = Node::new(config(7, 1), [0; 32], Instant::ZERO, START).unwrap().contact();
     net.command(0, Command::Dial { contact: nobody }).unwrap();
     let again = net.command(0, Command::Dial { contact: nobody });
     assert!(again.is_err(), "one dial to a node at a time");
@@ -155,7 +168,7 @@ fn a_static_peer_is_dialled_until_it_answers() {
     net.add(ours);
     let mut theirs = config(1, 1);
     theirs.discovery.discv4 = None;
-    let contact = *Node::new(theirs.clone(), [0; 32], Instant::ZERO, START).unwrap().contact();
+    let contact = Node::new(theirs.clone(), [0; 32], Instant::ZERO, START).unwrap().contact();
     net.command(0, Command::AddPeer { contact, kind: PeerKind::Static }).unwrap();
     net.run_for(300 * SECOND);
     assert_eq!(net.established(0), 0);

@@ -23,8 +23,8 @@ pub(crate) fn config(secret: SecretKey, choice: &Choice, filter: &NetFilter) -> 
     let mut config = Config::new(secret, chain);
     config.filter = filter.clone();
     config.discovery.discv4 = None;
-    (config.udp, config.tcp) = (0, 0);
-    // Later runs need higher numbers. geth uses milliseconds too.
+    (config.addresses.udp, config.addresses.tcp) = (0, 0);
+    // Later runs must have higher numbers, and geth takes milliseconds.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     config.record_seq = now.map_or(1, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
     Ok(config)
@@ -33,10 +33,14 @@ pub(crate) fn config(secret: SecretKey, choice: &Choice, filter: &NetFilter) -> 
 /// Binds sockets and sets the ports in the configuration.
 pub(crate) fn bind(config: &mut Config, listen: &Listen) -> Result<Sockets> {
     let sockets = Sockets::bind(listen)?;
-    config.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
-    config.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
+    config.addresses.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
+    config.addresses.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
     let bound = sockets.udp_addr().or(sockets.tcp_addr()).map(|addr| addr.ip());
-    config.ip = config.ip.or(bound.filter(|ip| !ip.is_unspecified()));
+    if config.addresses.ip().is_none()
+        && let Some(ip) = bound.filter(|ip| !ip.is_unspecified())
+    {
+        config.addresses.set_ip(ip);
+    }
     Ok(sockets)
 }
 

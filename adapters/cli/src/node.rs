@@ -15,6 +15,8 @@ use peerless::contract::{Command, ConnId, Event, PeerKind};
 use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::Node;
+use peerless::wire::enode::Contact;
+use peerless::wire::p2p::Capability;
 use peerless_mio::{Driver, Listen};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -116,7 +118,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     let choice = arguments.network.choose()?;
     let mut config = driving::config(arguments.identity.load_or_create()?, &choice, filter)?;
     if let Nat::ExternalIp(ip) = arguments.nat {
-        config.ip = Some(ip);
+        config.addresses.set_ip(ip);
     }
     config.peers.max_peers = arguments.maxpeers.into();
     let inputs = [arguments.identity.files(), arguments.network.files()].concat();
@@ -144,8 +146,8 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     while !interrupt.is_set() {
         let mut questions = Vec::new();
         driver.turn(Some(LOOK_INTERVAL), |event| {
-            if let Event::Request { conn, request_id, id, .. } = event {
-                questions.push((conn, request_id, id));
+            if let Event::Request { conn, capability, request_id, id, .. } = event {
+                questions.push((conn, capability, request_id, id));
             }
             keys.note(&event);
             note(output, &event);
@@ -160,9 +162,9 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     Ok(Outcome::Success)
 }
 
-fn answer(driver: &mut Driver, questions: &[(ConnId, u64, u64)]) {
-    for (conn, request_id, id) in questions {
-        let command = Command::Respond { conn: *conn, request_id: *request_id, id: *id, body: NOTHING };
+fn answer(driver: &mut Driver, questions: &[(ConnId, Capability, u64, u64)]) {
+    for &(conn, capability, request_id, id) in questions {
+        let command = Command::Respond { conn, capability, request_id, id, body: NOTHING };
         // The connection may have ended meanwhile.
         if let Err(error) = driver.command(command) {
             tracing::debug!(%conn, request_id, %error, "not answered");
@@ -236,9 +238,9 @@ struct Started {
 impl Started {
     fn new(node: &Node) -> Self {
         let network = node.chain().network();
-        let mut contact = *node.contact();
+        let mut contact = node.contact();
         if contact.ip().is_unspecified() {
-            // As geth prints it for a node that does not know its address; it is valid on this machine.
+            // As geth prints it for a node that does not know its address: it is valid on this machine.
             contact = contact.with_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
         Self {

@@ -135,7 +135,10 @@ impl Load {
         }
         for _ in 0..self.requests {
             let conn = world.hosts[peer].established[0];
-            assert!(world.hosts[peer].command(now, Command::Request { conn, id: 3, body: &[0xc2, 0x01, 0x02] }));
+            assert!(world.hosts[peer].command(
+                now,
+                Command::Request { conn, capability: Capability::eth(69), id: 3, body: &[0xc2, 0x01, 0x02] }
+            ));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The words for why: why a deadline is set, a datagram was dropped, a session ended, a score changed.
+//! Reasons: why a deadline is set, a datagram was dropped, a session ended, a score changed.
 
 use core::fmt;
 
@@ -16,8 +16,8 @@ pub enum Reason {
     Dial,
     /// A connection has something to do.
     Conn(ConnId, ConnTimer),
-    /// The chain's new range is to be announced.
-    Announce,
+    /// A machine across connections has something to do.
+    Behaviour,
     /// Work was put off from the last turn: a shutdown, or a change of the filter.
     Backlog,
 }
@@ -54,7 +54,7 @@ pub enum ConnTimer {
     Write,
     /// A request's answer.
     Request,
-    /// The last words to be flushed.
+    /// Our final Disconnect to be written, and the peer's to come.
     Closing,
 }
 
@@ -65,11 +65,11 @@ pub enum DropReason {
     Malformed(DecodeError),
     /// It is too old, or claims to last too long.
     Expired,
-    /// Its source, its subnet or everybody has sent too much.
+    /// Its source, its subnet or all sources together have sent too much.
     RateLimited,
-    /// An answer that nobody asked for, or that does not match what was asked.
+    /// An answer without a request, or one that does not match its request.
     Unsolicited,
-    /// A question from somebody who has not proven its endpoint.
+    /// A request of a node that has not proven its endpoint.
     NoEndpointProof,
     /// Seen before.
     Replayed,
@@ -117,7 +117,7 @@ pub enum Fault {
     Snappy,
     /// A malformed message.
     Message(DecodeError),
-    /// Anything but Hello or Disconnect at first.
+    /// Another message than Hello or Disconnect at first.
     HelloExpected,
     /// A second Hello.
     HelloTwice,
@@ -135,20 +135,58 @@ pub enum Fault {
     UnknownMessage,
     /// More pings than any client sends.
     PingFlood,
-    /// Anything but Status at first.
+    /// Another message than Status at first.
     StatusExpected,
     /// A second Status.
     StatusTwice,
     /// A message that its protocol no longer has.
     ForbiddenMessage,
-    /// A response that nobody asked for.
+    /// A response without a request.
     UnsolicitedResponse,
-    /// More bytes than we said we would read, or more open requests than may be.
+    /// More bytes than the connection wanted to read, or more open requests than may be.
     Overrun,
 }
 
+/// How bad a fault is: what it costs is decided by class, without a look at the protocol that was broken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FaultClass {
+    /// Our own doing: the peer is ourselves.
+    Own,
+    /// No misbehaviour: it tells of another network or another time, or more about the record that led here than about the
+    /// peer.
+    Blameless,
+    /// It may be an answer that crossed our timeout.
+    Minor,
+    /// An encoding or an order that clients sometimes get wrong.
+    Malformed,
+    /// It costs memory or work before it can be refused, or opens a second session within the first: no client does it.
+    Costly,
+    /// Only a forger or a broken cipher does it: TCP has checksums.
+    Forged,
+    /// An attack: no client does it by mistake, whatever it has served before.
+    Attack,
+}
+
 impl Fault {
-    /// What the peer is told; `None` where nothing can be said in a language that it would understand.
+    /// How bad it is.
+    pub const fn class(&self) -> FaultClass {
+        match self {
+            Self::ConnectedToSelf => FaultClass::Own,
+            // The peer has not proven a key, or not the one that the record claims (attack P3b).
+            Self::Handshake | Self::UnexpectedIdentity => FaultClass::Blameless,
+            Self::IncompatibleVersion | Self::Useless => FaultClass::Blameless,
+            Self::UnsolicitedResponse => FaultClass::Minor,
+            Self::Message(_) | Self::UnknownMessage => FaultClass::Malformed,
+            Self::HelloExpected | Self::StatusExpected | Self::InvalidIdentity => FaultClass::Malformed,
+            Self::EmptyFrame | Self::TooLarge | Self::Snappy | Self::Overrun => FaultClass::Costly,
+            Self::HelloTwice | Self::StatusTwice => FaultClass::Costly,
+            Self::HeaderMac | Self::FrameMac => FaultClass::Forged,
+            // Attacks F10 and H14.
+            Self::PingFlood | Self::ForbiddenMessage => FaultClass::Attack,
+        }
+    }
+
+    /// The reason in the Disconnect to the peer; `None` where the peer could not read one.
     pub const fn disconnect_reason(&self) -> Option<DisconnectReason> {
         Some(match self {
             Self::Handshake | Self::HeaderMac | Self::FrameMac => return None,
@@ -201,7 +239,7 @@ impl fmt::Display for Fault {
 /// How a stream failed, as far as an operating system tells.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum IoFault {
-    /// Nobody listens there.
+    /// Nothing listens at the address.
     Refused,
     /// The stream was reset, or broke off while being written to.
     Reset,
@@ -241,6 +279,16 @@ pub enum StatusRefusal {
     Fork(ForkMismatch),
     /// A block range that is upside down.
     Range,
+}
+
+impl StatusRefusal {
+    /// How bad it is: a peer of another network is not to blame, one that breaks what was negotiated is.
+    pub const fn class(&self) -> FaultClass {
+        match self {
+            Self::Network(_) | Self::Genesis | Self::Fork(_) => FaultClass::Blameless,
+            Self::Version(_) | Self::Range => FaultClass::Malformed,
+        }
+    }
 }
 
 impl fmt::Display for StatusRefusal {
@@ -314,18 +362,18 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// How far a connection had come.
+/// The stage that a connection has reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Stage {
-    /// Waiting for the dialled stream.
+    /// The stream is being dialled.
     Dial,
-    /// Auth and ack.
+    /// Auth and ack are exchanged.
     Handshake,
-    /// Waiting for the peer's Hello.
+    /// Hellos are exchanged, up to the decision whether the peer gets a place.
     Hello,
-    /// Waiting for the peer's Status.
+    /// The peer has a place, and a protocol's handshake is not done: eth's exchange of Statuses.
     Status,
-    /// In session.
+    /// All protocols may send.
     Established,
 }
 
@@ -379,7 +427,7 @@ impl End {
 /// Why a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum EndReason {
-    /// They said so, or the embedder did.
+    /// The peer sent Disconnect, or the embedder ended it.
     Disconnect(DisconnectReason),
     /// The peer broke the protocol.
     Fault(Fault),
@@ -391,7 +439,7 @@ pub enum EndReason {
     Timeout(ConnTimer),
     /// The stream failed.
     Io(IoFault),
-    /// They closed the stream without a word.
+    /// The peer closed the stream without a Disconnect.
     Eof,
 }
 

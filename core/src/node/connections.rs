@@ -1,64 +1,65 @@
 //! A node's connections: acting on their verdicts, ending them, and dialling new ones.
 //!
-//! The verdicts of [`conn`](super::conn) meet those of [`peers`](crate::peers) here. Every change of a connection goes
-//! through [`Node::change`], which keeps the index of `peers` up to date.
+//! The verdicts of [`connection`](super::connection) meet those of [`peers`](crate::peers) here. Every change of a connection
+//! goes through [`Node::change`], which keeps the index of `peers` up to date and shows events to the behaviours.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::conn::{Conn, Local, Progress};
+use super::connection::{Connection, Local, Verdict};
+use super::table::Slot;
 use super::{Node, dial_due};
-use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, Refusal, Side};
+use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, PeerEvent, Side};
 use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATES};
 use crate::peers::{Admission, Charge};
+use crate::protocols;
 use crate::wire::enode::Contact;
-use crate::wire::p2p::{Capability, DisconnectReason};
+use crate::wire::p2p::DisconnectReason;
 
 /// Dials begun in one turn; the rest is due again.
 const DIALS_PER_TURN: usize = 8;
 
 impl Node {
     /// Adds a connection to the table. It has nothing to flush yet.
-    pub(super) fn open(&mut self, id: ConnId, conn: Conn) {
+    pub(super) fn open(&mut self, slot: Slot) {
         self.conns_made += 1;
-        self.peers.update(None, Some(&conn.view()));
-        self.conns.insert(id, conn);
+        self.peers.update(None, Some(&slot.view()));
+        self.conns.insert(slot);
     }
 
     /// Changes a connection. The index of `peers` is told how it was and how it is.
     pub(super) fn change<R>(
         &mut self,
         id: ConnId,
-        work: impl FnOnce(&mut Conn, &mut Cx<'_>, &Local<'_>) -> R,
+        work: impl FnOnce(&mut Connection, &mut Cx<'_>, &Local<'_>) -> R,
     ) -> Option<R> {
-        let Self { conns, peers, context, rngs, secret, contact, hello, chain, policy, export_secrets, .. } = self;
-        let conn = conns.get_mut(id)?;
-        let (policy, export_secrets) = (*policy, *export_secrets);
-        let local = Local { secret, key: &contact.key(), hello, chain, policy, export_secrets };
-        let before = conn.view();
-        let result = work(conn, &mut context.cx(&mut rngs.conns), &local);
-        peers.update(Some(&before), Some(&conn.view()));
+        let Self { conns, peers, context, identity, hello, chain, policy, export_secrets, .. } = self;
+        let slot = conns.get_mut(id)?;
+        let protocols = protocols::Local { chain, status: *policy };
+        let (secret, key, export_secrets) = (&identity.secret, identity.key(), *export_secrets);
+        let local = Local { secret, key, hello, protocols, export_secrets };
+        let before = slot.view();
+        let queued = context.out.len();
+        let result = work(&mut slot.conn, &mut context.cx(&mut slot.rng), &local);
+        peers.update(Some(&before), Some(&slot.view()));
+        self.show_events(queued);
         Some(result)
     }
 
     /// Gives a connection something to do, acts on its verdict, and brings its flush and deadline up to date.
-    pub(super) fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Conn, &mut Cx<'_>, &Local<'_>) -> Progress) {
-        let Some(progress) = self.change(id, work) else { return };
-        self.act(id, progress);
+    pub(super) fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Connection, &mut Cx<'_>, &Local<'_>) -> Verdict) {
+        let Some(verdict) = self.change(id, work) else { return };
+        self.act(id, verdict);
         self.sync_conn(id);
     }
 
-    fn act(&mut self, id: ConnId, progress: Progress) {
-        match progress {
-            Progress::Pending => {}
-            Progress::End(by, why) => self.end(id, by, why),
-            Progress::Hello => self.on_hello(id),
-            Progress::Established(status) => {
-                let Some(peer) = self.conns.get(id).and_then(|conn| conn.peer) else { return };
-                self.on_established(id);
-                self.context.out.emit(Event::Established { conn: id, id: peer, status });
-            }
-            Progress::Noted(reason) => {
+    fn act(&mut self, id: ConnId, verdict: Verdict) {
+        match verdict {
+            Verdict::Pending => {}
+            Verdict::End { by, why } => self.end(id, by, why),
+            Verdict::Identified => self.on_hello(id),
+            Verdict::Established => self.on_established(id),
+            Verdict::Charge(reason) => {
                 let Some(view) = self.conns.view(id) else { return };
                 let charge = self.peers.charge(self.context.now(), &view, reason);
                 self.carry_out(charge);
@@ -66,13 +67,13 @@ impl Node {
         }
     }
 
-    /// A connection's peer has said Hello, and thereby proven its key: it gets a place, or is refused.
+    /// A connection's peer has sent Hello, and thereby proven its key: it gets a place, or is refused.
     fn on_hello(&mut self, id: ConnId) {
         let now = self.context.now();
-        let Some(conn) = self.conns.get(id) else { return };
-        let (Some(peer), Some(session)) = (conn.peer, conn.session()) else { return };
-        let Some(hello) = session.hello() else { return };
-        let view = conn.view();
+        let Some(slot) = self.conns.get(id) else { return };
+        let conn = &slot.conn;
+        let (Some(peer), Some(session), Some(hello)) = (conn.peer(), conn.session(), conn.hello()) else { return };
+        let view = slot.view();
         let direction = view.direction();
         let tcp = match direction {
             Direction::Outbound => view.addr.port(),
@@ -80,37 +81,40 @@ impl Node {
         };
         let contact = Contact::with_id(*session.key(), peer, view.addr.ip(), 0, tcp);
         let shared = session.shared().to_vec();
-        let speaks_eth = shared.iter().any(|shared| shared.capability.is_eth());
         let hello = Box::new(hello.clone());
         self.context.out.emit(Event::Hello { conn: id, contact, direction, hello, shared });
         let conns = &self.conns;
         match self.peers.identified(now, &view, peer, |other| conns.view(other)) {
             Admission::Admitted { place, displaced } => {
-                self.change(id, |conn, _, _| conn.place = Some(place));
+                self.change_slot(id, |slot| slot.place = Some(place));
                 if let Some((other, refusal)) = displaced {
                     self.disconnect_other(other, EndReason::Refused(refusal));
                 }
             }
             Admission::Refused(refusal) => return self.end(id, Side::Us, EndReason::Refused(refusal)),
         }
-        if speaks_eth {
-            self.touch(id, |conn, cx, local| {
-                conn.start_status(cx, local);
-                Progress::Pending
-            });
-        } else {
-            self.on_established(id);
-        }
+        self.touch(id, |conn, cx, local| conn.admit(cx, local));
     }
 
     /// A connection with a place is in session from now on.
     fn on_established(&mut self, id: ConnId) {
         let now = self.context.now();
-        self.change(id, |conn, _, _| {
-            if let Some(place) = &mut conn.place {
+        self.change_slot(id, |slot| {
+            if let Some(place) = &mut slot.place {
                 place.since = now;
             }
         });
+        let Some(conn) = self.conns.get(id).map(|slot| &slot.conn) else { return };
+        let Some(peer) = conn.peer() else { return };
+        self.behaviours.show(now, PeerEvent::Established { conn: id, id: peer, shared: conn.shared() });
+    }
+
+    /// Changes what the node keeps for a connection.
+    pub(super) fn change_slot(&mut self, id: ConnId, work: impl FnOnce(&mut Slot)) {
+        let Some(slot) = self.conns.get_mut(id) else { return };
+        let before = slot.view();
+        work(slot);
+        self.peers.update(Some(&before), Some(&slot.view()));
     }
 
     /// Ends a connection other than the one that is being handled.
@@ -135,11 +139,7 @@ impl Node {
         self.context.out.emit(Event::Scored { id, delta, score, reason });
         let Some(duration) = ban else { return };
         self.context.out.emit(Event::Banned { id, duration, reason });
-        let is_admitted = |conn: &ConnId| self.conns.view(*conn).is_some_and(|view| view.place.is_some());
-        let theirs: Vec<ConnId> = self.peers.conns(&id).filter(is_admitted).collect();
-        for conn in theirs {
-            self.disconnect_other(conn, EndReason::Refused(Refusal::Banned));
-        }
+        self.disconnect_peer(id);
     }
 
     /// Begins to end the connections that are no longer wanted.
@@ -165,8 +165,8 @@ impl Node {
 
     /// After a connection was changed: its flush, and its deadline.
     pub(super) fn sync_conn(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        conn.flush(&mut self.context.cx(&mut self.rngs.conns));
+        let Some(slot) = self.conns.get_mut(id) else { return };
+        slot.conn.flush(&mut self.context.cx(&mut slot.rng));
         self.conns.schedule(id);
     }
 
@@ -174,9 +174,9 @@ impl Node {
     pub(super) fn talk(
         &mut self,
         id: ConnId,
-        work: impl FnOnce(&mut Conn, &mut Cx<'_>) -> Result<(), CommandError>,
+        work: impl FnOnce(&mut Connection, &mut Cx<'_>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        if self.conns.get(id).is_none_or(Conn::is_ending) {
+        if self.conns.get(id).is_none_or(|slot| slot.conn.is_ending()) {
             return Err(CommandError::UnknownConn);
         }
         let result = self.change(id, |conn, cx, _| work(conn, cx)).unwrap_or(Err(CommandError::UnknownConn));
@@ -184,30 +184,18 @@ impl Node {
         result
     }
 
-    /// Tells the new block range to every session that speaks eth/69 or later.
-    pub(super) fn announce(&mut self, payload: &[u8]) {
-        let version = |conn: &Conn| Some((conn.view().conn, conn.status()?.version));
-        let sessions: Vec<(ConnId, u32)> = self.conns.iter().filter_map(version).collect();
-        for (id, version) in sessions {
-            let message = crate::wire::eth::id::BLOCK_RANGE_UPDATE;
-            if version >= 69 {
-                // One that cannot take it now is told of the next range.
-                let _ = self.talk(id, |conn, cx| conn.send(cx, Capability::eth(version), message, &[payload]));
-            }
-        }
-    }
-
     /// The id of the next connection.
     pub(super) const fn next_conn(&self) -> ConnId {
         ConnId(self.conns_made)
     }
 
-    /// Opens the next connection; `commanded` by the embedder or not.
-    pub(super) fn dial(&mut self, contact: Contact, commanded: bool) {
+    /// Opens the next connection; `is_commanded` by the embedder or not.
+    pub(super) fn dial(&mut self, contact: Contact, is_commanded: bool) {
         let id = self.next_conn();
         self.context.stats.dials += 1;
-        let conn = Conn::dial(&mut self.context.cx(&mut self.rngs.conns), id, &contact, commanded);
-        self.open(id, conn);
+        let mut rng = self.rngs.conns.fork();
+        let conn = Connection::dial(&mut self.context.cx(&mut rng), id, &contact);
+        self.open(Slot::new(conn, rng, is_commanded));
         self.sync_dial();
     }
 

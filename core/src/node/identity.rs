@@ -19,8 +19,7 @@ use crate::wire::rlp::{self, Bounds};
 const UNKNOWN_IP: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Entries that follow from the rest of the configuration and cannot be set by hand.
-const OWN_ENTRIES: [&[u8]; 9] =
-    [b"id", b"secp256k1", b"ip", b"ip6", b"udp", b"udp6", b"tcp", b"tcp6", b"eth"];
+const OWN_ENTRIES: [&[u8]; 9] = [b"id", b"secp256k1", b"ip", b"ip6", b"udp", b"udp6", b"tcp", b"tcp6", b"eth"];
 
 /// See the module.
 pub(super) struct Identity {
@@ -79,7 +78,7 @@ impl Identity {
     /// The key with the address that others are told first: IPv4 before IPv6, `0.0.0.0` if neither is known.
     pub(super) fn contact(&self) -> Contact {
         let Addresses { udp, tcp, .. } = self.addresses;
-        Contact::new(self.key, self.addresses.ip().unwrap_or(UNKNOWN_IP), udp, tcp)
+        Contact::with_id(self.key, self.id, self.addresses.ip().unwrap_or(UNKNOWN_IP), udp, tcp)
     }
 
     /// Changes the addresses. Returns whether there is a new record.
@@ -188,12 +187,10 @@ mod tests {
         assert_eq!(identity.set_addresses(&crypto, both), Ok(true));
         let record = identity.record();
         assert_eq!((record.seq(), record.ip(), record.ip6()), (8, both.ip4, both.ip6));
-        assert_eq!((record.udp(), record.tcp(), record.udp6(), record.tcp6()), (
-            Some(30303),
-            Some(30304),
-            Some(30303),
-            Some(30304)
-        ));
+        assert_eq!(
+            (record.udp(), record.tcp(), record.udp6(), record.tcp6()),
+            (Some(30303), Some(30304), Some(30303), Some(30304))
+        );
         assert_eq!(identity.contact().ip(), IpAddr::from([10, 0, 0, 1]));
         assert_eq!(identity.set_addresses(&crypto, both), Ok(false), "no change, no new record");
         assert!(identity.set_fork_id(&crypto, ForkId { hash: [2; 4], next: 9 }));
@@ -207,7 +204,8 @@ mod tests {
         assert_eq!(identity.set_entry(&crypto, b"snap", Some(&[0xc0])), Ok(true));
         assert_eq!(identity.record().get(b"snap"), Some(&[0xc0][..]));
         assert_eq!(identity.set_entry(&crypto, b"snap", Some(&[0xc0])), Ok(false));
-        for (key, value) in [(&b"ip"[..], &[0x80][..]), (b"eth", &[0xc0]), (b"", &[0xc0]), (b"x", &[]), (b"x", &[1, 2])] {
+        for (key, value) in [(&b"ip"[..], &[0x80][..]), (b"eth", &[0xc0]), (b"", &[0xc0]), (b"x", &[]), (b"x", &[1, 2])]
+        {
             assert_eq!(identity.set_entry(&crypto, key, Some(value)), Err(CommandError::RecordEntry), "{key:?}");
         }
         let seq = identity.record().seq();

@@ -2,41 +2,40 @@
 //!
 //! Implements the driver contract (see the crate's documentation). No protocol knowledge of its own.
 
+mod behaviours;
+mod commands;
 pub mod config;
-mod conn;
+pub mod connection;
 mod connections;
 pub mod discovery;
+mod identity;
 mod machine;
 mod peering;
 mod table;
 mod view;
 
 use alloc::borrow::Cow;
-use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use self::behaviours::Behaviours;
 pub use self::config::{Config, ConfigError};
-use self::conn::{Conn, Progress};
+use self::connection::{Connection, Verdict};
 pub use self::discovery::Discovery;
-use self::table::Table;
+use self::identity::Identity;
+use self::table::{Slot, Table};
 pub use self::view::SessionView;
-use crate::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Context, DropReason, EndReason, Event, Input, Prefetch, Reason,
-    Side, SocketId,
-};
-use crate::crypto::{Crypto, Secp256k1, SecretKey};
-use crate::eth::{Chain, Policy};
-use crate::kad::{Growth, Received, Verdict};
+use crate::contract::{Action, ConnId, Context, DropReason, Event, Input, Prefetch, Reason, SocketId};
+use crate::crypto::{Crypto, Secp256k1};
+use crate::kad::{self, Growth, Received};
 use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATE_DELAY};
 use crate::netfilter::canonical;
 use crate::peers::Peers;
+use crate::protocols::{self, Chain, Policy};
 use crate::rlpx::LocalHello;
 use crate::rng::{Rng, Seed};
 use crate::time::{Duration, Instant, UnixTime};
-use crate::wire::enode::Contact;
-use crate::wire::enr::{Record, RecordBuilder};
 use crate::wire::p2p::Hello;
 
 /// The part that a deadline belongs to. The order breaks ties.
@@ -49,14 +48,13 @@ enum Owner {
 /// One fork of the run's randomness for each part that draws.
 struct Rngs {
     dial: Rng,
+    /// Each connection has a generator of its own, forked from this one.
     conns: Rng,
 }
 
 /// A devp2p node as one state machine. See the crate's documentation for how to drive it.
 pub struct Node {
-    secret: SecretKey,
-    contact: Contact,
-    record: Record,
+    identity: Identity,
     hello: LocalHello,
     chain: Chain,
     policy: Policy,
@@ -65,6 +63,7 @@ pub struct Node {
     rngs: Rngs,
     discovery: Discovery,
     peers: Peers,
+    behaviours: Behaviours,
     conns: Table,
     /// When the dialler is next due, as it said after the last change. Discovery is always asked: every datagram moves its
     /// deadline.
@@ -100,33 +99,31 @@ impl Node {
         unix: UnixTime,
         crypto: Arc<dyn Crypto + Send + Sync>,
     ) -> Result<Self, ConfigError> {
-        let key = crypto.public_key(&config.secret);
-        let contact = Contact::new(key, config.ip.unwrap_or(UNKNOWN_IP), config.udp, config.tcp);
-        let record = sign_record(&*crypto, &config, &contact).map_err(|_| ConfigError::Record)?;
+        let Config { secret, client, addresses, record_entries, discovery, chain, status, filter, .. } = config;
+        let Config { capabilities, capability_table, peers, record_seq, snapshot, export_secrets, .. } = config;
+        let record_seq = record_seq.max(snapshot.record_seq.saturating_add(1));
+        let identity = Identity::new(&*crypto, secret, addresses, chain.fork_id(), record_entries, record_seq)?;
         let hello = Hello {
             version: crate::wire::p2p::P2P_VERSION,
-            client: config.client.clone(),
-            capabilities: config.capabilities.clone(),
-            port: config.tcp.into(),
-            key: *key.as_bytes(),
+            client,
+            capabilities,
+            port: addresses.tcp.into(),
+            key: *identity.key().as_bytes(),
         };
-        let hello = LocalHello::new(hello, config.capability_table.clone()).map_err(ConfigError::Hello)?;
+        let hello = LocalHello::new(hello, capability_table).map_err(ConfigError::Hello)?;
         let seed = Seed::new(seed);
-        let rngs = Rngs { dial: seed.fork("dial"), conns: seed.fork("connections") };
-        let mut context = Context::new(now, unix, config.filter.clone(), crypto);
-        let discovery = Discovery::new(&mut context, &seed, &config, &record);
+        let mut context = Context::new(now, unix, filter, crypto);
         let mut node = Self {
             hello,
-            peers: Peers::new(config.peers, contact.id()),
-            secret: config.secret,
-            contact,
-            record,
-            chain: config.chain,
-            policy: config.status,
-            export_secrets: config.export_secrets,
+            peers: Peers::new(peers, *identity.id()),
+            behaviours: Behaviours::new(protocols::behaviours(&chain), seed.fork("behaviours")),
+            discovery: Discovery::new(&mut context, &seed, discovery, &identity),
+            identity,
+            chain,
+            policy: status,
+            export_secrets,
             context,
-            rngs,
-            discovery,
+            rngs: Rngs { dial: seed.fork("dial"), conns: seed.fork("connections") },
             conns: Table::default(),
             dial_at: None,
             next_dial_poll: None,
@@ -135,6 +132,7 @@ impl Node {
             commands_made: 0,
             shutting_down: false,
         };
+        node.restore(snapshot);
         node.sync_dial();
         Ok(node)
     }
@@ -148,9 +146,9 @@ impl Node {
                 // A driver that does not ask for the stream's id cannot feed it; its deadline ends it.
                 let _ = self.accept(now, socket, from);
             }
-            Input::Connected { conn, local: _ } => self.touch(conn, |conn, cx, local| {
+            Input::Connected { conn, .. } => self.touch(conn, |conn, cx, local| {
                 conn.handle_connected(cx, local);
-                Progress::Pending
+                Verdict::Pending
             }),
             Input::Bytes { conn, bytes } => {
                 let mut rest = bytes;
@@ -160,7 +158,7 @@ impl Node {
             }
             Input::Wrote { conn, n } => self.touch(conn, |conn, cx, _| {
                 conn.handle_wrote(cx, n);
-                Progress::Pending
+                Verdict::Pending
             }),
             Input::Eof { conn } => self.touch(conn, |conn, cx, _| conn.handle_eof(cx)),
             Input::Broken { conn, why } => self.touch(conn, |conn, cx, _| conn.handle_broken(cx, why)),
@@ -172,6 +170,9 @@ impl Node {
                 // Misuse changes nothing; `command` returns the error.
                 let _ = self.command(now, command);
             }
+        }
+        if !matches!(input, Input::Datagram { .. }) {
+            self.carry_out_wishes();
         }
     }
 
@@ -202,75 +203,10 @@ impl Node {
         }
         self.context.stats.accepts += 1;
         let id = self.next_conn();
-        let conn = Conn::accept(&mut self.context.cx(&mut self.rngs.conns), id, from);
-        self.open(id, conn);
+        let mut rng = self.rngs.conns.fork();
+        let conn = Connection::accept(&mut self.context.cx(&mut rng), id, from);
+        self.open(Slot::new(conn, rng, false));
         Some(id)
-    }
-
-    /// Carries out a command. Its outcome, if it has one, comes as an event with the returned id.
-    ///
-    /// # Errors
-    /// If it cannot be carried out; nothing has changed then.
-    pub fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
-        let now = self.context.advance(now);
-        if self.shutting_down && !matches!(command, Command::Disconnect { .. } | Command::Shutdown) {
-            return Err(CommandError::ShuttingDown);
-        }
-        if self.context.out.is_full() && !matches!(command, Command::Disconnect { .. } | Command::Shutdown) {
-            return Err(CommandError::Busy);
-        }
-        let id = CommandId(self.commands_made);
-        match command {
-            Command::AddPeer { contact, kind } => {
-                self.peers.add_peer(now, &self.context.filter, contact, kind)?;
-                self.promote(&contact.id(), kind);
-                self.sync_dial();
-            }
-            Command::RemovePeer { id } => {
-                self.peers.remove_peer(&id)?;
-                self.sync_dial();
-            }
-            Command::Dial { contact } => {
-                self.peers.dial(now, &self.context.filter, &contact)?;
-                self.dial(contact, true);
-            }
-            Command::Disconnect { conn, reason } => {
-                if self.conns.get(conn).is_none_or(Conn::is_ending) {
-                    return Err(CommandError::UnknownConn);
-                }
-                self.disconnect_other(conn, EndReason::Disconnect(reason));
-            }
-            Command::AddNode { contact } => {
-                self.discovery.add_node(&mut self.context, contact)?;
-            }
-            Command::Ping { contact } => self.discovery.ping(&mut self.context, id, contact)?,
-            Command::RequestRecord { contact } => {
-                self.discovery.request_record(&mut self.context, id, contact)?;
-            }
-            Command::FindNode { contact, target } => {
-                self.discovery.find_node(&mut self.context, id, contact, target)?;
-            }
-            Command::Lookup { target } => self.discovery.lookup(&mut self.context, id, target)?,
-            Command::Send { conn, capability, id, payload } => {
-                self.talk(conn, |conn, cx| conn.send(cx, capability, id, &[payload]))?;
-            }
-            Command::Request { conn, id: message, body } => {
-                self.talk(conn, |conn, cx| conn.request(cx, id, message, body))?;
-            }
-            Command::Respond { conn, request_id, id, body } => {
-                self.talk(conn, |conn, cx| conn.respond(cx, request_id, id, body))?;
-            }
-            Command::SetHead { head, earliest } => {
-                self.chain.set_head(head, earliest);
-                self.refresh_record();
-                if let Some(range) = self.chain.announcement() {
-                    self.announce(&range.encode());
-                }
-            }
-            Command::Shutdown => self.shut_down(),
-        }
-        self.commands_made += 1;
-        Ok(id)
     }
 
     /// Takes the oldest action. Only pops, with one exception: when a connection's `Ended` is popped, the node forgets the
@@ -298,7 +234,8 @@ impl Node {
         let dial = self.dial_at.map(|at| (at, Reason::Dial));
         let conn = self.conns.poll_timeout().map(|(at, conn, timer)| (at, Reason::Conn(conn, timer)));
         // Of equal instants, the first in this order.
-        let due = [backlog, discovery, dial, conn].into_iter().flatten().min_by_key(|(at, _)| *at);
+        let behaviours = self.behaviours.poll_timeout(now).map(|at| (at, Reason::Behaviour));
+        let due = [backlog, discovery, dial, conn, behaviours].into_iter().flatten().min_by_key(|(at, _)| *at);
         let (at, reason) = due?;
         let at = at.max(now + Duration::from_micros(1));
         (at > now).then_some((at, reason))
@@ -306,12 +243,12 @@ impl Node {
 
     /// The bytes that wait for a connection's socket. After writing a prefix of them, say so with `Input::Wrote`.
     pub fn outbound(&self, conn: ConnId) -> &[u8] {
-        self.conns.get(conn).map_or(&[], Conn::outbound)
+        self.conns.get(conn).map_or(&[], |slot| slot.conn.outbound())
     }
 
     /// Whether a connection's bytes should be read now. To be asked again after every drain for what was paused.
     pub fn wants_read(&self, conn: ConnId) -> bool {
-        !self.context.out.is_full() && self.conns.get(conn).is_some_and(Conn::wants_read)
+        !self.context.out.is_full() && self.conns.get(conn).is_some_and(|slot| slot.conn.wants_read())
     }
 
     fn handle_datagram(&mut self, socket: SocketId, from: SocketAddr, bytes: &[u8]) {
@@ -323,9 +260,9 @@ impl Node {
         let verdict = if socket == SocketId::MAIN {
             self.discovery.handle_datagram(&mut self.context, from, bytes)
         } else {
-            Verdict { received: Received::Unrecognised, growth: Growth::None }
+            kad::Verdict { received: Received::Unrecognised, growth: Growth::None }
         };
-        let Verdict { received, growth } = verdict;
+        let kad::Verdict { received, growth } = verdict;
         match received {
             Received::Handled => {}
             Received::Dropped(reason) => self.context.stats.drop_datagram(reason),
@@ -368,27 +305,7 @@ impl Node {
         }
         self.on_growth(growth);
         self.sweep();
-    }
-
-    /// Signs a new record if our fork id has changed.
-    fn refresh_record(&mut self) {
-        let fork_id = self.chain.fork_id();
-        if self.record.fork_id() == Some(fork_id) {
-            return;
-        }
-        let seq = self.record.seq() + 1;
-        let signed = record_builder(&self.contact, fork_id).sign(self.context.crypto(), &self.secret, seq);
-        // The same entries fitted before.
-        let Ok(record) = signed else { return };
-        self.record = record;
-        self.discovery.set_record(&self.record);
-    }
-
-    fn shut_down(&mut self) {
-        self.shutting_down = true;
-        self.begin_sweep();
-        self.discovery.shutdown(&mut self.context);
-        self.sync_dial();
+        self.behaviours.handle_timeout(now);
     }
 }
 
@@ -401,22 +318,6 @@ fn dial_due(
 ) -> Option<Instant> {
     let at = peers.poll_timeout(has_candidates).filter(|_| !shutting_down)?;
     Some(next_dial_poll.map_or(at, |poll| poll.min(at)))
-}
-
-/// The address of our contact while ours is not known.
-const UNKNOWN_IP: core::net::IpAddr = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
-
-fn record_builder(contact: &Contact, fork_id: crate::wire::forkid::ForkId) -> RecordBuilder {
-    let mut builder = RecordBuilder::default();
-    if contact.ip() != UNKNOWN_IP {
-        builder.endpoint(contact.udp_addr(), contact.tcp());
-    }
-    builder.fork_id(fork_id);
-    builder
-}
-
-fn sign_record(crypto: &dyn Crypto, config: &Config, contact: &Contact) -> Result<Record, crate::wire::DecodeError> {
-    record_builder(contact, config.chain.fork_id()).sign(crypto, &config.secret, config.record_seq)
 }
 
 #[cfg(test)]

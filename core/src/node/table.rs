@@ -6,37 +6,69 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
-use super::conn::Conn;
-use crate::contract::{ConnId, ConnMap, ConnTimer};
-use crate::peers::View;
+use super::connection::Connection;
+use crate::contract::{ConnId, ConnMap, ConnTimer, Direction};
+use crate::peers::{Origin, Place, View};
+use crate::rng::Rng;
 use crate::time::Instant;
+
+/// A connection with what the node keeps for it.
+pub(super) struct Slot {
+    pub(super) conn: Connection,
+    /// The connection's own generator: its draws move no other's, and it is re-keyed after key material was drawn.
+    pub(super) rng: Rng,
+    /// Whether the embedder commanded the dial.
+    is_commanded: bool,
+    /// The place among our peers, until the connection's end is decided.
+    pub(super) place: Option<Place>,
+    /// The next deadline, as it stands in the schedule.
+    scheduled: Option<(Instant, ConnTimer)>,
+}
+
+impl Slot {
+    pub(super) const fn new(conn: Connection, rng: Rng, is_commanded: bool) -> Self {
+        Self { conn, rng, is_commanded, place: None, scheduled: None }
+    }
+
+    /// What decisions about peers need to know of the connection.
+    pub(super) fn view(&self) -> View {
+        let Self { conn, is_commanded, place, .. } = self;
+        let origin = match conn.direction() {
+            Direction::Inbound => Origin::Accepted,
+            Direction::Outbound => Origin::Dialled { commanded: *is_commanded },
+        };
+        let is_ending = conn.is_ending();
+        let place = place.filter(|_| !is_ending);
+        View { conn: conn.id(), addr: conn.addr(), origin, id: conn.peer(), stage: conn.stage(), place, is_ending }
+    }
+}
 
 /// See the module.
 #[derive(Default)]
 pub(super) struct Table {
-    conns: ConnMap<Box<Conn>>,
+    conns: ConnMap<Box<Slot>>,
     /// The deadline of each connection that has one, as the connection says in `scheduled`.
     due: BTreeSet<(Instant, ConnId, ConnTimer)>,
 }
 
 impl Table {
     /// The connection, for reading.
-    pub(super) fn get(&self, id: ConnId) -> Option<&Conn> {
+    pub(super) fn get(&self, id: ConnId) -> Option<&Slot> {
         self.conns.get(id).map(|conn| &**conn)
     }
 
     /// The connection, to be changed: what changes its [`View`] is to be told to the index.
-    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Conn> {
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Slot> {
         self.conns.get_mut(id).map(|conn| &mut **conn)
     }
 
     /// What decisions see of a connection.
     pub(super) fn view(&self, id: ConnId) -> Option<View> {
-        self.get(id).map(Conn::view)
+        self.get(id).map(Slot::view)
     }
 
     /// All connections, oldest first.
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Conn> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
         self.ids().into_iter().filter_map(|id| self.get(id))
     }
 
@@ -46,12 +78,13 @@ impl Table {
     }
 
     /// Adds a connection, with its deadline.
-    pub(super) fn insert(&mut self, id: ConnId, mut conn: Conn) {
-        conn.scheduled = conn.poll_timeout();
-        if let Some((at, timer)) = conn.scheduled {
+    pub(super) fn insert(&mut self, mut slot: Slot) {
+        let id = slot.conn.id();
+        slot.scheduled = slot.conn.poll_timeout();
+        if let Some((at, timer)) = slot.scheduled {
             self.due.insert((at, id, timer));
         }
-        self.conns.insert(id, Box::new(conn));
+        self.conns.insert(id, Box::new(slot));
     }
 
     /// Forgets a connection. Returns what it was.
@@ -65,12 +98,12 @@ impl Table {
 
     /// Brings the schedule up to date after a connection was changed.
     pub(super) fn schedule(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(id) else { return };
-        let (old, new) = (conn.scheduled, conn.poll_timeout());
+        let Some(slot) = self.conns.get_mut(id) else { return };
+        let (old, new) = (slot.scheduled, slot.conn.poll_timeout());
         if old == new {
             return;
         }
-        conn.scheduled = new;
+        slot.scheduled = new;
         if let Some((at, timer)) = old {
             self.due.remove(&(at, id, timer));
         }

@@ -3,13 +3,12 @@
 use core::net::SocketAddr;
 
 use super::{Discovery, Node};
-use crate::contract::{ConnId, Direction, Stage, Stats};
+use crate::contract::{Addresses, ConnId, Direction, Stage, Stats};
 use crate::crypto::NodeId;
-use crate::eth::Chain;
 use crate::peers::{Peers, Place, View};
+use crate::protocols::{Chain, Protocols};
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
-use crate::wire::eth::Status;
 use crate::wire::p2p::{Hello, Shared};
 
 /// One connection.
@@ -19,7 +18,7 @@ pub struct SessionView<'a> {
     pub conn: ConnId,
     /// The other end.
     pub addr: SocketAddr,
-    /// Who dialled.
+    /// Which side dialled.
     pub direction: Direction,
     /// The peer's id: expected from a dial on, proven from Hello on.
     pub id: Option<NodeId>,
@@ -33,21 +32,26 @@ pub struct SessionView<'a> {
     pub hello: Option<&'a Hello>,
     /// What is shared; empty before Hello.
     pub shared: &'a [Shared],
-    /// The peer's eth Status.
-    pub status: Option<&'a Status>,
+    /// Its protocols, from the decision on that the peer has a place.
+    pub protocols: Option<&'a Protocols>,
     /// Bytes that wait for the socket.
     pub outbound_bytes: usize,
 }
 
 impl Node {
     /// Our key and endpoint, as far as the endpoint is known.
-    pub fn contact(&self) -> &Contact {
-        &self.contact
+    pub fn contact(&self) -> Contact {
+        self.identity.contact()
+    }
+
+    /// The addresses that others are told.
+    pub fn addresses(&self) -> &Addresses {
+        self.identity.addresses()
     }
 
     /// Our current record.
     pub fn record(&self) -> &Record {
-        &self.record
+        self.identity.record()
     }
 
     /// Our chain.
@@ -72,8 +76,9 @@ impl Node {
 
     /// All connections, oldest first, until their `Ended` has been popped.
     pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
-        self.conns.iter().map(|conn| {
-            let View { conn: id, addr, origin, id: peer, stage, place, is_ending } = conn.view();
+        self.conns.iter().map(|slot| {
+            let View { conn: id, addr, origin, id: peer, stage, place, is_ending } = slot.view();
+            let conn = &slot.conn;
             SessionView {
                 conn: id,
                 addr,
@@ -83,8 +88,8 @@ impl Node {
                 place,
                 is_ending,
                 hello: conn.hello(),
-                shared: conn.session().map_or(&[], |session| session.shared()),
-                status: conn.status(),
+                shared: conn.shared(),
+                protocols: conn.protocols(),
                 outbound_bytes: conn.outbound().len(),
             }
         })

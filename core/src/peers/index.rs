@@ -297,11 +297,11 @@ mod tests {
                 prop_assert!(index.ordinary_inbound().eq(table.values().filter(ordinary).map(|view| view.conn)));
                 for subnet in [[8, 8, 8, 0], [9, 9, 9, 0], [10, 0, 0, 0]].map(|ip| Subnet::of(ip.into())) {
                     let near = |view: &&View| global_subnet(view) == Some(subnet);
-                    let guests = table.values().filter(ordinary).filter(near).count();
+                    let ordinary = table.values().filter(ordinary).filter(near).count();
                     let pending = table.values().filter(|view| view.place.is_none() && view.direction() == Direction::Inbound);
                     let pending = pending.filter(near).count();
                     for n in 0..12 {
-                        prop_assert_eq!(index.has_ordinary_from(subnet, n), guests >= n);
+                        prop_assert_eq!(index.has_ordinary_from(subnet, n), ordinary >= n);
                         prop_assert_eq!(index.has_pending_from(subnet, n), pending >= n);
                     }
                 }

@@ -6,7 +6,6 @@
 
 pub mod bans;
 mod bounded;
-pub mod config;
 pub mod dial;
 pub mod index;
 pub mod score;
@@ -27,8 +26,8 @@ use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::enode::Contact;
 
+pub use crate::contract::PeerLimits;
 pub use bans::{Ban, Banned, Bans};
-pub use config::PeersConfig;
 pub use dial::{Dialer, Outcome};
 pub use index::{Counts, Index};
 pub use score::{Ledger, LedgerEntry, Ledgers, Severity};
@@ -65,7 +64,7 @@ pub struct Peers {
 
 impl Peers {
     /// No peer yet; `local` is our own id.
-    pub fn new(config: PeersConfig, local: NodeId) -> Self {
+    pub fn new(config: PeerLimits, local: NodeId) -> Self {
         Self {
             local,
             ledgers: Ledgers::default(),
@@ -167,7 +166,7 @@ impl Peers {
     }
 
     /// Changes the limits. Peers beyond the new ones stay until they end; new ones are admitted once there is room.
-    pub const fn set_limits(&mut self, config: PeersConfig) {
+    pub const fn set_limits(&mut self, config: PeerLimits) {
         self.slots.set_config(config);
     }
 
@@ -336,7 +335,7 @@ impl Peers {
     }
 
     /// The limits.
-    pub const fn config(&self) -> &PeersConfig {
+    pub const fn config(&self) -> &PeerLimits {
         self.slots.config()
     }
 

@@ -10,10 +10,9 @@ use core::cmp::Reverse;
 use core::net::SocketAddr;
 
 use super::bounded::Recent;
-use super::config::PeersConfig;
 use super::index::{Counts, Index, global_subnet};
 use super::view::{Origin, Place, View};
-use crate::contract::{ConnId, Direction, PeerKind, Refusal};
+use crate::contract::{ConnId, Direction, PeerKind, PeerLimits, Refusal};
 use crate::crypto::NodeId;
 use crate::limits::{
     INBOUND_SENIORITY, INBOUND_SOURCES_MAX, INBOUND_THROTTLE, PENDING_PER_SUBNET, SIMULTANEOUS_WINDOW,
@@ -55,24 +54,24 @@ pub struct Claimant {
 /// See the module.
 #[derive(Clone, Debug)]
 pub struct Slots {
-    config: PeersConfig,
+    config: PeerLimits,
     index: Index,
     accepted: Recent,
 }
 
 impl Slots {
     /// No connection yet.
-    pub fn new(config: PeersConfig) -> Self {
+    pub fn new(config: PeerLimits) -> Self {
         Self { config, index: Index::default(), accepted: Recent::new(INBOUND_THROTTLE, INBOUND_SOURCES_MAX) }
     }
 
     /// The limits.
-    pub const fn config(&self) -> &PeersConfig {
+    pub const fn config(&self) -> &PeerLimits {
         &self.config
     }
 
     /// Changes the limits. Peers beyond the new ones stay until they end; new ones are admitted once there is room.
-    pub const fn set_config(&mut self, config: PeersConfig) {
+    pub const fn set_config(&mut self, config: PeerLimits) {
         self.config = config;
     }
 

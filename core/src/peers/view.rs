@@ -22,7 +22,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    /// Who dialled.
+    /// Which side dialled.
     pub const fn direction(self) -> Direction {
         match self {
             Self::Accepted => Direction::Inbound,
@@ -78,7 +78,7 @@ pub struct View {
 }
 
 impl View {
-    /// Who dialled.
+    /// Which side dialled.
     pub const fn direction(&self) -> Direction {
         self.origin.direction()
     }

@@ -10,7 +10,7 @@ use peerless::contract::{
 use peerless::crypto::{Crypto, NodeId};
 use peerless::netfilter::NetFilter;
 use peerless::peers::score::{BAN_SCORE, CREDIT_MAX};
-use peerless::peers::{Admission, Charge, Origin, Peers, PeersConfig, View};
+use peerless::peers::{Admission, Charge, Origin, PeerLimits, Peers, View};
 use peerless::rng::{Rng, Seed};
 use peerless::time::{Duration, Instant};
 use peerless::wire::enode::Contact;
@@ -51,7 +51,7 @@ const OWN: usize = 3;
 
 struct World {
     peers: Peers,
-    config: PeersConfig,
+    config: PeerLimits,
     rng: Rng,
     now: Instant,
     next: u64,
@@ -68,7 +68,7 @@ struct World {
 
 fn peers(data: &[u8], reached: &mut Reached) {
     let mut choices = Choices::new(data);
-    let config = PeersConfig {
+    let config = PeerLimits {
         max_peers: choices.pick(&[4, 6, 0, 1, 12]),
         dial_ratio: choices.pick(&[3, 2, 0, 1]),
         max_pending: choices.pick(&[3, 6, 50]),
@@ -233,7 +233,8 @@ impl World {
                 }
             }
             4 => {
-                let target = if choices.flag() { BanTarget::Id(contact.id()) } else { BanTarget::Address(contact.ip()) };
+                let target =
+                    if choices.flag() { BanTarget::Id(contact.id()) } else { BanTarget::Address(contact.ip()) };
                 if choices.flag() {
                     self.peers.unban(now, target);
                     assert!(!self.peers.unban(now, target));

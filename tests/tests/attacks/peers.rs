@@ -6,7 +6,7 @@ use std::time::Duration;
 use peerless::contract::{Command, EndReason, PeerKind, Refusal, ScoreReason, Side};
 use peerless::limits;
 use peerless::peers::Severity;
-use peerless::wire::p2p::{self, DisconnectReason};
+use peerless::wire::p2p::{self, Capability, DisconnectReason};
 use peerless_tests::net::{Net, Seen, config};
 use peerless_tests::stranger::Stranger;
 
@@ -118,7 +118,7 @@ fn a_ledger_adds_up() {
         let conn = talk.conn();
         for _ in 0..2 {
             let id = peerless::wire::eth::id::GET_BLOCK_HEADERS;
-            net.command(0, Command::Request { conn, id, body: &body }).unwrap();
+            net.command(0, Command::Request { conn, capability: Capability::eth(69), id, body: &body }).unwrap();
         }
         talk.listen(&mut net);
         let asked: Vec<_> =

@@ -15,6 +15,7 @@ use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::{Config, Node};
 use peerless::wire::enode::Contact;
+use peerless::wire::p2p::Capability;
 use peerless_mio::{Driver, Listen, Sockets};
 
 use crate::driving;
@@ -70,7 +71,7 @@ impl Snapshot {
         let peers = |direction| {
             let sessions = node.sessions().filter(move |session| session.direction == direction);
             sessions
-                .filter(|session| session.stage == Stage::Established && !session.is_ending && session.status.is_some())
+                .filter(|session| session.stage == Stage::Established && !session.is_ending)
                 .filter_map(|session| session.id)
                 .collect()
         };
@@ -108,8 +109,8 @@ impl Prepared {
         keys.configure(&mut config);
         let sockets = driving::bind(&mut config, &Listen::at(([127, 0, 0, 1], 0).into()))?;
         let key = peerless::crypto::Crypto::public_key(&peerless::crypto::Secp256k1::new(), &config.secret);
-        let ip = config.ip.context("a bound socket has an address")?;
-        let contact = Contact::new(key, ip, config.udp, config.tcp);
+        let ip = config.addresses.ip().context("a bound socket has an address")?;
+        let contact = Contact::new(key, ip, config.addresses.udp, config.addresses.tcp);
         Ok(Self { config, sockets, keys: keys.clone(), contact })
     }
 
@@ -151,10 +152,10 @@ fn drive(driver: &mut Driver, keys: &KeyLogging, node: usize, news: &Sender<News
                 break;
             }
         }
-        let mut questions: Vec<(ConnId, u64, u64)> = Vec::new();
+        let mut questions: Vec<(ConnId, Capability, u64, u64)> = Vec::new();
         driver.turn(Some(next.saturating_duration_since(Instant::now())), |event| {
-            if let Event::Request { conn, request_id, id, .. } = &event {
-                questions.push((*conn, *request_id, *id));
+            if let Event::Request { conn, capability, request_id, id, .. } = &event {
+                questions.push((*conn, *capability, *request_id, *id));
             }
             keys.note(&event);
             if let Some(what) = translate(event) {
@@ -162,9 +163,9 @@ fn drive(driver: &mut Driver, keys: &KeyLogging, node: usize, news: &Sender<News
                 let _ = news.send(News { node, what });
             }
         })?;
-        for (conn, request_id, id) in questions {
+        for (conn, capability, request_id, id) in questions {
             // The connection may have ended meanwhile.
-            let _ = driver.command(Command::Respond { conn, request_id, id, body: &[0xc0] });
+            let _ = driver.command(Command::Respond { conn, capability, request_id, id, body: &[0xc0] });
         }
     }
     driver.shutdown(SHUTDOWN_LIMIT, |_| {})?;

@@ -66,11 +66,11 @@ impl<'a> Liar<'a> {
             let progress = handshake.handle_bytes(&mut context.cx(rng), &identity.secret, &mut rest, &mut out);
             let taken = inbox.len() - rest.len();
             inbox.drain(..taken);
-            handshake = match progress {
-                Progress::Pending(handshake) => handshake,
+            match progress {
+                Progress::Pending => {}
                 Progress::Done(agreed) => return Ok(Self { identity, tcp, frames: agreed.frames, inbox }),
                 Progress::Failed(fault) => return Err(Error::other(fault.to_string())),
-            };
+            }
         }
     }
 

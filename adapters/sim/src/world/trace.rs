@@ -71,6 +71,8 @@ impl Fingerprint for Devp2p {
             Event::Unbanned { target: BanTarget::Address(ip) } => print.note(48, word((*ip, 0).into()), &[]),
             // Recordings ask for them, and a run is the same with them and without.
             Event::Secrets { .. } => {}
+            Event::ConnReady { conn } => print.note(49, conn.0, &[]),
+            Event::DiscoveryReady => print.note(50, 0, &[]),
         }
     }
 }

@@ -62,7 +62,7 @@ pub fn config(number: u8, bootnode: Option<Contact>) -> Config {
     let schedule = ForkSchedule::new([7; 32], 0, &[5], &[1_800_000_000]);
     let network = Network { name: "test".to_owned(), network_id: 1337, schedule };
     let mut config = Config::new(secret(number), Chain::new(network, Head::default(), 0, [0x55; 32]));
-    config.ip = Some(ip(number));
+    config.addresses.set_ip(ip(number));
     let bootnodes = bootnode.into_iter().collect();
     config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
     config
@@ -100,7 +100,7 @@ pub struct Host {
 
 impl Host {
     pub fn new(config: Config, number: u8, tap: Box<dyn Tap>) -> Self {
-        let addr = SocketAddr::new(ip(number), config.udp);
+        let addr = SocketAddr::new(ip(number), config.addresses.udp);
         let node = Node::new(config, seed(number), START, UNIX).unwrap();
         let (links, established, requests) = (BTreeMap::new(), Vec::new(), Vec::new());
         Self { node, tap, addr, links, established, requests, messages: 0, ended: 0 }
@@ -165,7 +165,10 @@ impl World {
             }
             self.drain(host);
             for (conn, request_id, id) in std::mem::take(&mut self.hosts[host].requests) {
-                self.hosts[host].command(now, Command::Respond { conn, request_id, id, body: &self.answer });
+                self.hosts[host].command(
+                    now,
+                    Command::Respond { conn, capability: Capability::eth(69), request_id, id, body: &self.answer },
+                );
             }
             self.drain(host);
         }
@@ -292,7 +295,10 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     let capability = Capability::eth(69);
     let payload = [&[0xb9, 0x20, 0x00][..], &[0; 0x2000]].concat();
     assert!(world.hosts[1].command(now, Command::Send { conn, capability, id: 2, payload: &payload }));
-    assert!(world.hosts[1].command(now, Command::Request { conn, id: 3, body: &[0xc2, 0x01, 0x02] }));
+    assert!(
+        world.hosts[1]
+            .command(now, Command::Request { conn, capability: Capability::eth(69), id: 3, body: &[0xc2, 0x01, 0x02] })
+    );
     let head = Head { number: 100, time: 1_750_000_001, hash: [4; 32] };
     assert!(world.hosts[0].command(now, Command::SetHead { head, earliest: 1 }));
     world.run(60);

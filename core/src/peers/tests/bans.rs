@@ -5,7 +5,7 @@ use super::*;
 /// P3, P5: a banned peer's host is refused for a while; a hundred thousand keys leave the memory bounded.
 #[test]
 fn bans_follow_the_host_and_memory_is_bounded() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let conn = bench.join(1, ip(1)).0.unwrap();
     let charge = bench.charge(conn, ScoreReason::Fault(Fault::PingFlood)).unwrap();
     assert_eq!(charge.ban, Some(Severity::Fatal.ban_duration()));
@@ -33,7 +33,7 @@ fn a_peer_is_not_charged_for_what_our_driver_did() {
     for (why, is_charged) in
         [(EndReason::Refused(Refusal::Overloaded), false), (EndReason::Fault(Fault::Overrun), true)]
     {
-        let mut bench = Bench::new(PeersConfig::default());
+        let mut bench = Bench::new(PeerLimits::default());
         let conn = bench.join(1, ip(1)).0.unwrap();
         let charge = bench.end(conn, &end(Side::Us, Stage::Established, why));
         assert_eq!(charge.is_some(), is_charged, "{why}");
@@ -42,7 +42,7 @@ fn a_peer_is_not_charged_for_what_our_driver_did() {
 
 #[test]
 fn a_peer_without_a_place_is_not_charged() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let accepted = bench.accept(ip(1)).unwrap();
     let (dialled, _) = bench.dial_next([contact(2, ip(512))]).unwrap();
     for conn in [accepted, dialled] {

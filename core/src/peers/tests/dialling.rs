@@ -5,7 +5,7 @@ use super::*;
 /// P8: with nine dead nodes in ten, the number of distinct addresses tried grows with time until all are.
 #[test]
 fn every_node_of_a_dead_table_is_tried_in_time() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let table: Vec<_> = (0..2000).map(|n| contact(n, ip(n * 256))).collect();
     let (mut tried, mut growth) = (BTreeSet::new(), Vec::new());
     for minute in 1..=40u64 {
@@ -36,7 +36,7 @@ fn every_node_of_a_dead_table_is_tried_in_time() {
 /// P8, P12: half of the dials go to nodes never tried, though a crowd of known ones is offered, and no one is preferred.
 #[test]
 fn half_of_the_dials_go_to_nodes_never_tried() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     for n in 0..100 {
         let (conn, _) = bench.dial_next([contact(n, ip(n * 256))]).unwrap();
         let _ = bench.end(conn, &BYE);
@@ -64,7 +64,7 @@ fn static_peers_are_dialled_again_for_ever() {
         end(Side::Us, Stage::Status, EndReason::Status(StatusRefusal::Network(9))),
         end(Side::Us, Stage::Hello, EndReason::Refused(Refusal::TooManyPeers)),
     ];
-    let mut bench = Bench::new(PeersConfig { dial_ratio: 0, ..PeersConfig::default() });
+    let mut bench = Bench::new(PeerLimits { dial_ratio: 0, ..PeerLimits::default() });
     assert_eq!(bench.peers.poll_timeout(true), None, "nothing to do");
     for n in 0..20 {
         bench.peers.add_peer(bench.now, &bench.filter, contact(n, ip(n % 10)), PeerKind::Static).unwrap();
@@ -86,7 +86,7 @@ fn static_peers_are_dialled_again_for_ever() {
 
 #[test]
 fn a_devnet_on_one_machine_is_dialled_at_once() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let table: Vec<_> = (0..8).map(|n| contact(n, [127, 0, 0, 1].into())).collect();
     let mut dialled = BTreeSet::new();
     while let Some((_, contact)) = bench.dial_next(table.iter().copied()) {
@@ -97,7 +97,7 @@ fn a_devnet_on_one_machine_is_dialled_at_once() {
 
 #[test]
 fn one_host_is_dialled_once_in_a_while_whatever_ids_are_said_to_be_there() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let mut dials = 0;
     for second in 0..350 {
         bench.now = Instant::ZERO + secs(second);
@@ -112,7 +112,7 @@ fn one_host_is_dialled_once_in_a_while_whatever_ids_are_said_to_be_there() {
 /// P3b: forged records that name an honest node's key or address do the honest node no harm.
 #[test]
 fn forged_records_harm_no_honest_node() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let (honest, honest_ip) = (contact(1, ip(1)), ip(1));
     for n in 0..100 {
         // The honest key at an attacker's address, and an attacker's key at the honest address.
@@ -135,7 +135,7 @@ fn forged_records_harm_no_honest_node() {
 
 #[test]
 fn candidates_are_dialled_only_while_there_is_room_for_them() {
-    let config = PeersConfig { max_peers: 4, dial_ratio: 2, ..PeersConfig::default() };
+    let config = PeerLimits { max_peers: 4, dial_ratio: 2, ..PeerLimits::default() };
     let mut bench = Bench::new(config);
     let candidates = |from: u64| (from..from + 20).map(|n| contact(n, ip(n * 256)));
     let mut dialled = Vec::new();
@@ -160,7 +160,7 @@ fn candidates_are_dialled_only_while_there_is_room_for_them() {
 
 #[test]
 fn a_filtered_candidate_is_not_dialled() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     bench.filter = "1.0.0.0/24".parse().unwrap();
     assert_eq!(bench.dial_next([contact(1, ip(256))]), None);
     assert!(bench.dial_next([contact(1, ip(1))]).is_some());
@@ -169,7 +169,7 @@ fn a_filtered_candidate_is_not_dialled() {
 /// Near the end of time no pause leads to a later instant.
 #[test]
 fn the_dialler_returns_at_the_end_of_time() {
-    let mut bench = Bench::new(PeersConfig { max_peers: 0, ..PeersConfig::default() });
+    let mut bench = Bench::new(PeerLimits { max_peers: 0, ..PeerLimits::default() });
     bench.now = Instant::from_micros(u64::MAX);
     for n in 0..3 {
         bench.peers.add_peer(bench.now, &bench.filter, contact(n, ip(n * 256)), PeerKind::Static).unwrap();

@@ -14,7 +14,7 @@ fn refused(refusal: Refusal) -> Result<(), CommandError> {
 
 #[test]
 fn what_cannot_be_dialled_is_refused_at_once_with_its_reason() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     bench.filter = "1.0.0.0/16".parse().unwrap();
     let (now, filter) = (bench.now, bench.filter.clone());
     let ours = Contact::with_id(PublicKey::from_xy_unchecked([1; 64]), LOCAL, ip(1), 30303, 30303);
@@ -30,14 +30,14 @@ fn what_cannot_be_dialled_is_refused_at_once_with_its_reason() {
         assert_eq!(bench.peers.dial(now, &filter, &contact), expected);
     }
     assert_eq!(bench.peers.declared().count(), 0);
-    let config = PeersConfig { dial_ratio: 0, ..PeersConfig::default() };
+    let config = PeerLimits { dial_ratio: 0, ..PeerLimits::default() };
     bench.peers.set_limits(config);
     assert_eq!(bench.peers.poll_timeout(true), None, "nothing wakes the node for what it refused");
 }
 
 #[test]
 fn an_offered_candidate_is_dialled_like_a_found_one_and_once() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     assert_eq!(bench.peers.poll_timeout(false), None);
     let offered = contact(1, ip(256));
     bench.peers.offer(bench.now, &bench.filter, offered).unwrap();
@@ -58,7 +58,7 @@ fn an_offered_candidate_is_dialled_like_a_found_one_and_once() {
 
 #[test]
 fn offers_are_bounded_and_those_that_can_no_longer_be_dialled_are_forgotten() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let offer = |bench: &mut Bench, n: u64| bench.peers.offer(bench.now, &bench.filter, contact(n, ip(n * 256)));
     for n in 0..OFFERED_MAX as u64 {
         assert_eq!(offer(&mut bench, n), Ok(()));
@@ -75,7 +75,7 @@ fn offers_are_bounded_and_those_that_can_no_longer_be_dialled_are_forgotten() {
 
 #[test]
 fn a_report_charges_a_peer_and_bans_the_address_of_its_connection() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     bench.join(1, ip(1)).0.unwrap();
     let mild = bench.peers.report(bench.now, id(1), Some(addr(ip(1))), -10, label()).unwrap();
     assert_eq!((mild.score, mild.reason, mild.ban), (-10, ScoreReason::Reported(label()), None));
@@ -88,7 +88,7 @@ fn a_report_charges_a_peer_and_bans_the_address_of_its_connection() {
 
 #[test]
 fn a_banned_key_gets_no_place_and_is_not_dialled_until_the_ban_is_lifted() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let target = BanTarget::Id(id(1));
     bench.peers.ban(bench.now, target, HOUR);
     assert_eq!(displaced(bench.join(1, ip(1)).1), Err(Refusal::Banned));
@@ -101,7 +101,7 @@ fn a_banned_key_gets_no_place_and_is_not_dialled_until_the_ban_is_lifted() {
 
 #[test]
 fn a_static_peer_at_an_address_that_the_embedder_banned_waits_for_the_end_of_the_ban() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let contact = contact(1, ip(1));
     bench.peers.ban(bench.now, BanTarget::Address(contact.ip()), HOUR);
     bench.peers.add_peer(bench.now, &bench.filter, contact, PeerKind::Static).unwrap();
@@ -113,11 +113,11 @@ fn a_static_peer_at_an_address_that_the_embedder_banned_waits_for_the_end_of_the
 
 #[test]
 fn limits_may_shrink_below_what_there_is_and_grow_again() {
-    let mut bench = Bench::new(PeersConfig { max_peers: 6, dial_ratio: 0, ..PeersConfig::default() });
+    let mut bench = Bench::new(PeerLimits { max_peers: 6, dial_ratio: 0, ..PeerLimits::default() });
     for n in 0..6 {
         assert_eq!(displaced(bench.join(n, ip(n * 256)).1), Ok(None));
     }
-    bench.peers.set_limits(PeersConfig { max_peers: 3, dial_ratio: 0, ..PeersConfig::default() });
+    bench.peers.set_limits(PeerLimits { max_peers: 3, dial_ratio: 0, ..PeerLimits::default() });
     assert_eq!(bench.peers.counts().inbound, 6, "they stay");
     assert_eq!(displaced(bench.join(10, ip(10 * 256)).1), Err(Refusal::TooManyPeers));
     assert_eq!(bench.peers.poll_timeout(true), None);
@@ -126,13 +126,13 @@ fn limits_may_shrink_below_what_there_is_and_grow_again() {
     }
     assert_eq!(displaced(bench.join(11, ip(11 * 256)).1), Ok(None), "there is room now");
     assert_eq!(displaced(bench.join(12, ip(12 * 256)).1), Err(Refusal::TooManyPeers));
-    bench.peers.set_limits(PeersConfig { max_peers: 4, dial_ratio: 0, ..PeersConfig::default() });
+    bench.peers.set_limits(PeerLimits { max_peers: 4, dial_ratio: 0, ..PeerLimits::default() });
     assert_eq!(displaced(bench.join(13, ip(13 * 256)).1), Ok(None));
 }
 
 #[test]
 fn a_static_peer_that_the_filter_forbids_sleeps_until_it_is_permitted_again() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     bench.peers.add_peer(bench.now, &bench.filter, contact(1, ip(1)), PeerKind::Static).unwrap();
     bench.filter = "9.0.0.0/8".parse().unwrap();
     bench.peers.filter_changed(bench.now, &bench.filter);

@@ -68,11 +68,11 @@ struct Bench {
 }
 
 impl Bench {
-    fn new(config: PeersConfig) -> Self {
+    fn new(config: PeerLimits) -> Self {
         Self::of(config, LOCAL)
     }
 
-    fn of(config: PeersConfig, local: NodeId) -> Self {
+    fn of(config: PeerLimits, local: NodeId) -> Self {
         Self {
             peers: Peers::new(config, local),
             conns: BTreeMap::new(),

@@ -16,7 +16,7 @@ type Model = BTreeMap<ConnId, (Direction, State)>;
 /// Long random runs never break a bound, and the counts are what a naive model says (C9, P2).
 #[test]
 fn random_runs_keep_every_limit_and_the_counts_of_a_model() {
-    let config = PeersConfig { max_peers: 6, max_pending: 6, ..PeersConfig::default() };
+    let config = PeerLimits { max_peers: 6, max_pending: 6, ..PeerLimits::default() };
     let mut bench = Bench::new(config);
     let mut dice = Seed::new([3; 32]).fork("model");
     let mut model = Model::new();
@@ -139,7 +139,7 @@ fn carry_out(bench: &mut Bench, model: &mut Model, charge: &Charge) -> u32 {
     1
 }
 
-fn check(bench: &Bench, config: &PeersConfig, model: &Model, step: u32) {
+fn check(bench: &Bench, config: &PeerLimits, model: &Model, step: u32) {
     let counts = bench.peers.counts();
     let count = |f: &dyn Fn(Direction, State) -> bool| model.values().filter(|(dir, state)| f(*dir, *state)).count();
     let is_pending = |wanted| count(&|direction, state| direction == wanted && state == State::Pending);

@@ -8,7 +8,7 @@ const FULL: Result<Option<(ConnId, Refusal)>, Refusal> = Err(Refusal::TooManyPee
 /// quarters; one subnet never holds more than two.
 #[test]
 fn full_inbound_places_still_change_hands() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let max = bench.peers.config().max_inbound() as u64;
     assert_eq!(max, 34);
     for n in 0..max {
@@ -35,7 +35,7 @@ fn full_inbound_places_still_change_hands() {
 
 /// Six places, all for inbound peers, and all taken.
 fn six() -> (Bench, [ConnId; 6]) {
-    let config = PeersConfig { max_peers: 6, dial_ratio: 0, ..PeersConfig::default() };
+    let config = PeerLimits { max_peers: 6, dial_ratio: 0, ..PeerLimits::default() };
     let mut bench = Bench::new(config);
     let conns = [0, 1, 2, 3, 4, 5].map(|n| bench.join(n, ip(n * 256)).0.unwrap());
     assert_eq!(displaced(bench.join(9, ip(9 * 256)).1), FULL);
@@ -86,7 +86,7 @@ fn static_and_trusted_peers_are_not_displaced() {
 
 #[test]
 fn trusted_peers_pass_the_limits_once_they_have_proven_their_key() {
-    let mut bench = Bench::new(PeersConfig { max_peers: 0, ..PeersConfig::default() });
+    let mut bench = Bench::new(PeerLimits { max_peers: 0, ..PeerLimits::default() });
     assert_eq!(bench.accept(ip(1)), Err(Refusal::TooManyPeers), "no trusted peer could be behind it");
     bench.peers.add_peer(bench.now, &bench.filter, contact(7, ip(7 * 256)), PeerKind::Trusted).unwrap();
     assert_eq!(displaced(bench.join(8, ip(8 * 256)).1), FULL);
@@ -102,7 +102,7 @@ fn trusted_peers_pass_the_limits_once_they_have_proven_their_key() {
 
 #[test]
 fn a_peer_dialled_on_command_passes_the_limits_also_when_it_comes_by_itself() {
-    let config = PeersConfig { max_peers: 1, dial_ratio: 0, ..PeersConfig::default() };
+    let config = PeerLimits { max_peers: 1, dial_ratio: 0, ..PeerLimits::default() };
     let mut bench = Bench::new(config);
     bench.join(1, ip(256)).0.unwrap();
     bench.dial(&contact(200, ip(200 * 256))).unwrap();
@@ -113,7 +113,7 @@ fn a_peer_dialled_on_command_passes_the_limits_also_when_it_comes_by_itself() {
 
 #[test]
 fn accepts_are_throttled_by_host_and_subnet() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let conn = bench.accept(ip(1)).unwrap();
     let _ = bench.end(conn, &BYE);
     assert_eq!(bench.accept(ip(1)), Err(Refusal::Throttled));
@@ -135,7 +135,7 @@ fn accepts_are_throttled_by_host_and_subnet() {
 
 #[test]
 fn peers_on_one_machine_know_no_throttle_and_no_subnet() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     for n in 0..34 {
         assert_eq!(displaced(bench.join(n, [127, 0, 0, 1].into()).1), Ok(None));
     }
@@ -143,7 +143,7 @@ fn peers_on_one_machine_know_no_throttle_and_no_subnet() {
 
 #[test]
 fn an_ended_connection_counts_as_pending_until_it_is_forgotten() {
-    let mut bench = Bench::new(PeersConfig { max_pending: 3, ..PeersConfig::default() });
+    let mut bench = Bench::new(PeerLimits { max_pending: 3, ..PeerLimits::default() });
     let fault = end(Side::Us, Stage::Handshake, EndReason::Fault(Fault::Handshake));
     let local = IpAddr::from([127, 0, 0, 1]);
     for _ in 0..3 {
@@ -157,7 +157,7 @@ fn an_ended_connection_counts_as_pending_until_it_is_forgotten() {
 
 #[test]
 fn a_filtered_address_is_not_accepted() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     bench.filter = "1.0.0.0/24".parse().unwrap();
     assert_eq!(bench.accept(ip(256)), Err(Refusal::Filtered));
     assert!(bench.accept(ip(1)).is_ok());

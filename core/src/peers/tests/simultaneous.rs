@@ -29,7 +29,7 @@ enum Msg {
 const IDS: [NodeId; 2] = [NodeId([1; 32]), NodeId([2; 32])];
 
 impl Pair {
-    fn new(config: PeersConfig) -> Self {
+    fn new(config: PeerLimits) -> Self {
         let node = |id| Bench { now: Instant::ZERO + secs(100), ..Bench::of(config, id) };
         Self {
             nodes: IDS.map(node),
@@ -125,7 +125,7 @@ impl Pair {
 #[test]
 fn simultaneous_dials_leave_exactly_one_session_in_every_interleaving() {
     for max_peers in [1, 50] {
-        let mut start = Pair::new(PeersConfig { max_peers, ..PeersConfig::default() });
+        let mut start = Pair::new(PeerLimits { max_peers, ..PeerLimits::default() });
         // With one place, the second dial must be under way before the first one is answered.
         if max_peers == 1 {
             start.dial(0);
@@ -163,7 +163,7 @@ fn simultaneous_dials_leave_exactly_one_session_in_every_interleaving() {
 fn simultaneous_dials_with_any_delay_leave_exactly_one_session() {
     let mut dice = Seed::new([5; 32]).fork("delays");
     for _ in 0..2000 {
-        let mut pair = Pair::new(PeersConfig::default());
+        let mut pair = Pair::new(PeerLimits::default());
         let start = pair.nodes[0].now;
         let mut now = start;
         pair.dial(0);
@@ -190,7 +190,7 @@ fn simultaneous_dials_with_any_delay_leave_exactly_one_session() {
 #[test]
 fn an_old_session_outlives_any_newcomer() {
     for n in [1, 250] {
-        let mut bench = Bench::new(PeersConfig::default());
+        let mut bench = Bench::new(PeerLimits::default());
         let (conn, _) = bench.join(n, ip(1));
         bench.now = bench.now + SIMULTANEOUS_WINDOW;
         let again = bench.dial(&contact(n, ip(1)));
@@ -203,7 +203,7 @@ fn an_old_session_outlives_any_newcomer() {
         (SIMULTANEOUS_WINDOW, Err(Refusal::AlreadyConnected)),
         (secs(29), Ok(Some((ConnId(1), Refusal::AlreadyConnected)))),
     ] {
-        let mut bench = Bench::new(PeersConfig::default());
+        let mut bench = Bench::new(PeerLimits::default());
         let (conn, _) = bench.dial_next([contact(1, ip(1))]).unwrap();
         assert_eq!(displaced(Some(bench.identify(conn, id(1)))), Ok(None));
         bench.establish(conn);
@@ -214,7 +214,7 @@ fn an_old_session_outlives_any_newcomer() {
 
 #[test]
 fn a_peer_with_our_own_key_is_refused() {
-    let mut bench = Bench::new(PeersConfig::default());
+    let mut bench = Bench::new(PeerLimits::default());
     let conn = bench.accept(ip(1)).unwrap();
     assert_eq!(bench.identify(conn, LOCAL), Admission::Refused(Refusal::ToSelf));
 }

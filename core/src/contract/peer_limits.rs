@@ -1,10 +1,10 @@
-//! How many peers to have: the limits that the embedder sets.
+//! How many peers a node has: the limits that the embedder sets.
 
 use crate::limits::{DIAL_RATIO, INBOUND_PER_SUBNET, PEERS_MAX, PENDING_MAX};
 
 /// How many peers to have, and of which kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PeersConfig {
+pub struct PeerLimits {
     /// Peers in session, trusted ones and those dialled on command not counted. With 0, only those two kinds are admitted.
     pub max_peers: usize,
     /// One in so many is dialled by us; at least one, if there are any. 0 dials static and trusted peers only.
@@ -15,7 +15,7 @@ pub struct PeersConfig {
     pub inbound_per_subnet: usize,
 }
 
-impl Default for PeersConfig {
+impl Default for PeerLimits {
     fn default() -> Self {
         Self {
             max_peers: PEERS_MAX,
@@ -26,7 +26,7 @@ impl Default for PeersConfig {
     }
 }
 
-impl PeersConfig {
+impl PeerLimits {
     /// The share of peers that we dial by ourselves.
     pub fn max_dialled(&self) -> usize {
         match self.max_peers.checked_div(self.dial_ratio) {
