@@ -140,7 +140,7 @@ fn changes_of_the_identity_reach_discovery_and_new_sessions() {
     let mut configs = [1, 2].map(|n| {
         let mut config = Config::new(secret(n), chain(1));
         config.addresses.set_ip([9, 9, 9, n].into());
-        config.peers.max_peers = 0;
+        config.peers.dial_ratio = 0;
         config
     });
     configs[1].record_seq = 7;
