@@ -9,7 +9,7 @@
 use alloc::collections::VecDeque;
 
 use super::bounded::Bounded;
-use crate::contract::{Fault, FaultClass, Label, ScoreReason};
+use crate::contract::{FaultClass, Label, ScoreReason};
 use crate::crypto::NodeId;
 use crate::limits::{LEDGER_ENTRIES, LEDGERS_MAX};
 use crate::time::{Duration, Instant};

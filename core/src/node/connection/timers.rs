@@ -35,6 +35,11 @@ impl Timers {
         self.deadlines[timer as usize] = at.into().unwrap_or(Instant::NEVER);
     }
 
+    #[cfg(test)]
+    pub(super) fn get(&self, timer: ConnTimer) -> Option<Instant> {
+        Some(self.deadlines[timer as usize]).filter(|at| *at != Instant::NEVER)
+    }
+
     /// The earliest deadline.
     pub(super) fn next(&self) -> Option<(Instant, ConnTimer)> {
         let deadlines = self.deadlines.into_iter().zip(TIMERS);
