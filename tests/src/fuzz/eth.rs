@@ -6,12 +6,12 @@ use peerless::eth::handshake::Verdict;
 use peerless::eth::{EthHandshake, Incoming, Policy, Requests};
 use peerless::limits;
 use peerless::rng::{Rng, Seed};
+use peerless::testing::chain;
 use peerless::time::Instant;
 use peerless::wire::eth::{self, BlockRange, ChainState, Role, Status, role};
 
 use super::handshake::context;
 use super::{Choices, Memory, Reached, Target};
-use crate::net::chain;
 
 /// Statuses, requests, answers, late answers, announcements.
 pub const ETH: Target = Target {
