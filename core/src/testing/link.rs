@@ -113,7 +113,7 @@ impl<M: Machine> Net<M> {
         self.members.iter().position(|member| member.addr == addr).map(Host)
     }
 
-    pub(super) fn deliver(&mut self, delivery: Delivery) {
+    pub(super) fn arrive(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::Datagram { to, from, bytes } => match self.host_at(to) {
                 Some(host) if self.is_cut(host) => {}

@@ -372,7 +372,7 @@ impl<M: Machine> Net<M> {
                 }
                 self.now = self.now.max(at);
                 if let Some((_, delivery)) = self.queue.pop_first() {
-                    self.deliver(delivery);
+                    self.arrive(delivery);
                 }
                 true
             }
