@@ -1,4 +1,4 @@
-//! A peer that says what it likes: RLPx with the project's own handshake and frames, and everything above by hand.
+//! A peer under the test's control: RLPx with the project's own handshake and frames, and everything above them by hand.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use peerless::wire::snappy;
 /// Any exchange of a few messages is over by then.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// A key, and what it takes to use it.
+/// A key of the test's, with what its handshakes need.
 pub struct Stranger {
     pub id: NodeId,
     pub key: PublicKey,
@@ -51,7 +51,7 @@ impl Stranger {
         (handshake, out.as_slice().to_vec())
     }
 
-    /// Connects and shakes hands; says nothing more. `None` if it is not let in that far.
+    /// Connects and completes the handshake; sends nothing more. `None` if the node ends the connection before that.
     pub fn dial(&mut self, net: &mut Net<Node>, to: Host, from: SocketAddr) -> Option<Talk> {
         let raw = net.connect_raw(to, from)?;
         let (mut handshake, auth) = self.auth(net.contact(to).key());
@@ -152,8 +152,8 @@ impl Talk {
         }
     }
 
-    /// The reason with which the node has ended the session.
-    pub fn last_words(&self) -> Option<DisconnectReason> {
+    /// The reason in the node's final Disconnect.
+    pub fn final_disconnect(&self) -> Option<DisconnectReason> {
         let (_, payload) = self.heard.iter().find(|(id, _)| *id == p2p::id::DISCONNECT)?;
         let reason = DisconnectReason::decode(payload);
         if reason != DisconnectReason::Unreadable {

@@ -24,15 +24,17 @@ pub struct Link {
     pub loss_percent: u64,
     /// Dials that time out.
     pub dial_loss_percent: u64,
-    /// The largest chunk in which a stream's bytes arrive. A quarter of all chunks are as large as that allows; the others
-    /// have a random size of at most 700 bytes.
+    /// The largest chunk in which a stream's bytes arrive.
     pub chunk_bytes_max: usize,
-    /// The largest part of outbound bytes that a socket takes at once; the part has a random size.
+    /// The largest part of outbound bytes that a socket takes at once.
     pub write_bytes_max: usize,
+    /// Whether writes and chunks have random sizes within their bounds, most chunks at most 700 bytes; else they are as
+    /// large as there are bytes and the bounds allow.
+    pub random_sizes: bool,
 }
 
 impl Default for Link {
-    /// 1 to 5 ms, no loss, chunks and writes of any size.
+    /// 1 to 5 ms, no loss, chunks and writes of any size, at random.
     fn default() -> Self {
         Self {
             delay: (Duration::from_millis(1), Duration::from_millis(5)),
@@ -40,6 +42,7 @@ impl Default for Link {
             dial_loss_percent: 0,
             chunk_bytes_max: usize::MAX,
             write_bytes_max: usize::MAX,
+            random_sizes: true,
         }
     }
 }
@@ -172,13 +175,20 @@ impl<M: Machine> Net<M> {
             return;
         }
         if self.members[host.0].machine.wants_read(conn) {
-            let largest = waiting.min(self.link.chunk_bytes_max.max(1));
-            let small = 1 + self.rng.below(largest.min(SMALL_CHUNK_BYTES) as u64) as usize;
-            let n = if self.rng.below(4) == 0 { largest } else { small };
+            let n = self.chunk_bytes(waiting);
             let bytes: Vec<u8> = self.streams[stream].pipes[side].drain(..n).collect();
             self.input(host, Input::Bytes { conn, bytes: &bytes });
         }
         self.later(Delivery::Bytes { stream, side });
+    }
+
+    /// The size of the next chunk of a stream on which bytes wait. A quarter of all random ones are as large as possible.
+    fn chunk_bytes(&mut self, waiting: usize) -> usize {
+        let largest = waiting.min(self.link.chunk_bytes_max.max(1));
+        if !self.link.random_sizes || self.rng.below(4) == 0 {
+            return largest;
+        }
+        1 + self.rng.below(largest.min(SMALL_CHUNK_BYTES) as u64) as usize
     }
 
     /// Lets a host's socket take a part of a connection's outbound bytes.
@@ -190,7 +200,7 @@ impl<M: Machine> Net<M> {
             return;
         }
         let largest = outbound.len().min(self.link.write_bytes_max.max(1));
-        let n = 1 + self.rng.below(largest as u64) as usize;
+        let n = if self.link.random_sizes { 1 + self.rng.below(largest as u64) as usize } else { largest };
         let pipe = &mut self.streams[stream].pipes[1 - side];
         let was_empty = pipe.is_empty();
         pipe.extend(&outbound[..n]);

@@ -1,4 +1,4 @@
-//! discv4: what strangers can make a node send, and to whom.
+//! discv4: what a stranger can make a node send, and to which addresses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -17,8 +17,9 @@ use peerless_tests::stranger::Stranger;
 
 use crate::{SECOND, VICTIM, global};
 
-/// Holds every address that has not proven itself to D1: no node sends it more than three times what came from there and
-/// one datagram. An address has proven itself when it answers a ping by its hash. Returns how many were held to it.
+/// Checks the bound of D1 for every address without an endpoint proof: no node sends it more than three times the bytes that
+/// came from there, plus one datagram. An answer to a ping, by the ping's hash, is an endpoint proof. Returns the number of
+/// addresses without one.
 fn assert_no_amplification(datagrams: &[testing::Datagram]) -> usize {
     #[derive(Default)]
     struct Account {
@@ -122,19 +123,19 @@ fn no_traffic_is_amplified() {
         net.run_for(SECOND / 100);
     }
     net.run_for(60 * SECOND);
-    assert!(assert_no_amplification(net.datagrams()) >= 500, "the forged ones are among them");
+    assert!(assert_no_amplification(net.datagrams()) >= 500, "the forged addresses are among them");
     let neighbors_to_forged = net.datagrams().iter().filter(|datagram| {
         let kind = Datagram::split(&datagram.bytes).ok().and_then(|datagram| datagram.kind().ok());
         datagram.is_sent
             && matches!(kind, Some(Kind::Neighbors | Kind::EnrResponse))
             && net.hosts().all(|host| net.addr(host) != datagram.remote)
     });
-    assert_eq!(neighbors_to_forged.count(), 0, "questions without an endpoint proof are not answered");
+    assert_eq!(neighbors_to_forged.count(), 0, "requests without an endpoint proof are not answered");
     let dropped = &net.machine(VICTIM).stats().datagrams_dropped;
     assert!(dropped.get(&DropReason::NoEndpointProof).is_some_and(|count| *count > 50), "{dropped:?}");
 }
 
-/// D10: nodes that only liars know are pinged rarely, however often they are named.
+/// D10: an address that only liars name is pinged rarely, however often they name it.
 #[test]
 fn a_victim_that_liars_name_is_left_alone() {
     let mut net = mesh(2, 6);
@@ -158,11 +159,11 @@ fn a_victim_that_liars_name_is_left_alone() {
     assert_no_amplification(net.datagrams());
 }
 
-/// D13: what was overheard is worth nothing a while later: it changes no table, and gets no answer.
+/// D13: a replayed datagram changes no table and gets no answer.
 #[test]
 fn replayed_datagrams_are_dropped() {
     let mut net = mesh(3, 4);
-    let overheard: Vec<(SocketAddr, Vec<u8>)> = {
+    let received: Vec<(SocketAddr, Vec<u8>)> = {
         let begun = net.datagrams().len();
         let contact = net.contact(VICTIM);
         for i in 1..4 {
@@ -173,18 +174,18 @@ fn replayed_datagrams_are_dropped() {
                 net.run_for(SECOND / 2);
             }
         }
-        let received = net.datagrams()[begun..].iter().filter(|datagram| !datagram.is_sent && datagram.host == VICTIM);
-        received.map(|datagram| (datagram.remote, datagram.bytes.clone())).collect()
+        let datagrams = net.datagrams()[begun..].iter().filter(|datagram| !datagram.is_sent && datagram.host == VICTIM);
+        datagrams.map(|datagram| (datagram.remote, datagram.bytes.clone())).collect()
     };
     let kinds: BTreeSet<_> =
-        overheard.iter().map(|(_, bytes)| Datagram::split(bytes).unwrap().kind().unwrap()).collect();
+        received.iter().map(|(_, bytes)| Datagram::split(bytes).unwrap().kind().unwrap()).collect();
     assert!(kinds.contains(&Kind::Ping) && kinds.contains(&Kind::FindNode) && kinds.contains(&Kind::EnrRequest));
 
     let replay = |net: &mut Net<Node>, after: Duration, from: Option<SocketAddr>| {
         net.run_for(after);
         let answers = |net: &Net<Node>| net.machine(VICTIM).stats().datagrams_out.count;
         let before = (answers(net), net.machine(VICTIM).discovery().discv4().unwrap().table().len());
-        for (source, bytes) in &overheard {
+        for (source, bytes) in &received {
             net.datagram(VICTIM, from.unwrap_or(*source), bytes);
         }
         assert_eq!(before.1, net.machine(VICTIM).discovery().discv4().unwrap().table().len());
@@ -204,7 +205,7 @@ fn replayed_datagrams_are_dropped() {
     assert_no_amplification(net.datagrams());
 }
 
-/// D13: expirations at the ends of what integers hold.
+/// D13: expirations at the ends of the integer's range are refused.
 #[test]
 fn impossible_expirations_are_refused() {
     let mut net = mesh(4, 2);

@@ -28,7 +28,7 @@ fn ends_for(net: &mut Net<Node>, talk: &mut Talk, fault: Fault) {
     net.run_for(limits::CLOSING_TIMEOUT);
     let (_, end) = net.end(VICTIM, talk.conn()).unwrap_or_else(|| panic!("no end for {fault}"));
     assert_eq!((end.by, end.why), (Side::Us, EndReason::Fault(fault)));
-    assert_eq!(talk.last_words(), fault.disconnect_reason());
+    assert_eq!(talk.final_disconnect(), fault.disconnect_reason());
     assert!(net.is_closed(talk.raw));
     assert!(scored(net, VICTIM).iter().any(|(delta, why)| *delta < 0 && *why == ScoreReason::Fault(fault)));
 }
@@ -179,7 +179,7 @@ fn unsolicited_responses_are_faults() {
         let (mut net, _, mut talk) = established(7, version);
         talk.say(&mut net, ETH + message, &[0xc2, 0x07, 0xc0]);
         ends_for(&mut net, &mut talk, Fault::UnsolicitedResponse);
-        assert_eq!(talk.last_words(), Some(DisconnectReason::SubprotocolError));
+        assert_eq!(talk.final_disconnect(), Some(DisconnectReason::SubprotocolError));
     }
     // An answer of another kind, with another id, or once more.
     for (message, request_id, again) in
@@ -216,7 +216,7 @@ fn a_second_status_is_a_fault() {
     let (mut net, _, mut talk) = established(9, 69);
     talk.say(&mut net, ETH + id::STATUS, &chain(1).status(69).encode());
     ends_for(&mut net, &mut talk, Fault::StatusTwice);
-    assert_eq!(talk.last_words(), Some(DisconnectReason::SubprotocolError));
+    assert_eq!(talk.final_disconnect(), Some(DisconnectReason::SubprotocolError));
 
     let mut stranger = Stranger::new(2);
     let mut talk = stranger.dial(&mut net, VICTIM, local(2)).unwrap();

@@ -75,7 +75,7 @@ fn a_ban_lasts_as_long_as_it_says() {
         net.run_for(SECOND);
         let (_, end) = net.end(VICTIM, talk.conn()).unwrap();
         assert_eq!((end.by, end.why), (Side::Us, EndReason::Refused(Refusal::Banned)), "after {hours} hours");
-        assert_eq!(talk.last_words(), Some(DisconnectReason::UselessPeer));
+        assert_eq!(talk.final_disconnect(), Some(DisconnectReason::UselessPeer));
         let contact = Contact::new(stranger.key, [127, 0, 0, 1].into(), 1, 40_002);
         assert!(net.command(VICTIM, Command::Dial { contact }).is_err(), "nor do we dial it");
     }

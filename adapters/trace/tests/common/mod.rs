@@ -5,12 +5,13 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use peerless::contract::{Command, CommandError, ConnId, Event, Input, Machine, SocketId, Tap, Tapped};
+use peerless::contract::{Command, ConnId, Event, Input, Machine, SocketId, Tap, Tapped};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::discv4;
 use peerless::eth::Chain;
 use peerless::node::{Config, Node};
-use peerless::testing::{Host, Net};
+pub use peerless::testing::Host;
+use peerless::testing::Net;
 use peerless::time::{Duration, Instant, UnixTime};
 use peerless::wire::enode::Contact;
 use peerless::wire::forkid::{ForkSchedule, Head, Network};
@@ -103,7 +104,7 @@ pub fn run(world: &mut World, milliseconds: u64) {
 }
 
 /// The first established connection of a host.
-fn established(world: &World, host: Host) -> ConnId {
+pub fn established(world: &World, host: Host) -> ConnId {
     let conn = world.find(host, |event| match event {
         Event::Established { conn, .. } => Some(*conn),
         _ => None,
@@ -111,14 +112,17 @@ fn established(world: &World, host: Host) -> ConnId {
     conn.expect("a session")
 }
 
-/// Answers the first request to a host with an empty list.
-fn respond(world: &mut World, host: Host) -> Result<(), CommandError> {
-    let request = world.find(host, |event| match event {
+/// Answers the requests among a host's events from number `from` on. Returns the number of its events.
+pub fn respond(world: &mut World, host: Host, from: usize, body: &[u8]) -> usize {
+    let events = &world.events(host)[from..];
+    let requests = events.iter().filter_map(|(_, event)| match event {
         Event::Request { conn, request_id, id, .. } => Some((*conn, *request_id, *id)),
         _ => None,
     });
-    let (conn, request_id, id) = request.expect("a request");
-    world.command(host, Command::Respond { conn, request_id, id, body: &[0xc0] }).map(drop)
+    for (conn, request_id, id) in requests.collect::<Vec<_>>() {
+        world.command(host, Command::Respond { conn, request_id, id, body }).unwrap();
+    }
+    world.events(host).len()
 }
 
 /// Two nodes dial, exchange messages, receive bytes from a third party, and disconnect. Returns the trace of each.
@@ -163,7 +167,7 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     let head = Head { number: 100, time: 1_750_000_001, hash: [4; 32] };
     world.command(one, Command::SetHead { head, earliest: 1 }).unwrap();
     run(&mut world, 60);
-    respond(&mut world, one).unwrap();
+    respond(&mut world, one, 0, &[0xc0]);
     world.input(one, Input::WallClock { unix: UnixTime::from_secs(1_750_000_100) });
     let messages = world.events(one).iter().filter(|(_, event)| matches!(event, Event::Message { .. }));
     assert_eq!(messages.count(), 1);
