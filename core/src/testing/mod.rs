@@ -17,23 +17,21 @@
 //! ```
 //!
 //! [`Net::nodes`] makes nodes that search for nothing; nodes of a [`Net::mesh`] find each other by discovery. Any other node
-//! is added by [`Net::add_node`] with a changed [`config`]. From there on a test has a rhythm of three steps: give a host
-//! something with [`Net::command`], let time pass with [`Net::run_for`] or [`Net::run_until`], and look at what happened.
+//! is added by [`Net::add_node`] with a [`config`] of its own, such as one of another network. From there on a test repeats
+//! three steps: give a host something with [`Net::command`], let time pass with [`Net::run_for`] or [`Net::run_until`], and
+//! look at what happened.
 //!
 //! ```
-//! use peerless::contract::{Command, Event};
+//! use peerless::contract::{Command, Event, Stage};
 //! use peerless::testing::{Net, config};
-//! use peerless::wire::p2p::DisconnectReason;
 //! use std::time::Duration;
 //!
-//! let (mut net, [hub, _]) = Net::mesh(7);
-//! let mut full = config(2, 1);
-//! full.peers.max_peers = 0;
-//! let full = net.add_node(full);
-//! let contact = net.contact(full);
-//! net.command(hub, Command::Dial { contact })?;
-//! let is_refused = |event: &Event<'_>| matches!(event, Event::Ended { end, .. } if end.to_string().contains("too many peers"));
-//! assert!(net.run_until(Duration::from_secs(5), |net| net.saw(hub, is_refused)));
+//! let (mut net, [one, _]) = Net::mesh(7);
+//! let foreign = net.add_node(config(2, 99));
+//! let contact = net.contact(foreign);
+//! net.command(one, Command::Dial { contact })?;
+//! let is_refused = |event: &Event<'_>| matches!(event, Event::Ended { end, .. } if end.stage == Stage::Status);
+//! assert!(net.run_until(Duration::from_secs(5), |net| net.saw(one, is_refused)));
 //! # Ok::<(), peerless::contract::CommandError>(())
 //! ```
 //!
