@@ -47,7 +47,7 @@ impl Side {
         Self { context, rng, secret, key, out: Outbound::default() }
     }
 
-    fn handle(&mut self, handshake: Handshake, bytes: &mut &[u8]) -> Box<Agreed> {
+    fn handle(&mut self, mut handshake: Handshake, bytes: &mut &[u8]) -> Box<Agreed> {
         let mut cx = self.context.cx(&mut self.rng);
         match handshake.handle_bytes(&mut cx, &self.secret, bytes, &mut self.out) {
             Progress::Done(agreed) => agreed,

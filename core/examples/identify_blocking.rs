@@ -57,8 +57,8 @@ impl Driver {
         let mut config = Config::new(secret, Chain::new(mainnet, genesis, 0, [0; 32]));
         config.discovery.discv4 = None;
         config.status = status;
-        config.udp = 0;
-        config.tcp = 0;
+        config.addresses.udp = 0;
+        config.addresses.tcp = 0;
         let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
         let node = Node::new(config, random(), Instant::ZERO, UnixTime::from_secs(unix.as_secs()))?;
         Ok(Self { node, epoch: std::time::Instant::now(), stream: None })

@@ -80,8 +80,8 @@ fn start(ip: IpAddr) -> Result<(Node, UdpSocket, Contact), Box<dyn Error>> {
     let mainnet = Network::public("mainnet").ok_or("a network of that name")?;
     let genesis = Head { hash: *mainnet.schedule.genesis(), ..Head::default() };
     let mut config = Config::new(secret, Chain::new(mainnet, genesis, 0, [0; 32]));
-    config.udp = port;
-    config.tcp = 0;
+    config.addresses.udp = port;
+    config.addresses.tcp = 0;
     let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let node = Node::new(config, random(), Instant::ZERO, UnixTime::from_secs(unix.as_secs()))?;
     Ok((node, socket, contact))

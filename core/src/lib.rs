@@ -49,7 +49,7 @@
 //!     let network = Network { name: "mine".into(), network_id: 1337, schedule };
 //!     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
 //!     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-//!     config.ip = Some([127, 0, 0, number].into());
+//!     config.addresses.set_ip([127, 0, 0, number].into());
 //!     Node::new(config, [number; 32], Instant::ZERO, UnixTime::from_secs(1_750_000_000)).expect("valid")
 //! }
 //!
@@ -113,6 +113,8 @@ pub mod discv4;
 pub mod eth;
 pub mod peers;
 pub mod rlpx;
+
+pub mod protocols;
 
 pub mod node;
 

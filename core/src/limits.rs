@@ -21,6 +21,10 @@ pub const IDLE_BUFFER_BYTES: usize = 2048;
 /// Bytes that may wait for one peer's socket before messages to it are refused (attack F12).
 pub const OUTBOUND_BYTES_MAX: usize = 2 << 20;
 
+/// Wishes of machines across connections that are carried out in one turn; the rest is due again a microsecond later. Each
+/// is one message to one peer or to all.
+pub const WISHES_PER_TURN: usize = 64;
+
 // Text and records
 
 /// Bytes of a node record's encoding (EIP-778).
@@ -204,6 +208,11 @@ pub const BANS_MAX: usize = 4096;
 pub const DIAL_HISTORY_MAX: usize = 4096;
 /// Static and trusted peers.
 pub const STATIC_PEERS_MAX: usize = 1024;
+/// Candidates of the embedder that wait for a dial: a few turns of the dialler.
+pub const OFFERED_MAX: usize = 64;
+/// Connections that one turn handles timeouts of, or ends for a shutdown or a changed filter; the rest is due a microsecond
+/// later. Ending one takes a few microseconds, so a turn stays below a millisecond.
+pub const CONNS_PER_TURN: usize = 64;
 /// Peers in session, as in geth; trusted peers are not counted.
 pub const PEERS_MAX: usize = 50;
 /// The share of outbound sessions, one in so many, as in geth: an attacker that dials us never fills all slots (attack

@@ -36,10 +36,28 @@ impl fmt::Debug for Seed {
 }
 
 /// A deterministic generator (ChaCha20). Integer draws are fixed-width, so they are the same on every platform.
+///
+/// Key material is drawn by [`Rng::secret`], after which the generator continues from a new key and its former state is
+/// overwritten: who reads the memory later does not learn keys that were drawn earlier.
 #[derive(Clone)]
 pub struct Rng(ChaCha20Rng);
 
 impl Rng {
+    /// `N` random bytes of key material, wiped when dropped. Re-keys the generator.
+    pub fn secret<const N: usize>(&mut self) -> Zeroizing<[u8; N]> {
+        let mut out = Zeroizing::new([0; N]);
+        self.fill(&mut *out);
+        let mut key = Zeroizing::new([0; 32]);
+        self.fill(&mut *key);
+        self.0 = ChaCha20Rng::from_seed(*key);
+        out
+    }
+
+    /// Makes another generator. Neither tells anything of the other, nor of what was drawn before.
+    pub fn fork(&mut self) -> Self {
+        Self(ChaCha20Rng::from_seed(*self.secret()))
+    }
+
     /// Fills `out` with random bytes.
     pub fn fill(&mut self, out: &mut [u8]) {
         self.0.fill_bytes(out);
@@ -89,6 +107,15 @@ impl Rng {
     }
 }
 
+/// Overwrites the generator's state.
+impl Drop for Rng {
+    fn drop(&mut self) {
+        self.0 = ChaCha20Rng::from_seed([0; 32]);
+        // Without a reader, the compiler would omit the write.
+        core::hint::black_box(&mut self.0);
+    }
+}
+
 /// Shows nothing of the generator's state, which determines the keys that it draws.
 impl fmt::Debug for Rng {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -108,6 +135,20 @@ mod tests {
         assert_eq!(seed.fork("rlpx").bytes::<16>(), seed.fork("rlpx").bytes::<16>());
         assert_ne!(seed.fork("rlpx").bytes::<16>(), seed.fork("discv4").bytes::<16>());
         assert_ne!(seed.fork("rlpx").bytes::<16>(), Seed::new([8; 32]).fork("rlpx").bytes::<16>());
+    }
+
+    #[test]
+    fn a_state_read_later_does_not_yield_secrets_drawn_earlier() {
+        let mut rng = Seed::new([9; 32]).fork("keys");
+        rng.u64();
+        let secrets = [*rng.secret::<32>(), rng.fork().bytes(), *rng.secret::<32>()];
+        // All that memory holds of the generator: its key, from which it draws from the start on.
+        let mut replayed = ChaCha20Rng::from_seed(rng.0.get_seed());
+        let mut drawn = std::vec![0; 4096];
+        replayed.fill_bytes(&mut drawn);
+        assert!(secrets.iter().all(|secret| !drawn.windows(32).any(|window| window == secret)));
+        assert_ne!(rng.0.get_seed(), Seed::new([9; 32]).fork("keys").0.get_seed());
+        assert_eq!(drawn[..8], rng.u64().to_le_bytes(), "the check above looks at what the generator draws next");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerless::contract::{ConnId, Context, Outbound};
+use peerless::contract::{ConnId, Context, Outbound, Stage};
 use peerless::crypto::{Crypto, NodeId, PublicKey, Secp256k1, SecretKey};
 use peerless::limits;
 use peerless::netfilter::NetFilter;
@@ -62,7 +62,7 @@ impl Stranger {
             let mut rest = &bytes[..];
             let mut cx = self.context.cx(&mut self.rng);
             match handshake.handle_bytes(&mut cx, &self.secret, &mut rest, &mut Outbound::default()) {
-                Progress::Pending(pending) => handshake = pending,
+                Progress::Pending => {}
                 Progress::Failed(_) => return None,
                 Progress::Done(agreed) => {
                     let mut talk = Talk { raw, frames: agreed.frames, heard: Vec::new(), crypto: Secp256k1::new() };
@@ -92,7 +92,7 @@ impl Stranger {
         talk.listen(net);
         talk.say(net, p2p::id::CAPABILITIES, &chain(1).status(version).encode());
         talk.listen(net);
-        net.machine(to).sessions().find(|s| s.conn == talk.raw.conn && s.status.is_some()).map(|_| talk)
+        net.machine(to).sessions().find(|s| s.conn == talk.raw.conn && s.stage == Stage::Established).map(|_| talk)
     }
 }
 

@@ -9,7 +9,7 @@ use peerless::eth::Chain;
 use peerless::node::{Config, Node};
 use peerless::time::{Instant, UnixTime};
 use peerless::wire::forkid::{ForkSchedule, Head, Network};
-use peerless::wire::p2p::DisconnectReason;
+use peerless::wire::p2p::{Capability, DisconnectReason};
 
 use crate::pcap::Said;
 
@@ -31,7 +31,7 @@ pub fn config(number: u8, ip: IpAddr) -> Config {
     let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
     let network = Network { name: "mine".into(), network_id: 1337, schedule };
     let mut config = Config::new(key(number), Chain::new(network, Head::default(), 0, [0; 32]));
-    config.ip = Some(ip);
+    config.addresses.set_ip(ip);
     config.export_secrets = true;
     config
 }
@@ -48,7 +48,7 @@ impl Talk {
             })
             .collect();
         let mut talk = Self { said: Vec::new(), secrets: Vec::new(), keys: [key(1), key(2)] };
-        let contact = *nodes[1].contact();
+        let contact = nodes[1].contact();
         let udp = [nodes[0].contact().udp_addr(), nodes[1].contact().udp_addr()];
         let tcp = [SocketAddr::new(ips[0], 50_000), contact.tcp_addr()];
         nodes[0].command(Instant::ZERO, Command::RequestRecord { contact }).expect("possible");
@@ -85,7 +85,9 @@ impl Talk {
                 Action::Close { .. } => closed = true,
                 Action::Emit(Event::Secrets { secrets, .. }) => self.secrets.push(*secrets),
                 Action::Emit(Event::Established { .. }) => established = i == 0,
-                Action::Emit(Event::Request { request_id, id, .. }) => request = Some((request_id, id)),
+                Action::Emit(Event::Request { capability, request_id, id, .. }) => {
+                    request = Some((capability, request_id, id));
+                }
                 Action::Emit(Event::Response { .. }) => answered = true,
                 Action::Emit(_) | Action::Query { .. } => {}
             }
@@ -110,11 +112,13 @@ impl Talk {
         if established {
             // Three headers from block 5.
             let body = [0xc4, 5, 3, 0x80, 0x80];
-            nodes[i].command(now, Command::Request { conn: ours, id: 3, body: &body }).expect("open");
-        }
-        if let Some((request_id, id)) = request {
             nodes[i]
-                .command(now, Command::Respond { conn: ours, request_id, id, body: &[0xc2, 0xc0, 0xc0] })
+                .command(now, Command::Request { conn: ours, capability: Capability::eth(69), id: 3, body: &body })
+                .expect("open");
+        }
+        if let Some((capability, request_id, id)) = request {
+            nodes[i]
+                .command(now, Command::Respond { conn: ours, capability, request_id, id, body: &[0xc2, 0xc0, 0xc0] })
                 .expect("open");
         }
         if answered {

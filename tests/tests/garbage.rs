@@ -177,7 +177,7 @@ fn snappy_blocks() {
 /// What two nodes say to each other when they meet, as datagrams.
 fn overheard() -> Vec<Vec<u8>> {
     let mut node = Node::new(config(0, 1), [4; 32], Instant::ZERO, START).unwrap();
-    let contact = *Node::new(config(1, 1), [5; 32], Instant::ZERO, START).unwrap().contact();
+    let contact = Node::new(config(1, 1), [5; 32], Instant::ZERO, START).unwrap().contact();
     node.command(Instant::ZERO, Command::Ping { contact }).unwrap();
     let mut heard = datagrams();
     while let Some(action) = node.poll_action() {
@@ -221,7 +221,7 @@ fn the_node() {
                 9 => node.handle(now, Input::Timeout),
                 10 => node.handle(now, Input::Broken { conn, why: peerless::contract::IoFault::Reset }),
                 _ => {
-                    let dial = *node.contact();
+                    let dial = node.contact();
                     let _ = node.command(now, Command::Dial { contact: dial });
                     let _ = node.command(now, Command::Lookup { target: rng.bytes() });
                 }

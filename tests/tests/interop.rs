@@ -15,7 +15,7 @@ use peerless::node::{Config, Node};
 use peerless::wire::enode::Contact;
 use peerless::wire::eth;
 use peerless::wire::forkid::{ForkSchedule, Head, Network};
-use peerless::wire::p2p::DisconnectReason;
+use peerless::wire::p2p::{Capability, DisconnectReason};
 use peerless::wire::rlp::{self, Bounds};
 use peerless_mio::{Driver, Listen, Sockets, seed_from_os};
 use peerless_tests::peers::{Kind, Peer, Program};
@@ -66,15 +66,15 @@ impl Bench {
     fn new(configure: impl FnOnce(&mut Config)) -> Self {
         let sockets = Sockets::bind(&Listen::at(([127, 0, 0, 1], 0).into())).unwrap();
         let mut config = Config::new(SecretKey::from_bytes([OUR_KEY; 32]).unwrap(), chain());
-        config.ip = Some([127, 0, 0, 1].into());
-        config.udp = sockets.udp_addr().unwrap().port();
-        config.tcp = sockets.tcp_addr().unwrap().port();
+        config.addresses.set_ip([127, 0, 0, 1].into());
+        config.addresses.udp = sockets.udp_addr().unwrap().port();
+        config.addresses.tcp = sockets.tcp_addr().unwrap().port();
         config.filter = "127.0.0.0/8,::1/128".parse().unwrap();
         config.discovery.discv4 = None;
         configure(&mut config);
         let seed = seed_from_os().unwrap();
         let driver = Driver::new(sockets, |now, unix| Node::new(config, seed, now, unix)).unwrap();
-        let contact = *driver.node().contact();
+        let contact = driver.node().contact();
         Self { driver, contact, seen: Vec::new(), peers: Vec::new() }
     }
 
@@ -180,10 +180,11 @@ impl Bench {
     }
 
     /// Asks each other for the genesis header.
-    fn exchange_headers(&mut self, conn: ConnId) {
+    fn exchange_headers(&mut self, kind: Kind, conn: ConnId) {
+        let capability = Capability::eth(version(kind));
         // Block 0, one, no skip, ascending.
         let body = [0xc4, 0x80, 0x01, 0x80, 0x80];
-        let command = self.command(Command::Request { conn, id: eth::id::GET_BLOCK_HEADERS, body: &body });
+        let command = self.command(Command::Request { conn, capability, id: eth::id::GET_BLOCK_HEADERS, body: &body });
         let headers = self.until_seen("headers", |seen| match seen {
             Event::Response { command: answered, id: eth::id::BLOCK_HEADERS, body, .. } if *answered == command => {
                 Some(body.to_vec())
@@ -203,7 +204,7 @@ impl Bench {
             _ => None,
         });
         assert_eq!((id, &asked[..]), (eth::id::GET_BLOCK_HEADERS, &body[..]));
-        self.command(Command::Respond { conn, request_id, id, body: &headers });
+        self.command(Command::Respond { conn, capability, request_id, id, body: &headers });
         let got = self.until_said("headers", json!({}));
         assert_eq!(got["hashes"], json!([format!("0x{GENESIS}")]), "{got}");
     }
@@ -278,7 +279,7 @@ fn a_session(kind: Kind, direction: Direction) {
     let Some(program) = Program::find(kind) else { return };
     let mut bench = Bench::with_peer(&program, &[]);
     let conn = bench.connect(kind, direction);
-    bench.exchange_headers(conn);
+    bench.exchange_headers(kind, conn);
     let reason = DisconnectReason::ClientQuitting;
     bench.command(Command::Disconnect { conn, reason });
     let told = bench.until_said("disconnect", json!({}));
@@ -314,7 +315,7 @@ fn pings_keep_a_session(kind: Kind) {
         (read_now >= read + 2 && written_now >= written + 2).then_some(())
     });
     assert!(bench.driver.node().sessions().any(|session| session.conn == conn && !session.is_ending));
-    bench.exchange_headers(conn);
+    bench.exchange_headers(kind, conn);
 }
 
 fn a_foreign_network_is_refused(kind: Kind, direction: Direction) {

@@ -61,14 +61,14 @@ fn a_session_over_sockets_is_read_with_its_key_log() {
             let sockets = Sockets::bind(&Listen::at(([127, 0, 0, 1], 0).into())).unwrap();
             let own = sockets.tcp_addr().unwrap();
             let mut config = config(number, own.ip());
-            (config.udp, config.tcp) = (sockets.udp_addr().unwrap().port(), own.port());
+            (config.addresses.udp, config.addresses.tcp) = (sockets.udp_addr().unwrap().port(), own.port());
             let make = |now, unix| Node::new(config, [number; 32], now, unix);
             let mut driver = Driver::new(sockets, make).unwrap();
             driver.set_tap(Box::new(Received { own, peers: BTreeMap::new(), said: said.clone() }));
             driver
         })
         .collect();
-    let contact = *drivers[1].node().contact();
+    let contact = drivers[1].node().contact();
     drivers[0].command(Command::Ping { contact }).unwrap();
     drivers[0].command(Command::Dial { contact }).unwrap();
     let (mut established, mut secrets, mut pong) = (0, 0, false);

@@ -28,8 +28,8 @@ fn two_nodes_find_each_other_and_agree() {
     for host in hosts {
         let session = net.machine(host).sessions().find(|session| !session.is_ending).unwrap();
         assert_eq!(session.stage, Stage::Established);
-        assert_eq!(session.status.unwrap().version, 69, "the highest version that both have");
-        assert_eq!(session.status.unwrap().network_id, 1);
+        assert_eq!(session.protocols.unwrap().status().unwrap().version, 69, "the highest version that both have");
+        assert_eq!(session.protocols.unwrap().status().unwrap().network_id, 1);
         assert_eq!(net.machine(host).discovery().discv4().unwrap().table().len(), 1);
     }
     net.run_for(600 * SECOND);
@@ -40,7 +40,12 @@ fn two_nodes_find_each_other_and_agree() {
 fn a_request_is_answered() {
     let (mut net, [one, two], [conn, _]) = connected(2);
     let body = [0xc4, 0x80, 0x01, 0x80, 0x80];
-    let command = net.command(one, Command::Request { conn, id: eth::id::GET_BLOCK_HEADERS, body: &body }).unwrap();
+    let command = net
+        .command(
+            one,
+            Command::Request { conn, capability: Capability::eth(69), id: eth::id::GET_BLOCK_HEADERS, body: &body },
+        )
+        .unwrap();
     net.run_for(SECOND);
     let asked = net.find(two, |event| match event {
         Event::Request { conn, request_id, id, body, .. } => Some((*conn, *request_id, *id, body.to_vec())),
@@ -48,8 +53,16 @@ fn a_request_is_answered() {
     });
     let (their_conn, request_id, id, asked) = asked.unwrap();
     assert_eq!((id, asked.as_slice()), (eth::id::GET_BLOCK_HEADERS, body.as_slice()));
-    net.command(two, Command::Respond { conn: their_conn, request_id, id, body: &[0xc0] }).unwrap();
-    net.command(two, Command::Respond { conn: their_conn, request_id, id, body: &[0xc0] }).unwrap_err();
+    net.command(
+        two,
+        Command::Respond { conn: their_conn, capability: Capability::eth(69), request_id, id, body: &[0xc0] },
+    )
+    .unwrap();
+    net.command(
+        two,
+        Command::Respond { conn: their_conn, capability: Capability::eth(69), request_id, id, body: &[0xc0] },
+    )
+    .unwrap_err();
     net.run_for(SECOND);
     let is_answer = |event: &Event<'_>| {
         matches!(event, Event::Response { command: answered, id, body, .. }
@@ -104,7 +117,7 @@ fn a_node_that_shuts_down_tells_its_peers() {
 #[test]
 fn a_dial_ends_exactly_once_whatever_becomes_of_it() {
     let (mut net, [host]) = Net::nodes(6);
-    let absent = *Node::new(config(7, 1), [0; 32], Instant::ZERO, START).unwrap().contact();
+    let absent = Node::new(config(7, 1), [0; 32], Instant::ZERO, START).unwrap().contact();
     net.command(host, Command::Dial { contact: absent }).unwrap();
     let again = net.command(host, Command::Dial { contact: absent });
     assert!(again.is_err(), "one dial to a node at a time");
@@ -118,7 +131,7 @@ fn a_dial_ends_exactly_once_whatever_becomes_of_it() {
 fn a_static_peer_is_dialled_until_it_answers() {
     let (mut net, [host]) = Net::nodes(7);
     let theirs = quiet_config(1, 1);
-    let contact = *Node::new(theirs.clone(), [0; 32], Instant::ZERO, START).unwrap().contact();
+    let contact = Node::new(theirs.clone(), [0; 32], Instant::ZERO, START).unwrap().contact();
     net.command(host, Command::AddPeer { contact, kind: PeerKind::Static }).unwrap();
     net.run_for(300 * SECOND);
     assert_eq!(net.established(host), 0);

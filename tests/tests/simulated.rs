@@ -64,7 +64,8 @@ fn real() -> (f64, f64) {
             let contact = &contacts[host as usize];
             let mut config = Config::new(scenery::secret(HostId(host)), scenery::chain(1337));
             configure(&mut config);
-            (config.ip, config.udp, config.tcp) = (Some(contact.ip()), contact.udp(), contact.tcp());
+            config.addresses.set_ip(contact.ip());
+            (config.addresses.udp, config.addresses.tcp) = (contact.udp(), contact.tcp());
             config.filter = "127.0.0.0/8".parse().unwrap();
             if let (true, Some(discovery)) = (host > 0, &mut config.discovery.discv4) {
                 discovery.bootnodes = vec![contacts[0]];

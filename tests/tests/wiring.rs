@@ -225,7 +225,17 @@ fn open_requests_of_a_peer_apply_backpressure_until_they_are_answered() {
         net.run_for(SECOND / 10);
     }
     assert!(!net.machine(host).wants_read(conn), "as many as may be open");
-    net.command(host, Command::Respond { conn, request_id: 0, id: id::GET_BLOCK_HEADERS, body: &[0xc0] }).unwrap();
+    net.command(
+        host,
+        Command::Respond {
+            conn,
+            capability: Capability::eth(69),
+            request_id: 0,
+            id: id::GET_BLOCK_HEADERS,
+            body: &[0xc0],
+        },
+    )
+    .unwrap();
     assert!(net.machine(host).wants_read(conn), "one is answered");
 }
 
@@ -251,7 +261,12 @@ fn bytes_that_wait_for_the_socket_apply_backpressure() {
 fn requests_that_are_open_when_a_connection_ends_fail() {
     let (mut net, [one, two]) = Net::nodes(4);
     let [conn, _] = net.connect(one, two);
-    let mut request = || net.command(one, Command::Request { conn, id: id::GET_BLOCK_HEADERS, body: ONE_HEADER });
+    let mut request = || {
+        net.command(
+            one,
+            Command::Request { conn, capability: Capability::eth(69), id: id::GET_BLOCK_HEADERS, body: ONE_HEADER },
+        )
+    };
     let open = [request().unwrap(), request().unwrap()];
     net.break_stream(one, conn, IoFault::Reset);
     let failed: Vec<_> = net
@@ -270,7 +285,11 @@ fn a_request_without_an_answer_fails_at_its_deadline_and_the_session_goes_on() {
     let (mut net, [one, two]) = Net::nodes(5);
     let [conn, _] = net.connect(one, two);
     let begun = net.now();
-    net.command(one, Command::Request { conn, id: id::GET_BLOCK_HEADERS, body: ONE_HEADER }).unwrap();
+    net.command(
+        one,
+        Command::Request { conn, capability: Capability::eth(69), id: id::GET_BLOCK_HEADERS, body: ONE_HEADER },
+    )
+    .unwrap();
     let has_failed = |net: &Net<Node>| net.saw(one, |event| matches!(event, Event::RequestFailed { .. }));
     assert!(net.run_until(2 * limits::REQUEST_TIMEOUT, has_failed));
     assert_eq!(net.now(), begun + limits::REQUEST_TIMEOUT);
@@ -284,7 +303,8 @@ fn a_ban_ends_the_session_of_a_peer_that_is_connected() {
     let is_banned = |net: &Net<Node>| net.machine(host).peers().is_banned(net.now(), &stranger.id);
     // Requests that it does not answer lower its score, without a fault that would end the session by itself.
     for _ in 0..100 {
-        let request = Command::Request { conn, id: id::GET_BLOCK_HEADERS, body: ONE_HEADER };
+        let request =
+            Command::Request { conn, capability: Capability::eth(69), id: id::GET_BLOCK_HEADERS, body: ONE_HEADER };
         if is_banned(&net) || net.command(host, request).is_err() {
             break;
         }

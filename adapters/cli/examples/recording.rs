@@ -50,9 +50,9 @@ fn driver(number: u8, recording: Recording) -> Driver {
     let secret = SecretKey::from_bytes([number; 32]).expect("a key");
     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
     let sockets = Sockets::bind(&Listen::at(([127, 0, 0, 1], 0).into())).expect("free ports");
-    config.ip = Some([127, 0, 0, 1].into());
-    config.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
-    config.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
+    config.addresses.set_ip([127, 0, 0, 1].into());
+    config.addresses.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
+    config.addresses.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
     config.discovery.discv4 = Some(discv4::Config::default());
     let mut recorder = None;
     let mut driver = Driver::new(sockets, |now, unix| {
@@ -97,7 +97,7 @@ fn writer_time() -> Duration {
 /// The CPU time that the load takes from a node, without its start and its end; and that of the thread that writes.
 fn measure(load: &Load, recording: Recording) -> (Duration, Duration) {
     let mut busy = driver(1, recording);
-    let contact = *busy.node().contact();
+    let contact = busy.node().contact();
     let waker = busy.waker();
     let (is_over, heard) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let (stop, count) = (is_over.clone(), heard.clone());

@@ -1,4 +1,4 @@
-//! The commands on whole traces: `trace diff`.
+//! The command `trace diff`: compares two captures.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -17,17 +17,17 @@ use crate::output::Output;
 /// What to do with traces.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Find where two captures part: the first message that differs, with what led to it. Exits with 1 if they do
+    /// Find the first message in which two captures differ, and what precedes it. The exit code is 1 if they differ
     Diff {
-        /// The first
+        /// The first capture
         #[arg(value_name = "A")]
         left: PathBuf,
-        /// The second
+        /// The second capture
         #[arg(value_name = "B")]
         right: PathBuf,
         #[command(flatten)]
         opening: Opening,
-        /// Compare only what passes, as in `inspect`
+        /// Compare only messages that pass this filter, as in `inspect`
         #[arg(long, env = "PEERLESS_FILTER", value_name = "NAME=VALUE[,VALUE...]")]
         filter: Vec<Filter>,
     },

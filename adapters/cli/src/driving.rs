@@ -1,4 +1,4 @@
-//! What the commands share in running a node: its configuration from what the user chose, its driver, and signals.
+//! Shared by the commands that run a node: its configuration, its driver, and signals.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
@@ -16,34 +16,38 @@ use crate::networks::Choice;
 use crate::trace::Recording;
 use crate::{key, trace};
 
-/// A node's configuration on the chosen network; neither listening nor discovering yet.
+/// Returns a node's configuration on the chosen network, without listening ports and without discovery.
 pub(crate) fn config(secret: SecretKey, choice: &Choice, filter: &NetFilter) -> Result<Config> {
-    // No block but the head is claimed, and its difficulty, which nobody compares any more, not at all.
+    // Only the head is claimed as a block. Total difficulty is not compared since the merge.
     let chain = Chain::new(choice.network.clone(), choice.head, choice.head.number, [0; 32]);
     let mut config = Config::new(secret, chain);
     config.filter = filter.clone();
     config.discovery.discv4 = None;
-    (config.udp, config.tcp) = (0, 0);
+    (config.addresses.udp, config.addresses.tcp) = (0, 0);
     // Later runs must have higher numbers, and geth takes milliseconds.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     config.record_seq = now.map_or(1, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
     Ok(config)
 }
 
-/// Binds sockets, and tells the configuration which ports they got.
+/// Binds sockets and sets the ports in the configuration.
 pub(crate) fn bind(config: &mut Config, listen: &Listen) -> Result<Sockets> {
     let sockets = Sockets::bind(listen)?;
-    config.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
-    config.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
+    config.addresses.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
+    config.addresses.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
     let bound = sockets.udp_addr().or(sockets.tcp_addr()).map(|addr| addr.ip());
-    config.ip = config.ip.or(bound.filter(|ip| !ip.is_unspecified()));
+    if config.addresses.ip().is_none()
+        && let Some(ip) = bound.filter(|ip| !ip.is_unspecified())
+    {
+        config.addresses.set_ip(ip);
+    }
     Ok(sockets)
 }
 
-/// A driver for a node of its own seed, which is recorded from its first input on if that is wanted.
+/// Returns a driver for a node with a fresh seed, recorded from its first input if there is a recording.
 pub(crate) fn start(mut config: Config, sockets: Sockets, recording: Option<&Recording>) -> Result<Driver> {
     let seed = key::entropy()?;
-    // What may hold the node's key may hold what that key would not open: its sessions.
+    // A trace that may hold the node's key may hold its session secrets as well.
     config.export_secrets |= recording.is_some_and(Recording::holds_secrets);
     let places = trace::Sockets { udp: sockets.udp_addr(), tcp: sockets.tcp_addr() };
     let mut recorder = None;
@@ -58,7 +62,7 @@ pub(crate) fn start(mut config: Config, sockets: Sockets, recording: Option<&Rec
     Ok(driver)
 }
 
-/// Any port of the address family of `peer`, to talk to it from.
+/// Returns a local address with port 0 of the address family of `peer`.
 pub(crate) fn any_port(peer: IpAddr) -> SocketAddr {
     let ip = match peer {
         IpAddr::V4(ip) if ip.is_loopback() => IpAddr::V4(Ipv4Addr::LOCALHOST),
@@ -68,7 +72,7 @@ pub(crate) fn any_port(peer: IpAddr) -> SocketAddr {
     SocketAddr::new(ip, 0)
 }
 
-/// Becomes true when the user or the system wants the program to end. A second signal ends it at once.
+/// Set by the first SIGINT or SIGTERM. The second one ends the program at once.
 #[derive(Clone, Debug)]
 pub(crate) struct Interrupt(Arc<AtomicBool>);
 
@@ -85,7 +89,7 @@ impl Interrupt {
         Ok(Self(flag))
     }
 
-    /// Whether the program is to end.
+    /// Whether a signal has come.
     pub(crate) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }

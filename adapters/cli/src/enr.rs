@@ -1,4 +1,4 @@
-//! The command `enr show`: what a node record says.
+//! The command `enr show`: verifies a node record and prints its content.
 
 use std::fmt;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::output::Output;
 /// What to do with a record.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Verify a record and show what it says
+    /// Verify a record and show its content
     Show {
         /// `enr:…`, hexadecimal digits, or a file that holds either or the raw record; `-` for stdin
         #[arg(value_name = "TEXT|HEX|FILE")]
@@ -31,7 +31,7 @@ pub(crate) fn run(output: &Output, command: &Command) -> Result<Outcome> {
     Ok(Outcome::Success)
 }
 
-/// Takes a record from an argument that is one, or names a file with one.
+/// Reads a record from an argument that is a record or the name of a file with one.
 fn read(argument: &str) -> Result<Record> {
     let parsed: Result<Record, _> = argument.parse();
     if let Ok(record) = parsed {

@@ -28,7 +28,7 @@ const EMPTY_REQUESTS_HASH: Digest = [
 /// Base fee of a genesis block that names none (EIP-1559).
 const INITIAL_BASE_FEE: u64 = 1_000_000_000;
 
-/// What a genesis file comes to.
+/// The network and block of a genesis file.
 #[derive(Clone, Debug)]
 pub(crate) struct Genesis {
     /// Name, network id (the chain id), genesis hash and forks.
@@ -40,13 +40,13 @@ pub(crate) struct Genesis {
 }
 
 impl Genesis {
-    /// Reads and computes a genesis file.
+    /// Reads a genesis file and computes its block.
     pub(crate) fn load(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
         Self::parse(&text).with_context(|| format!("{} is not a genesis file", path.display()))
     }
 
-    /// Computes the genesis block of a file's text.
+    /// Computes the genesis block from a file's text.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         let file: File = serde_json::from_str(text)?;
         if file.number.0 != 0 {
@@ -91,7 +91,7 @@ struct File {
     slot_number: Option<Number>,
 }
 
-/// The forks that geth knows; its other settings do not reach the wire.
+/// The forks that geth knows. Its other settings have no effect on the protocol.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct ChainConfig {
@@ -183,7 +183,7 @@ impl File {
             let mut storage = Vec::with_capacity(account.storage.len());
             for (slot, value) in &account.storage {
                 let value = U256::from_be_bytes(parse_word(value)?);
-                // A slot that holds zero is not in the trie.
+                // The trie has no slots that hold zero.
                 if !value.is_zero() {
                     storage.push((B256::from(parse_word(slot)?), value));
                 }
@@ -249,7 +249,7 @@ fn append_wide(rlp: &mut RlpStream, value: U256) {
     rlp.append(&value.to_be_bytes_trimmed_vec().as_slice());
 }
 
-/// A number as geth reads one: a JSON number, or a text in decimal or hexadecimal.
+/// A number in the forms that geth reads: a JSON number, or a text in decimal or hexadecimal.
 #[derive(Default, Deserialize)]
 #[serde(try_from = "serde_json::Value")]
 struct Number(u64);
@@ -332,7 +332,7 @@ mod tests {
         assert_eq!(genesis.network.network_id, 3_503_995_874_084_926);
     }
 
-    /// A chain that has had every fork from its start has all the fields.
+    /// A chain with every fork at its start has all header fields.
     #[test]
     fn every_fork_adds_its_fields() {
         let with = |forks: &str| {

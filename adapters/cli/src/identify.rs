@@ -1,6 +1,6 @@
-//! The command `identify`: who a peer is, by its Hello and Status, or where and why it refuses.
+//! The command `identify`: shows a peer's Hello and Status, or the stage and reason of its refusal.
 //!
-//! The peer's own Status is echoed, so that a node of any network answers.
+//! It echoes the peer's Status, so that a node of any network answers.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -21,18 +21,18 @@ use crate::output::{Output, millis};
 use crate::target::Target;
 use crate::{Outcome, driving, keylog};
 
-/// For the goodbye, after all is known.
+/// Limit for the final Disconnect.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Between looks at how far the connection has come.
+/// Interval at which the connection's stage is polled.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Whom to ask.
+/// Arguments of `identify`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The peer, as an enode URL or a record
     #[arg(env = "PEERLESS_TARGET", value_name = "ENODE|ENR")]
     target: Target,
-    /// For how long to try
+    /// Time limit
     #[arg(long, env = "PEERLESS_TIMEOUT", default_value = "10s", value_name = "TIME")]
     timeout: humantime::Duration,
     #[command(flatten)]
@@ -53,7 +53,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
     config.status = Policy::Mirror;
     config.capabilities = (66..=72).map(Capability::eth).collect();
-    let keys = arguments.keylog.open()?;
+    let keys = arguments.keylog.open(&arguments.identity.files())?;
     keys.configure(&mut config);
     let sockets = driving::bind(&mut config, &Listen { udp: None, tcp: None })?;
     let mut driver = driving::start(config, sockets, None)?;
@@ -69,7 +69,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
         found.look(&driver);
     }
     if let Some(conn) = found.open_conn(&driver) {
-        // It may have ended meanwhile; the end is told then.
+        // The connection may have ended meanwhile; its end is reported then.
         let _ = driver.command(Command::Disconnect { conn, reason: DisconnectReason::Requested });
     }
     let report = Report::new(&contact.to_string(), &found);
@@ -78,7 +78,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     Ok(if report.refused.is_none() { Outcome::Success } else { Outcome::Failure })
 }
 
-/// What has become known so far.
+/// What is known of the peer so far.
 struct Found {
     start: Instant,
     /// When each stage was reached.
@@ -104,7 +104,7 @@ impl Found {
         }
     }
 
-    /// Looks how far the connection has come, for the timing of what no event tells.
+    /// Polls the connection's stage, for the times of stages that no event reports.
     fn look(&mut self, driver: &Driver) {
         if let Some(session) = driver.node().sessions().next() {
             self.reach(session.stage);
@@ -117,7 +117,7 @@ impl Found {
         }
     }
 
-    /// When `stage`, or what lies beyond, was reached.
+    /// Returns when `stage` or a later one was reached.
     fn reached(&self, stage: Stage) -> Option<f64> {
         self.stages.iter().find(|(reached, _)| *reached >= stage).map(|(_, at)| millis(*at))
     }
@@ -168,7 +168,7 @@ struct StatusReport {
     blocks: Option<(u64, u64)>,
 }
 
-/// Milliseconds from the start until each step was done.
+/// Milliseconds from the start to the end of each step.
 #[derive(Serialize)]
 struct Timing {
     dial_ms: Option<f64>,

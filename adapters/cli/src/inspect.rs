@@ -1,6 +1,6 @@
-//! The command `inspect`: what nodes say in a capture, ours or anybody's, one line each.
+//! The command `inspect`: prints the messages in a capture or trace, one a line.
 //!
-//! Reads a file twice, so that secrets in it may stand behind what they open; stdin once.
+//! It reads a file twice, so that secrets in it may follow the packets that they decrypt, and stdin once.
 
 use std::fmt;
 use std::fs::File;
@@ -17,10 +17,11 @@ use peerless_trace::inspect::{Filter, Finding, Findings, Keys, Totals, collect_s
 use peerless_trace::keylog::KeyLog;
 use serde::{Serialize, Serializer};
 
+use crate::files::{self, Overwrite};
 use crate::output::Output;
 use crate::{Outcome, key, primitives};
 
-/// What to read, and how.
+/// Arguments of `inspect`.
 #[derive(Args)]
 #[command(after_help = "\
 A key log opens whole sessions. A node's static key alone opens what the other side sealed to it: auth if the node was \
@@ -33,27 +34,34 @@ pub(crate) struct Arguments {
     file: PathBuf,
     #[command(flatten)]
     opening: Opening,
-    /// Show only what passes
+    /// Show only messages that pass this filter
     #[arg(long, env = "PEERLESS_FILTER", value_name = "NAME=VALUE[,VALUE...]")]
     filter: Vec<Filter>,
     /// Write the messages, decrypted and decompressed, to a capture of their own
     #[arg(long, env = "PEERLESS_DECRYPTED", value_name = "OUT.pcapng")]
     decrypted: Option<PathBuf>,
+    #[command(flatten)]
+    overwrite: Overwrite,
 }
 
-/// What opens sessions.
+/// Keys that decrypt sessions.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Opening {
     /// Key log with the secrets of sessions
     #[arg(long, env = "RLPX_KEYLOGFILE", value_name = "FILE")]
     keylog: Vec<PathBuf>,
-    /// Key file of a node whose handshake packets to open
+    /// Key file of a node whose handshake packets are decrypted
     #[arg(long, env = "PEERLESS_NODEKEY", value_name = "FILE")]
     nodekey: Vec<PathBuf>,
 }
 
 impl Opening {
-    /// The keys, with those in `capture` if it is a file.
+    /// The files that are read.
+    fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.keylog.iter().chain(&self.nodekey)
+    }
+
+    /// Reads the keys, and those in `capture` if it is a file.
     pub(crate) fn keys(&self, capture: &Path) -> Result<Keys> {
         let mut log = KeyLog::default();
         for path in &self.keylog {
@@ -74,7 +82,7 @@ impl Opening {
     }
 }
 
-/// The primitives with which a capture must be read, if it is the trace of a simulation that did without the real ones.
+/// Returns the primitives of a simulation that recorded this trace with other than the real ones.
 fn simulated(capture: &Path) -> Option<Arc<dyn Crypto + Send + Sync>> {
     if is_stdin(capture) {
         return None;
@@ -82,7 +90,7 @@ fn simulated(capture: &Path) -> Option<Arc<dyn Crypto + Send + Sync>> {
     let header = format::Reader::open(capture).ok()?.read().ok()?;
     let Some(format::Record::Header(header)) = header else { return None };
     let crypto = primitives::simulated(&header.primitives)?;
-    tracing::warn!(primitives = header.primitives, "the trace of a simulation, in which nothing was secure");
+    tracing::warn!(primitives = header.primitives, "trace of a simulation without real cryptography");
     Some(crypto)
 }
 
@@ -100,12 +108,15 @@ fn is_stdin(path: &Path) -> bool {
 
 /// Runs `inspect`.
 pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
-    let Arguments { file, opening, filter, decrypted } = arguments;
+    let Arguments { file, opening, filter, decrypted, overwrite } = arguments;
     let mut findings = Findings::new(open(file)?, opening.keys(file)?, filter.clone());
     let mut exporter = match decrypted {
         Some(path) => {
-            let created = create(path).and_then(|out| Exporter::new(BufWriter::new(out)));
-            Some((path, created.with_context(|| format!("cannot write {}", path.display()))?))
+            let inputs: Vec<&Path> = [file].into_iter().chain(opening.files()).map(PathBuf::as_path).collect();
+            // It holds decrypted messages.
+            let out = files::create(path, &inputs, *overwrite, files::Readers::Owner)?;
+            let exporter = Exporter::new(BufWriter::new(out));
+            Some((path, exporter.with_context(|| format!("cannot write {}", path.display()))?))
         }
         None => None,
     };
@@ -120,15 +131,6 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     }
     output.report(&Summary(findings.inspector().totals()));
     Ok(Outcome::Success)
-}
-
-/// What was sealed is for its owner alone when it is not.
-fn create(path: &Path) -> std::io::Result<File> {
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path)
 }
 
 /// A finding as a report.

@@ -1,6 +1,6 @@
 //! Node keys: geth's key files, and the commands `key generate` and `key show`.
 //!
-//! A key file is 64 hexadecimal digits and at most two characters of line end; the program writes it for its owner alone.
+//! A key file is 64 hexadecimal digits and at most two characters of line end. Only its owner may read it.
 
 use std::fmt;
 use std::fs::OpenOptions;
@@ -20,7 +20,7 @@ use crate::output::Output;
 /// What to do with a key.
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// Make a new key and write it to a file, which must not exist
+    /// Generate a key and write it to a new file
     Generate {
         /// The file to write
         #[arg(env = "PEERLESS_NODEKEY", value_name = "FILE")]
@@ -42,16 +42,21 @@ pub(crate) enum Command {
 /// Which key to use.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Identity {
-    /// The node's key file; made if it does not exist
+    /// The node's key file; created if it does not exist
     #[arg(long, env = "PEERLESS_NODEKEY", value_name = "FILE", conflicts_with = "nodekeyhex")]
     pub(crate) nodekey: Option<PathBuf>,
-    /// The node's key as 64 hexadecimal digits (for tests: other users of the machine can see it)
+    /// The node's key as 64 hexadecimal digits, for tests: other users of the machine can see it
     #[arg(long, env = "PEERLESS_NODEKEYHEX", value_name = "HEX", hide_env_values = true)]
     pub(crate) nodekeyhex: Option<String>,
 }
 
 impl Identity {
-    /// The key: from the file, which is made if need be, from the digits, or a fresh one.
+    /// The files that are read.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        self.nodekey.as_deref().into_iter().collect()
+    }
+
+    /// Returns the key of the digits or of the file, which is created if it does not exist, or else a fresh key.
     pub(crate) fn load_or_create(&self) -> Result<SecretKey> {
         match (&self.nodekey, &self.nodekeyhex) {
             (_, Some(digits)) => parse(digits),
@@ -120,7 +125,7 @@ impl fmt::Display for Report {
 /// A fresh key, from the operating system's entropy.
 pub(crate) fn generate() -> Result<SecretKey> {
     loop {
-        // All but one in 2^127 scalars will do.
+        // One scalar in 2^127 is not a key.
         if let Ok(secret) = SecretKey::from_bytes(entropy()?) {
             return Ok(secret);
         }
@@ -144,7 +149,7 @@ fn is_missing(error: &anyhow::Error) -> bool {
     error.downcast_ref::<std::io::Error>().is_some_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
-/// As geth's `LoadECDSA`.
+/// Accepts what geth's `LoadECDSA` accepts.
 fn parse_file(text: &str) -> Result<SecretKey> {
     let (digits, rest) = text.split_at_checked(64).context("fewer than 64 hexadecimal digits")?;
     if rest.len() > 2 || rest.contains(|c| c != '\n' && c != '\r') {
@@ -154,7 +159,7 @@ fn parse_file(text: &str) -> Result<SecretKey> {
 }
 
 fn parse(digits: &str) -> Result<SecretKey> {
-    // The decoder would take a prefix, geth does not.
+    // The decoder accepts a 0x prefix, geth does not.
     if digits.len() != 64 {
         bail!("a key is 64 hexadecimal digits");
     }
@@ -162,7 +167,7 @@ fn parse(digits: &str) -> Result<SecretKey> {
     SecretKey::from_bytes(bytes).map_err(|error| anyhow!("{error}"))
 }
 
-/// Makes a key and its file.
+/// Generates a key and writes its file.
 fn create(path: &Path) -> Result<SecretKey> {
     let secret = generate()?;
     let mut options = OpenOptions::new();

@@ -1,8 +1,8 @@
 //! The flag `--keylog`, shared by the commands that run nodes: each session's secrets, appended to a file.
 //!
-//! Off by default, and said aloud when it is on. The format is in `docs/keylog.md`.
+//! It is off by default, and a warning is logged when it is on. `docs/keylog.md` has the format.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -11,18 +11,21 @@ use peerless::contract::Event;
 use peerless::node::Config;
 use peerless_trace::keylog::KeyLogWriter;
 
+use crate::files;
+
 /// Whether to log keys, and where.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct KeyLogArguments {
-    /// Append the secrets of each RLPx session to FILE: whoever has them can read those sessions
+    /// Append the secrets of each RLPx session to FILE; they decrypt recordings of those sessions
     #[arg(long, env = "RLPX_KEYLOGFILE", value_name = "FILE")]
     keylog: Option<PathBuf>,
 }
 
 impl KeyLogArguments {
-    /// Opens the log, if there is to be one, and warns of it.
-    pub(crate) fn open(&self) -> Result<KeyLogging> {
+    /// Opens the log, if the user names one, and logs a warning. Fails if it is one of `inputs`, which the command reads.
+    pub(crate) fn open(&self, inputs: &[&Path]) -> Result<KeyLogging> {
         let Some(path) = &self.keylog else { return Ok(KeyLogging(None)) };
+        files::check_inputs(path, inputs)?;
         let writer =
             KeyLogWriter::open(path).with_context(|| format!("cannot write the key log {}", path.display()))?;
         tracing::warn!(file = %path.display(), "the secrets of every session are logged");
@@ -35,12 +38,12 @@ impl KeyLogArguments {
 pub(crate) struct KeyLogging(Option<Arc<KeyLogWriter>>);
 
 impl KeyLogging {
-    /// Has the node tell its secrets, if they are logged.
+    /// Makes the node export its session secrets, if they are logged.
     pub(crate) fn configure(&self, config: &mut Config) {
         config.export_secrets = self.0.is_some();
     }
 
-    /// Logs the secrets of a session, if that is what happened.
+    /// Logs the secrets of a session, if the event has them.
     pub(crate) fn note(&self, event: &Event<'_>) {
         if let (Some(writer), Event::Secrets { conn, secrets }) = (&self.0, event)
             && let Err(error) = writer.append(secrets)

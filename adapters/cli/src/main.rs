@@ -7,6 +7,7 @@ mod devnet;
 mod diff;
 mod driving;
 mod enr;
+mod files;
 mod genesis;
 mod identify;
 mod inspect;
@@ -22,6 +23,7 @@ mod replay;
 mod sim;
 mod target;
 mod trace;
+mod view;
 
 use std::process::ExitCode;
 
@@ -41,7 +43,7 @@ struct Cli {
     command: Command,
 }
 
-/// What every command understands.
+/// The flags of every command.
 #[derive(Args, Clone)]
 pub(crate) struct Globals {
     /// Print JSON objects on stdout, one a line, and nothing else
@@ -60,7 +62,7 @@ pub(crate) struct Globals {
         default_value = "text"
     )]
     log_format: logging::Format,
-    /// Whom to send to, dial, accept and keep at all: address ranges, separated by commas
+    /// Address ranges to communicate with, separated by commas: no other is sent to, dialled or accepted [default: all]
     #[arg(
         long,
         global = true,
@@ -74,22 +76,22 @@ pub(crate) struct Globals {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run a whole network on this machine: honest nodes find each other, hostile ones are refused
+    /// Run a network on this machine: honest nodes find each other and refuse hostile ones
     Devnet(devnet::Arguments),
     /// Run one node until interrupted
     Node(Box<node::Arguments>),
     /// Ping a node's discovery
     Ping(ping::Arguments),
-    /// Ask a peer who it is: its Hello and its Status, or why it refuses
+    /// Show a peer's Hello and Status, or why it refuses the connection
     Identify(identify::Arguments),
     /// Run a network of real nodes in virtual time: one scenario, or a campaign of many seeds
     Sim(sim::Arguments),
     /// Show what nodes say in a capture or trace
     Inspect(inspect::Arguments),
-    /// Traces and captures as a whole
+    /// Compare traces and captures
     #[command(subcommand)]
     Trace(diff::Command),
-    /// Run a recorded node again: it must do what it did
+    /// Run a recorded node again and check that it behaves as recorded
     Replay(replay::Arguments),
     /// Node keys
     #[command(subcommand)]
@@ -126,12 +128,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// What a command that could do its work has found.
+/// The result of a command that ran to its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Outcome {
-    /// All is well.
+    /// The result is as it should be.
     Success,
-    /// What was reported is bad news: nothing answered, a peer refused, a bad node got in.
+    /// The report names a failure: no answer, a refusal, a hostile node in session.
     Failure,
 }
 
@@ -152,7 +154,7 @@ mod tests {
             for argument in command.get_arguments().filter(|argument| !argument.is_positional()) {
                 let name = argument.get_long().unwrap_or_default();
                 let expected = match name {
-                    // A name for all clients, as SSLKEYLOGFILE is for TLS.
+                    // One name for all clients, as SSLKEYLOGFILE is for TLS.
                     "keylog" => "RLPX_KEYLOGFILE".to_owned(),
                     name => format!("PEERLESS_{}", name.to_uppercase().replace(['.', '-'], "_")),
                 };

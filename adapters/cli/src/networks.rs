@@ -1,10 +1,10 @@
-//! Which network a node is on: a public one by name, a private one by its genesis file, or the development network.
+//! The choice of a network: a public one by name, a private one by its genesis file, or the development network.
 //!
 //! Bootnodes of public networks are data here (go-ethereum's `params/bootnodes.go` of August 2026) and used only when the
 //! user names such a network.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,7 +21,7 @@ use crate::target::{Target, resolve_all};
 /// Network and chain id of the development network: geth's for `--dev`.
 const DEVELOPMENT_NETWORK: u64 = 1337;
 
-/// Which network to be on.
+/// The choice of a network.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Selection {
     /// A public network, with its bootnodes: mainnet, sepolia, holesky or hoodi
@@ -39,7 +39,7 @@ pub(crate) struct Selection {
     head: Option<HeadArgument>,
 }
 
-/// A network, where its head is, and whom it tells newcomers to ask.
+/// A network with the head to announce and its bootnodes.
 #[derive(Clone, Debug)]
 pub(crate) struct Choice {
     /// Ids and forks.
@@ -51,7 +51,12 @@ pub(crate) struct Choice {
 }
 
 impl Selection {
-    /// What the arguments come to: without any, the development network.
+    /// The files that are read.
+    pub(crate) fn files(&self) -> Vec<&Path> {
+        self.genesis.as_deref().into_iter().collect()
+    }
+
+    /// Returns the chosen network: without arguments, the development network.
     pub(crate) fn choose(&self) -> Result<Choice> {
         let mut choice = match (&self.network, &self.genesis) {
             (Some(name), _) => Choice::public(name)?,
@@ -77,12 +82,12 @@ impl Selection {
 }
 
 impl Choice {
-    /// The private network on which a node starts that is told nothing: no forks, and no bootnodes.
+    /// Returns the network of a node without arguments: private, without forks and without bootnodes.
     pub(crate) fn development() -> Self {
         Self::private("development network", DEVELOPMENT_NETWORK)
     }
 
-    /// A private network that is all its own: the genesis hash is its name's.
+    /// Returns a private network whose genesis hash is derived from its name.
     pub(crate) fn private(name: &str, network_id: u64) -> Self {
         let genesis = keccak256(format!("peerless {name}").as_bytes());
         let schedule = ForkSchedule::new(genesis, 0, &[], &[]);
@@ -90,11 +95,11 @@ impl Choice {
         Self { network, head: Head { number: 0, time: 0, hash: genesis }, bootnodes: Vec::new() }
     }
 
-    /// A public network. Without a chain, a node must still present the forks of today, or its peers take it for one that
-    /// missed them: its head is the least that has passed them, the genesis block's hash at the number of the last fork
-    /// by number and at the time of this machine's clock.
+    /// Returns a public network. A node without a chain must present the current forks, or its peers reject it as outdated.
+    /// Its head is therefore the earliest one after all of them: the genesis hash, the number of the last fork by number,
+    /// and the current time.
     fn public(name: &str) -> Result<Self> {
-        let network = Network::public(name).ok_or_else(|| anyhow!("{name:?} is no public network"))?;
+        let network = Network::public(name).ok_or_else(|| anyhow!("{name:?} is not a public network"))?;
         let last = network.schedule.forks().filter_map(|fork| match fork {
             Fork::Block(number) => Some(number),
             Fork::Time(_) => None,
@@ -105,7 +110,7 @@ impl Choice {
     }
 }
 
-/// Seconds since 1970 by this machine's clock; 0 if it stands before.
+/// Returns the current UNIX time in seconds, or 0 if the clock is set before 1970.
 pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
@@ -140,7 +145,7 @@ pub(crate) struct ForkReport {
 }
 
 impl ForkReport {
-    /// Says what a fork id means.
+    /// Looks a fork id up in the public networks.
     pub(crate) fn new(id: ForkId) -> Self {
         let mut report = Self { hash: const_hex::encode(id.hash), next: id.next, network: None, fork: None };
         for network in PUBLIC_NETWORKS.iter().filter_map(|name| Network::public(name)) {
@@ -166,7 +171,7 @@ impl fmt::Display for ForkReport {
     }
 }
 
-/// The public network's name, if the genesis block is one's.
+/// Returns the name of the public network with this genesis block.
 pub(crate) fn name_of(genesis: &Digest) -> Option<String> {
     Network::public_by_genesis(genesis).map(|network| network.name)
 }

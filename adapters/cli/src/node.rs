@@ -1,6 +1,6 @@
 //! The command `node`: one node until interrupted.
 //!
-//! It has no chain: it announces the head it was told, and answers what it cannot serve with nothing, so that peers stay.
+//! It has no chain: it announces a configured head, and answers every request with an empty list, so that peers stay.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -15,6 +15,8 @@ use peerless::contract::{Command, ConnId, Event, PeerKind};
 use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::Node;
+use peerless::wire::enode::Contact;
+use peerless::wire::p2p::Capability;
 use peerless_mio::{Driver, Listen};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -25,14 +27,14 @@ use crate::output::Output;
 use crate::target::{Target, resolve_all};
 use crate::{Outcome, driving, keylog, trace};
 
-/// How long a turn may sleep before the program looks whether it is to end.
+/// Longest sleep of a turn, after which the program checks for signals.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
-/// For the goodbyes.
+/// Limit for the final Disconnects.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
-/// An empty RLP list: the answer of a node that has nothing.
+/// An empty RLP list, the answer to every request.
 const NOTHING: &[u8] = &[0xc0];
 
-/// How to run the node.
+/// Arguments of `node`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -48,32 +50,32 @@ pub(crate) struct Arguments {
     /// Discovery port, if it is not the RLPx port
     #[arg(long = "discovery.port", env = "PEERLESS_DISCOVERY_PORT", value_name = "PORT")]
     discovery_port: Option<u16>,
-    /// Do not discover, and answer no discovery
+    /// Turn discovery off
     #[arg(long, env = "PEERLESS_NODISCOVER", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     nodiscover: bool,
-    /// Where others reach this node: none (they find out), or extip:IP
+    /// External address of this node: none (peers find out), or extip:IP
     #[arg(long, env = "PEERLESS_NAT", default_value = "none")]
     nat: Nat,
-    /// Nodes to begin discovery at, instead of the network's own
+    /// Nodes at which discovery starts, instead of the network's own
     #[arg(long, env = "PEERLESS_BOOTNODES", value_name = "ENODE|ENR,...", value_delimiter = ',')]
     bootnodes: Vec<Target>,
     /// Peers to stay connected to
     #[arg(long = "static-peers", env = "PEERLESS_STATIC_PEERS", value_name = "ENODE|ENR,...", value_delimiter = ',')]
     static_peers: Vec<Target>,
-    /// Peers in session at most
+    /// Maximum number of peers
     #[arg(long, env = "PEERLESS_MAXPEERS", default_value_t = 50, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16))]
     maxpeers: u16,
     #[command(flatten)]
     keylog: keylog::KeyLogArguments,
-    /// Record everything that happens to the node into this file, which must not exist; Wireshark opens it
+    /// Record the node's inputs and actions into this new file, which Wireshark opens
     #[arg(long, env = "PEERLESS_TRACE", value_name = "FILE")]
     trace: Option<PathBuf>,
     #[command(flatten)]
     recording: trace::RecordingArguments,
 }
 
-/// How others reach the node.
+/// The external address of the node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Nat {
     None,
@@ -116,10 +118,11 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     let choice = arguments.network.choose()?;
     let mut config = driving::config(arguments.identity.load_or_create()?, &choice, filter)?;
     if let Nat::ExternalIp(ip) = arguments.nat {
-        config.ip = Some(ip);
+        config.addresses.set_ip(ip);
     }
     config.peers.max_peers = arguments.maxpeers.into();
-    let keys = arguments.keylog.open()?;
+    let inputs = [arguments.identity.files(), arguments.network.files()].concat();
+    let keys = arguments.keylog.open(&inputs)?;
     keys.configure(&mut config);
     if !arguments.nodiscover {
         let named = resolve_all(&arguments.bootnodes)?;
@@ -143,8 +146,8 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     while !interrupt.is_set() {
         let mut questions = Vec::new();
         driver.turn(Some(LOOK_INTERVAL), |event| {
-            if let Event::Request { conn, request_id, id, .. } = event {
-                questions.push((conn, request_id, id));
+            if let Event::Request { conn, capability, request_id, id, .. } = event {
+                questions.push((conn, capability, request_id, id));
             }
             keys.note(&event);
             note(output, &event);
@@ -159,17 +162,17 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     Ok(Outcome::Success)
 }
 
-fn answer(driver: &mut Driver, questions: &[(ConnId, u64, u64)]) {
-    for (conn, request_id, id) in questions {
-        let command = Command::Respond { conn: *conn, request_id: *request_id, id: *id, body: NOTHING };
-        // It may have ended meanwhile.
+fn answer(driver: &mut Driver, questions: &[(ConnId, Capability, u64, u64)]) {
+    for &(conn, capability, request_id, id) in questions {
+        let command = Command::Respond { conn, capability, request_id, id, body: NOTHING };
+        // The connection may have ended meanwhile.
         if let Err(error) = driver.command(command) {
             tracing::debug!(%conn, request_id, %error, "not answered");
         }
     }
 }
 
-/// Logs what happened, and tells programs of what concerns peers.
+/// Logs an event, and prints events of peers as JSON with `--json`.
 fn note(output: &Output, event: &Event<'_>) {
     match event {
         Event::NodeAdded { contact } => tracing::debug!(node = ?contact.id(), addr = %contact.udp_addr(), "node added"),
@@ -213,7 +216,7 @@ fn note(output: &Output, event: &Event<'_>) {
     }
 }
 
-/// Events for programs; people have the log.
+/// Prints an event with `--json`. Otherwise the log has it.
 fn tell(output: &Output, value: impl FnOnce() -> Value) {
     if output.is_json() {
         output.report(&value());
@@ -235,9 +238,9 @@ struct Started {
 impl Started {
     fn new(node: &Node) -> Self {
         let network = node.chain().network();
-        let mut contact = *node.contact();
+        let mut contact = node.contact();
         if contact.ip().is_unspecified() {
-            // As geth prints it for a node that does not know its address: good on this machine.
+            // As geth prints it for a node that does not know its address: it is valid on this machine.
             contact = contact.with_ip(IpAddr::V4(Ipv4Addr::LOCALHOST));
         }
         Self {

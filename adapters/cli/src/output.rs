@@ -1,10 +1,13 @@
-//! Everything that goes to stdout: one report at a time, as text for people or as JSON for programs.
+//! Writes reports to stdout, as text or as JSON.
 
+use std::ffi::OsStr;
 use std::fmt::Display;
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, Stdout, Write, stdout};
 
 use serde::Serialize;
 use serde_json::json;
+
+use crate::view::Screen;
 
 /// Where reports go, and in which form.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +26,16 @@ impl Output {
         self.json
     }
 
-    /// Whether a person is looking, so that lines can be drawn over.
+    /// Whether stdout is a terminal with text for people, which can be drawn over.
     pub(crate) fn is_live(&self) -> bool {
         !self.json && stdout().is_terminal()
+    }
+
+    /// Takes the terminal for a live view. `None` if lines are printed instead: stdout is no terminal, or one that cannot
+    /// be drawn on.
+    pub(crate) fn screen(&self) -> Option<Screen<Stdout>> {
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        (self.is_live() && !is_dumb).then(|| Screen::open(has_colour(&stdout())).ok()).flatten()
     }
 
     /// Prints a report: its JSON on one line, or its text.
@@ -39,17 +49,17 @@ impl Output {
         }
     }
 
-    /// Prints a line for people; programs do not get it.
+    /// Prints a line as text; nothing with `--json`.
     pub(crate) fn say(&self, line: impl Display) {
         if !self.json {
             self.line(&line);
         }
     }
 
-    /// Why the command could not do its work: one line on stderr, and an object for programs.
+    /// Reports an error: one line on stderr, and with `--json` an object on stdout.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         let text = format!("{error:#}").replace('\n', " ");
-        // With stderr closed there is nobody left to tell.
+        // There is no other place to report a closed stderr.
         let _ = writeln!(std::io::stderr(), "peerless: {text}");
         if self.json {
             self.line(&json!({ "error": text }));
@@ -59,13 +69,37 @@ impl Output {
     fn line(&self, line: &(impl Display + ?Sized)) {
         let mut out = stdout().lock();
         if writeln!(out, "{line}").and_then(|()| out.flush()).is_err() {
-            // The reader has gone, as `head` does: nothing that follows can be told.
+            // The reader has closed the pipe, as `head` does.
             std::process::exit(1);
         }
     }
 }
 
-/// Milliseconds with microseconds behind the point, as JSON reports give durations.
+/// Whether text on this stream may have colours: it is a terminal, and the user has not set `NO_COLOR`
+/// (<https://no-color.org>).
+pub(crate) fn has_colour(stream: &impl IsTerminal) -> bool {
+    colour(stream.is_terminal(), std::env::var_os("NO_COLOR").as_deref())
+}
+
+fn colour(is_terminal: bool, no_color: Option<&OsStr>) -> bool {
+    is_terminal && no_color.is_none_or(OsStr::is_empty)
+}
+
+/// Converts to milliseconds with three decimals, the unit of durations in JSON reports.
 pub(crate) fn millis(duration: std::time::Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_and_pipes_have_no_colour() {
+        assert!(colour(true, None) && colour(true, Some(OsStr::new(""))));
+        for value in ["1", "0", "yes"] {
+            assert!(!colour(true, Some(OsStr::new(value))), "{value}");
+        }
+        assert!(!colour(false, None));
+    }
 }

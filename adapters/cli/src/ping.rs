@@ -21,7 +21,7 @@ use crate::output::{Output, millis};
 use crate::target::Target;
 use crate::{Outcome, driving};
 
-/// Whom to ping, and how often.
+/// Arguments of `ping`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// The node, as an enode URL or a record
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, env = "PEERLESS_COUNT", default_value_t = 5)]
     #[arg(value_parser = clap::value_parser!(u32).range(1..=100_000))]
     count: u32,
-    /// Between two pings
+    /// Time between two pings
     #[arg(short, long, env = "PEERLESS_INTERVAL", default_value = "200ms", value_name = "TIME")]
     interval: humantime::Duration,
     #[command(flatten)]
@@ -125,7 +125,7 @@ impl fmt::Display for Lost {
     }
 }
 
-/// What came back.
+/// The replies so far.
 #[derive(Default)]
 struct Tally {
     rtts: Vec<Duration>,
@@ -173,7 +173,7 @@ impl Tally {
         }
     }
 
-    /// By the nearest rank.
+    /// The percentile by nearest rank.
     fn percentile(&self, percent: usize) -> f64 {
         let rank = (self.rtts.len() * percent).div_ceil(100).max(1);
         self.rtts.get(rank - 1).map_or(0.0, |rtt| millis(*rtt))

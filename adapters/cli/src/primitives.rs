@@ -1,4 +1,4 @@
-//! Primitives by the names under which traces tell with which they were made.
+//! Names of cryptographic primitives in traces.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use peerless::crypto::Crypto;
 use peerless_sim::crypto::{Mode, SimMac};
 use peerless_trace::format::SECP256K1;
 
-/// The keys for which a simulation's primitives are prepared when one of its nodes runs alone.
+/// Number of keys for which the primitives of a simulation are prepared when one node runs alone.
 const KEYS_REMEMBERED: usize = 1024;
 
-/// The name of what a simulation runs with: `memo` computes what `real` does.
+/// Returns the name of a simulation's primitives. `memo` computes the same as `real`.
 pub(crate) fn name(mode: Mode, seed: u64) -> String {
     match mode {
         Mode::Real | Mode::Memo => SECP256K1.to_owned(),
@@ -17,7 +17,7 @@ pub(crate) fn name(mode: Mode, seed: u64) -> String {
     }
 }
 
-/// Those of a simulation that have this name. They secure nothing: only what a simulation recorded may be read with them.
+/// Returns the simulated primitives of this name. They are insecure and only read traces of simulations.
 pub(crate) fn simulated(name: &str) -> Option<Arc<dyn Crypto + Send + Sync>> {
     Some(Arc::new(SimMac::by_name(name, KEYS_REMEMBERED)?))
 }

@@ -1,4 +1,4 @@
-//! The command `replay`: a recorded node runs again, and must do what it did.
+//! The command `replay`: runs a recorded node again and checks that it behaves as recorded.
 
 use std::fmt;
 use std::io::{BufRead as _, stdin};
@@ -17,18 +17,18 @@ use serde::Serialize;
 use crate::output::Output;
 use crate::{Outcome, primitives};
 
-/// What to replay, and how far.
+/// Arguments of `replay`.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// The trace; its further parts are found by their names
+    /// The trace; its other parts are found by their names
     file: PathBuf,
     /// Stop after this time since the start, such as 1.5s, or after this input, such as #120
     #[arg(long, env = "PEERLESS_UNTIL", value_name = "TIME|#INPUT")]
     until: Option<Until>,
-    /// Print every input, and what the node did after it
+    /// Print every input and the actions that follow it
     #[arg(long, env = "PEERLESS_PRINT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     print: bool,
-    /// Print what the node believes where the replay stops
+    /// Print the state of the node where the replay stops
     #[arg(long, env = "PEERLESS_STATE", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     state: bool,
     /// Wait for a line on stdin before every input: empty for the next, "state", "continue" or "quit"; its end quits
@@ -37,7 +37,7 @@ pub(crate) struct Arguments {
     /// Find the first input after which this holds, such as "banned > 0 or ended(too many peers)"
     #[arg(long, env = "PEERLESS_BISECT", value_name = "EXPR")]
     bisect: Option<Condition>,
-    /// Take a trace that ends without an end mark for whole: its writer was stopped
+    /// Accept a trace without an end mark, whose writer was killed
     #[arg(long, env = "PEERLESS_ALLOW_CUT", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     allow_cut: bool,
 }
@@ -68,7 +68,7 @@ impl FromStr for Until {
 }
 
 impl Until {
-    /// Whether the next input lies beyond.
+    /// Whether the next input is past the stop.
     fn is_before(self, index: u64, elapsed: Duration) -> bool {
         match self {
             Self::Elapsed(limit) => elapsed > limit,
@@ -147,7 +147,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     Ok(if is_success { Outcome::Success } else { Outcome::Failure })
 }
 
-/// An input and what it led to.
+/// An input and the actions that followed it.
 #[derive(Serialize)]
 struct Shown {
     input: u64,
@@ -185,7 +185,7 @@ impl fmt::Display for Found {
     }
 }
 
-/// Neither before a failure nor at all.
+/// The expression never held.
 #[derive(Serialize)]
 struct NotFound {
     event: &'static str,
@@ -197,20 +197,20 @@ impl fmt::Display for NotFound {
     }
 }
 
-/// What it has come to.
+/// The result of a replay.
 #[derive(Serialize)]
 struct Verdict {
     event: &'static str,
-    /// Whether nothing is wrong up to where the replay ended.
+    /// Whether the node behaved as recorded up to the end of the replay.
     verified: bool,
-    /// Whether that is the end of the trace.
+    /// Whether the replay reached the end of the trace.
     complete: bool,
     inputs: u64,
     duration_s: f64,
-    /// What the node ran with.
+    /// The primitives of the node.
     primitives: Option<String>,
     failure: Option<String>,
-    /// The input at which something is wrong.
+    /// The input at which the node behaved otherwise.
     input: Option<u64>,
 }
 

@@ -4,7 +4,8 @@ mod huge_pages;
 mod trace;
 
 use std::fmt;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -19,9 +20,10 @@ use serde::Serialize;
 
 use self::trace::{Choice, Traced};
 use crate::Outcome;
+use crate::files::{self, Overwrite};
 use crate::output::Output;
 
-/// Which run, and what to make of it.
+/// Arguments of `sim`.
 #[derive(Args)]
 #[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Arguments {
@@ -30,7 +32,7 @@ pub(crate) struct Arguments {
     /// The scenario
     #[arg(required_unless_present = "list", value_name = "SCENARIO")]
     scenario: Option<String>,
-    /// Tell which scenarios there are
+    /// List the scenarios
     #[arg(long, env = "PEERLESS_LIST", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     list: bool,
     /// Hosts [default: the scenario's]
@@ -42,31 +44,33 @@ pub(crate) struct Arguments {
     /// Virtual time [default: the scenario's]
     #[arg(long, env = "PEERLESS_TIME", value_name = "TIME")]
     time: Option<humantime::Duration>,
-    /// Decides everything that is drawn
+    /// Seed of all randomness
     #[arg(long, env = "PEERLESS_SEED", value_name = "SEED", default_value_t = 1)]
     seed: u64,
     /// The primitives: real, memo or simmac [default: the fastest that the scenario allows]
     #[arg(long, env = "PEERLESS_CRYPTO", value_name = "MODE")]
     crypto: Option<Mode>,
-    /// Model the time that cryptography and inputs take: how many times as much as on a server's core [default: none]
+    /// Model the time of cryptography and inputs, as a multiple of that on a server's core [default: none]
     #[arg(long, env = "PEERLESS_CPU", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     cpu: Option<u32>,
     /// Which of the seed's faults: none, all, or their numbers [default: the scenario's]
     #[arg(long, env = "PEERLESS_FAULTS", value_name = "FAULTS")]
     faults: Option<Faults>,
-    /// Threads that drive it; the outcome is the same with any number [default: one for each core, with 1000 nodes or more]
+    /// Threads; the result does not depend on them [default: 1, or one for each core with 1000 nodes or more]
     #[arg(long, env = "PEERLESS_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
     /// Draw table fill, lookups, sessions and traffic over time into this SVG file
     #[arg(long, env = "PEERLESS_PLOT", value_name = "FILE")]
     plot: Option<PathBuf>,
-    /// Record one node into this file, for `peerless replay`; the run is done twice for that
+    #[command(flatten)]
+    overwrite: Overwrite,
+    /// Record one node into this new file, for `peerless replay`; this runs the scenario twice
     #[arg(long, env = "PEERLESS_TRACE", value_name = "FILE")]
     trace: Option<PathBuf>,
     /// The host whose node is recorded [default: the one at which the run failed, else the first honest one]
     #[arg(long, env = "PEERLESS_TRACE_NODE", value_name = "N", requires = "trace")]
     trace_node: Option<u32>,
-    /// Which of the node's lives is recorded, from 1 on, if it crashed and came back [default: the last]
+    /// Which run of a node that crashed and restarted is recorded, counted from 1 [default: the last]
     #[arg(long, env = "PEERLESS_TRACE_LIFE", value_name = "N", requires = "trace")]
     trace_life: Option<u32>,
 }
@@ -77,13 +81,13 @@ enum Command {
     Campaign(Campaign),
 }
 
-/// How many runs, of what.
+/// Arguments of `sim campaign`.
 #[derive(Args)]
 struct Campaign {
     /// Scenarios, separated by commas [default: all]
     #[arg(long, env = "PEERLESS_SCENARIO", value_name = "SCENARIO,...", value_delimiter = ',')]
     scenario: Vec<String>,
-    /// How long to begin new runs
+    /// How long new runs are started
     #[arg(long = "for", env = "PEERLESS_FOR", value_name = "TIME", default_value = "60s")]
     duration: humantime::Duration,
     /// The first seed
@@ -92,16 +96,16 @@ struct Campaign {
     /// Hosts of each run [default: the scenario's small size]
     #[arg(long, env = "PEERLESS_NODES", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     nodes: Option<u32>,
-    /// Virtual time of each run, all of which is then run [default: the scenario's, or until it has settled]
+    /// Virtual time of each run [default: the scenario's, or until the network has settled]
     #[arg(long, env = "PEERLESS_TIME", value_name = "TIME")]
     time: Option<humantime::Duration>,
-    /// Model the time that cryptography and inputs take: how many times as much as on a server's core [default: none]
+    /// Model the time of cryptography and inputs, as a multiple of that on a server's core [default: none]
     #[arg(long, env = "PEERLESS_CPU", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
     cpu: Option<u32>,
     /// Runs at once [default: one for each core]
     #[arg(long, env = "PEERLESS_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     threads: Option<u16>,
-    /// For each failure, record the node at which it was into this folder, for `peerless replay`
+    /// Record the node of each failure into this folder, for `peerless replay`
     #[arg(long, env = "PEERLESS_TRACE", value_name = "DIR")]
     trace: Option<PathBuf>,
 }
@@ -118,7 +122,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     }
 }
 
-/// A scenario, for people or programs to choose.
+/// A scenario in the list.
 #[derive(Serialize)]
 struct Listed {
     name: &'static str,
@@ -149,7 +153,7 @@ fn list(output: &Output) {
     }
 }
 
-/// Nodes from which on a run is large: it uses all cores by default, and huge pages.
+/// Number of nodes from which a run uses all cores by default, and huge pages.
 const LARGE_RUN_NODES: u32 = 1000;
 
 fn cores() -> usize {
@@ -165,9 +169,13 @@ fn find(name: &str) -> Result<Scenario> {
 
 fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let scenario = find(arguments.scenario.as_deref().unwrap_or_default())?;
+    let written: Vec<&Path> = arguments.trace.as_deref().into_iter().collect();
+    if let Some(file) = &arguments.plot {
+        files::check(file, &written, arguments.overwrite)?;
+    }
     let mut plan = scenario.plan(arguments.seed);
     plan.nodes = arguments.nodes.unwrap_or(plan.nodes);
-    // A small network has too little to do between two meetings of its threads.
+    // The threads of a small network wait for each other longer than they work.
     let is_large = plan.nodes >= LARGE_RUN_NODES;
     if is_large {
         huge_pages::ask_for();
@@ -191,7 +199,8 @@ fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     };
     bar.finish_and_clear();
     if let Some(file) = &arguments.plot {
-        std::fs::write(file, plot::svg(&report)).with_context(|| format!("cannot write {}", file.display()))?;
+        let mut out = files::create(file, &written, arguments.overwrite, files::Readers::All)?;
+        out.write_all(plot::svg(&report).as_bytes()).with_context(|| format!("cannot write {}", file.display()))?;
     }
     if let Some(traced) = &traced {
         output.report(traced);
@@ -208,7 +217,7 @@ fn bar(output: &Output, length: u64) -> ProgressBar {
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
 }
 
-/// What a campaign came to.
+/// The result of a campaign.
 #[derive(Serialize)]
 struct Summary {
     runs: u64,
@@ -222,7 +231,7 @@ struct Summary {
     failures: Vec<Found>,
 }
 
-/// A failure, in its shortest form.
+/// A failure, reduced to the fewest faults.
 #[derive(Serialize)]
 struct Found {
     scenario: String,

@@ -1,6 +1,6 @@
 //! The node that a command is about, as the user names it: an enode URL or a record, resolved to a contact.
 //!
-//! The core never resolves a host name; here the user asks for it by writing one.
+//! The core resolves no host names. The program resolves one that the user writes.
 
 use std::net::{IpAddr, ToSocketAddrs};
 use std::str::FromStr;
@@ -33,7 +33,7 @@ impl FromStr for Target {
 }
 
 impl Target {
-    /// Where the node is. A host name is looked up, and its first address taken.
+    /// Returns the node's contact. Of a host name the first address is taken.
     pub(crate) fn resolve(&self) -> Result<Contact> {
         match self {
             Self::Record(record) => record.contact().context("the record names no address"),
@@ -54,7 +54,7 @@ fn lookup(name: &str, port: u16) -> Result<IpAddr> {
     Ok(addresses.next().with_context(|| format!("{name} has no address"))?.ip())
 }
 
-/// A contact for each of the targets.
+/// Resolves each target.
 pub(crate) fn resolve_all(targets: &[Target]) -> Result<Vec<Contact>> {
     targets.iter().map(Target::resolve).collect()
 }

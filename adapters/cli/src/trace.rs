@@ -1,4 +1,4 @@
-//! Recording: which file a node's trace goes to, and what may be in it.
+//! Recording: the file of a node's trace, and whether it holds secrets.
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -15,22 +15,22 @@ use peerless_trace::record::{Options, Recorder, Subject};
 /// How to record.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct RecordingArguments {
-    /// Leave the node's key and seed out of the trace: it can be inspected, and not replayed
+    /// Leave the node's key and seed out of the trace, which can then be inspected but not replayed
     #[arg(long, env = "PEERLESS_TRACE_REDACTED", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     trace_redacted: bool,
-    /// Begin another file when one has so many bytes; K, M and G multiply by 1024
+    /// Start another file at this size; K, M and G multiply by 1024
     #[arg(long, env = "PEERLESS_TRACE_ROTATE", value_name = "SIZE", value_parser = size)]
     trace_rotate: Option<u64>,
 }
 
-/// Where one node's trace goes.
+/// The file and options of one node's trace.
 #[derive(Clone, Debug)]
 pub(crate) struct Recording {
     path: PathBuf,
     options: Options,
 }
 
-/// Where a node's sockets are.
+/// The addresses of a node's sockets.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sockets {
     pub(crate) udp: Option<SocketAddr>,
@@ -38,20 +38,20 @@ pub(crate) struct Sockets {
 }
 
 impl RecordingArguments {
-    /// A recording into this file.
+    /// Returns a recording into this file.
     pub(crate) fn to(&self, path: PathBuf) -> Recording {
         let options = Options { is_redacted: self.trace_redacted, rotate_bytes: self.trace_rotate };
         Recording { path, options }
     }
 
-    /// Says on stderr what is in the traces that go to `place`, if it must not get around.
+    /// Warns on stderr if the traces in `place` hold secrets.
     pub(crate) fn warn(&self, place: &Path) {
         if !self.trace_redacted {
-            // With stderr closed there is nobody to warn.
+            // A closed stderr cannot show the warning.
             let _ = writeln!(
                 std::io::stderr(),
-                "peerless: warning: what is recorded in {} holds secret keys: whoever can read it can pose as the node \
-                 and read its sessions; --trace-redacted leaves them out",
+                "peerless: warning: {} holds secret keys, with which its readers can impersonate the node and decrypt its \
+                 sessions; --trace-redacted leaves them out",
                 place.display()
             );
         }
@@ -64,7 +64,7 @@ impl Recording {
         !self.options.is_redacted
     }
 
-    /// Begins to record a node that is made of these.
+    /// Starts the recording of a node with this configuration and seed.
     pub(crate) fn begin(
         &self,
         config: &Config,

@@ -1,17 +1,17 @@
-//! The main job: a network that finds itself and keeps others out.
+//! The command `devnet`: nodes of one network find each other and refuse all others.
 
 mod common;
 
 use common::{last, objects, run, stderr};
 
 #[test]
-fn a_network_finds_itself_and_keeps_others_out() {
+fn nodes_of_one_network_connect_and_refuse_all_others() {
     let output = run(&["--json", "devnet", "--nodes", "4", "--duration", "6s"]);
     let summary = last(&output);
     assert_eq!(output.status.code(), Some(0), "{summary} {}", stderr(&output));
     assert_eq!((&summary["nodes"], &summary["connected"]), (&4.into(), &4.into()), "{summary}");
     assert_eq!(summary["intruders"], 0);
-    // The bootnode alone would make three.
+    // Sessions with the bootnode alone are three.
     assert!(summary["sessions"].as_u64() >= Some(4), "{summary}");
     assert!(summary["table_mean"].as_f64() >= Some(3.0), "{summary}");
     let refused = summary["refused"].as_object().expect("an object");

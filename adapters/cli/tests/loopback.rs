@@ -34,8 +34,8 @@ fn a_node_answers_pings() {
 }
 
 #[test]
-fn pings_into_nothing_are_lost() {
-    // A socket that nobody reads.
+fn unanswered_pings_are_lost() {
+    // A socket that is never read.
     let deaf = UdpSocket::bind("127.0.0.1:0").expect("a free port");
     let port = deaf.local_addr().expect("bound").port();
     let key = &Node::start(&["--nodekeyhex", KEY]).enode()[8..136].to_owned();
@@ -45,7 +45,7 @@ fn pings_into_nothing_are_lost() {
 }
 
 #[test]
-fn a_node_says_who_it_is_on_its_own_network() {
+fn identify_shows_hello_and_status_of_a_private_network() {
     let mut node = Node::start(&["--genesis", GENESIS]);
     assert_eq!(node.started["genesis"], GENESIS_HASH);
     let output = run(&["--json", "identify", node.enode()]);
@@ -67,7 +67,7 @@ fn a_node_says_who_it_is_on_its_own_network() {
 
 #[test]
 fn a_public_networks_node_presents_the_forks_of_today() {
-    // Without discovery it contacts nobody, and nobody but loopback may be contacted.
+    // Without discovery the node contacts no other, and only loopback is permitted.
     let node = Node::start(&["--network", "mainnet", "--nodiscover"]);
     let output = run(&["identify", node.enode()]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -77,8 +77,8 @@ fn a_public_networks_node_presents_the_forks_of_today() {
 }
 
 #[test]
-fn refusals_tell_stage_side_and_reason() {
-    // It wants no peers, and closes unread.
+fn a_refusal_has_stage_side_and_reason() {
+    // A node without peer slots closes the stream unread.
     let node = Node::start(&["--maxpeers", "0"]);
     let key = node.enode()[8..136].to_owned();
     let output = run(&["--json", "identify", node.enode()]);
@@ -95,7 +95,7 @@ fn refusals_tell_stage_side_and_reason() {
     let refused = &last(&output)["refused"];
     assert_eq!((&refused["stage"], &refused["side"]), (&"dial".into(), &"network".into()), "{refused}");
 
-    // Somebody who accepts and says nothing.
+    // A listener that accepts and sends nothing.
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = silent.local_addr().expect("bound").port();
     let output = run(&["--json", "identify", &format!("enode://{key}@127.0.0.1:{port}"), "--timeout", "1s"]);
@@ -119,7 +119,7 @@ fn what_netrestrict_excludes_is_not_contacted() {
 }
 
 #[test]
-fn two_nodes_find_each_other_and_part_in_peace() {
+fn two_nodes_connect_by_discovery_and_disconnect_on_shutdown() {
     let mut first = Node::start(&[]);
     let begun = Instant::now();
     let mut second = Node::start(&["--bootnodes", first.enr()]);

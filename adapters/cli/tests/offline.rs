@@ -1,4 +1,4 @@
-//! Commands that touch no network: keys, records, and what is refused before anything starts.
+//! Commands without a network: keys, records, and arguments that are refused.
 
 mod common;
 
@@ -9,7 +9,7 @@ const RECORD: &str = "enr:-IS4QHCYrYZbAKWCBRlAy5zzaDZXJBGkcnh4MHcBFZntXNFrdvJjX0
 const RECORD_ID: &str = "a448f24c6d18e575453db13171562b71999873db5b286df957af199ec94617f7";
 
 #[test]
-fn a_generated_key_is_its_owners_alone_and_comes_back() {
+fn a_generated_key_is_private_and_can_be_read_back() {
     let path = fresh_path("nodekey");
     let file = path.to_str().expect("a path in UTF-8");
     let generated = run(&["--json", "key", "generate", file]);
@@ -34,7 +34,7 @@ fn a_generated_key_is_its_owners_alone_and_comes_back() {
 }
 
 #[test]
-fn a_known_key_has_its_known_public_side() {
+fn a_known_secret_has_its_known_public_key() {
     let secret = "b71c71a67e1177ad4e901695e1b4b9ee17ae16c6668d313eac2f96dbcda3f291";
     let shown = run(&["--json", "key", "show", "--nodekeyhex", secret, "--ip", "10.0.0.1", "--port", "30304"]);
     let report = last(&shown);
@@ -86,7 +86,7 @@ fn failures_are_one_line_and_a_code() {
 }
 
 #[test]
-fn programs_get_errors_as_objects() {
+fn errors_are_json_objects_with_json() {
     let output = run(&["--json", "key", "show"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(last(&output)["error"].as_str().expect("a text").contains("--nodekey"));

@@ -1,4 +1,4 @@
-//! The command `sim` and what it records: one node of a run, which `replay` runs again alone.
+//! The command `sim`, and the trace of one node of a run, which `replay` runs alone.
 
 mod common;
 
@@ -43,13 +43,10 @@ fn a_node_of_a_run_is_recorded_and_replays() {
         assert_eq!((&totals["unknown"], &totals["broken"]), (&0.into(), &0.into()), "{totals}");
         assert!(totals["messages"].as_u64() > Some(50), "{totals}");
         let again = run(&[&["sim"], &arguments[..]].concat());
-        assert!(
-            again.status.code() == Some(1) && stderr(&again).contains("there is such a file"),
-            "never over another"
-        );
+        assert!(again.status.code() == Some(1) && stderr(&again).contains("it exists"), "never over another");
         std::fs::remove_file(file).expect("removed");
     }
-    // Every life of a node that comes and goes is another trace.
+    // Each life of a node that restarts is another trace.
     let file = folder.join("life.pcapng").display().to_string();
     let of = |life: &'static str| {
         let choice = ["--trace", &file, "--trace-node", "5", "--trace-life", life];
@@ -65,9 +62,9 @@ fn a_node_of_a_run_is_recorded_and_replays() {
     assert_ne!(first["inputs"], second["inputs"]);
     std::fs::remove_file(&file).expect("removed");
     let none = of("99");
-    assert!(none.status.code() == Some(1) && stderr(&none).contains("lived"), "{}", stderr(&none));
+    assert!(none.status.code() == Some(1) && stderr(&none).contains("lives, not 99"), "{}", stderr(&none));
     let liar = run(&["sim", "hostile", "--nodes", "20", "--time", "180s", "--trace", &file, "--trace-node", "7"]);
-    assert!(liar.status.code() == Some(1) && stderr(&liar).contains("no honest node"), "{}", stderr(&liar));
+    assert!(liar.status.code() == Some(1) && stderr(&liar).contains("not an honest node"), "{}", stderr(&liar));
     std::fs::remove_dir_all(folder).expect("removed");
 }
 
@@ -96,12 +93,12 @@ fn a_failure_that_a_campaign_finds_is_a_trace() {
     let output = run(&["--json", "replay", &file, "--state"]);
     assert_eq!(last(&output)["verified"], true);
     let state = objects(&output).into_iter().find(|object| object["table"].is_array()).expect("a state");
-    // What the demand was about: it is in session with somebody, or nobody, but with fewer than it has places for.
+    // The demand concerns free slots: the node has fewer sessions than slots.
     let stages = state["connections"].as_array().expect("a list").iter().map(|connection| connection["stage"].clone());
     assert!(stages.filter(|stage| stage == "established").count() < 8, "{state}");
     assert!(state["now_us"].as_u64() <= Some(180_000_000), "{state}");
 
-    // The command that was printed says the same, and records the same node.
+    // The printed command reports the same and records the same node.
     let again = folder.join("again.pcapng").display().to_string();
     let command = found["command"].as_str().expect("a command").to_owned();
     let arguments: Vec<&str> = command.split(' ').skip(2).chain(["--trace", &again]).collect();
@@ -112,8 +109,8 @@ fn a_failure_that_a_campaign_finds_is_a_trace() {
     std::fs::remove_dir_all(folder).expect("removed");
 }
 
-/// A large run begins anew to get huge pages: from outside nobody can tell. This one ends at once, for a reason that shows
-/// that all arguments have come through.
+/// A large run executes the program again for huge pages, which must not show. This one ends at once, with an error that
+/// shows that all arguments were passed on.
 #[test]
 fn a_large_run_begins_anew_unnoticed() {
     let arguments = ["--json", "sim", "discovery", "--nodes", "1000", "--time", "3s"];

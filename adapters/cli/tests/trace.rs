@@ -1,4 +1,4 @@
-//! What a network was recorded doing, it does again.
+//! Recordings of `devnet` and `node` replay.
 
 mod common;
 
@@ -50,7 +50,7 @@ fn every_node_of_a_network_replays() {
     std::fs::remove_dir_all(folder).expect("removed");
 }
 
-/// However little a loaded machine had happen, the first input and the goodbye are there, and every one between.
+/// Even on a loaded machine, the trace holds the first input, the final Disconnect, and every input between.
 fn recorded_to_its_end(trace: &str, verdict: &Value) {
     let output = run(&["--json", "replay", trace, "--print"]);
     let shown: Vec<_> = objects(&output).into_iter().filter(|object| object["what"].is_string()).collect();
@@ -61,7 +61,7 @@ fn recorded_to_its_end(trace: &str, verdict: &Value) {
     assert!(shown.iter().any(|input| input["what"] == "command: shut down"), "{trace}: {shown:?}");
 }
 
-/// `--step`, as somebody at a terminal uses it.
+/// `--step`, with commands on stdin.
 fn stepped(trace: &str) {
     let arguments = ["replay", trace, "--step"];
     let step = |lines| {
@@ -71,7 +71,7 @@ fn stepped(trace: &str) {
     };
     let count = |text: &str, start: &str| text.lines().filter(|line| line.starts_with(start)).count();
 
-    // Two inputs, a look, something that is none of it, and away.
+    // Two inputs, the state, an unknown command, and the end.
     let text = step("\n\nstate\nwhat?\nquit\n\n\n");
     assert!(text.starts_with("an empty line goes on to the next input; state, continue, quit\nnext: #0 "), "{text}");
     assert_eq!((count(&text, "#0 "), count(&text, "#1 "), count(&text, "#2 ")), (1, 1, 0), "{text}");
@@ -80,19 +80,19 @@ fn stepped(trace: &str) {
     assert!(text.contains("\"what?\" is none of: state, continue, quit"), "{text}");
     assert!(text.lines().last().is_some_and(|line| line.starts_with("verified so far: 2 inputs")), "{text}");
 
-    // Stdin ends: at once, or in the middle of it.
+    // Stdin ends at once, or after an input.
     for (lines, inputs) in [("", 0), ("\n\n\n", 3), ("\n\nq", 2)] {
         let text = step(lines);
         assert_eq!(count(&text, "#"), inputs, "{text}");
         assert!(text.ends_with(" s\n") && text.contains(&format!("verified so far: {inputs} inputs")), "{text}");
     }
 
-    // On to the end, without a word about each input.
+    // To the end, without printing each input.
     let text = step("\n c \n");
     assert_eq!((count(&text, "next: "), count(&text, "#")), (2, 1), "{text}");
     assert!(text.lines().last().is_some_and(|line| line.starts_with("verified: ")), "{text}");
 
-    // Programs get objects only.
+    // With `--json` there are only objects.
     let output = run_with_input(&["--json", "replay", trace, "--step"], "\ns\n\n");
     let objects = objects(&output);
     let inputs: Vec<_> = objects.iter().filter_map(|object| object["what"].as_str()).collect();

@@ -69,8 +69,8 @@ fn start(listen: &Listen, bootnode: Option<Contact>) -> Result<(Driver, Contact)
     let mainnet = Network::public("mainnet").ok_or("a network of that name")?;
     let genesis = Head { hash: *mainnet.schedule.genesis(), ..Head::default() };
     let mut config = Config::new(secret, Chain::new(mainnet, genesis, 0, [0; 32]));
-    config.udp = udp.port();
-    config.tcp = tcp.port();
+    config.addresses.udp = udp.port();
+    config.addresses.tcp = tcp.port();
     if bootnode.is_some() {
         // Whatever chain the others are on, they hear what they have said themselves.
         config.status = Policy::Mirror;

@@ -19,8 +19,8 @@
 //!
 //! fn run(mut config: Config) -> Result<(), Box<dyn std::error::Error>> {
 //!     let sockets = Sockets::bind(&Listen::any(30303))?;
-//!     config.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
-//!     config.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
+//!     config.addresses.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
+//!     config.addresses.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
 //!     let seed = seed_from_os()?;
 //!     let mut driver = Driver::new(sockets, |now, unix| Node::new(config, seed, now, unix))?;
 //!     let mut peers = 0;

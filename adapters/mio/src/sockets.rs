@@ -79,13 +79,8 @@ impl fmt::Display for BindError {
     }
 }
 
-impl std::error::Error for BindError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Poll(error) | Self::Udp(_, error) | Self::Tcp(_, error) => Some(error),
-        }
-    }
-}
+// The message holds the operating system's error, which is therefore no source: a chain of sources would repeat it.
+impl std::error::Error for BindError {}
 
 /// Wakes a sleeping [`Driver::turn`](crate::Driver::turn) from another thread; a turn that does not sleep yet will not.
 #[derive(Clone, Debug)]

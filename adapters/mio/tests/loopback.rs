@@ -12,7 +12,7 @@ use common::{PATIENCE, Peer, Told, connect, has, until};
 use peerless::contract::{CallFailure, Command, ConnId, EndReason, Input, IoFault, Side, Stage, Tap};
 use peerless::time::Instant as NodeInstant;
 use peerless::wire::eth::id::{GET_BLOCK_BODIES, GET_BLOCK_HEADERS};
-use peerless::wire::p2p::DisconnectReason;
+use peerless::wire::p2p::{Capability, DisconnectReason};
 use peerless_tests::skip::has_ipv6;
 
 /// An RLP string of `len` bytes (65,536 at least) that do not compress.
@@ -51,7 +51,8 @@ fn meet_and_part(host: &str) {
 
     let conn = a.session().unwrap();
     let body = [0xc4, 0x01, 0x02, 0x80, 0x80];
-    let command = a.command(Command::Request { conn, id: GET_BLOCK_HEADERS, body: &body });
+    let command =
+        a.command(Command::Request { conn, capability: Capability::eth(69), id: GET_BLOCK_HEADERS, body: &body });
     until([&mut a, &mut b], "a request", |[_, b]| b.requests() == 1);
     let Some(Told::Request { conn, request_id, id, body: seen }) =
         b.told.iter().find(|told| matches!(told, Told::Request { .. })).cloned()
@@ -59,7 +60,13 @@ fn meet_and_part(host: &str) {
         panic!("no request");
     };
     assert_eq!((id, &seen[..]), (GET_BLOCK_HEADERS, &body[..]));
-    b.command(Command::Respond { conn, request_id, id: GET_BLOCK_HEADERS, body: &[0xc0] });
+    b.command(Command::Respond {
+        conn,
+        capability: Capability::eth(69),
+        request_id,
+        id: GET_BLOCK_HEADERS,
+        body: &[0xc0],
+    });
     let response = Told::Response { command, body: vec![0xc0] };
     until([&mut a, &mut b], "a response", |[a, _]| a.told.contains(&response));
 
@@ -157,11 +164,18 @@ fn large_messages_arrive_whole_at_a_slow_reader() {
     let (mut a, mut b) = (Peer::new("127.0.0.1", 1, |_| ()), Peer::new("127.0.0.1", 2, |_| ()));
     let (conn, _) = connect(&mut a, &mut b);
     let (reads, writes) = (Counts::of(&mut a), Counts::of(&mut b));
-    let command = a.command(Command::Request { conn, id: GET_BLOCK_BODIES, body: &[0xc0] });
+    let command =
+        a.command(Command::Request { conn, capability: Capability::eth(69), id: GET_BLOCK_BODIES, body: &[0xc0] });
     until([&mut a, &mut b], "a request", |[_, b]| b.requests() == 1);
     let Some(Told::Request { conn, request_id, .. }) = b.told.pop() else { panic!("no request") };
     let body = noise(8 << 20);
-    b.command(Command::Respond { conn, request_id, id: GET_BLOCK_BODIES, body: &body });
+    b.command(Command::Respond {
+        conn,
+        capability: Capability::eth(69),
+        request_id,
+        id: GET_BLOCK_BODIES,
+        body: &body,
+    });
     // The writer turns until its socket is full, then sleeps: there is nothing to do until the reader reads.
     let before = b.driver.stats().turns;
     let deadline = Instant::now() + Duration::from_millis(300);
@@ -210,7 +224,7 @@ fn what_is_not_wanted_waits_without_spinning() {
     // Each is larger than what is read at once, so that the last ones stay in the kernel.
     let body = noise(70_000);
     for _ in 0..REQUESTS {
-        a.command(Command::Request { conn, id: GET_BLOCK_BODIES, body: &body });
+        a.command(Command::Request { conn, capability: Capability::eth(69), id: GET_BLOCK_BODIES, body: &body });
         a.turn(Duration::ZERO);
         b.turn(Duration::ZERO);
     }
@@ -241,7 +255,13 @@ fn what_is_not_wanted_waits_without_spinning() {
 fn answer(peer: &mut Peer) {
     for told in std::mem::take(&mut peer.told) {
         if let Told::Request { conn, request_id, .. } = told {
-            peer.command(Command::Respond { conn, request_id, id: GET_BLOCK_BODIES, body: &[0xc0] });
+            peer.command(Command::Respond {
+                conn,
+                capability: Capability::eth(69),
+                request_id,
+                id: GET_BLOCK_BODIES,
+                body: &[0xc0],
+            });
         }
     }
 }

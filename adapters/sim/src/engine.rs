@@ -7,6 +7,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::fmt;
 
 use peerless::contract::Prefetch;
 use peerless::time::Instant;
@@ -57,7 +58,7 @@ struct Link {
 
 /// A queue of events in their total order; see the module.
 pub struct Wheel<T> {
-    /// Nodes by entry, apart from the events, so that a chain is followed and sorted in nearby memory.
+    /// Links by entry, apart from the events, so that a chain is followed and sorted in nearby memory.
     links: Vec<Link>,
     /// Events by entry; `None` in the free list.
     items: Vec<Option<T>>,
@@ -76,6 +77,12 @@ pub struct Wheel<T> {
     /// Events beyond the wheel.
     far: BinaryHeap<Reverse<(Packed, u32)>>,
     len: usize,
+}
+
+impl<T> fmt::Debug for Wheel<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wheel").field("len", &self.len).finish_non_exhaustive()
+    }
 }
 
 impl<T> Default for Wheel<T> {

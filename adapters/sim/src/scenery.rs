@@ -37,8 +37,10 @@ pub fn contact(birth: &Birth<'_>, host: HostId, ip: std::net::Ipv4Addr) -> Conta
 /// Returns a configuration for a host: its key, its address unless it is behind a NAT, and defaults.
 pub fn config(birth: &Birth<'_>, chain: Chain) -> Config {
     let mut config = Config::new(secret(birth.host), chain);
-    config.ip = (birth.nat == Nat::None).then(|| birth.addr.ip.into());
-    (config.udp, config.tcp) = (birth.addr.port, birth.addr.port);
+    if birth.nat == Nat::None {
+        config.addresses.set_ip(birth.addr.ip.into());
+    }
+    (config.addresses.udp, config.addresses.tcp) = (birth.addr.port, birth.addr.port);
     config.record_seq = 1 + u64::from(birth.incarnation);
     config
 }

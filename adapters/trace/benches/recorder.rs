@@ -140,7 +140,12 @@ impl Load {
         }
         for _ in 0..self.requests {
             let conn = established(world, peer);
-            world.command(peer, Command::Request { conn, id: 3, body: &[0xc2, 0x01, 0x02] }).expect("a request");
+            world
+                .command(
+                    peer,
+                    Command::Request { conn, capability: Capability::eth(69), id: 3, body: &[0xc2, 0x01, 0x02] },
+                )
+                .expect("a request");
         }
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, Read, Write};
+use std::ops::Deref;
 use std::path::Path;
 
 use peerless::crypto::secrets::{Role, SessionSecrets};
@@ -32,8 +33,25 @@ pub fn session_id(auth_hash: &Digest) -> SessionId {
     id
 }
 
-/// Returns a session's line, with its line feed.
-pub fn line(secrets: &SessionSecrets) -> Zeroizing<String> {
+/// A line of a key log, with its line feed. Zeroised when dropped; `Debug` does not show it.
+pub struct Line(Zeroizing<String>);
+
+impl Deref for Line {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Line(..)")
+    }
+}
+
+/// Returns a session's line.
+pub fn line(secrets: &SessionSecrets) -> Line {
     // The whole capacity is allocated at once, so that no copy is left in memory by growing.
     let mut line = Zeroizing::new(String::with_capacity(LINE_BYTES));
     line.push_str(LABEL);
@@ -48,7 +66,7 @@ pub fn line(secrets: &SessionSecrets) -> Zeroizing<String> {
         }
     }
     line.push('\n');
-    line
+    Line(line)
 }
 
 /// A writer that appends sessions to a file.
@@ -204,14 +222,15 @@ mod tests {
     fn written_lines_are_read_back() {
         let line = line(&secrets());
         assert_eq!(line.len(), LINE_BYTES);
-        assert_eq!(line.capacity(), LINE_BYTES, "no copy was left behind");
-        assert!(line.starts_with("RLPX1 abababababababababababababababab 0101"), "{}", *line);
+        assert_eq!(line.0.capacity(), LINE_BYTES, "no copy was left behind");
+        assert!(line.starts_with("RLPX1 abababababababababababababababab 0101"), "{}", &*line);
         let mut log = KeyLog::default();
         let text = format!("# a comment\n\nCLIENT_RANDOM 00 11\n{}\r\nRLPX2 00\nRLPX1 00\n", line.trim_end());
         log.read(text.as_bytes()).unwrap();
         assert_eq!((log.len(), log.broken()), (1, 1));
         let read = log.session(&[0xab; 32], Role::Initiator).unwrap();
-        assert_eq!(*super::line(&read), *line);
+        assert_eq!(super::line(&read).0, line.0);
+        assert_eq!(format!("{line:?}"), "Line(..)");
         assert!(log.session(&[0xac; 32], Role::Initiator).is_none());
         assert_eq!(format!("{log:?}"), "KeyLog { sessions: 1, broken: 1 }");
     }

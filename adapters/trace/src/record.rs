@@ -58,13 +58,13 @@ pub struct Subject<'a> {
 impl<'a> Subject<'a> {
     /// A node with the real primitives, whose addresses are those of its configuration.
     pub fn new(config: &'a Config, seed: &'a [u8; 32], now: Instant, unix: UnixTime, crypto: &'a dyn Crypto) -> Self {
-        let at_port = |port| config.ip.map(|ip| SocketAddr::new(ip, port));
+        let at_port = |port| config.addresses.ip().map(|ip| SocketAddr::new(ip, port));
         Self {
             secret: Some(config.secret.clone()),
             key: Some(*crypto.public_key(&config.secret).as_bytes()),
-            udp: at_port(config.udp),
-            tcp: at_port(config.tcp),
-            ports: (config.udp, config.tcp),
+            udp: at_port(config.addresses.udp),
+            tcp: at_port(config.addresses.tcp),
+            ports: (config.addresses.udp, config.addresses.tcp),
             ..Self::of_family(Header::encode_config(config), seed, now, unix)
         }
     }

@@ -7,7 +7,7 @@ use std::fmt;
 use peerless::contract::{Action, Devp2p, Event, Reason, Stage};
 use peerless::discv4::calls;
 use peerless::node::{Node, SessionView};
-use peerless::peers::{Banned, Phase};
+use peerless::peers::Banned;
 use peerless::time::Instant;
 use serde::Serialize;
 
@@ -167,10 +167,10 @@ impl State {
             table: discovery.map_or(Vec::new(), |discovery| discovery.table().entries().map(table_entry).collect()),
             proofs: discovery.map_or(0, |discovery| discovery.bonds().len()),
             calls: discovery.map_or(Vec::new(), |discovery| discovery.calls().iter().map(call).collect()),
-            connections: node.sessions().map(|session| connection(node, &session)).collect(),
+            connections: node.sessions().map(|session| connection(&session)).collect(),
             scores: scores(node, now),
             bans: node.peers().bans().iter(now).map(|(who, ban)| ban_view(who, ban)).collect(),
-            named: node.peers().named().map(|(contact, kind)| format!("{kind:?} {contact}")).collect(),
+            named: node.peers().declared().map(|(contact, kind)| format!("{kind:?} {contact}")).collect(),
             deadline: node
                 .poll_timeout()
                 .map(|(at, reason)| Deadline { at_us: at.as_micros(), reason: describe_reason(&reason) }),
@@ -222,13 +222,12 @@ fn call(call: &calls::Call) -> CallView {
     }
 }
 
-fn connection(node: &Node, session: &SessionView<'_>) -> Connection {
-    let slot = node.peers().slots().get(session.conn).map(|slot| match slot.phase {
-        Phase::Pending => "pending",
-        Phase::Admitted(_) => "admitted",
-        Phase::Established(_) => "established",
-        Phase::Leaving(_) => "leaving",
-        Phase::Over => "over",
+fn connection(session: &SessionView<'_>) -> Connection {
+    let slot = Some(match session.place {
+        _ if session.is_ending => "over",
+        None => "pending",
+        Some(_) if session.stage == Stage::Established => "established",
+        Some(_) => "admitted",
     });
     Connection {
         conn: session.conn.0,
@@ -276,7 +275,8 @@ fn describe_reason(reason: &Reason) -> String {
         Reason::Discovery(timer) => format!("discovery: {timer:?}").to_lowercase(),
         Reason::Dial => "dial".to_owned(),
         Reason::Conn(conn, timer) => format!("connection {conn}: {}", format!("{timer:?}").to_lowercase()),
-        Reason::Announce => "announce".to_owned(),
+        Reason::Behaviour => "behaviour".to_owned(),
+        Reason::Backlog => "backlog".to_owned(),
     }
 }
 

@@ -4,9 +4,9 @@ use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
-use super::ids::{CommandId, ConnId, Direction, SocketId};
+use super::ids::{BanTarget, CommandId, ConnId, Direction, SocketId};
 use super::reason::{End, ScoreReason};
 use crate::crypto::NodeId;
 use crate::crypto::secrets::SessionSecrets;
@@ -58,6 +58,9 @@ pub enum Event<'a> {
         /// How many nodes were asked.
         queries: u32,
     },
+    /// Discovery takes commands again after one was refused as [`Busy`](super::CommandError::Busy). Exactly one for each
+    /// period in which commands were refused.
+    DiscoveryReady,
     /// A discovery command came to nothing.
     CallFailed {
         /// Which command.
@@ -107,6 +110,8 @@ pub enum Event<'a> {
     Request {
         /// The connection.
         conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
         /// The peer's request id.
         request_id: u64,
         /// The request's message id.
@@ -120,6 +125,8 @@ pub enum Event<'a> {
         command: CommandId,
         /// The connection.
         conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
         /// The response's message id.
         id: u64,
         /// The RLP items that follow the request id, concatenated.
@@ -133,6 +140,8 @@ pub enum Event<'a> {
         command: CommandId,
         /// The connection.
         conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
         /// Why.
         why: CallFailure,
     },
@@ -147,7 +156,15 @@ pub enum Event<'a> {
         /// Uncompressed payload.
         payload: Cow<'a, [u8]>,
     },
-    /// A connection is over. Exactly one for each `Dial` and each accepted stream; its slot is free from here on.
+    /// A connection takes commands again after one to it was refused as [`Busy`](super::CommandError::Busy): less than
+    /// half of the bytes that may wait for its socket wait, or fewer requests of ours are open than may be. Exactly one
+    /// for each time that it was refused until then; none if the connection ends first.
+    ConnReady {
+        /// The connection.
+        conn: ConnId,
+    },
+    /// A connection is over. Exactly one for each `Dial` and each accepted stream; the node forgets the connection when this
+    /// event is popped.
     Ended {
         /// The connection.
         conn: ConnId,
@@ -177,8 +194,20 @@ pub enum Event<'a> {
         id: NodeId,
         /// For how long.
         duration: Duration,
-        /// The last straw.
+        /// The reason for the charge that led to the ban, or `Embedder`.
         reason: ScoreReason,
+    },
+    /// The embedder banned an address.
+    AddressBanned {
+        /// The address.
+        ip: IpAddr,
+        /// For how long.
+        duration: Duration,
+    },
+    /// The embedder lifted a ban.
+    Unbanned {
+        /// Which.
+        target: BanTarget,
     },
 }
 
@@ -221,17 +250,25 @@ impl<'a> Event<'a> {
                 Event::Hello { conn, contact, direction, hello, shared }
             }
             Self::Established { conn, id, status } => Event::Established { conn, id, status },
-            Self::Request { conn, request_id, id, body } => Event::Request { conn, request_id, id, body: own(body) },
-            Self::Response { command, conn, id, body, rtt } => {
-                Event::Response { command, conn, id, body: own(body), rtt }
+            Self::Request { conn, capability, request_id, id, body } => {
+                Event::Request { conn, capability, request_id, id, body: own(body) }
             }
-            Self::RequestFailed { command, conn, why } => Event::RequestFailed { command, conn, why },
+            Self::Response { command, conn, capability, id, body, rtt } => {
+                Event::Response { command, conn, capability, id, body: own(body), rtt }
+            }
+            Self::RequestFailed { command, conn, capability, why } => {
+                Event::RequestFailed { command, conn, capability, why }
+            }
             Self::Message { conn, capability, id, payload } => {
                 Event::Message { conn, capability, id, payload: own(payload) }
             }
+            Self::ConnReady { conn } => Event::ConnReady { conn },
+            Self::DiscoveryReady => Event::DiscoveryReady,
             Self::Ended { conn, id, addr, direction, end } => Event::Ended { conn, id, addr, direction, end },
             Self::Scored { id, delta, score, reason } => Event::Scored { id, delta, score, reason },
             Self::Banned { id, duration, reason } => Event::Banned { id, duration, reason },
+            Self::AddressBanned { ip, duration } => Event::AddressBanned { ip, duration },
+            Self::Unbanned { target } => Event::Unbanned { target },
         }
     }
 }

@@ -1,6 +1,9 @@
 //! Ids of things that live on both sides of the boundary.
 
 use core::fmt;
+use core::net::IpAddr;
+
+use crate::crypto::NodeId;
 
 /// A connection. Never reused within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -48,14 +51,91 @@ impl fmt::Display for Direction {
     }
 }
 
-/// What the embedder thinks of a peer.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+/// What the embedder has declared a peer to be.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum PeerKind {
-    /// Found or come by itself.
-    #[default]
-    Ordinary,
-    /// Named by the embedder: dialled again for ever.
+    /// Dialled again until it is removed.
     Static,
-    /// As static, and exempt from the limits of slots once it has proven its key.
+    /// As static, and exempt from the limits on the number of peers once it has proven its key.
     Trusted,
+}
+
+/// What the embedder bans or unbans.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum BanTarget {
+    /// The holder of a key, at any address.
+    Id(NodeId),
+    /// An IPv4 address, or the /64 of an IPv6 address, with any key.
+    Address(IpAddr),
+}
+
+/// The embedder's reason for a change of a peer's score: 1 to [`Label::BYTES_MAX`] printable ASCII characters.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Label {
+    /// Padded with zeros, which no label contains.
+    bytes: [u8; Self::BYTES_MAX],
+}
+
+impl Label {
+    /// Length of the longest label.
+    pub const BYTES_MAX: usize = 15;
+
+    /// `None` if the text is empty, too long, or has a character outside of printable ASCII.
+    ///
+    /// ```
+    /// use peerless::contract::Label;
+    ///
+    /// const LATE_BLOCK: Label = Label::new("late block").unwrap();
+    /// assert_eq!(LATE_BLOCK.as_str(), "late block");
+    /// assert_eq!(Label::new("more than fifteen"), None);
+    /// ```
+    pub const fn new(text: &str) -> Option<Self> {
+        let text = text.as_bytes();
+        if text.is_empty() || text.len() > Self::BYTES_MAX {
+            return None;
+        }
+        let mut bytes = [0; Self::BYTES_MAX];
+        let mut at = 0;
+        while at < text.len() {
+            if !matches!(text[at], b' '..=b'~') {
+                return None;
+            }
+            bytes[at] = text[at];
+            at += 1;
+        }
+        Some(Self { bytes })
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        let len = self.bytes.iter().position(|byte| *byte == 0).unwrap_or(Self::BYTES_MAX);
+        core::str::from_utf8(&self.bytes[..len]).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for Label {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Label({:?})", self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_one_to_fifteen_printable_ascii_characters() {
+        for text in ["a", "fifteen letters", "~ !"] {
+            assert_eq!(Label::new(text).unwrap().as_str(), text);
+        }
+        for text in ["", "sixteen letters!", "tab\t", "zero\0", "gr\u{fc}n"] {
+            assert_eq!(Label::new(text), None, "{text:?}");
+        }
+    }
 }

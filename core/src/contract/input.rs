@@ -3,11 +3,14 @@
 use core::fmt;
 use core::net::SocketAddr;
 
-use super::ids::{ConnId, PeerKind, QueryId, SocketId};
+use super::addresses::Addresses;
+use super::ids::{BanTarget, ConnId, Label, PeerKind, QueryId, SocketId};
+use super::peer_limits::PeerLimits;
 use super::query::{Answer, QueryFault};
 use super::reason::{IoFault, Refusal};
 use crate::crypto::NodeId;
-use crate::time::UnixTime;
+use crate::netfilter::NetFilter;
+use crate::time::{Duration, UnixTime};
 use crate::wire::enode::Contact;
 use crate::wire::forkid::Head;
 use crate::wire::p2p::{Capability, DisconnectReason};
@@ -91,13 +94,72 @@ pub enum Command<'a> {
     AddPeer {
         /// The peer.
         contact: Contact,
-        /// Static or trusted; an ordinary one is dialled like any found.
+        /// Static or trusted.
         kind: PeerKind,
     },
     /// Forget that a peer was static or trusted. Does not disconnect it.
     RemovePeer {
         /// The peer.
         id: NodeId,
+    },
+    /// Offer a candidate, which is dialled like any that discovery finds.
+    OfferPeer {
+        /// The candidate.
+        contact: Contact,
+    },
+    /// Charge or credit a peer, connected or not. A score that falls to the threshold bans the peer.
+    Report {
+        /// The peer.
+        id: NodeId,
+        /// Points: negative for a charge.
+        delta: i32,
+        /// The reason, which shows in the peer's ledger.
+        reason: Label,
+    },
+    /// Ban a peer or an address, and end its connections. Told by `Event::Banned` or `Event::AddressBanned`.
+    Ban {
+        /// What is banned.
+        target: BanTarget,
+        /// For how long.
+        duration: Duration,
+    },
+    /// Lift a ban. Told by `Event::Unbanned`.
+    Unban {
+        /// What was banned.
+        target: BanTarget,
+    },
+    /// Change the limits of peers. Peers beyond lower limits stay until their connections end.
+    SetPeerLimits {
+        /// The new limits.
+        limits: PeerLimits,
+    },
+    /// Change the addresses that may be talked to. Connections to others end.
+    SetFilter {
+        /// The new filter.
+        filter: &'a NetFilter,
+    },
+    /// Change the nodes from which discovery starts while its table is empty.
+    SetBootnodes {
+        /// All bootnodes.
+        nodes: &'a [Contact],
+    },
+    /// Change the addresses that others are told. Signs a new record if they differ.
+    SetAddresses {
+        /// All addresses.
+        addresses: Addresses,
+    },
+    /// Set, replace or remove an entry of our record, such as `snap` or `opel`. Signs a new record if it differs.
+    SetRecordEntry {
+        /// The entry's key. Entries that follow from the configuration, such as `ip` and `eth`, are refused.
+        key: &'a [u8],
+        /// One RLP value; `None` removes the entry.
+        value: Option<&'a [u8]>,
+    },
+    /// Change the capabilities that are offered in sessions from now on. Sessions under way keep theirs: the protocol has no
+    /// second Hello.
+    SetCapabilities {
+        /// All capabilities; each must be in the capability table of the configuration.
+        offered: &'a [Capability],
     },
     /// Dial once, now, past history and slots. The end or the session tells the outcome.
     Dial {
@@ -149,19 +211,23 @@ pub enum Command<'a> {
         /// Uncompressed payload.
         payload: &'a [u8],
     },
-    /// Send an eth request; answered by `Event::Response` or `Event::RequestFailed`.
+    /// Send a request of a shared capability; answered by `Event::Response` or `Event::RequestFailed`.
     Request {
-        /// To whom.
+        /// The connection.
         conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
         /// The request's message id.
         id: u64,
         /// The RLP items that follow the request id, concatenated.
         body: &'a [u8],
     },
-    /// Answer an eth request that came as `Event::Request`.
+    /// Answer a request that came as `Event::Request`.
     Respond {
-        /// To whom.
+        /// The connection.
         conn: ConnId,
+        /// Of which capability.
+        capability: Capability,
         /// The request's id.
         request_id: u64,
         /// The request's message id.
@@ -193,11 +259,16 @@ pub enum CommandError {
     NotShared,
     /// The capability has no such message, or not one of that kind.
     UnknownMessage,
+    /// No such entry can be set in our record.
+    RecordEntry,
+    /// A capability that is not in the capability table.
+    UnknownCapability,
     /// No request with that id awaits an answer.
     UnknownRequest,
     /// The message is larger than a frame may be.
     TooLarge,
-    /// Too much is queued already; drain, and try again.
+    /// Too much is queued already. If a connection refused it (`Send`, `Request`, `Respond`), `Event::ConnReady` tells when
+    /// it takes commands again; otherwise drain, and try again.
     Busy,
     /// The contact has no port for this.
     NoPort,
@@ -217,6 +288,8 @@ impl fmt::Display for CommandError {
             Self::NotEstablished => "the session is not established yet",
             Self::NotShared => "the session does not share that capability",
             Self::UnknownMessage => "the capability has no such message",
+            Self::RecordEntry => "no such record entry can be set",
+            Self::UnknownCapability => "the capability is not in the capability table",
             Self::UnknownRequest => "no such request awaits an answer",
             Self::TooLarge => "the message is too large",
             Self::Busy => "too much is queued",

@@ -4,6 +4,9 @@
 //! protocol family; [`language::Language`] are the words of a family, and [`event`], [`input`] and [`reason`] those of devp2p.
 
 pub mod action;
+pub mod addresses;
+pub mod behaviour;
+pub mod conn_map;
 pub mod cx;
 pub mod event;
 pub mod ids;
@@ -12,26 +15,33 @@ pub mod language;
 pub mod machine;
 pub mod outbound;
 pub mod outbox;
+pub mod peer_limits;
 pub mod prefetch;
 pub mod query;
 pub mod reason;
+pub mod snapshot;
 pub mod stats;
 pub mod tap;
 
 pub use action::Action;
+pub use addresses::Addresses;
+pub use behaviour::{Behaviour, PeerEvent, Wish};
+pub use conn_map::{ConnMap, ConnSet};
 pub use cx::{Context, Cx};
 pub use event::{CallFailure, Event};
-pub use ids::{CommandId, ConnId, Direction, PeerKind, QueryId, SocketId};
+pub use ids::{BanTarget, CommandId, ConnId, Direction, Label, PeerKind, QueryId, SocketId};
 pub use input::{Command, CommandError, Input};
 pub use language::{Devp2p, Language};
 pub use machine::{CommandOf, EventOf, Machine, RefusedOf};
 pub use outbound::Outbound;
 pub use outbox::Outbox;
+pub use peer_limits::PeerLimits;
 pub use prefetch::Prefetch;
 pub use query::{Answer, Query, QueryFault};
 pub use reason::{
-    ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, IoFault, Reason, Refusal, ScoreReason, Side, Stage,
-    StatusRefusal,
+    ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, FaultClass, IoFault, Reason, Refusal, ScoreReason,
+    Side, Stage, StatusRefusal,
 };
+pub use snapshot::{BanRecord, Snapshot};
 pub use stats::Stats;
 pub use tap::{Tap, Tapped};

@@ -181,6 +181,17 @@ impl<L: Language> Outbox<L> {
         self.push(Queued::Emit(event));
     }
 
+    /// The events among the actions that were queued after the first `count`, each with the bytes that it lends.
+    pub fn events_after(&self, count: usize) -> impl Iterator<Item = (&L::Event<'static>, &[u8])> {
+        let entries = self.queue.range(count.min(self.queue.len())..);
+        let mut start = self.committed - entries.clone().map(|entry| entry.lent).sum::<usize>();
+        entries.filter_map(move |Entry { lent, action }| {
+            let bytes = &self.arena[start..start + lent];
+            start += lent;
+            if let Queued::Emit(event) = action { Some((event, bytes)) } else { None }
+        })
+    }
+
     /// Takes the oldest action.
     pub fn pop(&mut self) -> Option<Action<'_, L::Event<'_>>> {
         self.discard_staged();
@@ -264,6 +275,35 @@ mod tests {
         assert!(matches!(out.pop(), Some(Action::Emit(Event::Message { payload, .. })) if *payload == *b"two"));
         assert!(matches!(out.pop(), Some(Action::Flush { .. })));
         assert!(out.pop().is_none());
+    }
+
+    #[test]
+    fn events_can_be_seen_before_they_are_popped() {
+        let mut out = Outbox::default();
+        let message =
+            |id| Event::Message { conn: ConnId(1), capability: Capability::eth(68), id, payload: Cow::default() };
+        assert!(send(&mut out, b"datagram"));
+        out.stage(5).copy_from_slice(b"first");
+        out.emit_staged(message(1), 0..5);
+        assert!(out.pop().is_some());
+        let count = out.len();
+        out.stage(6).copy_from_slice(b"second");
+        out.emit_staged(message(2), 0..6);
+        out.flush(ConnId(1));
+        out.stage(5).copy_from_slice(b"third");
+        out.emit_staged(message(3), 1..4);
+        out.stage(9);
+        let seen = |out: &Outbox, count| {
+            let ids = out.events_after(count).map(|(event, bytes)| match event {
+                Event::Message { id, .. } => (*id, bytes.to_vec()),
+                other => panic!("{other:?}"),
+            });
+            ids.collect::<Vec<_>>()
+        };
+        let later = [(2, b"second".to_vec()), (3, b"hir".to_vec())];
+        assert_eq!(seen(&out, count), later);
+        assert_eq!(seen(&out, 0), [&[(1, b"first".to_vec())][..], &later].concat());
+        assert_eq!(seen(&out, usize::MAX), []);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The words for why: why a deadline is set, a datagram was dropped, a session ended, a score changed.
+//! Reasons: why a deadline is set, a datagram was dropped, a session ended, a score changed.
 
 use core::fmt;
 
-use super::ids::ConnId;
+use super::ids::{ConnId, Label};
 use crate::wire::DecodeError;
 use crate::wire::forkid::ForkMismatch;
 use crate::wire::p2p::DisconnectReason;
@@ -16,8 +16,10 @@ pub enum Reason {
     Dial,
     /// A connection has something to do.
     Conn(ConnId, ConnTimer),
-    /// The chain's new range is to be announced.
-    Announce,
+    /// A machine across connections has something to do.
+    Behaviour,
+    /// Work was put off from the last turn: a shutdown, or a change of the filter.
+    Backlog,
 }
 
 /// What discovery waits for.
@@ -52,7 +54,7 @@ pub enum ConnTimer {
     Write,
     /// A request's answer.
     Request,
-    /// The last words to be flushed.
+    /// Our final Disconnect to be written, and the peer's to come.
     Closing,
 }
 
@@ -63,11 +65,11 @@ pub enum DropReason {
     Malformed(DecodeError),
     /// It is too old, or claims to last too long.
     Expired,
-    /// Its source, its subnet or everybody has sent too much.
+    /// Its source, its subnet or all sources together have sent too much.
     RateLimited,
-    /// An answer that nobody asked for, or that does not match what was asked.
+    /// An answer without a request, or one that does not match its request.
     Unsolicited,
-    /// A question from somebody who has not proven its endpoint.
+    /// A request of a node that has not proven its endpoint.
     NoEndpointProof,
     /// Seen before.
     Replayed,
@@ -115,7 +117,7 @@ pub enum Fault {
     Snappy,
     /// A malformed message.
     Message(DecodeError),
-    /// Anything but Hello or Disconnect at first.
+    /// Another message than Hello or Disconnect at first.
     HelloExpected,
     /// A second Hello.
     HelloTwice,
@@ -133,20 +135,58 @@ pub enum Fault {
     UnknownMessage,
     /// More pings than any client sends.
     PingFlood,
-    /// Anything but Status at first.
+    /// Another message than Status at first.
     StatusExpected,
     /// A second Status.
     StatusTwice,
     /// A message that its protocol no longer has.
     ForbiddenMessage,
-    /// A response that nobody asked for.
+    /// A response without a request.
     UnsolicitedResponse,
-    /// More bytes than we said we would read, or more open requests than may be.
+    /// More bytes than the connection wanted to read, or more open requests than may be.
     Overrun,
 }
 
+/// How bad a fault is: what it costs is decided by class, without a look at the protocol that was broken.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FaultClass {
+    /// Our own doing: the peer is ourselves.
+    Own,
+    /// No misbehaviour: it tells of another network or another time, or more about the record that led here than about the
+    /// peer.
+    Blameless,
+    /// It may be an answer that crossed our timeout.
+    Minor,
+    /// An encoding or an order that clients sometimes get wrong.
+    Malformed,
+    /// It costs memory or work before it can be refused, or opens a second session within the first: no client does it.
+    Costly,
+    /// Only a forger or a broken cipher does it: TCP has checksums.
+    Forged,
+    /// An attack: no client does it by mistake, whatever it has served before.
+    Attack,
+}
+
 impl Fault {
-    /// What the peer is told; `None` where nothing can be said in a language that it would understand.
+    /// How bad it is.
+    pub const fn class(&self) -> FaultClass {
+        match self {
+            Self::ConnectedToSelf => FaultClass::Own,
+            // The peer has not proven a key, or not the one that the record claims (attack P3b).
+            Self::Handshake | Self::UnexpectedIdentity => FaultClass::Blameless,
+            Self::IncompatibleVersion | Self::Useless => FaultClass::Blameless,
+            Self::UnsolicitedResponse => FaultClass::Minor,
+            Self::Message(_) | Self::UnknownMessage => FaultClass::Malformed,
+            Self::HelloExpected | Self::StatusExpected | Self::InvalidIdentity => FaultClass::Malformed,
+            Self::EmptyFrame | Self::TooLarge | Self::Snappy | Self::Overrun => FaultClass::Costly,
+            Self::HelloTwice | Self::StatusTwice => FaultClass::Costly,
+            Self::HeaderMac | Self::FrameMac => FaultClass::Forged,
+            // Attacks F10 and H14.
+            Self::PingFlood | Self::ForbiddenMessage => FaultClass::Attack,
+        }
+    }
+
+    /// The reason in the Disconnect to the peer; `None` where the peer could not read one.
     pub const fn disconnect_reason(&self) -> Option<DisconnectReason> {
         Some(match self {
             Self::Handshake | Self::HeaderMac | Self::FrameMac => return None,
@@ -199,7 +239,7 @@ impl fmt::Display for Fault {
 /// How a stream failed, as far as an operating system tells.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum IoFault {
-    /// Nobody listens there.
+    /// Nothing listens at the address.
     Refused,
     /// The stream was reset, or broke off while being written to.
     Reset,
@@ -241,6 +281,16 @@ pub enum StatusRefusal {
     Range,
 }
 
+impl StatusRefusal {
+    /// How bad it is: a peer of another network is not to blame, one that breaks what was negotiated is.
+    pub const fn class(&self) -> FaultClass {
+        match self {
+            Self::Network(_) | Self::Genesis | Self::Fork(_) => FaultClass::Blameless,
+            Self::Version(_) | Self::Range => FaultClass::Malformed,
+        }
+    }
+}
+
 impl fmt::Display for StatusRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -276,6 +326,8 @@ pub enum Refusal {
     RecentlyDialled,
     /// The node is shutting down.
     ShuttingDown,
+    /// The driver feeds the connection although the node applies backpressure.
+    Overloaded,
 }
 
 impl Refusal {
@@ -287,7 +339,7 @@ impl Refusal {
             Self::ShuttingDown => DisconnectReason::ClientQuitting,
             Self::Banned | Self::Filtered => DisconnectReason::UselessPeer,
             Self::TooManyPeers | Self::TooManyPending | Self::TooManyFromSubnet => DisconnectReason::TooManyPeers,
-            Self::Throttled | Self::RecentlyDialled => DisconnectReason::TooManyPeers,
+            Self::Throttled | Self::RecentlyDialled | Self::Overloaded => DisconnectReason::TooManyPeers,
         }
     }
 }
@@ -305,22 +357,23 @@ impl fmt::Display for Refusal {
             Self::ToSelf => "that is ourselves",
             Self::RecentlyDialled => "dialled a moment ago",
             Self::ShuttingDown => "shutting down",
+            Self::Overloaded => "overloaded: the driver does not drain",
         })
     }
 }
 
-/// How far a connection had come.
+/// The stage that a connection has reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Stage {
-    /// Waiting for the dialled stream.
+    /// The stream is being dialled.
     Dial,
-    /// Auth and ack.
+    /// Auth and ack are exchanged.
     Handshake,
-    /// Waiting for the peer's Hello.
+    /// Hellos are exchanged, up to the decision whether the peer gets a place.
     Hello,
-    /// Waiting for the peer's Status.
+    /// The peer has a place, and a protocol's handshake is not done: eth's exchange of Statuses.
     Status,
-    /// In session.
+    /// All protocols may send.
     Established,
 }
 
@@ -374,7 +427,7 @@ impl End {
 /// Why a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum EndReason {
-    /// They said so, or the embedder did.
+    /// The peer sent Disconnect, or the embedder ended it.
     Disconnect(DisconnectReason),
     /// The peer broke the protocol.
     Fault(Fault),
@@ -386,7 +439,7 @@ pub enum EndReason {
     Timeout(ConnTimer),
     /// The stream failed.
     Io(IoFault),
-    /// They closed the stream without a word.
+    /// The peer closed the stream without a Disconnect.
     Eof,
 }
 
@@ -446,7 +499,9 @@ pub enum ScoreReason {
     Served,
     /// It stayed connected.
     Uptime,
-    /// The embedder said so.
+    /// The embedder reported it, for this reason.
+    Reported(Label),
+    /// The embedder banned it.
     Embedder,
 }
 
@@ -460,7 +515,8 @@ impl fmt::Display for ScoreReason {
             Self::Silent => "went silent",
             Self::Served => "served a request",
             Self::Uptime => "stayed connected",
-            Self::Embedder => "told by the embedder",
+            Self::Reported(label) => return write!(f, "reported: {label}"),
+            Self::Embedder => "banned by the embedder",
         })
     }
 }

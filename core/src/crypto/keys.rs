@@ -51,10 +51,10 @@ impl SecretKey {
         Ok(Self(bytes))
     }
 
-    /// Draws a key from `rng`.
+    /// Draws a key from `rng`, which is re-keyed.
     pub fn generate(rng: &mut Rng) -> Self {
         loop {
-            if let Ok(key) = Self::from_bytes(rng.bytes()) {
+            if let Ok(key) = Self::from_bytes(*rng.secret()) {
                 return key;
             }
         }

@@ -6,6 +6,7 @@
 
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 
 use siphasher::sip::SipHasher13;
@@ -55,6 +56,7 @@ impl Set {
 }
 
 /// The endpoint proofs between us and a node at an endpoint, as of now.
+#[derive(Debug)]
 pub struct Bond<'a> {
     proof: &'a mut Proof,
     now: u16,
@@ -231,6 +233,13 @@ impl Bonds {
             }
             LIFETIME_TICKS as u16
         })
+    }
+}
+
+/// Without the key of its hash.
+impl fmt::Debug for Bonds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bonds").field("len", &self.len()).finish_non_exhaustive()
     }
 }
 

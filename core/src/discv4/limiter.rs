@@ -28,6 +28,7 @@ struct Seen {
 struct SeenSet([Seen; limits::REPLAY_WAYS]);
 
 /// See the module.
+#[derive(Debug)]
 pub struct Limiter {
     shared: limiter::Limiter,
     ping_backs: SourceBudget,

@@ -13,6 +13,7 @@ mod requests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, Event, Prefetch, Refusal, SocketId};
@@ -121,6 +122,13 @@ impl Local {
     }
 }
 
+/// Without the secret key.
+impl fmt::Debug for Local {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Local").field("id", &self.id).field("endpoint", &self.endpoint).finish_non_exhaustive()
+    }
+}
+
 /// The id of a lookup. Never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LookupId(u64);
@@ -137,6 +145,7 @@ struct ActiveLookup {
 }
 
 /// See the module.
+#[derive(Debug)]
 pub struct Discv4 {
     config: Config,
     local: Local,
@@ -344,14 +353,17 @@ impl Discv4 {
         self.local.endpoint = endpoint;
     }
 
+    /// Whether commands that were refused as [`CommandError::Busy`] would be taken again: every queue is at most half full.
+    pub fn has_room(&self) -> bool {
+        self.unverified.len() <= crate::limits::UNVERIFIED_MAX / 2
+            && self.calls.len() <= crate::limits::CALLS_MAX / 2
+            && self.lookups.len() < crate::limits::LOOKUPS_MAX
+    }
+
     /// Replaces the bootnodes. They are asked from the next round of lookups on; while the table is empty, that round is due
     /// at once and the pauses between rounds begin anew. Lookups under way keep the nodes that they started from, earlier
-    /// bootnodes that wait for a ping still get it, and no node leaves the table. Before the first round, an empty list lets
-    /// nodes that contact us into the table at once, as in a machine that was made without bootnodes.
+    /// bootnodes that wait for a ping still get it, and no node leaves the table.
     pub fn set_bootnodes(&mut self, bootnodes: Vec<Contact>) {
-        if self.lifecycle == Lifecycle::New && bootnodes.is_empty() {
-            self.lifecycle = Lifecycle::Running;
-        }
         self.config.bootnodes = bootnodes;
         if self.table.is_empty() {
             self.reseeds = 0;

@@ -1,14 +1,12 @@
-//! The chain that we are on, as peers see it: what our Status says, whether theirs goes with it (`eth.md`, "Status
-//! (0x00)"), and when a new range of blocks is worth telling ("BlockRangeUpdate (0x11)").
+//! Our chain, as peers see it: our Status, and whether a peer's Status is compatible with it (`eth.md`, "Status (0x00)").
 //!
-//! It stores no blocks and learns nothing from peers: the head is what the embedder said last.
+//! It stores no blocks and learns nothing from peers: the head is what the embedder told last.
 
 use crate::contract::StatusRefusal;
-use crate::limits;
 use crate::wire::eth::{BlockRange, ChainState, Status};
 use crate::wire::forkid::{ForkId, Head, Network};
 
-/// The first version whose Status tells a range instead of a difficulty, and that has BlockRangeUpdate (EIP-7642).
+/// The first version whose Status has a block range instead of a difficulty (EIP-7642).
 const RANGE_VERSION: u32 = 69;
 
 /// Network, head, and what can be served.
@@ -19,15 +17,13 @@ pub struct Chain {
     earliest: u64,
     /// 256 bits, big-endian.
     total_difficulty: [u8; 32],
-    /// The last block that peers have been told of.
-    announced: u64,
 }
 
 impl Chain {
     /// A chain at `head` whose blocks from `earliest` on can be served. `total_difficulty` (256 bits, big-endian) is only
-    /// for Statuses up to eth/68, and is no longer compared by anyone.
+    /// for Statuses up to eth/68, and no client compares it any more.
     pub fn new(network: Network, head: Head, earliest: u64, total_difficulty: [u8; 32]) -> Self {
-        Self { network, head, earliest: earliest.min(head.number), total_difficulty, announced: head.number }
+        Self { network, head, earliest: earliest.min(head.number), total_difficulty }
     }
 
     /// The network.
@@ -40,14 +36,9 @@ impl Chain {
         &self.head
     }
 
-    /// What Statuses up to eth/68 tell, 256 bits, big-endian.
+    /// The total difficulty in Statuses up to eth/68: 256 bits, big-endian.
     pub fn total_difficulty(&self) -> &[u8; 32] {
         &self.total_difficulty
-    }
-
-    /// The last block that peers have been told of.
-    pub fn announced(&self) -> u64 {
-        self.announced
     }
 
     /// Our fork id at the head.
@@ -60,26 +51,15 @@ impl Chain {
         self.network.schedule.validate_static(fork_id).is_ok()
     }
 
-    /// The blocks that can be served; never upside down.
+    /// The blocks that can be served; `earliest` is never beyond `latest`.
     pub fn range(&self) -> BlockRange {
         BlockRange { earliest: self.earliest, latest: self.head.number, latest_hash: self.head.hash }
     }
 
-    /// The chain has a new head; an `earliest` beyond it is taken as the head. Ask [`Chain::announcement`] next.
+    /// The chain has a new head; an `earliest` beyond it is taken as the head.
     pub fn set_head(&mut self, head: Head, earliest: u64) {
         self.head = head;
         self.earliest = earliest.min(head.number);
-    }
-
-    /// The range to tell every peer that speaks eth/69 or later, if it is time: [`limits::RANGE_UPDATE_BLOCKS`] after the
-    /// last, or at once when the chain has moved back. Whoever connects meanwhile hears the newest from our Status.
-    pub fn announcement(&mut self) -> Option<BlockRange> {
-        let latest = self.head.number;
-        let due = latest < self.announced || latest - self.announced >= limits::RANGE_UPDATE_BLOCKS;
-        due.then(|| {
-            self.announced = latest;
-            self.range()
-        })
     }
 
     /// Our Status in a version of eth.
@@ -97,7 +77,8 @@ impl Chain {
         }
     }
 
-    /// Whether a peer's Status in the negotiated `version` goes with our chain. Network first: it says most.
+    /// Checks that a peer's Status in the negotiated `version` is compatible with our chain. The network is compared first:
+    /// it explains most.
     ///
     /// # Errors
     /// Why it does not.

@@ -1,33 +1,34 @@
 //! The exchange of Statuses that opens an eth session (`eth.md`, "Status (0x00)").
 //!
-//! A value that is consumed by the one message it waits for. It keeps no deadline: its connection does.
+//! A value that waits for one message. It keeps no deadline: the connection does.
 
 use alloc::boxed::Box;
 
 use super::Chain;
 use crate::contract::{Fault, StatusRefusal};
-use crate::wire::eth::{Role, Status, role};
+use crate::wire::eth::{Status, role};
+use crate::wire::schema::Role;
 
-/// When our Status is said, and what it says.
+/// When our Status is sent, and what it holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Policy {
-    /// Ours at once; theirs must go with our chain.
+    /// Ours at once; theirs must be compatible with our chain.
     #[default]
     Announce,
-    /// Theirs first; ours repeats it, so that a peer of any network accepts us and can be asked who it is. Two that mirror
+    /// Theirs first; ours repeats it, so that a peer of any network accepts us and can be identified. Two nodes that mirror
     /// wait for each other until their time is up.
     Mirror,
 }
 
 /// The peer's Status is awaited.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct EthHandshake {
     version: u32,
     policy: Policy,
 }
 
-/// What has come of the peer's first message.
+/// The result of the peer's first message.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Verdict {

@@ -7,6 +7,7 @@
 use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::IpAddr;
 
 use siphasher::sip::SipHasher13;
@@ -223,6 +224,13 @@ impl Limiter {
         if let Some(slot) = self.subnet(from).and_then(|source| self.datagrams.slot(source)) {
             memory.prefetch(slot);
         }
+    }
+}
+
+/// Without the key of its hash.
+impl fmt::Debug for Limiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Limiter").finish_non_exhaustive()
     }
 }
 

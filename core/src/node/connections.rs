@@ -1,159 +1,206 @@
-//! What a node does about its connections: acting on what they came to, ending them, and dialling new ones.
+//! A node's connections: acting on their verdicts, ending them, and dialling new ones.
 //!
-//! The verdicts of [`conn`](super::conn) meet those of [`peers`](crate::peers) here, and nowhere else.
+//! The verdicts of [`connection`](super::connection) meet those of [`peers`](crate::peers) here. Every change of a connection
+//! goes through [`Node::change`], which keeps the index of `peers` up to date and shows events to the behaviours.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 
-use super::conn::{Conn, Local, Progress};
-use super::{Node, Owner, dial_due};
-use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, Refusal, Side};
-use crate::limits::DIAL_CANDIDATES;
+use super::connection::{Connection, Local, Verdict};
+use super::table::Slot;
+use super::{Node, dial_due};
+use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, PeerEvent, Side};
+use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATES};
 use crate::peers::{Admission, Charge};
+use crate::protocols;
 use crate::wire::enode::Contact;
-use crate::wire::p2p::Capability;
+use crate::wire::p2p::DisconnectReason;
 
-/// Dials begun in one turn; what is left is due again.
+/// Dials begun in one turn; the rest is due again.
 const DIALS_PER_TURN: usize = 8;
 
 impl Node {
-    /// Gives one connection something to do, acts on what it came to, and keeps the books.
-    pub(super) fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Conn, &mut Cx<'_>, &Local<'_>) -> Progress) {
-        let Self { conns, context, rngs, secret, contact, hello, chain, policy, export_secrets, .. } = self;
-        let Some(conn) = conns.get_mut(&id) else { return };
-        let (policy, export_secrets) = (*policy, *export_secrets);
-        let local = Local { secret, key: &contact.key(), hello, chain, policy, export_secrets };
-        let progress = work(conn, &mut context.cx(&mut rngs.conns), &local);
-        self.act(id, progress);
-        self.settle(id);
+    /// Adds a connection to the table. It has nothing to flush yet.
+    pub(super) fn open(&mut self, slot: Slot) {
+        self.conns_made += 1;
+        self.peers.update(None, Some(&slot.view()));
+        self.conns.insert(slot);
     }
 
-    pub(super) fn act(&mut self, id: ConnId, progress: Progress) {
-        let now = self.context.now();
-        match progress {
-            Progress::Pending => {}
-            Progress::End(by, why) => self.end(id, by, why),
-            Progress::Hello => self.greeted(id),
-            Progress::Established(status) => {
-                let Some(peer) = self.conns.get(&id).and_then(|conn| conn.peer) else { return };
-                self.peers.established(now, id);
-                self.context.out.emit(Event::Established { conn: id, id: peer, status });
-            }
-            Progress::Noted(reason) => {
-                let charge = self.peers.charge(now, id, reason);
+    /// Changes a connection. The index of `peers` is told how it was and how it is.
+    pub(super) fn change<R>(
+        &mut self,
+        id: ConnId,
+        work: impl FnOnce(&mut Connection, &mut Cx<'_>, &Local<'_>) -> R,
+    ) -> Option<R> {
+        let Self { conns, peers, context, identity, hello, chain, policy, export_secrets, .. } = self;
+        let slot = conns.get_mut(id)?;
+        let protocols = protocols::Local { chain, status: *policy };
+        let (secret, key, export_secrets) = (&identity.secret, identity.key(), *export_secrets);
+        let local = Local { secret, key, hello, protocols, export_secrets };
+        let before = slot.view();
+        let queued = context.out.len();
+        let result = work(&mut slot.conn, &mut context.cx(&mut slot.rng), &local);
+        peers.update(Some(&before), Some(&slot.view()));
+        self.show_events(queued);
+        Some(result)
+    }
+
+    /// Gives a connection something to do, acts on its verdict, and brings its flush and deadline up to date.
+    pub(super) fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Connection, &mut Cx<'_>, &Local<'_>) -> Verdict) {
+        let Some(verdict) = self.change(id, work) else { return };
+        self.act(id, verdict);
+        self.sync_conn(id);
+    }
+
+    fn act(&mut self, id: ConnId, verdict: Verdict) {
+        match verdict {
+            Verdict::Pending => {}
+            Verdict::End { by, why } => self.end(id, by, why),
+            Verdict::Identified => self.on_hello(id),
+            Verdict::Established => self.on_established(id),
+            Verdict::Charge(reason) => {
+                let Some(view) = self.conns.view(id) else { return };
+                let charge = self.peers.charge(self.context.now(), &view, reason);
                 self.carry_out(charge);
             }
         }
     }
 
-    /// A connection's peer has said Hello, and thereby proven its key: is it wanted?
-    pub(super) fn greeted(&mut self, id: ConnId) {
+    /// A connection's peer has sent Hello, and thereby proven its key: it gets a place, or is refused.
+    fn on_hello(&mut self, id: ConnId) {
         let now = self.context.now();
-        let Some(conn) = self.conns.get(&id) else { return };
-        let (Some(peer), Some(session)) = (conn.peer, conn.session()) else { return };
-        let Some(hello) = session.hello() else { return };
-        let tcp = match conn.direction {
-            Direction::Outbound => conn.addr.port(),
+        let Some(slot) = self.conns.get(id) else { return };
+        let conn = &slot.conn;
+        let (Some(peer), Some(session), Some(hello)) = (conn.peer(), conn.session(), conn.hello()) else { return };
+        let view = slot.view();
+        let direction = view.direction();
+        let tcp = match direction {
+            Direction::Outbound => view.addr.port(),
             Direction::Inbound => u16::try_from(hello.port).unwrap_or(0),
         };
-        let contact = Contact::with_id(*session.key(), peer, conn.addr.ip(), 0, tcp);
+        let contact = Contact::with_id(*session.key(), peer, view.addr.ip(), 0, tcp);
         let shared = session.shared().to_vec();
-        let speaks_eth = shared.iter().any(|shared| shared.capability.is_eth());
         let hello = Box::new(hello.clone());
-        self.context.out.emit(Event::Hello { conn: id, contact, direction: conn.direction, hello, shared });
-        match self.peers.identified(now, id, peer) {
-            Admission::Welcome => {}
-            Admission::Replaces(other) => self.part(other, EndReason::Refused(Refusal::AlreadyConnected)),
-            Admission::Evicts(other) => self.part(other, EndReason::Refused(Refusal::TooManyPeers)),
+        self.context.out.emit(Event::Hello { conn: id, contact, direction, hello, shared });
+        let conns = &self.conns;
+        match self.peers.identified(now, &view, peer, |other| conns.view(other)) {
+            Admission::Admitted { place, displaced } => {
+                self.change_slot(id, |slot| slot.place = Some(place));
+                if let Some((other, refusal)) = displaced {
+                    self.disconnect_other(other, EndReason::Refused(refusal));
+                }
+            }
             Admission::Refused(refusal) => return self.end(id, Side::Us, EndReason::Refused(refusal)),
         }
-        if speaks_eth {
-            self.touch(id, |conn, cx, local| {
-                conn.welcome(cx, local);
-                Progress::Pending
-            });
-        } else {
-            self.peers.established(now, id);
-        }
+        self.touch(id, |conn, cx, local| conn.admit(cx, local));
+    }
+
+    /// A connection with a place is in session from now on.
+    fn on_established(&mut self, id: ConnId) {
+        let now = self.context.now();
+        self.change_slot(id, |slot| {
+            if let Some(place) = &mut slot.place {
+                place.since = now;
+            }
+        });
+        let Some(conn) = self.conns.get(id).map(|slot| &slot.conn) else { return };
+        let Some(peer) = conn.peer() else { return };
+        self.behaviours.show(now, PeerEvent::Established { conn: id, id: peer, shared: conn.shared() });
+    }
+
+    /// Changes what the node keeps for a connection.
+    pub(super) fn change_slot(&mut self, id: ConnId, work: impl FnOnce(&mut Slot)) {
+        let Some(slot) = self.conns.get_mut(id) else { return };
+        let before = slot.view();
+        work(slot);
+        self.peers.update(Some(&before), Some(&slot.view()));
     }
 
     /// Ends a connection other than the one that is being handled.
-    pub(super) fn part(&mut self, id: ConnId, why: EndReason) {
+    pub(super) fn disconnect_other(&mut self, id: ConnId, why: EndReason) {
         self.end(id, Side::Us, why);
-        self.settle(id);
+        self.sync_conn(id);
     }
 
     /// Decides a connection's end, once, and draws the consequences.
     pub(super) fn end(&mut self, id: ConnId, by: Side, why: EndReason) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        let Some(end) = conn.end(&mut self.context.cx(&mut self.rngs.conns), by, why) else { return };
-        self.context.stats.end(conn.direction, &end);
-        let ended = self.peers.ended(self.context.now(), &mut self.rngs.dial, id, &end);
-        self.carry_out(ended.and_then(|ended| ended.charge));
+        let Some(before) = self.conns.view(id) else { return };
+        let Some(end) = self.change(id, |conn, cx, _| conn.end(cx, by, why)).flatten() else { return };
+        self.context.stats.end(before.direction(), &end);
+        let charge = self.peers.ended(self.context.now(), &mut self.rngs.dial, &before, &end);
+        self.carry_out(charge);
         self.sync_dial();
     }
 
-    /// Tells of a score's change, and parts with whoever is banned by it.
+    /// Tells of a score's change, and ends the connections of a peer that is banned by it.
     pub(super) fn carry_out(&mut self, charge: Option<Charge>) {
         let Some(Charge { id, delta, score, reason, ban }) = charge else { return };
         self.context.out.emit(Event::Scored { id, delta, score, reason });
         let Some(duration) = ban else { return };
         self.context.out.emit(Event::Banned { id, duration, reason });
-        let theirs: Vec<ConnId> = self.peers.conns(id).collect();
-        for conn in theirs {
-            self.part(conn, EndReason::Refused(Refusal::Banned));
-        }
+        self.disconnect_peer(id);
     }
 
-    /// After a connection was touched: its flush, and its deadline.
-    pub(super) fn settle(&mut self, id: ConnId) {
-        let Some(conn) = self.conns.get_mut(&id) else { return };
-        conn.flush(&mut self.context.cx(&mut self.rngs.conns));
-        self.deadlines.set(Owner::Conn(id), conn.poll_timeout().map(|(at, _)| at));
+    /// Begins to end the connections that are no longer wanted.
+    pub(super) fn begin_sweep(&mut self) {
+        self.to_sweep = self.conns.ids();
+        self.to_sweep.reverse();
+        self.sweep();
     }
 
-    /// Lets the embedder talk on a connection.
-    pub(super) fn talk(
-        &mut self,
-        id: ConnId,
-        work: impl FnOnce(&mut Conn, &mut Cx<'_>) -> Result<(), CommandError>,
-    ) -> Result<(), CommandError> {
-        let conn = self.conns.get_mut(&id).filter(|conn| !conn.is_ending()).ok_or(CommandError::UnknownConn)?;
-        let result = work(conn, &mut self.context.cx(&mut self.rngs.conns));
-        self.settle(id);
-        result
-    }
-
-    /// Tells the new block range to every session that speaks eth/69 or later.
-    pub(super) fn announce(&mut self, payload: &[u8]) {
-        let sessions: Vec<(ConnId, u32)> =
-            self.conns.iter().filter_map(|(id, conn)| Some((*id, conn.status()?.version))).collect();
-        for (id, version) in sessions {
-            let message = crate::wire::eth::id::BLOCK_RANGE_UPDATE;
-            if version >= 69 {
-                // One that cannot take it now is told of the next range.
-                let _ = self.talk(id, |conn, cx| conn.send(cx, Capability::eth(version), message, &[payload]));
+    /// Ends connections that are no longer wanted, at most so many a turn: all at a shutdown, otherwise those that the filter
+    /// or a ban of the embedder forbids.
+    pub(super) fn sweep(&mut self) {
+        let rest = self.to_sweep.len().saturating_sub(CONNS_PER_TURN);
+        for id in self.to_sweep.split_off(rest).into_iter().rev() {
+            let Some(view) = self.conns.view(id).filter(|view| !view.is_ending) else { continue };
+            if self.shutting_down {
+                self.disconnect_other(id, EndReason::Disconnect(DisconnectReason::ClientQuitting));
+            } else if let Some(refusal) = self.peers.is_refused(self.context.now(), &self.context.filter, view.addr) {
+                self.disconnect_other(id, EndReason::Refused(refusal));
             }
         }
     }
 
-    /// The name of the next connection.
-    pub(super) fn next_conn(&self) -> ConnId {
+    /// After a connection was changed: its flush, and its deadline.
+    pub(super) fn sync_conn(&mut self, id: ConnId) {
+        let Some(slot) = self.conns.get_mut(id) else { return };
+        slot.conn.flush(&mut self.context.cx(&mut slot.rng));
+        self.conns.schedule(id);
+    }
+
+    /// Lets the embedder send on a connection.
+    pub(super) fn talk(
+        &mut self,
+        id: ConnId,
+        work: impl FnOnce(&mut Connection, &mut Cx<'_>) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        if self.conns.get(id).is_none_or(|slot| slot.conn.is_ending()) {
+            return Err(CommandError::UnknownConn);
+        }
+        let result = self.change(id, |conn, cx, _| work(conn, cx)).unwrap_or(Err(CommandError::UnknownConn));
+        self.sync_conn(id);
+        result
+    }
+
+    /// The id of the next connection.
+    pub(super) const fn next_conn(&self) -> ConnId {
         ConnId(self.conns_made)
     }
 
-    /// Opens the next connection, which has a slot already.
-    pub(super) fn dial(&mut self, contact: Contact) {
+    /// Opens the next connection; `is_commanded` by the embedder or not.
+    pub(super) fn dial(&mut self, contact: Contact, is_commanded: bool) {
         let id = self.next_conn();
-        self.conns_made += 1;
         self.context.stats.dials += 1;
-        let conn = Conn::dial(&mut self.context.cx(&mut self.rngs.conns), id, &contact);
-        self.conns.insert(id, Box::new(conn));
-        self.settle(id);
+        let mut rng = self.rngs.conns.fork();
+        let conn = Connection::dial(&mut self.context.cx(&mut rng), id, &contact);
+        self.open(Slot::new(conn, rng, is_commanded));
         self.sync_dial();
     }
 
-    /// Dials the peers that are due: static ones, and candidates that discovery has verified and whose fork ids fit.
+    /// Dials what the schedule says: static and trusted peers, and candidates that discovery has verified and whose forks
+    /// fit.
     pub(super) fn dial_more(&mut self) {
         let now = self.context.now();
         self.next_dial_poll = None;
@@ -162,15 +209,14 @@ impl Node {
         let fitting = drawn.filter(|candidate| candidate.fork_id.is_none_or(|fork| self.chain.could_match(fork)));
         let candidates: Vec<Contact> = fitting.map(|candidate| candidate.contact).collect();
         for _ in 0..DIALS_PER_TURN {
-            let (conn, rng, filter) = (self.next_conn(), &mut self.rngs.dial, &self.context.filter);
-            let Some(contact) = self.peers.dial_next(now, rng, filter, conn, candidates.iter().copied()) else { break };
-            self.dial(contact);
+            let (rng, filter) = (&mut self.rngs.dial, &self.context.filter);
+            let Some(contact) = self.peers.dial_next(now, rng, filter, candidates.iter().copied()) else { break };
+            self.dial(contact, false);
         }
         self.sync_dial();
     }
 
     pub(super) fn sync_dial(&mut self) {
-        let at = dial_due(&self.peers, self.discovery.is_on(), self.next_dial_poll, self.shutting_down);
-        self.deadlines.set(Owner::Dial, at);
+        self.dial_at = dial_due(&self.peers, self.discovery.is_on(), self.next_dial_poll, self.shutting_down);
     }
 }

@@ -6,10 +6,11 @@
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 
-use super::config;
-use crate::contract::{CommandError, CommandId, Context, Cx, DiscoveryTimer, Input, Prefetch};
+use super::identity::Identity;
+use crate::contract::{CommandError, CommandId, Context, Cx, DiscoveryTimer, Event, Input, Prefetch};
 use crate::discv4::{self, Discv4};
 use crate::kad::{Candidate, Growth, Received, Verdict};
 use crate::netfilter::canonical;
@@ -17,7 +18,6 @@ use crate::rng::{Rng, Seed};
 use crate::time::Instant;
 use crate::wire::discv4::Endpoint;
 use crate::wire::enode::Contact;
-use crate::wire::enr::Record;
 
 /// The settings of each protocol; `None` switches it off.
 #[derive(Clone, Debug)]
@@ -45,18 +45,28 @@ pub enum Source {
 pub struct Discovery {
     discv4: Option<Box<Discv4>>,
     discv4_rng: Rng,
+    /// Nodes of an earlier run that are yet to be told to a protocol, the next one last.
+    restored: Vec<Contact>,
+    /// Whether a command was refused as `Busy`, and `Event::DiscoveryReady` is to follow.
+    is_waited_for: bool,
 }
 
 impl Discovery {
     /// The protocols of `config`, each with a fork of `seed`.
-    pub(super) fn new(context: &mut Context, seed: &Seed, config: &config::Config, record: &Record) -> Self {
+    pub(super) fn new(context: &mut Context, seed: &Seed, config: Config, identity: &Identity) -> Self {
         let mut discv4_rng = seed.fork("discovery");
-        let discv4 = config.discovery.discv4.clone().map(|settings| {
-            let endpoint = Endpoint { ip: config.ip, udp: config.udp, tcp: config.tcp };
-            let local = discv4::Local::new(context.crypto(), config.secret.clone(), endpoint, Some(record.clone()));
+        let discv4 = config.discv4.map(|settings| {
+            let (secret, record) = (identity.secret.clone(), identity.record().clone());
+            let local = discv4::Local::new(context.crypto(), secret, endpoint(identity), Some(record));
             Box::new(Discv4::new(&mut context.cx(&mut discv4_rng), settings, local))
         });
-        Self { discv4, discv4_rng }
+        Self { discv4, discv4_rng, restored: Vec::new(), is_waited_for: false }
+    }
+
+    /// Nodes of an earlier run, which are pinged as there is room and enter a table only if they answer.
+    pub(super) fn restore(&mut self, mut nodes: Vec<Contact>) {
+        nodes.reverse();
+        self.restored = nodes;
     }
 
     /// discv4, unless it is off.
@@ -69,7 +79,7 @@ impl Discovery {
         self.discv4.is_some()
     }
 
-    /// The next deadline of any protocol. Strictly later than the last [`Discovery::handle_timeout`].
+    /// The next deadline of any protocol. Strictly later than the last timeout.
     pub fn poll_timeout(&self) -> Option<(Instant, DiscoveryTimer)> {
         self.discv4.as_ref()?.poll_timeout()
     }
@@ -83,20 +93,38 @@ impl Discovery {
 
     /// Offers a datagram to the protocols until one recognises it.
     pub(super) fn handle_datagram(&mut self, context: &mut Context, from: SocketAddr, bytes: &[u8]) -> Verdict {
-        let Self { discv4, discv4_rng } = self;
+        let Self { discv4, discv4_rng, .. } = self;
         let unrecognised = Verdict { received: Received::Unrecognised, growth: Growth::None };
-        discv4.as_mut().map_or(unrecognised, |discv4| discv4.handle_datagram(&mut context.cx(discv4_rng), from, bytes))
+        let verdict = discv4
+            .as_mut()
+            .map_or(unrecognised, |discv4| discv4.handle_datagram(&mut context.cx(discv4_rng), from, bytes));
+        self.report_ready(context);
+        verdict
     }
 
     /// Has every protocol do what is due.
     pub(super) fn handle_timeout(&mut self, context: &mut Context) -> Growth {
         let now = context.now();
-        let Self { discv4, discv4_rng } = self;
-        match discv4 {
-            Some(discv4) if discv4.poll_timeout().is_some_and(|(at, _)| at <= now) => {
-                discv4.handle_timeout(&mut context.cx(discv4_rng))
+        let Self { discv4: Some(discv4), discv4_rng, restored, .. } = self else { return Growth::None };
+        if discv4.poll_timeout().is_none_or(|(at, _)| at > now) {
+            return Growth::None;
+        }
+        let growth = discv4.handle_timeout(&mut context.cx(discv4_rng));
+        while let Some(node) = restored.pop() {
+            if discv4.add_node(&mut context.cx(discv4_rng), node) == Err(CommandError::Busy) {
+                restored.push(node);
+                break;
             }
-            _ => Growth::None,
+        }
+        self.report_ready(context);
+        growth
+    }
+
+    /// Tells that commands are taken again, once for each time that one was refused as `Busy`.
+    fn report_ready(&mut self, context: &mut Context) {
+        if self.is_waited_for && self.discv4.as_ref().is_some_and(|discv4| discv4.has_room()) {
+            self.is_waited_for = false;
+            context.out.emit(Event::DiscoveryReady);
         }
     }
 
@@ -141,16 +169,29 @@ impl Discovery {
         self.with_discv4(context, |discv4, cx| discv4.lookup(cx, Some(id), target))
     }
 
-    /// Replaces our record in every protocol.
-    pub(super) fn set_record(&mut self, record: &Record) {
+    /// Tells every protocol our changed record and endpoint.
+    pub(super) fn set_identity(&mut self, identity: &Identity) {
         if let Some(discv4) = &mut self.discv4 {
-            discv4.set_record(record.clone());
+            discv4.set_record(identity.record().clone());
+            discv4.set_endpoint(endpoint(identity));
         }
+    }
+
+    /// See [`Discv4::set_bootnodes`].
+    pub(super) fn set_bootnodes(&mut self, nodes: &[Contact]) -> Result<(), CommandError> {
+        self.discv4.as_mut().ok_or(CommandError::NoDiscovery)?.set_bootnodes(nodes.into());
+        Ok(())
+    }
+
+    /// Live nodes of all tables, for a later run.
+    pub(super) fn live_nodes(&self) -> Vec<Contact> {
+        let entries = self.discv4.iter().flat_map(|discv4| discv4.table().entries());
+        entries.filter(|entry| entry.liveness() > 0).map(|entry| *entry.contact()).collect()
     }
 
     /// Shuts every protocol down.
     pub(super) fn shutdown(&mut self, context: &mut Context) {
-        let Self { discv4, discv4_rng } = self;
+        let Self { discv4, discv4_rng, .. } = self;
         if let Some(discv4) = discv4 {
             discv4.shutdown(&mut context.cx(discv4_rng));
         }
@@ -180,7 +221,22 @@ impl Discovery {
         work: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
         let discv4 = self.discv4.as_mut().ok_or(CommandError::NoDiscovery)?;
-        work(discv4, &mut context.cx(&mut self.discv4_rng))
+        let result = work(discv4, &mut context.cx(&mut self.discv4_rng));
+        self.is_waited_for |= result == Err(CommandError::Busy);
+        result
+    }
+}
+
+/// The endpoint that our pings claim.
+fn endpoint(identity: &Identity) -> Endpoint {
+    let addresses = identity.addresses();
+    Endpoint { ip: addresses.ip(), udp: addresses.udp, tcp: addresses.tcp }
+}
+
+/// Without the generators.
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discovery").field("discv4", &self.discv4).finish_non_exhaustive()
     }
 }
 

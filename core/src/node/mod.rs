@@ -2,42 +2,43 @@
 //!
 //! Implements the driver contract (see the crate's documentation). No protocol knowledge of its own.
 
+mod behaviours;
+mod commands;
 pub mod config;
-mod conn;
+pub mod connection;
 mod connections;
 pub mod discovery;
+mod identity;
 mod machine;
+mod peering;
+mod table;
 mod view;
 
 use alloc::borrow::Cow;
-use alloc::boxed::Box;
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use self::behaviours::Behaviours;
 pub use self::config::{Config, ConfigError};
-use self::conn::{Conn, Progress};
+use self::connection::{Connection, Verdict};
 pub use self::discovery::Discovery;
+use self::identity::Identity;
+use self::table::{Slot, Table};
 pub use self::view::SessionView;
-use crate::contract::{
-    Action, Command, CommandError, CommandId, ConnId, Context, DropReason, EndReason, Event, Input, Prefetch, Reason,
-    Refusal, Side, SocketId,
-};
-use crate::crypto::{Crypto, Secp256k1, SecretKey};
-use crate::eth::{Chain, Policy};
-use crate::kad::{Growth, Received, Verdict};
-use crate::limits::DIAL_CANDIDATE_DELAY;
+use crate::contract::{Action, ConnId, Context, DropReason, Event, Input, Prefetch, Reason, SocketId};
+use crate::crypto::{Crypto, Secp256k1};
+use crate::kad::{self, Growth, Received};
+use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATE_DELAY};
 use crate::netfilter::canonical;
 use crate::peers::Peers;
+use crate::protocols::{self, Chain, Policy};
 use crate::rlpx::LocalHello;
 use crate::rng::{Rng, Seed};
-use crate::time::{Deadlines, Duration, Instant, UnixTime};
-use crate::wire::enode::Contact;
-use crate::wire::enr::{Record, RecordBuilder};
-use crate::wire::p2p::{DisconnectReason, Hello};
+use crate::time::{Duration, Instant, UnixTime};
+use crate::wire::p2p::Hello;
 
-/// Whose deadline it is. The order breaks ties.
+/// The part that a deadline belongs to. The order breaks ties.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Owner {
     Dial,
@@ -47,14 +48,13 @@ enum Owner {
 /// One fork of the run's randomness for each part that draws.
 struct Rngs {
     dial: Rng,
+    /// Each connection has a generator of its own, forked from this one.
     conns: Rng,
 }
 
 /// A devp2p node as one state machine. See the crate's documentation for how to drive it.
 pub struct Node {
-    secret: SecretKey,
-    contact: Contact,
-    record: Record,
+    identity: Identity,
     hello: LocalHello,
     chain: Chain,
     policy: Policy,
@@ -63,16 +63,18 @@ pub struct Node {
     rngs: Rngs,
     discovery: Discovery,
     peers: Peers,
-    /// From dial or accept until `Ended` has been popped.
-    conns: BTreeMap<ConnId, Box<Conn>>,
-    /// What the dialler and the connections said when they were last touched. Discovery is always asked: every datagram
-    /// moves its deadline.
-    deadlines: Deadlines<Owner>,
+    behaviours: Behaviours,
+    conns: Table,
+    /// When the dialler is next due, as it said after the last change. Discovery is always asked: every datagram moves its
+    /// deadline.
+    dial_at: Option<Instant>,
+    /// When to search for a candidate because discovery has found a node.
+    next_dial_poll: Option<Instant>,
+    /// Connections that are yet to be ended if they are no longer wanted, the next one last.
+    to_sweep: Vec<ConnId>,
     conns_made: u64,
     commands_made: u64,
     shutting_down: bool,
-    /// When to poll the dialler early, because discovery has found a node.
-    next_dial_poll: Option<Instant>,
 }
 
 impl Node {
@@ -97,40 +99,40 @@ impl Node {
         unix: UnixTime,
         crypto: Arc<dyn Crypto + Send + Sync>,
     ) -> Result<Self, ConfigError> {
-        let key = crypto.public_key(&config.secret);
-        let contact = Contact::new(key, config.ip.unwrap_or(UNKNOWN_IP), config.udp, config.tcp);
-        let record = sign_record(&*crypto, &config, &contact).map_err(|_| ConfigError::Record)?;
+        let Config { secret, client, addresses, record_entries, discovery, chain, status, filter, .. } = config;
+        let Config { capabilities, capability_table, peers, record_seq, snapshot, export_secrets, .. } = config;
+        let record_seq = record_seq.max(snapshot.record_seq.saturating_add(1));
+        let identity = Identity::new(&*crypto, secret, addresses, chain.fork_id(), record_entries, record_seq)?;
         let hello = Hello {
             version: crate::wire::p2p::P2P_VERSION,
-            client: config.client.clone(),
-            capabilities: config.capabilities.clone(),
-            port: config.tcp.into(),
-            key: *key.as_bytes(),
+            client,
+            capabilities,
+            port: addresses.tcp.into(),
+            key: *identity.key().as_bytes(),
         };
-        let hello = LocalHello::new(hello, config.capability_table.clone()).map_err(ConfigError::Hello)?;
+        let hello = LocalHello::new(hello, capability_table).map_err(ConfigError::Hello)?;
         let seed = Seed::new(seed);
-        let rngs = Rngs { dial: seed.fork("dial"), conns: seed.fork("connections") };
-        let mut context = Context::new(now, unix, config.filter.clone(), crypto);
-        let discovery = Discovery::new(&mut context, &seed, &config, &record);
+        let mut context = Context::new(now, unix, filter, crypto);
         let mut node = Self {
             hello,
-            peers: Peers::new(config.peers, contact.id()),
-            secret: config.secret,
-            contact,
-            record,
-            chain: config.chain,
-            policy: config.status,
-            export_secrets: config.export_secrets,
+            peers: Peers::new(peers, *identity.id()),
+            behaviours: Behaviours::new(protocols::behaviours(&chain), seed.fork("behaviours")),
+            discovery: Discovery::new(&mut context, &seed, discovery, &identity),
+            identity,
+            chain,
+            policy: status,
+            export_secrets,
             context,
-            rngs,
-            discovery,
-            conns: BTreeMap::new(),
-            deadlines: Deadlines::default(),
+            rngs: Rngs { dial: seed.fork("dial"), conns: seed.fork("connections") },
+            conns: Table::default(),
+            dial_at: None,
+            next_dial_poll: None,
+            to_sweep: Vec::new(),
             conns_made: 0,
             commands_made: 0,
             shutting_down: false,
-            next_dial_poll: None,
         };
+        node.restore(snapshot);
         node.sync_dial();
         Ok(node)
     }
@@ -144,19 +146,19 @@ impl Node {
                 // A driver that does not ask for the stream's id cannot feed it; its deadline ends it.
                 let _ = self.accept(now, socket, from);
             }
-            Input::Connected { conn, local: _ } => self.touch(conn, |conn, cx, local| {
+            Input::Connected { conn, .. } => self.touch(conn, |conn, cx, local| {
                 conn.handle_connected(cx, local);
-                Progress::Pending
+                Verdict::Pending
             }),
             Input::Bytes { conn, bytes } => {
                 let mut rest = bytes;
-                while !rest.is_empty() && self.conns.contains_key(&conn) {
+                while !rest.is_empty() && self.conns.get(conn).is_some() {
                     self.touch(conn, |conn, cx, local| conn.handle_bytes(cx, local, &mut rest));
                 }
             }
             Input::Wrote { conn, n } => self.touch(conn, |conn, cx, _| {
                 conn.handle_wrote(cx, n);
-                Progress::Pending
+                Verdict::Pending
             }),
             Input::Eof { conn } => self.touch(conn, |conn, cx, _| conn.handle_eof(cx)),
             Input::Broken { conn, why } => self.touch(conn, |conn, cx, _| conn.handle_broken(cx, why)),
@@ -165,9 +167,12 @@ impl Node {
             Input::Answer { .. } => {}
             Input::Timeout => self.handle_timeout(),
             Input::Command(command) => {
-                // Misuse changes nothing; who wants to know asks by `command`.
+                // Misuse changes nothing; `command` returns the error.
                 let _ = self.command(now, command);
             }
+        }
+        if !matches!(input, Input::Datagram { .. }) {
+            self.carry_out_wishes();
         }
     }
 
@@ -177,7 +182,8 @@ impl Node {
     pub fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
         if depth == 0 {
             memory.prefetch(&self.context);
-            memory.prefetch(&self.deadlines);
+            memory.prefetch(&self.conns);
+            memory.prefetch(&self.dial_at);
             memory.prefetch(&self.next_dial_poll);
             memory.prefetch(&self.shutting_down);
         }
@@ -191,133 +197,58 @@ impl Node {
     pub fn accept(&mut self, now: Instant, _socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         let now = self.context.advance(now);
         let from = canonical(from);
-        let conn = self.next_conn();
-        let admitted = if self.shutting_down {
-            Err(Refusal::ShuttingDown)
-        } else if !self.context.filter.permits(from.ip()) {
-            Err(Refusal::Filtered)
-        } else {
-            self.peers.incoming(now, conn, from)
-        };
-        if admitted.is_err() {
+        if self.shutting_down || self.peers.accept(now, &self.context.filter, from).is_err() {
             self.context.stats.accepts_refused += 1;
             return None;
         }
-        self.conns_made += 1;
         self.context.stats.accepts += 1;
-        let accepted = Conn::accept(&mut self.context.cx(&mut self.rngs.conns), conn, from);
-        self.conns.insert(conn, Box::new(accepted));
-        self.settle(conn);
-        Some(conn)
+        let id = self.next_conn();
+        let mut rng = self.rngs.conns.fork();
+        let conn = Connection::accept(&mut self.context.cx(&mut rng), id, from);
+        self.open(Slot::new(conn, rng, false));
+        Some(id)
     }
 
-    /// Carries out a command. Its outcome, if it has one, comes as an event with the returned id.
-    ///
-    /// # Errors
-    /// If it cannot be carried out; nothing has changed then.
-    pub fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
-        let now = self.context.advance(now);
-        if self.shutting_down && !matches!(command, Command::Disconnect { .. } | Command::Shutdown) {
-            return Err(CommandError::ShuttingDown);
-        }
-        if self.context.out.is_full() && !matches!(command, Command::Disconnect { .. } | Command::Shutdown) {
-            return Err(CommandError::Busy);
-        }
-        let id = CommandId(self.commands_made);
-        match command {
-            Command::AddPeer { contact, kind } => {
-                self.peers.add_peer(now, contact, kind)?;
-                self.sync_dial();
-            }
-            Command::RemovePeer { id } => {
-                self.peers.remove_peer(&id)?;
-                self.sync_dial();
-            }
-            Command::Dial { contact } => {
-                if contact.tcp() == 0 {
-                    return Err(CommandError::NoPort);
-                }
-                if !self.context.filter.permits(contact.ip()) {
-                    return Err(CommandError::Refused(Refusal::Filtered));
-                }
-                self.peers.dial(now, self.next_conn(), &contact).map_err(CommandError::Refused)?;
-                self.dial(contact);
-            }
-            Command::Disconnect { conn, reason } => {
-                if self.conns.get(&conn).is_none_or(|conn| conn.is_ending()) {
-                    return Err(CommandError::UnknownConn);
-                }
-                self.end(conn, Side::Us, EndReason::Disconnect(reason));
-                self.settle(conn);
-            }
-            Command::AddNode { contact } => {
-                self.discovery.add_node(&mut self.context, contact)?;
-            }
-            Command::Ping { contact } => self.discovery.ping(&mut self.context, id, contact)?,
-            Command::RequestRecord { contact } => {
-                self.discovery.request_record(&mut self.context, id, contact)?;
-            }
-            Command::FindNode { contact, target } => {
-                self.discovery.find_node(&mut self.context, id, contact, target)?;
-            }
-            Command::Lookup { target } => self.discovery.lookup(&mut self.context, id, target)?,
-            Command::Send { conn, capability, id, payload } => {
-                self.talk(conn, |conn, cx| conn.send(cx, capability, id, &[payload]))?;
-            }
-            Command::Request { conn, id: message, body } => {
-                self.talk(conn, |conn, cx| conn.request(cx, id, message, body))?;
-            }
-            Command::Respond { conn, request_id, id, body } => {
-                self.talk(conn, |conn, cx| conn.respond(cx, request_id, id, body))?;
-            }
-            Command::SetHead { head, earliest } => {
-                self.chain.set_head(head, earliest);
-                self.refresh_record();
-                if let Some(range) = self.chain.announcement() {
-                    self.announce(&range.encode());
-                }
-            }
-            Command::Shutdown => self.shut_down(),
-        }
-        self.commands_made += 1;
-        Ok(id)
-    }
-
-    /// Takes the oldest action. Only pops; but with a connection's end, its slot becomes free.
+    /// Takes the oldest action. Only pops, with one exception: when a connection's `Ended` is popped, the node forgets the
+    /// connection. From then on its id is unknown, and what it held may be given to another connection.
     pub fn poll_action(&mut self) -> Option<Action<'_>> {
         let action = self.context.out.pop()?;
-        if let Action::Emit(Event::Ended { conn, .. }) = &action {
-            self.conns.remove(conn);
-            self.peers.release(*conn);
-            // A slot that is free again may be what the dialler has waited for.
-            let at = dial_due(&self.peers, self.discovery.is_on(), self.next_dial_poll, self.shutting_down);
-            self.deadlines.set(Owner::Dial, at);
+        if let Action::Emit(Event::Ended { conn, .. }) = &action
+            && let Some(view) = self.conns.remove(*conn)
+        {
+            self.peers.update(Some(&view), None);
+            // There may be room for a dial now.
+            let has_candidates = self.discovery.is_on();
+            self.dial_at = dial_due(&self.peers, has_candidates, self.next_dial_poll, self.shutting_down);
         }
         Some(action)
     }
 
-    /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened.
+    /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened; `None`
+    /// at the end of time.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
+        let now = self.context.now();
+        let backlog = (!self.to_sweep.is_empty()).then_some((now, Reason::Backlog));
         let discovery = self.discovery.poll_timeout();
-        let others = self.deadlines.next();
-        let (at, reason) = match discovery {
-            Some((at, timer)) if others.is_none_or(|(other, _)| at <= other) => (at, Reason::Discovery(timer)),
-            _ => match others? {
-                (at, Owner::Dial) => (at, Reason::Dial),
-                (at, Owner::Conn(conn)) => (at, Reason::Conn(conn, self.conns.get(&conn)?.poll_timeout()?.1)),
-            },
-        };
-        Some((at.max(self.context.now() + Duration::from_micros(1)), reason))
+        let discovery = discovery.map(|(at, timer)| (at, Reason::Discovery(timer)));
+        let dial = self.dial_at.map(|at| (at, Reason::Dial));
+        let conn = self.conns.poll_timeout().map(|(at, conn, timer)| (at, Reason::Conn(conn, timer)));
+        // Of equal instants, the first in this order.
+        let behaviours = self.behaviours.poll_timeout(now).map(|at| (at, Reason::Behaviour));
+        let due = [backlog, discovery, dial, conn, behaviours].into_iter().flatten().min_by_key(|(at, _)| *at);
+        let (at, reason) = due?;
+        let at = at.max(now + Duration::from_micros(1));
+        (at > now && at != Instant::NEVER).then_some((at, reason))
     }
 
     /// The bytes that wait for a connection's socket. After writing a prefix of them, say so with `Input::Wrote`.
     pub fn outbound(&self, conn: ConnId) -> &[u8] {
-        self.conns.get(&conn).map_or(&[], |conn| conn.outbound())
+        self.conns.get(conn).map_or(&[], |slot| slot.conn.outbound())
     }
 
     /// Whether a connection's bytes should be read now. To be asked again after every drain for what was paused.
     pub fn wants_read(&self, conn: ConnId) -> bool {
-        !self.context.out.is_full() && self.conns.get(&conn).is_some_and(|conn| conn.wants_read())
+        !self.context.out.is_full() && self.conns.get(conn).is_some_and(|slot| slot.conn.wants_read())
     }
 
     fn handle_datagram(&mut self, socket: SocketId, from: SocketAddr, bytes: &[u8]) {
@@ -329,9 +260,9 @@ impl Node {
         let verdict = if socket == SocketId::MAIN {
             self.discovery.handle_datagram(&mut self.context, from, bytes)
         } else {
-            Verdict { received: Received::Unrecognised, growth: Growth::None }
+            kad::Verdict { received: Received::Unrecognised, growth: Growth::None }
         };
-        let Verdict { received, growth } = verdict;
+        let kad::Verdict { received, growth } = verdict;
         match received {
             Received::Handled => {}
             Received::Dropped(reason) => self.context.stats.drop_datagram(reason),
@@ -355,12 +286,15 @@ impl Node {
         }
     }
 
-    /// Handles what is due, each owner once, discovery first: work beyond that is due again a microsecond later.
+    /// Handles what is due, each part once, discovery first, and at most [`CONNS_PER_TURN`] connections: work beyond that is
+    /// due again a microsecond later.
     fn handle_timeout(&mut self) {
         let now = self.context.now();
-        let mut due = Vec::new();
-        while let Some(deadline) = self.deadlines.pop_due(now) {
-            due.push(deadline);
+        let conns = (0..CONNS_PER_TURN).map_while(|_| self.conns.pop_due(now));
+        let mut due: Vec<_> = conns.map(|(at, id)| (at, Owner::Conn(id))).collect();
+        if let Some(at) = self.dial_at.take_if(|at| *at <= now) {
+            let place = due.partition_point(|deadline| *deadline < (at, Owner::Dial));
+            due.insert(place, (at, Owner::Dial));
         }
         let growth = self.discovery.handle_timeout(&mut self.context);
         for (_, owner) in due {
@@ -370,30 +304,8 @@ impl Node {
             }
         }
         self.on_growth(growth);
-    }
-
-    /// Signs a new record if our fork id has changed.
-    fn refresh_record(&mut self) {
-        let fork_id = self.chain.fork_id();
-        if self.record.fork_id() == Some(fork_id) {
-            return;
-        }
-        let seq = self.record.seq() + 1;
-        let signed = record_builder(&self.contact, fork_id).sign(self.context.crypto(), &self.secret, seq);
-        // The same entries fitted before.
-        let Ok(record) = signed else { return };
-        self.record = record;
-        self.discovery.set_record(&self.record);
-    }
-
-    fn shut_down(&mut self) {
-        self.shutting_down = true;
-        let conns: Vec<ConnId> = self.conns.keys().copied().collect();
-        for conn in conns {
-            self.part(conn, EndReason::Disconnect(DisconnectReason::ClientQuitting));
-        }
-        self.discovery.shutdown(&mut self.context);
-        self.sync_dial();
+        self.sweep();
+        self.behaviours.handle_timeout(now);
     }
 }
 
@@ -406,22 +318,6 @@ fn dial_due(
 ) -> Option<Instant> {
     let at = peers.poll_timeout(has_candidates).filter(|_| !shutting_down)?;
     Some(next_dial_poll.map_or(at, |poll| poll.min(at)))
-}
-
-/// The address of our contact while ours is not known.
-const UNKNOWN_IP: core::net::IpAddr = core::net::IpAddr::V4(core::net::Ipv4Addr::UNSPECIFIED);
-
-fn record_builder(contact: &Contact, fork_id: crate::wire::forkid::ForkId) -> RecordBuilder {
-    let mut builder = RecordBuilder::default();
-    if contact.ip() != UNKNOWN_IP {
-        builder.endpoint(contact.udp_addr(), contact.tcp());
-    }
-    builder.fork_id(fork_id);
-    builder
-}
-
-fn sign_record(crypto: &dyn Crypto, config: &Config, contact: &Contact) -> Result<Record, crate::wire::DecodeError> {
-    record_builder(contact, config.chain.fork_id()).sign(crypto, &config.secret, config.record_seq)
 }
 
 #[cfg(test)]

@@ -1,51 +1,57 @@
-//! What a node lets people see of itself, between calls. Everything here is derived when asked for.
+//! A node's state for reading, between calls. Everything here is derived when it is asked for.
 
 use core::net::SocketAddr;
 
 use super::{Discovery, Node};
-use crate::contract::{ConnId, Direction, Stage, Stats};
+use crate::contract::{Addresses, ConnId, Direction, Stage, Stats};
 use crate::crypto::NodeId;
-use crate::eth::Chain;
-use crate::peers::Peers;
+use crate::peers::{Peers, Place, View};
+use crate::protocols::{Chain, Protocols};
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
-use crate::wire::eth::Status;
 use crate::wire::p2p::{Hello, Shared};
 
 /// One connection.
 #[derive(Clone, Copy, Debug)]
 pub struct SessionView<'a> {
-    /// Its name.
+    /// Its id.
     pub conn: ConnId,
     /// The other end.
     pub addr: SocketAddr,
-    /// Who dialled.
+    /// Which side dialled.
     pub direction: Direction,
     /// The peer's id: expected from a dial on, proven from Hello on.
     pub id: Option<NodeId>,
-    /// How far it has come.
+    /// The stage that it has reached.
     pub stage: Stage,
+    /// Its place among our peers, if the peer was admitted and the end is not decided.
+    pub place: Option<Place>,
     /// Whether its end is decided.
     pub is_ending: bool,
     /// The peer's Hello.
     pub hello: Option<&'a Hello>,
     /// What is shared; empty before Hello.
     pub shared: &'a [Shared],
-    /// The peer's eth Status.
-    pub status: Option<&'a Status>,
+    /// Its protocols, from the decision on that the peer has a place.
+    pub protocols: Option<&'a Protocols>,
     /// Bytes that wait for the socket.
     pub outbound_bytes: usize,
 }
 
 impl Node {
-    /// Who and where we are, as far as we were told.
-    pub fn contact(&self) -> &Contact {
-        &self.contact
+    /// Our key and endpoint, as far as the endpoint is known.
+    pub fn contact(&self) -> Contact {
+        self.identity.contact()
+    }
+
+    /// The addresses that others are told.
+    pub fn addresses(&self) -> &Addresses {
+        self.identity.addresses()
     }
 
     /// Our current record.
     pub fn record(&self) -> &Record {
-        &self.record
+        self.identity.record()
     }
 
     /// Our chain.
@@ -63,24 +69,29 @@ impl Node {
         &self.discovery
     }
 
-    /// Peers, scores, bans and slots.
+    /// Scores, bans, limits and counts of peers.
     pub fn peers(&self) -> &Peers {
         &self.peers
     }
 
     /// All connections, oldest first, until their `Ended` has been popped.
     pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
-        self.conns.iter().map(|(id, conn)| SessionView {
-            conn: *id,
-            addr: conn.addr,
-            direction: conn.direction,
-            id: conn.peer,
-            stage: conn.stage(),
-            is_ending: conn.is_ending(),
-            hello: conn.hello(),
-            shared: conn.session().map_or(&[], |session| session.shared()),
-            status: conn.status(),
-            outbound_bytes: conn.outbound().len(),
+        self.conns.iter().map(|slot| {
+            let View { conn: id, addr, origin, id: peer, stage, place, is_ending } = slot.view();
+            let conn = &slot.conn;
+            SessionView {
+                conn: id,
+                addr,
+                direction: origin.direction(),
+                id: peer,
+                stage,
+                place,
+                is_ending,
+                hello: conn.hello(),
+                shared: conn.shared(),
+                protocols: conn.protocols(),
+                outbound_bytes: conn.outbound().len(),
+            }
         })
     }
 }

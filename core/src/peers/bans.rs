@@ -1,20 +1,20 @@
-//! Bans: who is refused for a while, by node id, host and subnet. The only place that refuses anybody for its conduct.
+//! Bans: which node ids, hosts and subnets are refused for a while. The only place that refuses a peer for its conduct.
 //!
 //! Ids are free, so a serious fault also bans the host it came from, and several such hosts their subnet (attack P3); but
 //! only after the session was authenticated, for a shorter time since others may live there, and never on this machine
 //! or its network. The list is bounded (P5): the least severe goes first, then the one nearest to its end.
 
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::bounded::{Bounded, host};
 use super::score::Severity;
-use crate::contract::{PeerKind, ScoreReason};
+use crate::contract::{BanTarget, PeerKind, ScoreReason};
 use crate::crypto::NodeId;
 use crate::limits::{BANS_MAX, HOST_BAN_MAX, STATIC_PEER_BAN, SUBNET_BAN_HOSTS};
-use crate::netfilter::{Subnet, scope};
+use crate::netfilter::{Subnet, canonical, scope};
 use crate::time::{Duration, Instant};
 
-/// Who is banned.
+/// What is banned.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Banned {
     /// The holder of a key.
@@ -34,8 +34,17 @@ pub struct Ban {
     pub until: Instant,
     /// How bad it was.
     pub severity: Severity,
-    /// The last straw.
+    /// The reason for the charge that led to it, or `Embedder`.
     pub reason: ScoreReason,
+}
+
+impl From<BanTarget> for Banned {
+    fn from(target: BanTarget) -> Self {
+        match target {
+            BanTarget::Id(id) => Self::Id(id),
+            BanTarget::Address(ip) => Self::Host(host(canonical(SocketAddr::new(ip, 0)).ip())),
+        }
+    }
 }
 
 /// At most [`BANS_MAX`] bans.
@@ -49,18 +58,18 @@ impl Default for Bans {
 }
 
 impl Bans {
-    /// Bans a peer by its id and, if the fault was serious, by the address of its authenticated session. Those whom the
-    /// embedder has named are only given a pause, and their address none. Returns how long the id is banned.
+    /// Bans a peer by its id and, if the fault was serious, by the address of its authenticated session. Static and trusted
+    /// peers get a short pause, and their address none. Returns how long the id is banned.
     pub fn ban_peer(
         &mut self,
         now: Instant,
         id: NodeId,
-        kind: PeerKind,
+        kind: Option<PeerKind>,
         authenticated_at: Option<IpAddr>,
         severity: Severity,
         reason: ScoreReason,
     ) -> Duration {
-        if kind != PeerKind::Ordinary {
+        if kind.is_some() {
             self.insert(now, Banned::Id(id), STATIC_PEER_BAN, severity, reason);
             return STATIC_PEER_BAN;
         }
@@ -79,16 +88,37 @@ impl Bans {
         duration
     }
 
+    /// Bans what the embedder says. Such a ban is forgotten last.
+    pub fn ban(&mut self, now: Instant, target: BanTarget, duration: Duration) {
+        self.insert(now, Banned::from(target), duration, Severity::Fatal, ScoreReason::Embedder);
+    }
+
+    /// Lifts a ban; of an address, also the ban of its subnet, whatever the reason. `false` if there was none in force.
+    pub fn unban(&mut self, now: Instant, target: BanTarget) -> bool {
+        let subnet = match target {
+            BanTarget::Id(_) => None,
+            BanTarget::Address(ip) => Some(Banned::Subnet(Subnet::of(ip))),
+        };
+        let mut was_banned = false;
+        for banned in [Banned::from(target)].into_iter().chain(subnet) {
+            was_banned |= self.0.remove(&banned).is_some_and(|ban| ban.until > now);
+        }
+        was_banned
+    }
+
+    /// Until when the embedder has banned an address, if it has.
+    pub fn ordered_until(&self, now: Instant, ip: IpAddr) -> Option<Instant> {
+        let ban = self.0.get(&Banned::Host(host(ip)))?;
+        (ban.until > now && ban.reason == ScoreReason::Embedder).then_some(ban.until)
+    }
+
     /// Until when the holder of a key is banned, if it is.
     pub fn id_until(&self, now: Instant, id: &NodeId) -> Option<Instant> {
         self.until(now, &Banned::Id(*id))
     }
 
-    /// Until when an address is banned, by itself or with its subnet; never for a local one.
+    /// Until when an address is banned, by itself or with its subnet. A local one can be banned by the embedder only.
     pub fn addr_until(&self, now: Instant, ip: IpAddr) -> Option<Instant> {
-        if scope(ip).is_local() {
-            return None;
-        }
         self.until(now, &Banned::Host(host(ip))).max(self.until(now, &Banned::Subnet(Subnet::of(ip))))
     }
 
@@ -112,15 +142,17 @@ impl Bans {
     }
 
     /// Enters a ban. One in force is made longer or more severe, never less.
-    fn insert(&mut self, now: Instant, who: Banned, duration: Duration, severity: Severity, reason: ScoreReason) {
+    fn insert(&mut self, now: Instant, banned: Banned, duration: Duration, severity: Severity, reason: ScoreReason) {
         let mut ban = Ban { since: now, until: now + duration, severity, reason };
-        if let Some(old) = self.0.get(&who).filter(|old| old.until > now) {
-            ban =
-                Ban { since: old.since, until: ban.until.max(old.until), severity: severity.max(old.severity), reason };
+        if let Some(old) = self.0.get(&banned).filter(|old| old.until > now) {
+            // What the embedder has ordered stays ordered.
+            let reason = if old.reason == ScoreReason::Embedder { old.reason } else { reason };
+            let (until, severity) = (ban.until.max(old.until), severity.max(old.severity));
+            ban = Ban { since: old.since, until, severity, reason };
         } else if self.0.is_full() {
             self.sweep(now);
         }
-        self.0.insert(who, (ban.severity, ban.until), ban);
+        self.0.insert(banned, (ban.severity, ban.until), ban);
     }
 
     /// Forgets one ban of each severity that is over, so that no live one is displaced while a dead one is kept.
@@ -128,7 +160,7 @@ impl Bans {
         let least = Banned::Id(NodeId([0; 32]));
         for severity in Severity::ALL {
             match self.0.lowest_from(((severity, Instant::ZERO), least)) {
-                Some(((found, until), who)) if found == severity && until <= now => drop(self.0.remove(&who)),
+                Some(((found, until), banned)) if found == severity && until <= now => drop(self.0.remove(&banned)),
                 _ => {}
             }
         }
@@ -167,7 +199,7 @@ mod tests {
     }
 
     fn ban(bans: &mut Bans, now: Instant, id: u8, ip: Option<IpAddr>, severity: Severity) -> Duration {
-        bans.ban_peer(now, NodeId([id; 32]), PeerKind::Ordinary, ip, severity, WHY)
+        bans.ban_peer(now, NodeId([id; 32]), None, ip, severity, WHY)
     }
 
     #[test]
@@ -198,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn local_addresses_and_mild_reasons_and_named_peers_leave_no_address_banned() {
+    fn local_addresses_mild_reasons_and_declared_peers_leave_no_address_banned() {
         let mut bans = Bans::default();
         for local in ["127.0.0.1", "10.0.0.1", "192.168.7.7", "fd00::1", "::1"] {
             ban(&mut bans, at(0), 1, Some(ip(local)), Severity::Fatal);
@@ -207,7 +239,10 @@ mod tests {
         ban(&mut bans, at(0), 2, Some(ip("8.8.8.8")), Severity::Mild);
         for kind in [PeerKind::Static, PeerKind::Trusted] {
             let id = NodeId([3; 32]);
-            assert_eq!(bans.ban_peer(at(0), id, kind, Some(ip("8.8.8.8")), Severity::Fatal, WHY), STATIC_PEER_BAN);
+            assert_eq!(
+                bans.ban_peer(at(0), id, Some(kind), Some(ip("8.8.8.8")), Severity::Fatal, WHY),
+                STATIC_PEER_BAN
+            );
             assert!(bans.id_until(at(14), &id).is_some() && bans.id_until(at(15), &id).is_none());
         }
         assert_eq!(bans.addr_until(at(0), ip("8.8.8.8")), None);
@@ -218,10 +253,10 @@ mod tests {
         let mut bans = Bans::default();
         let mut rng = Seed::new([2; 32]).fork("bans");
         let worst = NodeId([0xff; 32]);
-        bans.ban_peer(at(0), worst, PeerKind::Ordinary, None, Severity::Fatal, WHY);
+        bans.ban_peer(at(0), worst, None, None, Severity::Fatal, WHY);
         for i in 0..100_000u32 {
             let ip = IpAddr::from((0x0100_0000 + i * 7).to_be_bytes());
-            bans.ban_peer(at(1), NodeId(rng.bytes()), PeerKind::Ordinary, Some(ip), Severity::Serious, WHY);
+            bans.ban_peer(at(1), NodeId(rng.bytes()), None, Some(ip), Severity::Serious, WHY);
             assert!(bans.len() <= BANS_MAX);
         }
         assert!(bans.id_until(at(2), &worst).is_some());
@@ -233,7 +268,7 @@ mod tests {
         for i in 0..BANS_MAX as u64 {
             let mut id = [0; 32];
             id[..8].copy_from_slice(&i.to_be_bytes());
-            bans.ban_peer(at(0), NodeId(id), PeerKind::Ordinary, None, Severity::Fatal, WHY);
+            bans.ban_peer(at(0), NodeId(id), None, None, Severity::Fatal, WHY);
         }
         let later = at(13 * 3600);
         assert_eq!(bans.iter(later).count(), 0);
@@ -250,5 +285,43 @@ mod tests {
         ban(&mut bans, at(9), 1, None, Severity::Mild);
         let (_, kept) = bans.iter(at(9)).next().unwrap();
         assert_eq!((kept.severity, kept.until, kept.since), (Severity::Fatal, at(12 * 3600), at(0)));
+    }
+
+    #[test]
+    fn a_ban_of_the_embedder_holds_for_what_it_names_until_it_ends_or_is_lifted() {
+        let (id, hour) = (NodeId([1; 32]), Duration::from_secs(3600));
+        for (address, same, other) in [
+            ("8.8.8.8", "8.8.8.8", "8.8.8.9"),
+            ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
+            ("::ffff:8.8.8.8", "8.8.8.8", "8.8.8.9"),
+            ("2a00::1", "2a00::ff", "2a00:0:0:1::1"),
+        ] {
+            let mut bans = Bans::default();
+            let target = BanTarget::Address(ip(address));
+            bans.ban(at(0), target, hour);
+            assert_eq!(bans.addr_until(at(1), ip(same)), Some(at(3600)), "{address}");
+            assert_eq!(bans.ordered_until(at(1), ip(same)), Some(at(3600)), "{address}");
+            assert_eq!(bans.addr_until(at(1), ip(other)), None, "{address}");
+            assert_eq!(bans.addr_until(at(3600), ip(same)), None, "{address}: it ends");
+            assert!(bans.unban(at(1), target) && !bans.unban(at(1), target), "{address}");
+            assert_eq!(bans.addr_until(at(1), ip(same)), None, "{address}");
+        }
+        let mut bans = Bans::default();
+        bans.ban(at(0), BanTarget::Id(id), hour);
+        assert_eq!(bans.id_until(at(1), &id), Some(at(3600)));
+        assert!(bans.unban(at(1), BanTarget::Id(id)) && bans.id_until(at(1), &id).is_none());
+        assert!(!bans.unban(at(1), BanTarget::Id(id)));
+    }
+
+    #[test]
+    fn lifting_a_ban_frees_an_address_that_is_banned_with_its_subnet() {
+        let mut bans = Bans::default();
+        for host in 0..SUBNET_BAN_HOSTS as u8 {
+            ban(&mut bans, at(0), host, Some([8, 8, 8, host].into()), Severity::Serious);
+        }
+        assert!(bans.addr_until(at(0), ip("8.8.8.77")).is_some());
+        assert!(bans.ordered_until(at(0), ip("8.8.8.1")).is_none(), "not by the embedder");
+        assert!(bans.unban(at(0), BanTarget::Address(ip("8.8.8.77"))));
+        assert_eq!(bans.addr_until(at(0), ip("8.8.8.77")), None);
     }
 }

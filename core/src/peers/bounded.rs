@@ -74,12 +74,21 @@ pub(super) fn host(ip: IpAddr) -> IpAddr {
     }
 }
 
+/// A host's [`host`] as a number, which is compared faster. No host of a global address shares its number with another: an
+/// IPv6 address whose first 32 bits are 0 is not routed.
+fn number(ip: IpAddr) -> u64 {
+    match ip {
+        IpAddr::V4(v4) => v4.to_bits().into(),
+        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
+    }
+}
+
 /// Hosts with which something was done less than `interval` ago. Local ones are never remembered.
 #[derive(Clone, Debug)]
 pub(super) struct Recent {
     interval: Duration,
     max: usize,
-    until: Deadlines<IpAddr>,
+    until: Deadlines<u64>,
 }
 
 impl Recent {
@@ -89,7 +98,7 @@ impl Recent {
 
     /// Until when the host is to be left alone, if it is.
     pub(super) fn until(&self, now: Instant, ip: IpAddr) -> Option<Instant> {
-        self.until.get(host(ip)).filter(|until| *until > now)
+        self.until.get(number(ip)).filter(|until| *until > now)
     }
 
     /// Something was done with the host. When full, the one that would be forgotten first is.
@@ -98,11 +107,11 @@ impl Recent {
             return;
         }
         while self.until.pop_due(now).is_some() {}
-        if self.until.get(host(ip)).is_none() && self.until.len() >= self.max {
+        if self.until.get(number(ip)).is_none() && self.until.len() >= self.max {
             let oldest = self.until.next().map(|(_, key)| key);
             oldest.into_iter().for_each(|key| self.until.set(key, None));
         }
-        self.until.set(host(ip), now + self.interval);
+        self.until.set(number(ip), now + self.interval);
     }
 
     #[cfg(test)]

@@ -1,19 +1,23 @@
-//! The schedule of dials: whom to dial next, and when to look again.
+//! The schedule of dials: which contact to dial next, and when to ask again.
 //!
-//! Static and trusted peers are dialled first and for ever, with exponential backoff and full jitter. Places that are left
-//! go to candidates that the caller brings, half of the time to one never tried (attack P8), sampled and never the best
-//! (P12). Each node and each global host rests for [`REDIAL_INTERVAL`] between two dials (D10), whatever addresses are
-//! spread for it; longer pauses hold only for the endpoint that earned them, or for a key that was proven (P3b).
+//! Static and trusted peers are dialled first and for ever, with exponential back-off and full jitter. Places that are left
+//! go to candidates, found by discovery or offered by the embedder: half of the time to one never tried (attack P8),
+//! sampled and never the best (P12). Each node and each global host is left alone for [`REDIAL_INTERVAL`] between two dials
+//! (D10), whatever addresses are spread for it; longer pauses hold only for the endpoint that earned them, or for a key
+//! that was proven (P3b).
 //!
-//! Who is being dialled, connected or banned is not kept here: the caller tells.
+//! Which peers are being dialled, connected or banned is not kept here: the caller tells.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::bounded::{Bounded, Recent};
 use crate::contract::{End, EndReason, Fault, IoFault, PeerKind, Side, Stage};
 use crate::crypto::NodeId;
-use crate::limits::{DIAL_HISTORY_MAX, DIAL_POLL_INTERVAL, REDIAL_INTERVAL, REDIAL_INTERVAL_MAX, STATIC_PEERS_MAX};
+use crate::limits::{
+    DIAL_HISTORY_MAX, DIAL_POLL_INTERVAL, OFFERED_MAX, REDIAL_INTERVAL, REDIAL_INTERVAL_MAX, STATIC_PEERS_MAX,
+};
 use crate::rng::Rng;
 use crate::time::{Deadlines, Duration, Instant};
 use crate::wire::enode::Contact;
@@ -62,30 +66,48 @@ impl Outcome {
     }
 }
 
-/// How often in a row, as an exponent.
+/// How many dials have failed in a row, as an exponent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Backoff(u8);
 
 impl Backoff {
-    /// The pause that follows an outcome: uniform between the shortest and a growing longest one, so that peers that
-    /// failed together do not come back together (attack P9).
-    fn pause(&mut self, rng: &mut Rng, outcome: Outcome) -> Duration {
+    /// Below this exponent the longest pause of a peer without room does not lie.
+    const FULL: u8 = 3;
+    /// So many doublings are beyond the longest pause.
+    const DOUBLINGS_MAX: u8 = 7;
+
+    /// Takes an outcome into account.
+    const fn note(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Reached => self.0 = 0,
-            Outcome::Neutral => {}
+            Outcome::Neutral | Outcome::Useless => {}
             Outcome::Failed => self.0 = self.0.saturating_add(1),
-            Outcome::Full => self.0 = self.0.saturating_add(1).max(3),
-            Outcome::Useless => return rng.duration(REDIAL_INTERVAL_MAX / 2, REDIAL_INTERVAL_MAX),
+            Outcome::Full if self.0 < Self::FULL => self.0 = Self::FULL,
+            Outcome::Full => self.0 = self.0.saturating_add(1),
         }
-        // Seven doublings are beyond the longest pause.
-        let longest = REDIAL_INTERVAL.saturating_mul(1 << self.0.clamp(1, 7));
-        rng.duration(REDIAL_INTERVAL, longest.min(REDIAL_INTERVAL_MAX))
+    }
+
+    /// Between which bounds the pause after an outcome lies.
+    fn bounds(self, outcome: Outcome) -> (Duration, Duration) {
+        if outcome == Outcome::Useless {
+            return (REDIAL_INTERVAL_MAX / 2, REDIAL_INTERVAL_MAX);
+        }
+        let longest = REDIAL_INTERVAL.saturating_mul(1 << self.0.clamp(1, Self::DOUBLINGS_MAX));
+        (REDIAL_INTERVAL, longest.min(REDIAL_INTERVAL_MAX))
+    }
+
+    /// The pause that follows an outcome: uniform between its bounds, so that peers that failed together do not come back
+    /// together (attack P9).
+    fn pause(&mut self, rng: &mut Rng, outcome: Outcome) -> Duration {
+        self.note(outcome);
+        let (shortest, longest) = self.bounds(outcome);
+        rng.duration(shortest, longest)
     }
 }
 
 /// A static or trusted peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Named {
+struct Declared {
     contact: Contact,
     kind: PeerKind,
     backoff: Backoff,
@@ -104,123 +126,177 @@ struct Attempt {
 
 impl Attempt {
     fn allows(&self, contact: &Contact, now: Instant) -> bool {
-        let rested = self.dialled.is_none_or(|at| at + REDIAL_INTERVAL <= now);
-        let elsewhere = self.endpoint.is_some_and(|endpoint| endpoint != contact.tcp_addr());
-        rested && (elsewhere || self.not_before <= now)
+        let is_spaced = self.dialled.is_none_or(|at| at + REDIAL_INTERVAL <= now);
+        let is_elsewhere = self.endpoint.is_some_and(|endpoint| endpoint != contact.tcp_addr());
+        is_spaced && (is_elsewhere || self.not_before <= now)
     }
 }
 
-/// What speaks against dialling a named peer now.
+/// What speaks against dialling a static or trusted peer now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Obstacle {
     /// There is a connection; its end brings the peer back here.
     Connected,
+    /// The filter forbids its address; [`Dialer::resume`] brings the peer back here.
+    Filtered,
     /// Not before that instant.
     Until(Instant),
     /// No place is free.
     Full,
 }
 
-/// Whom to dial, and when.
+/// See the module.
 #[derive(Clone, Debug)]
 pub struct Dialer {
-    named: BTreeMap<NodeId, Named>,
-    /// When each named peer without a connection is dialled next.
+    declared: BTreeMap<NodeId, Declared>,
+    trusted: BTreeSet<NodeId>,
+    /// When each static or trusted peer without a connection is dialled next.
     due: Deadlines<NodeId>,
     history: Bounded<NodeId, Instant, Attempt>,
     hosts: Recent,
-    next_look: Instant,
+    /// Candidates of the embedder that were not dialled yet.
+    offered: Vec<Contact>,
+    next_poll: Instant,
 }
 
 impl Default for Dialer {
     fn default() -> Self {
         Self {
-            named: BTreeMap::new(),
+            declared: BTreeMap::new(),
+            trusted: BTreeSet::new(),
             due: Deadlines::default(),
             history: Bounded::new(DIAL_HISTORY_MAX),
             hosts: Recent::new(REDIAL_INTERVAL, DIAL_HISTORY_MAX),
-            next_look: Instant::ZERO,
+            offered: Vec::new(),
+            next_poll: Instant::ZERO,
         }
     }
 }
 
 impl Dialer {
-    /// Dials a peer for ever, beginning now. `false` if [`STATIC_PEERS_MAX`] are named already.
+    /// Dials a peer until it is removed, beginning now. `false` if there are [`STATIC_PEERS_MAX`] already.
     #[must_use]
     pub fn add(&mut self, now: Instant, contact: Contact, kind: PeerKind) -> bool {
-        if self.named.len() >= STATIC_PEERS_MAX && !self.named.contains_key(&contact.id()) {
+        if self.declared.len() >= STATIC_PEERS_MAX && !self.declared.contains_key(&contact.id()) {
             return false;
         }
-        self.named.insert(contact.id(), Named { contact, kind, backoff: Backoff::default() });
+        self.declared.insert(contact.id(), Declared { contact, kind, backoff: Backoff::default() });
+        match kind {
+            PeerKind::Trusted => self.trusted.insert(contact.id()),
+            PeerKind::Static => self.trusted.remove(&contact.id()),
+        };
         self.due.set(contact.id(), now);
         true
     }
 
-    /// No longer dials a peer for ever. `false` if it was not named.
+    /// Forgets that a peer was static or trusted. `false` if it was neither.
     pub fn remove(&mut self, id: &NodeId) -> bool {
         self.due.set(*id, None);
-        self.named.remove(id).is_some()
+        self.trusted.remove(id);
+        self.declared.remove(id).is_some()
     }
 
-    /// What the embedder thinks of a peer.
-    pub fn kind(&self, id: &NodeId) -> PeerKind {
-        self.named.get(id).map_or(PeerKind::Ordinary, |named| named.kind)
+    /// What the embedder has declared a peer to be, if anything.
+    pub fn kind(&self, id: &NodeId) -> Option<PeerKind> {
+        self.declared.get(id).map(|declared| declared.kind)
     }
 
     /// Static and trusted peers.
-    pub fn named(&self) -> impl Iterator<Item = (&Contact, PeerKind)> {
-        self.named.values().map(|named| (&named.contact, named.kind))
+    pub fn declared(&self) -> impl Iterator<Item = (&Contact, PeerKind)> {
+        self.declared.values().map(|declared| (&declared.contact, declared.kind))
     }
 
-    /// Whether we dial a peer for ever, or did a moment ago.
+    /// Whether any peer is trusted.
+    pub fn has_trusted(&self) -> bool {
+        !self.trusted.is_empty()
+    }
+
+    /// Adds a candidate. `false` if [`OFFERED_MAX`] wait already. One that waits takes the new address.
+    #[must_use]
+    pub fn offer(&mut self, contact: Contact) -> bool {
+        if let Some(old) = self.offered.iter_mut().find(|old| old.id() == contact.id()) {
+            *old = contact;
+            return true;
+        }
+        if self.offered.len() >= OFFERED_MAX {
+            return false;
+        }
+        self.offered.push(contact);
+        self.next_poll = Instant::ZERO;
+        true
+    }
+
+    /// Whether candidates of the embedder wait.
+    pub const fn has_offers(&self) -> bool {
+        !self.offered.is_empty()
+    }
+
+    /// Whether a peer is static or trusted, or was dialled less than [`REDIAL_INTERVAL`] ago.
     pub fn wants(&self, now: Instant, id: &NodeId) -> bool {
         let recently = |attempt: &Attempt| attempt.dialled.is_some_and(|at| now < at + REDIAL_INTERVAL);
-        self.named.contains_key(id) || self.history.get(id).is_some_and(recently)
+        self.declared.contains_key(id) || self.history.get(id).is_some_and(recently)
     }
 
-    /// The named peer to dial now, if any is due. Those with an obstacle are put off to a later instant.
-    pub fn next_named(
+    /// The static or trusted peer to dial now, if any is due. Those with an obstacle are put off; each is looked at once.
+    pub fn next_declared(
         &mut self,
         now: Instant,
         obstacle: impl Fn(&Contact, PeerKind) -> Option<Obstacle>,
     ) -> Option<Contact> {
-        while let Some((_, id)) = self.due.next().filter(|(at, _)| *at <= now) {
-            let later = match self.named.get(&id) {
-                None => None,
-                Some(named) => match obstacle(&named.contact, named.kind) {
-                    Some(Obstacle::Connected) => None,
-                    Some(Obstacle::Full) => Some(now + REDIAL_INTERVAL),
-                    Some(Obstacle::Until(at)) => Some(at.max(now + REDIAL_INTERVAL / 8)),
-                    None => match self.hosts.until(now, named.contact.ip()) {
-                        Some(until) => Some(until),
-                        None => return Some(named.contact),
-                    },
+        let mut put_off = Vec::new();
+        let mut found = None;
+        while let Some((_, id)) = self.due.pop_due(now) {
+            let Some(Declared { contact, kind, .. }) = self.declared.get(&id) else { continue };
+            let later = match obstacle(contact, *kind) {
+                Some(Obstacle::Connected | Obstacle::Filtered) => continue,
+                Some(Obstacle::Full) => now + REDIAL_INTERVAL,
+                Some(Obstacle::Until(at)) => at.max(now + REDIAL_INTERVAL / 8),
+                None => match self.hosts.until(now, contact.ip()) {
+                    Some(until) => until,
+                    None => {
+                        found = Some(*contact);
+                        break;
+                    }
                 },
             };
+            put_off.push((id, later));
+        }
+        for (id, later) in put_off {
             self.due.set(id, later);
         }
-        None
+        found
     }
 
-    /// The first candidate that may be dialled now: half of the time of those never tried, half of the time of those tried
-    /// before, or of the others if there is none. The caller draws the candidates at random and bounds their number; their
-    /// order is not sampled again.
+    /// Dials every static or trusted peer again that `is_possible` and is not due at any time.
+    pub fn resume(&mut self, now: Instant, is_possible: impl Fn(&Contact) -> bool) {
+        for (id, declared) in &self.declared {
+            if self.due.get(*id).is_none() && is_possible(&declared.contact) {
+                self.due.set(*id, now);
+            }
+        }
+    }
+
+    /// The first candidate that may be dialled now, offered ones before others: half of the time of those never tried, half
+    /// of the time of those tried before, or of the rest if there is none. Offered candidates that are not usable are
+    /// forgotten. The caller draws the others at random and bounds their number; their order is not sampled again.
     pub fn next_candidate(
         &mut self,
         now: Instant,
         rng: &mut Rng,
         candidates: impl IntoIterator<Item = Contact>,
-        usable: impl Fn(&Contact) -> bool,
+        is_usable: impl Fn(&Contact) -> bool,
     ) -> Option<Contact> {
+        // What cannot be dialled would be looked at for ever.
+        self.offered.retain(|contact| !self.declared.contains_key(&contact.id()) && is_usable(contact));
         // The first one never tried, and the first one tried before.
         let mut picks: [Option<Contact>; 2] = [None, None];
-        for contact in candidates {
+        for contact in self.offered.iter().copied().chain(candidates) {
             let tried = self.history.get(&contact.id());
-            let rested = tried.is_none_or(|attempt| attempt.allows(&contact, now));
-            if !rested
-                || self.named.contains_key(&contact.id())
+            let is_allowed = tried.is_none_or(|attempt| attempt.allows(&contact, now));
+            if !is_allowed
+                || self.declared.contains_key(&contact.id())
                 || self.hosts.until(now, contact.ip()).is_some()
-                || !usable(&contact)
+                || !is_usable(&contact)
             {
                 continue;
             }
@@ -232,7 +308,7 @@ impl Dialer {
         let [fresh, tried] = picks;
         let pick = if rng.below(2) == 0 { fresh.or(tried) } else { tried.or(fresh) };
         if pick.is_none() {
-            self.next_look = now + DIAL_POLL_INTERVAL;
+            self.next_poll = now + DIAL_POLL_INTERVAL;
         }
         pick
     }
@@ -241,6 +317,7 @@ impl Dialer {
     pub fn begun(&mut self, now: Instant, contact: &Contact) {
         self.hosts.note(now, contact.ip());
         self.due.set(contact.id(), None);
+        self.offered.retain(|offered| offered.id() != contact.id());
         let backoff = self.history.get(&contact.id()).map_or(Backoff::default(), |attempt| attempt.backoff);
         let endpoint = Some(contact.tcp_addr());
         let attempt = Attempt { dialled: Some(now), backoff, not_before: now + REDIAL_INTERVAL, endpoint };
@@ -256,8 +333,8 @@ impl Dialer {
         unproven_at: Option<SocketAddr>,
         outcome: Outcome,
     ) {
-        if let Some(named) = self.named.get_mut(&id) {
-            let pause = named.backoff.pause(rng, outcome);
+        if let Some(declared) = self.declared.get_mut(&id) {
+            let pause = declared.backoff.pause(rng, outcome);
             self.due.set(id, now + pause);
             return;
         }
@@ -268,15 +345,77 @@ impl Dialer {
         self.history.insert(id, not_before, Attempt { dialled, backoff, not_before, endpoint: unproven_at });
     }
 
-    /// When somebody may be dialled next: `look` tells whether there is room for candidates.
-    pub fn poll_timeout(&self, look: bool) -> Option<Instant> {
+    /// When a contact may be dialled next: `has_candidates` tells whether there are candidates, and room for them.
+    pub fn poll_timeout(&self, has_candidates: bool) -> Option<Instant> {
         let due = self.due.next().map(|(at, _)| at);
-        let look = look.then_some(self.next_look);
-        due.into_iter().chain(look).min()
+        let poll = has_candidates.then_some(self.next_poll);
+        due.into_iter().chain(poll).min()
     }
 
     /// How many nodes the history holds.
     pub fn history_len(&self) -> usize {
         self.history.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+
+    const REFUSED: EndReason = EndReason::Io(IoFault::Refused);
+
+    fn outcome(by: Side, stage: Stage, why: EndReason) -> Outcome {
+        Outcome::of(&End { by, stage, why })
+    }
+
+    fn said(reason: DisconnectReason) -> Outcome {
+        outcome(Side::Them, Stage::Hello, EndReason::Disconnect(reason))
+    }
+
+    #[test]
+    fn a_session_resets_the_back_off() {
+        let mut backoff = Backoff::default();
+        for _ in 0..5 {
+            backoff.note(outcome(Side::Network, Stage::Dial, REFUSED));
+        }
+        assert_eq!(backoff.bounds(Outcome::Failed), (REDIAL_INTERVAL, REDIAL_INTERVAL * 32));
+        let left = outcome(Side::Them, Stage::Established, EndReason::Disconnect(DisconnectReason::Requested));
+        backoff.note(left);
+        assert_eq!(backoff.bounds(left), (REDIAL_INTERVAL, REDIAL_INTERVAL * 2), "as before the first failure");
+    }
+
+    #[test]
+    fn a_peer_without_room_is_left_alone_longer_than_one_that_failed() {
+        let [mut full, mut failed] = [Backoff::default(); 2];
+        full.note(said(DisconnectReason::TooManyPeers));
+        failed.note(outcome(Side::Network, Stage::Dial, REFUSED));
+        assert_eq!(full.bounds(Outcome::Full).1, REDIAL_INTERVAL * 8);
+        assert_eq!(failed.bounds(Outcome::Failed).1, REDIAL_INTERVAL * 2);
+        full.note(Outcome::Full);
+        assert_eq!(full.bounds(Outcome::Full).1, REDIAL_INTERVAL * 16, "and longer the next time");
+    }
+
+    #[test]
+    fn already_connected_is_no_failure() {
+        let mut backoff = Backoff::default();
+        for _ in 0..20 {
+            backoff.note(said(DisconnectReason::AlreadyConnected));
+        }
+        assert_eq!(backoff, Backoff::default());
+    }
+
+    #[test]
+    fn the_pause_never_passes_its_maximum() {
+        let mut backoff = Backoff::default();
+        for _ in 0..1000 {
+            backoff.note(Outcome::Failed);
+        }
+        assert_eq!(backoff.bounds(Outcome::Failed), (REDIAL_INTERVAL, REDIAL_INTERVAL_MAX));
+        let mut rng = Seed::new([1; 32]).fork("dial");
+        for outcome in [Outcome::Failed, Outcome::Full, Outcome::Useless, Outcome::Reached, Outcome::Neutral] {
+            let pause = backoff.pause(&mut rng, outcome);
+            assert!((REDIAL_INTERVAL..=REDIAL_INTERVAL_MAX).contains(&pause), "{outcome:?}: {pause:?}");
+        }
     }
 }

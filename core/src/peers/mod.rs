@@ -1,21 +1,24 @@
-//! Peers: whom to let in, whom to dial, whom to put out. The one thing that a node asks about them.
+//! Peers: which connections to accept, dial, admit and end. The node asks here, and nowhere else.
 //!
-//! Composes scores, bans, slots and the schedule of dials; each owns its state, and what one knows of another is asked for
-//! here. It sees addresses, ids, reasons and instants only: no byte of any protocol, no socket, no event. Verdicts are
-//! returned, and the caller must act on them.
+//! Composes scores, bans, slots and the schedule of dials; each owns its state. A connection itself lives in the node's
+//! table: it comes here as a [`View`], and every change of one is told to [`Peers::update`]. No bytes of a protocol, no
+//! socket and no event is known here. Verdicts are returned, and the caller must act on them.
 
 pub mod bans;
 mod bounded;
 pub mod dial;
+pub mod index;
 pub mod score;
 pub mod slots;
 #[cfg(test)]
 mod tests;
+pub mod view;
 
 use core::net::SocketAddr;
 
 use crate::contract::{
-    CommandError, ConnId, ConnTimer, Direction, End, EndReason, IoFault, PeerKind, Refusal, ScoreReason,
+    BanTarget, CommandError, ConnId, ConnTimer, Direction, End, EndReason, IoFault, Label, PeerKind, Refusal,
+    ScoreReason,
 };
 use crate::crypto::NodeId;
 use crate::netfilter::{NetFilter, Scope, canonical, scope};
@@ -23,54 +26,33 @@ use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::enode::Contact;
 
+pub use crate::contract::PeerLimits;
 pub use bans::{Ban, Banned, Bans};
 pub use dial::{Dialer, Outcome};
+pub use index::{Counts, Index};
 pub use score::{Ledger, LedgerEntry, Ledgers, Severity};
-pub use slots::{Admission, Counts, PeersConfig, Phase, Place, Slot, Slots};
+pub use slots::{Admission, Claimant, Slots};
+pub use view::{Origin, Place, View};
 
 use dial::Obstacle;
-use slots::Claimant;
 
 /// A score has changed: tell the application, and if there is a ban, end every connection with the peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Charge {
-    /// Whose.
+    /// The peer.
     pub id: NodeId,
-    /// By how many points.
+    /// By how many points the score moved.
     pub delta: i32,
-    /// To what.
+    /// The score after it.
     pub score: i32,
     /// Why.
     pub reason: ScoreReason,
-    /// That the peer is banned now, and for how long.
+    /// For how long the peer is banned now, if it is.
     pub ban: Option<Duration>,
 }
 
-/// What followed from a connection's end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub struct Ended {
-    /// What it was.
-    pub slot: Slot,
-    /// The change of score that the end brought about.
-    pub charge: Option<Charge>,
-}
-
-/// A peer with a place, for people to read.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer<'a> {
-    /// Its connection.
-    pub slot: &'a Slot,
-    /// Its place.
-    pub place: &'a Place,
-    /// Its score now.
-    pub score: i32,
-    /// Why; `None` if it never changed.
-    pub ledger: Option<&'a Ledger>,
-}
-
-/// Everything there is to know about peers.
+/// See the module.
 #[derive(Clone, Debug)]
 pub struct Peers {
     local: NodeId,
@@ -82,7 +64,7 @@ pub struct Peers {
 
 impl Peers {
     /// No peer yet; `local` is our own id.
-    pub fn new(config: PeersConfig, local: NodeId) -> Self {
+    pub fn new(config: PeerLimits, local: NodeId) -> Self {
         Self {
             local,
             ledgers: Ledgers::default(),
@@ -92,146 +74,215 @@ impl Peers {
         }
     }
 
-    /// Names a peer static or trusted: it is dialled now and for ever. `Ordinary` takes the name away.
-    ///
-    /// # Errors
-    /// `NoPort` if it does not listen, `Refused(ToSelf)`, `Busy` if too many are named.
-    pub fn add_peer(&mut self, now: Instant, contact: Contact, kind: PeerKind) -> Result<(), CommandError> {
-        if kind == PeerKind::Ordinary {
-            self.dialer.remove(&contact.id());
-            return Ok(());
-        }
-        if contact.id() == self.local {
-            return Err(CommandError::Refused(Refusal::ToSelf));
-        }
-        if contact.tcp() == 0 {
-            return Err(CommandError::NoPort);
-        }
-        if !self.dialer.add(now, contact, kind) {
-            return Err(CommandError::Busy);
-        }
-        self.slots.promote(&contact.id(), kind);
-        Ok(())
+    /// A connection is no longer as `before` says but as `after` says; `None`: it does not exist. To be called with every
+    /// change.
+    pub fn update(&mut self, before: Option<&View>, after: Option<&View>) {
+        self.slots.update(before, after);
     }
 
-    /// Takes a peer's name away. Does not disconnect it.
+    // What the embedder wants
+
+    /// Declares a peer static or trusted: it is dialled now, and again until it is removed. Connections that it has already
+    /// are to be given the new kind by [`Place::promote`]; [`Self::conns`] has them.
     ///
     /// # Errors
-    /// `UnknownPeer` if it was neither static nor trusted.
+    /// `NoPort`, `Refused(ToSelf)`, `Refused(Filtered)`, or `Busy` if there are too many such peers.
+    pub fn add_peer(
+        &mut self,
+        now: Instant,
+        filter: &NetFilter,
+        contact: Contact,
+        kind: PeerKind,
+    ) -> Result<(), CommandError> {
+        check_contact(&self.local, filter, &contact)?;
+        if self.dialer.add(now, contact, kind) { Ok(()) } else { Err(CommandError::Busy) }
+    }
+
+    /// Forgets that a peer was static or trusted. Does not disconnect it.
+    ///
+    /// # Errors
+    /// `UnknownPeer` if it was neither.
     pub fn remove_peer(&mut self, id: &NodeId) -> Result<(), CommandError> {
         if self.dialer.remove(id) { Ok(()) } else { Err(CommandError::UnknownPeer) }
     }
 
-    /// A listener has a stream. On `Ok` it has a slot until [`Self::ended`].
+    /// Offers a candidate, which the dialler uses like one that discovery has found. It is forgotten once it was
+    /// dialled, or cannot be.
+    ///
+    /// # Errors
+    /// `NoPort`, `Refused` with `ToSelf`, `Filtered`, `Banned` or `AlreadyConnected`, or `Busy` if too many wait.
+    pub fn offer(&mut self, now: Instant, filter: &NetFilter, contact: Contact) -> Result<(), CommandError> {
+        check_contact(&self.local, filter, &contact)?;
+        if self.bans.id_until(now, &contact.id()).or(self.bans.addr_until(now, contact.ip())).is_some() {
+            return Err(CommandError::Refused(Refusal::Banned));
+        }
+        if self.slots.index().knows(&contact.id()) {
+            return Err(CommandError::Refused(Refusal::AlreadyConnected));
+        }
+        if self.dialer.offer(contact) { Ok(()) } else { Err(CommandError::Busy) }
+    }
+
+    /// Dials once, past history and limits. On `Ok` the connection is to be opened.
+    ///
+    /// # Errors
+    /// `NoPort`, or `Refused` with `ToSelf`, `Filtered`, `Banned` (the id), `AlreadyConnected` or `TooManyPending`.
+    pub fn dial(&mut self, now: Instant, filter: &NetFilter, contact: &Contact) -> Result<(), CommandError> {
+        check_contact(&self.local, filter, contact)?;
+        if self.bans.id_until(now, &contact.id()).is_some() {
+            return Err(CommandError::Refused(Refusal::Banned));
+        }
+        if self.slots.index().knows(&contact.id()) {
+            return Err(CommandError::Refused(Refusal::AlreadyConnected));
+        }
+        if !self.slots.may_dial() {
+            return Err(CommandError::Refused(Refusal::TooManyPending));
+        }
+        self.dialer.begun(now, contact);
+        Ok(())
+    }
+
+    /// Changes a peer's score by what the embedder reports of it, connected or not: negative for the worse. `at` is the
+    /// address of its authenticated connection, if it has one. Returns `None` if the score did not move.
+    pub fn report(
+        &mut self,
+        now: Instant,
+        id: NodeId,
+        at: Option<SocketAddr>,
+        delta: i32,
+        label: Label,
+    ) -> Option<Charge> {
+        let change = self.ledgers.report(now, id, delta, label)?;
+        Some(self.verdict(now, id, at, ScoreReason::Reported(label), change))
+    }
+
+    /// Bans a peer or an address. A ban in force is made longer, never shorter. Connections are to be ended by the caller.
+    pub fn ban(&mut self, now: Instant, target: BanTarget, duration: Duration) {
+        self.bans.ban(now, target, duration);
+    }
+
+    /// Lifts a ban; of an address, also the ban of its subnet. `false` if there was none.
+    pub fn unban(&mut self, now: Instant, target: BanTarget) -> bool {
+        self.bans.unban(now, target)
+    }
+
+    /// Changes the limits. Peers beyond the new ones stay until they end; new ones are admitted once there is room.
+    pub const fn set_limits(&mut self, config: PeerLimits) {
+        self.slots.set_config(config);
+    }
+
+    /// The filter has changed: static and trusted peers that it permits now are dialled.
+    pub fn filter_changed(&mut self, now: Instant, filter: &NetFilter) {
+        let index = self.slots.index();
+        self.dialer.resume(now, |contact| !index.knows(&contact.id()) && filter.permits(contact.ip()));
+    }
+
+    // Connections
+
+    /// A listener has a stream. On `Ok` the connection is to be opened. The only place that asks the filter about one.
     ///
     /// # Errors
     /// Why it is to be closed unread.
-    pub fn incoming(&mut self, now: Instant, conn: ConnId, addr: SocketAddr) -> Result<(), Refusal> {
-        if self.bans.addr_until(now, canonical(addr).ip()).is_some() {
+    pub fn accept(&mut self, now: Instant, filter: &NetFilter, addr: SocketAddr) -> Result<(), Refusal> {
+        let addr = canonical(addr);
+        if !filter.permits(addr.ip()) {
+            return Err(Refusal::Filtered);
+        }
+        if self.bans.addr_until(now, addr.ip()).is_some() {
             return Err(Refusal::Banned);
         }
-        let trusted = self.dialer.named().any(|(_, kind)| kind == PeerKind::Trusted);
-        self.slots.accept(now, conn, addr, trusted)
+        self.slots.accept(now, addr, self.dialer.has_trusted())
     }
 
-    /// Whom to dial now. On `Some` the dial has a slot under `conn` until [`Self::ended`]; call again with the next
-    /// connection until `None`, and whenever a connection ends or discovery has found somebody.
+    /// Returns the next contact to dial now: the connection is to be opened. Call again until `None`, and whenever a
+    /// connection ends or discovery has found a node.
     pub fn dial_next(
         &mut self,
         now: Instant,
         rng: &mut Rng,
         filter: &NetFilter,
-        conn: ConnId,
         candidates: impl IntoIterator<Item = Contact>,
     ) -> Option<Contact> {
-        let Self { local, bans, slots, dialer, .. } = self;
-        let counts = slots.counts();
-        if counts.pending_outbound >= slots.config().max_pending {
+        if !self.slots.may_dial() {
             return None;
         }
-        let full = counts.inbound + counts.outbound >= slots.config().max_peers;
-        let obstacle = |contact: &Contact, kind| {
-            if slots.knows(&contact.id()) {
-                return Some(Obstacle::Connected);
-            }
-            if !filter.permits(contact.ip()) || (full && kind != PeerKind::Trusted) {
-                return Some(Obstacle::Full);
-            }
-            bans.id_until(now, &contact.id()).map(Obstacle::Until)
-        };
-        let contact = match dialer.next_named(now, obstacle) {
+        let contact = match self.next_declared(now, filter) {
             Some(contact) => contact,
-            None if slots.dial_room() == 0 => return None,
-            None => dialer.next_candidate(now, rng, candidates, |contact| {
-                contact.tcp() != 0
-                    && contact.id() != *local
-                    && scope(contact.ip()) != Scope::Special
-                    && filter.permits(contact.ip())
-                    && bans.id_until(now, &contact.id()).is_none()
-                    && bans.addr_until(now, contact.ip()).is_none()
-                    && !slots.knows(&contact.id())
-            })?,
+            None if self.slots.dial_room() == 0 => return None,
+            None => self.next_candidate(now, rng, filter, candidates)?,
         };
-        slots.dial(now, conn, contact.id(), contact.tcp_addr(), false).ok()?;
-        dialer.begun(now, &contact);
+        self.dialer.begun(now, &contact);
         Some(contact)
     }
 
-    /// Dials once because the embedder says so, past history and places. On `Ok` it has a slot until [`Self::ended`].
-    ///
-    /// # Errors
-    /// `ToSelf`, `Banned` (the id), `AlreadyConnected`, `TooManyPending`.
-    pub fn dial(&mut self, now: Instant, conn: ConnId, contact: &Contact) -> Result<(), Refusal> {
-        if contact.id() == self.local {
-            return Err(Refusal::ToSelf);
-        }
-        if self.bans.id_until(now, &contact.id()).is_some() {
-            return Err(Refusal::Banned);
-        }
-        self.slots.dial(now, conn, contact.id(), contact.tcp_addr(), true)?;
-        self.dialer.begun(now, contact);
-        Ok(())
+    /// The next static or trusted peer to dial.
+    fn next_declared(&mut self, now: Instant, filter: &NetFilter) -> Option<Contact> {
+        let Self { local, bans, slots, dialer, .. } = self;
+        dialer.next_declared(now, |contact, kind| {
+            if slots.index().knows(&contact.id()) {
+                return Some(Obstacle::Connected);
+            }
+            if check_contact(local, filter, contact).is_err() {
+                return Some(Obstacle::Filtered);
+            }
+            if slots.is_full() && kind != PeerKind::Trusted {
+                return Some(Obstacle::Full);
+            }
+            let until = bans.id_until(now, &contact.id()).max(bans.ordered_until(now, contact.ip()));
+            until.map(Obstacle::Until)
+        })
     }
 
-    /// When [`Self::dial_next`] may have somebody; later than the `now` of its last `None`. `None`: not before something
-    /// else happens.
-    /// `looking` tells whether there is anybody to draw candidates from.
-    pub fn poll_timeout(&self, looking: bool) -> Option<Instant> {
-        if self.slots.counts().pending_outbound >= self.slots.config().max_pending {
+    /// One of the candidates, or of those that the embedder has offered.
+    fn next_candidate(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        filter: &NetFilter,
+        candidates: impl IntoIterator<Item = Contact>,
+    ) -> Option<Contact> {
+        let Self { local, bans, slots, dialer, .. } = self;
+        dialer.next_candidate(now, rng, candidates, |contact| {
+            check_contact(local, filter, contact).is_ok()
+                && scope(contact.ip()) != Scope::Special
+                && bans.id_until(now, &contact.id()).is_none()
+                && bans.addr_until(now, contact.ip()).is_none()
+                && !slots.index().knows(&contact.id())
+        })
+    }
+
+    /// When [`Self::dial_next`] may return a contact; later than the `now` of its last `None`. `None`: not before something
+    /// else happens. `has_candidates` tells whether there is a source of candidates.
+    pub fn poll_timeout(&self, has_candidates: bool) -> Option<Instant> {
+        if !self.slots.may_dial() {
             return None;
         }
-        self.dialer.poll_timeout(looking && self.slots.dial_room() > 0)
+        let has_candidates = has_candidates || self.dialer.has_offers();
+        self.dialer.poll_timeout(has_candidates && self.slots.dial_room() > 0)
     }
 
-    /// A connection's peer has proven that it holds the key of `id`: its first frame, a Hello, has verified.
-    pub fn identified(&mut self, now: Instant, conn: ConnId, id: NodeId) -> Admission {
+    /// A connection's peer has proven that it holds the key of `id`: its first frame, a Hello, has verified. `views` shows
+    /// any connection of the node's table.
+    pub fn identified(
+        &self,
+        now: Instant,
+        newcomer: &View,
+        id: NodeId,
+        views: impl Fn(ConnId) -> Option<View>,
+    ) -> Admission {
         if self.bans.id_until(now, &id).is_some() {
             return Admission::Refused(Refusal::Banned);
         }
-        let claimant = Claimant { id, kind: self.dialer.kind(&id), wanted: self.dialer.wants(now, &id) };
+        let claimant = Claimant { id, kind: self.dialer.kind(&id), is_wanted: self.dialer.wants(now, &id) };
         let score = |id: &NodeId| self.ledgers.score(now, id);
-        self.slots.admit_identity(now, conn, &self.local, claimant, score)
+        self.slots.admit(now, newcomer, &self.local, claimant, &views, score)
     }
 
-    /// The peer's Status was accepted.
-    pub fn established(&mut self, now: Instant, conn: ConnId) {
-        self.slots.establish(now, conn);
-    }
-
-    /// Enters a reason in the ledger of a connection's peer, if it has proven who it is: nobody is charged for what
-    /// somebody else does in its name (attack P3b).
-    pub fn charge(&mut self, now: Instant, conn: ConnId, reason: ScoreReason) -> Option<Charge> {
-        let slot = *self.slots.get(conn)?;
-        let id = slot.proven()?;
+    /// Enters a reason in the ledger of a connection's peer, if it has a place: a peer is not charged for what others do in
+    /// its name (attack P3b).
+    pub fn charge(&mut self, now: Instant, view: &View, reason: ScoreReason) -> Option<Charge> {
+        let id = view.admitted_id()?;
         let change = self.ledgers.charge(now, id, reason)?;
-        Some(self.verdict(now, id, Some(slot.addr), reason, change))
-    }
-
-    /// Enters what the embedder thinks of a peer, connected or not.
-    pub fn charge_embedder(&mut self, now: Instant, id: NodeId, delta: i32) -> Option<Charge> {
-        let addr = self.slots.iter().find(|slot| slot.proven() == Some(id)).map(|slot| slot.addr);
-        let change = self.ledgers.charge_embedder(now, id, delta)?;
-        Some(self.verdict(now, id, addr, ScoreReason::Embedder, change))
+        Some(self.verdict(now, id, Some(view.addr), reason, change))
     }
 
     fn verdict(
@@ -248,40 +299,32 @@ impl Peers {
         Charge { id, delta: change.delta, score: change.score, reason, ban }
     }
 
-    /// A connection is over: frees its place, charges its peer and decides when it may be dialled again. `None` if it had
-    /// no slot.
-    pub fn ended(&mut self, now: Instant, rng: &mut Rng, conn: ConnId, end: &End) -> Option<Ended> {
-        let slot = self.slots.close(conn)?;
-        let Some(id) = slot.id() else { return Some(Ended { slot, charge: None }) };
-        let proven = slot.proven().is_some();
-        self.dialer.ended(now, rng, id, (!proven).then_some(slot.addr), Outcome::of(end));
-        let charge = blame(end, slot.direction(), proven).and_then(|reason| {
-            let change = self.ledgers.charge(now, id, reason)?;
-            Some(self.verdict(now, id, proven.then_some(slot.addr), reason, change))
-        });
-        Some(Ended { slot, charge })
+    /// A connection's end is decided: charges its peer and decides when it may be dialled again. `before` is how it was.
+    pub fn ended(&mut self, now: Instant, rng: &mut Rng, before: &View, end: &End) -> Option<Charge> {
+        let id = before.target_id()?;
+        let is_proven = before.place.is_some();
+        self.dialer.ended(now, rng, id, (!is_proven).then_some(before.addr), Outcome::of(end));
+        let reason = blame(end, before.direction(), is_proven)?;
+        let change = self.ledgers.charge(now, id, reason)?;
+        Some(self.verdict(now, id, is_proven.then_some(before.addr), reason, change))
     }
 
-    /// The driver has been told that a connection is over: its slot is free.
-    pub fn release(&mut self, conn: ConnId) {
-        self.slots.release(conn);
+    /// The connections with a peer, or to it in the making.
+    pub fn conns(&self, id: &NodeId) -> impl Iterator<Item = ConnId> {
+        self.slots.index().of_id(id)
     }
 
-    /// The connections with a peer that has proven its key: those to end when it is banned.
-    pub fn conns(&self, id: NodeId) -> impl Iterator<Item = ConnId> {
-        self.slots.iter().filter(move |slot| slot.proven() == Some(id)).map(|slot| slot.conn)
+    /// Whether a connection with this address is to be ended: the filter forbids it, or the embedder has banned it.
+    pub fn is_refused(&self, now: Instant, filter: &NetFilter, addr: SocketAddr) -> Option<Refusal> {
+        if !filter.permits(addr.ip()) {
+            return Some(Refusal::Filtered);
+        }
+        self.bans.ordered_until(now, addr.ip()).map(|_| Refusal::Banned)
     }
 
-    /// Peers with a place.
-    pub fn peers(&self, now: Instant) -> impl Iterator<Item = Peer<'_>> {
-        self.slots.iter().filter_map(move |slot| {
-            let place = slot.place()?;
-            let (score, ledger) = (self.ledgers.score(now, &place.id), self.ledgers.get(&place.id));
-            Some(Peer { slot, place, score, ledger })
-        })
-    }
+    // For reading
 
-    /// A peer's score and ledger, connected or not.
+    /// Scores and ledgers, of connected peers and others.
     pub const fn ledgers(&self) -> &Ledgers {
         &self.ledgers
     }
@@ -291,14 +334,14 @@ impl Peers {
         &self.bans
     }
 
-    /// Every connection.
-    pub const fn slots(&self) -> &Slots {
-        &self.slots
+    /// The limits.
+    pub const fn config(&self) -> &PeerLimits {
+        self.slots.config()
     }
 
     /// Static and trusted peers.
-    pub fn named(&self) -> impl Iterator<Item = (&Contact, PeerKind)> {
-        self.dialer.named()
+    pub fn declared(&self) -> impl Iterator<Item = (&Contact, PeerKind)> {
+        self.dialer.declared()
     }
 
     /// Whether the holder of a key is banned.
@@ -308,19 +351,39 @@ impl Peers {
 
     /// How many connections there are of each kind.
     pub fn counts(&self) -> Counts {
-        self.slots.counts()
+        self.slots.index().counts()
+    }
+
+    /// The index over the connections.
+    pub const fn index(&self) -> &Index {
+        self.slots.index()
     }
 }
 
-/// What an end says against the peer. Total, and silent where the end may be anybody's doing: a peer that has not proven
-/// its key can at most be found unreachable, and only by our own dial.
-const fn blame(end: &End, direction: Direction, proven: bool) -> Option<ScoreReason> {
-    if !proven {
-        let dialled = matches!(direction, Direction::Outbound);
+/// What speaks against dialling a contact at all. The only place that asks the filter about a dial.
+fn check_contact(local: &NodeId, filter: &NetFilter, contact: &Contact) -> Result<(), CommandError> {
+    if contact.id() == *local {
+        Err(CommandError::Refused(Refusal::ToSelf))
+    } else if contact.tcp() == 0 {
+        Err(CommandError::NoPort)
+    } else if !filter.permits(contact.ip()) {
+        Err(CommandError::Refused(Refusal::Filtered))
+    } else {
+        Ok(())
+    }
+}
+
+/// The reason to charge a peer for a connection's end. Total, and `None` where the end may be another's doing: a peer that
+/// has not proven its key can at most be found unreachable, and only by our own dial.
+const fn blame(end: &End, direction: Direction, is_proven: bool) -> Option<ScoreReason> {
+    if !is_proven {
+        let is_dialled = matches!(direction, Direction::Outbound);
         return match end.why {
-            EndReason::Fault(_) | EndReason::Timeout(_) | EndReason::Eof if dialled => Some(ScoreReason::Unreachable),
+            EndReason::Fault(_) | EndReason::Timeout(_) | EndReason::Eof if is_dialled => {
+                Some(ScoreReason::Unreachable)
+            }
             EndReason::Io(IoFault::Exhausted) => None,
-            EndReason::Io(_) if dialled => Some(ScoreReason::Unreachable),
+            EndReason::Io(_) if is_dialled => Some(ScoreReason::Unreachable),
             _ => None,
         };
     }
@@ -328,10 +391,10 @@ const fn blame(end: &End, direction: Direction, proven: bool) -> Option<ScoreRea
         EndReason::Fault(fault) => Some(ScoreReason::Fault(fault)),
         EndReason::Status(refusal) => Some(ScoreReason::Status(refusal)),
         EndReason::Timeout(ConnTimer::Request) => Some(ScoreReason::RequestTimeout),
-        // The last words were ours to flush.
+        // The final Disconnect was ours to flush.
         EndReason::Timeout(ConnTimer::Closing) => None,
         EndReason::Timeout(_) => Some(ScoreReason::Silent),
-        // They may leave when they like, and networks fail.
+        // A peer may leave when it likes, and networks fail.
         EndReason::Disconnect(_) | EndReason::Refused(_) | EndReason::Io(_) | EndReason::Eof => None,
     }
 }

@@ -1,37 +1,37 @@
-//! Scores: what each peer is thought of, and the ledger that says why.
+//! Scores: a number for each peer's conduct, and the ledger that says why it is what it is.
 //!
 //! A score starts at 0 and a ban falls due at [`BAN_SCORE`]. Units are percent of a ban. It answers attack P4: integers
-//! saturate, time forgives, but a fault of the protocol leaves a scar that time does not heal, so that no schedule of
-//! faults goes on for ever; and attack E8: what is earned by talking is small and buys no protection.
+//! saturate and a score decays to its baseline, but a fault of the protocol lowers the baseline for good, so that no
+//! schedule of faults goes on for ever; and attack E8: what is earned by serving is small and buys no protection.
 //!
-//! The score itself refuses nobody: only the list of bans does, so the two cannot disagree (attack P2).
+//! A score by itself refuses no peer: only the list of bans does, so the two cannot disagree (attack P2).
 
 use alloc::collections::VecDeque;
 
 use super::bounded::Bounded;
-use crate::contract::{Fault, ScoreReason, StatusRefusal};
+use crate::contract::{Fault, Label, ScoreReason, StatusRefusal};
 use crate::crypto::NodeId;
 use crate::limits::{LEDGER_ENTRIES, LEDGERS_MAX};
 use crate::time::{Duration, Instant};
 
 /// At this score, or below, a peer is banned.
 pub const BAN_SCORE: i32 = -100;
-/// As far above its resting score as a peer can rise: it outweighs one small mistake, and never a ban.
+/// As far above its baseline as a score can rise: it outweighs one small mistake, and never a ban.
 pub const CREDIT_MAX: i32 = 20;
-/// One point is forgiven, or forgotten, in this time: a whole ban's worth in a hundred minutes.
+/// A score moves one point towards its baseline in this time: a whole ban's worth in a hundred minutes.
 pub const DECAY_INTERVAL: Duration = Duration::from_secs(60);
-/// What each fault of the protocol takes from the score to which time leads back.
-pub const SCAR: i32 = 5;
-/// No peer gets away with more faults of the protocol than this before a ban, at whatever pace and whatever it serves
-/// in between, as long as its ledger is kept.
-pub const FAULTS_BEFORE_BAN_MAX: u32 = 1 + ((CREDIT_MAX - BAN_SCORE - MINOR_FAULT) / SCAR) as u32;
+/// What each fault of the protocol takes from the baseline.
+pub const PERMANENT_PENALTY: i32 = 5;
+/// The most faults of the protocol that a peer can commit before a ban, at any pace and whatever it serves in between, as
+/// long as its ledger is kept.
+pub const FAULTS_BEFORE_BAN_MAX: u32 = 1 + ((CREDIT_MAX - BAN_SCORE - MINOR_FAULT) / PERMANENT_PENALTY) as u32;
 
 /// The cheapest fault of the protocol.
 const MINOR_FAULT: i32 = 20;
-/// Where charges stop that others can bring upon a peer, or that are no misbehaviour: far from a ban.
+/// The score at which charges stop that others can cause, or that are no misbehaviour: far from a ban.
 const BLAMELESS: i32 = -20;
 
-/// How bad it is. Decides how long a ban lasts and which one is forgotten first.
+/// How bad a fault is. Decides how long a ban lasts and which one is forgotten first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Severity {
     /// It may be the network's fault, or the load's.
@@ -61,18 +61,18 @@ impl Severity {
 pub struct Weight {
     /// Points, negative for the worse.
     pub delta: i32,
-    /// The score beyond which this reason alone does not lead: from 0 for losses, from the resting score for gains.
+    /// The score at which this reason stops to count: absolute for losses, above the baseline for gains.
     pub limit: i32,
-    /// How bad it is.
+    /// How long a ban that it leads to lasts.
     pub severity: Severity,
 }
 
-/// The weight of each reason. `Embedder` has none of its own: its delta comes with it.
+/// The weight of each reason. `Reported` and `Embedder` have none of their own: a report brings its delta, a ban has none.
 pub const fn weight(reason: &ScoreReason) -> Weight {
     use Severity::{Fatal, Mild, Serious};
     let (delta, limit, severity) = match reason {
         ScoreReason::Fault(fault) => match fault {
-            // Nobody has proven a key yet, or it says more about the record that led us there than about the peer (P3b).
+            // No key is proven yet, or it says more about the record that led us there than about the peer (P3b).
             Fault::Handshake | Fault::UnexpectedIdentity => (-2, BLAMELESS, Mild),
             // Our own address, come back to us.
             Fault::ConnectedToSelf => (0, 0, Mild),
@@ -99,7 +99,7 @@ pub const fn weight(reason: &ScoreReason) -> Weight {
             // A version that was not negotiated, a range that cannot be.
             StatusRefusal::Version(_) | StatusRefusal::Range => (-25, i32::MIN, Serious),
         },
-        // Anybody can spread a wrong address for somebody else's key: it must never add up to a ban (P3b).
+        // Anyone can spread a wrong address for the key of another: it must never add up to a ban (P3b).
         ScoreReason::Unreachable => (-2, BLAMELESS, Mild),
         // Load and loss do that; twenty-five in excess of what it serves are a tar pit (H4).
         ScoreReason::RequestTimeout => (-4, i32::MIN, Mild),
@@ -107,7 +107,7 @@ pub const fn weight(reason: &ScoreReason) -> Weight {
         ScoreReason::Silent => (-4, i32::MIN, Mild),
         // Small and capped: service today is no licence for tomorrow (E8).
         ScoreReason::Served | ScoreReason::Uptime => (1, CREDIT_MAX, Mild),
-        ScoreReason::Embedder => (0, i32::MIN, Mild),
+        ScoreReason::Reported(_) | ScoreReason::Embedder => (0, i32::MIN, Mild),
     };
     Weight { delta, limit, severity }
 }
@@ -125,30 +125,30 @@ pub struct LedgerEntry {
     pub score: i32,
 }
 
-/// What one peer is thought of.
+/// One peer's score and its last changes.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    /// As of `at`; what time has done since is derived.
+    /// As of `at`; the decay since then is derived.
     score: i32,
     at: Instant,
-    /// The score to which time leads back: 0 less the scars.
-    rest: i32,
+    /// The score that it decays to: 0 less the permanent penalties.
+    baseline: i32,
     entries: VecDeque<LedgerEntry>,
 }
 
 impl Ledger {
     fn new(now: Instant) -> Self {
-        Self { score: 0, at: now, rest: 0, entries: VecDeque::new() }
+        Self { score: 0, at: now, baseline: 0, entries: VecDeque::new() }
     }
 
     /// The score at `now`.
     pub fn score(&self, now: Instant) -> i32 {
         let points = now.since(self.at).as_micros() / DECAY_INTERVAL.as_micros();
         let points = i32::try_from(points).unwrap_or(i32::MAX);
-        if self.score < self.rest {
-            self.score.saturating_add(points).min(self.rest)
+        if self.score < self.baseline {
+            self.score.saturating_add(points).min(self.baseline)
         } else {
-            self.score.saturating_sub(points).max(self.rest)
+            self.score.saturating_sub(points).max(self.baseline)
         }
     }
 
@@ -159,27 +159,27 @@ impl Ledger {
 
     /// Brings the score up to `now` without losing the begun part of an interval, so that how often it is charged does
     /// not change how fast it decays.
-    fn settle(&mut self, now: Instant) {
+    fn decay_to(&mut self, now: Instant) {
         let score = self.score(now);
         let whole = now.since(self.at).as_micros() / DECAY_INTERVAL.as_micros();
         self.at = match u32::try_from(whole) {
-            Ok(whole) if score != self.rest => self.at + DECAY_INTERVAL.saturating_mul(whole),
+            Ok(whole) if score != self.baseline => self.at + DECAY_INTERVAL.saturating_mul(whole),
             _ => self.at.max(now),
         };
         self.score = score;
     }
 
     fn apply(&mut self, now: Instant, reason: ScoreReason, weight: Weight) -> Option<Change> {
-        self.settle(now);
+        self.decay_to(now);
         let before = self.score;
         let moved = before.saturating_add(weight.delta);
         let score = if weight.delta > 0 {
-            moved.min(self.rest.saturating_add(weight.limit)).max(before)
+            moved.min(self.baseline.saturating_add(weight.limit)).max(before)
         } else {
             moved.max(weight.limit).min(before)
         };
         if weight.delta < 0 && weight.severity > Severity::Mild {
-            self.rest = self.rest.saturating_sub(SCAR);
+            self.baseline = self.baseline.saturating_sub(PERMANENT_PENALTY);
         }
         self.score = score;
         let delta = score.saturating_sub(before);
@@ -200,14 +200,14 @@ impl Ledger {
         let ban = (score <= BAN_SCORE && delta < 0).then_some(weight.severity);
         if ban.is_some() {
             // The ban settles the account; what is left would be a second punishment for the same faults.
-            (self.score, self.rest, self.at) = (0, 0, now);
+            (self.score, self.baseline, self.at) = (0, 0, now);
         }
         Some(Change { delta, score, ban })
     }
 
-    /// The further from 0 and the younger, the more worth keeping.
-    fn interest(&self) -> (u32, Instant) {
-        (self.score.unsigned_abs().saturating_add(self.rest.unsigned_abs()), self.at)
+    /// Its rank in memory: the further from 0 and the younger, the more worth keeping.
+    fn rank(&self) -> (u32, Instant) {
+        (self.score.unsigned_abs().saturating_add(self.baseline.unsigned_abs()), self.at)
     }
 }
 
@@ -219,7 +219,7 @@ pub struct Change {
     pub delta: i32,
     /// The score after it.
     pub score: i32,
-    /// That a ban has fallen due, and how severe.
+    /// How severe a ban is that has fallen due.
     pub ban: Option<Severity>,
 }
 
@@ -254,7 +254,7 @@ impl Ledgers {
         self.0.len()
     }
 
-    /// Whether nobody has one.
+    /// Whether no peer has one.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -264,15 +264,16 @@ impl Ledgers {
         self.apply(now, id, reason, weight(&reason))
     }
 
-    /// Enters what the embedder thinks; it may ban with one word, but gains are capped as all gains are.
-    pub fn charge_embedder(&mut self, now: Instant, id: NodeId, delta: i32) -> Option<Change> {
+    /// Enters a report of the embedder. One report may lead to a ban, but gains are capped as all gains are. `None` if the
+    /// score did not move.
+    pub fn report(&mut self, now: Instant, id: NodeId, delta: i32, label: Label) -> Option<Change> {
         let severity = match delta {
             _ if delta <= BAN_SCORE => Severity::Fatal,
             _ if delta <= -MINOR_FAULT => Severity::Serious,
             _ => Severity::Mild,
         };
         let limit = if delta > 0 { CREDIT_MAX } else { i32::MIN };
-        self.apply(now, id, ScoreReason::Embedder, Weight { delta, limit, severity })
+        self.apply(now, id, ScoreReason::Reported(label), Weight { delta, limit, severity })
     }
 
     fn apply(&mut self, now: Instant, id: NodeId, reason: ScoreReason, weight: Weight) -> Option<Change> {
@@ -280,7 +281,7 @@ impl Ledgers {
         let change = ledger.apply(now, reason, weight);
         // A ledger without a line says nothing that its absence does not.
         if !ledger.entries.is_empty() {
-            self.0.insert(id, ledger.interest(), ledger);
+            self.0.insert(id, ledger.rank(), ledger);
         }
         change
     }
@@ -294,6 +295,7 @@ mod tests {
     use proptest::prelude::*;
 
     const ID: NodeId = NodeId([1; 32]);
+    const LABEL: Label = Label::new("test").unwrap();
     const TIMEOUT: ScoreReason = ScoreReason::RequestTimeout;
     const UNSOLICITED: ScoreReason = ScoreReason::Fault(Fault::UnsolicitedResponse);
 
@@ -302,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn time_leads_back_to_zero() {
+    fn a_score_decays_to_its_baseline() {
         let mut ledgers = Ledgers::default();
         let change = ledgers.charge(at(0), ID, TIMEOUT).unwrap();
         assert_eq!(change, Change { delta: -4, score: -4, ban: None });
@@ -312,13 +314,13 @@ mod tests {
     }
 
     #[test]
-    fn charging_often_does_not_stop_time() {
+    fn charging_often_does_not_stop_the_decay() {
         let mut often = Ledgers::default();
         let mut start = Ledgers::default();
         let _ = often.charge(at(0), ID, ScoreReason::Fault(Fault::TooLarge));
         let _ = start.charge(at(0), ID, ScoreReason::Fault(Fault::TooLarge));
         for t in 1..=1200 {
-            let _ = often.charge_embedder(at(t), ID, 0);
+            let _ = often.report(at(t), ID, 0, LABEL);
             assert_eq!(often.score(at(t), &ID), start.score(at(t), &ID), "at {t} s");
         }
         assert_eq!(often.score(at(1200), &ID), -30);
@@ -385,14 +387,30 @@ mod tests {
     }
 
     #[test]
+    fn a_report_shows_its_reason_in_the_ledger_and_counts_as_much_as_it_says() {
+        let mut ledgers = Ledgers::default();
+        let label = Label::new("bad block").unwrap();
+        assert_eq!(ledgers.report(at(0), ID, -30, label), Some(Change { delta: -30, score: -30, ban: None }));
+        let change = ledgers.report(at(0), ID, 1000, LABEL).unwrap();
+        assert_eq!(change.score, CREDIT_MAX - PERMANENT_PENALTY, "gains are capped above the baseline");
+        let reasons: std::vec::Vec<_> = ledgers.get(&ID).unwrap().entries().map(|entry| entry.reason).collect();
+        assert_eq!(reasons, [ScoreReason::Reported(label), ScoreReason::Reported(LABEL)]);
+        assert_eq!(ledgers.report(at(0), ID, 0, label), None);
+        for (delta, severity) in [(-200, Severity::Fatal), (BAN_SCORE, Severity::Fatal)] {
+            let change = Ledgers::default().report(at(0), ID, delta, label).unwrap();
+            assert_eq!(change.ban, Some(severity));
+        }
+    }
+
+    #[test]
     fn integers_saturate() {
         let mut ledgers = Ledgers::default();
-        let change = ledgers.charge_embedder(at(0), ID, i32::MIN).unwrap();
+        let change = ledgers.report(at(0), ID, i32::MIN, LABEL).unwrap();
         assert_eq!((change.score, change.ban), (i32::MIN, Some(Severity::Fatal)));
-        let change = ledgers.charge_embedder(Instant::from_micros(u64::MAX), ID, i32::MAX).unwrap();
+        let change = ledgers.report(Instant::from_micros(u64::MAX), ID, i32::MAX, LABEL).unwrap();
         assert_eq!(change, Change { delta: CREDIT_MAX, score: CREDIT_MAX, ban: None });
-        let _ = ledgers.charge_embedder(at(0), ID, -1);
-        assert_eq!(ledgers.score(at(0), &ID), CREDIT_MAX - 1, "time that runs backwards stands still");
+        let _ = ledgers.report(at(0), ID, -1, LABEL);
+        assert_eq!(ledgers.score(at(0), &ID), CREDIT_MAX - 1, "a clock that runs backwards stands still");
     }
 
     proptest! {

@@ -1,8 +1,7 @@
 //! The handshake (`rlpx.md`, "Initial Handshake"), EIP-8 form only: auth, ack, and the secrets that follow.
 //!
-//! States are consumed by the bytes that end them, and a failed handshake keeps no state. Every failure is the same
-//! [`Fault::Handshake`], and no byte is sent to the peer, so that attempts reveal nothing about the local key.
-//! Deadlines and the admission of peers belong to the connection.
+//! Every failure is the same [`Fault::Handshake`] with nothing said to the peer, so that a stranger learns nothing about
+//! our key by trying. A handshake holds no deadline and no opinion of its peer: the connection has both.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -32,16 +31,14 @@ pub enum Handshake {
     Recipient(Recipient),
 }
 
-/// The result of feeding bytes to a handshake.
-#[derive(Debug)]
+/// The result of handling some bytes of a handshake.
 #[must_use]
 pub enum Progress {
-    /// More bytes are needed; all given ones are taken.
-    Pending(Handshake),
-    /// The handshake is complete.
+    /// It needs more bytes, and has taken all there were.
+    Pending,
+    /// Both sides agree. The handshake is over.
     Done(Box<Agreed>),
-    /// The handshake failed: the peer is not the one that was dialled, does not know the local key, or speaks another
-    /// protocol.
+    /// The peer is not the one that was dialled, does not know our key, or speaks another protocol. The handshake is over.
     Failed(Fault),
 }
 
@@ -118,7 +115,7 @@ impl Handshake {
         out: &mut Outbound,
     ) -> Self {
         let ephemeral = SecretKey::generate(cx.rng);
-        let nonce = cx.rng.bytes();
+        let nonce = *cx.rng.secret();
         let initiator = Initiator::new(cx.crypto, cx.rng, secret, key, remote, ephemeral, nonce);
         out.tail().extend_from_slice(&initiator.auth);
         Self::Initiator(Box::new(initiator))
@@ -131,19 +128,21 @@ impl Handshake {
 
     /// Takes the handshake's bytes from the front of `bytes`, and none of the frames that may follow. A recipient
     /// appends ack to `out` when it is done. `secret` must be the same in every call.
+    ///
+    /// Drop the handshake once it is over: it has nothing to do with later bytes.
     pub fn handle_bytes(
-        mut self,
+        &mut self,
         cx: &mut Cx<'_>,
         secret: &SecretKey,
         bytes: &mut &[u8],
         out: &mut Outbound,
     ) -> Progress {
-        let packet = match &mut self {
+        let packet = match self {
             Self::Initiator(initiator) => &mut initiator.ack,
             Self::Recipient(recipient) => &mut recipient.auth,
         };
         match packet.handle_bytes(bytes) {
-            Ok(Arrival::Pending) => return Progress::Pending(self),
+            Ok(Arrival::Pending) => return Progress::Pending,
             Ok(Arrival::Complete) => {}
             Err(fault) => return Progress::Failed(fault),
         }
@@ -195,8 +194,8 @@ impl Initiator {
         Self { remote, ephemeral, nonce, auth, ack: Packet::default() }
     }
 
-    /// Completes the handshake with a whole ack.
-    fn finish(self, crypto: &dyn Crypto, secret: &SecretKey) -> Option<Agreed> {
+    /// With the whole ack there.
+    fn finish(&self, crypto: &dyn Crypto, secret: &SecretKey) -> Option<Agreed> {
         let ack = Ack::decode(&self.ack.open(crypto, secret)?).ok()?;
         let remote_ephemeral = PublicKey::from_xy(crypto, &ack.ephemeral_key).ok()?;
         let origin = Origin {
@@ -204,8 +203,8 @@ impl Initiator {
             agreement: crypto.ecdh(&self.ephemeral, &remote_ephemeral),
             initiator_nonce: self.nonce,
             recipient_nonce: ack.nonce,
-            auth: self.auth,
-            ack: self.ack.bytes,
+            auth: self.auth.clone(),
+            ack: self.ack.bytes.clone(),
         };
         Some(Agreed::from_origin(crypto, self.remote, origin))
     }
@@ -218,11 +217,11 @@ pub struct Recipient {
 }
 
 impl Recipient {
-    /// Completes the handshake with a whole auth; appends ack to `out` only after all checks have passed.
-    fn finish(self, crypto: &dyn Crypto, rng: &mut Rng, secret: &SecretKey, out: &mut Outbound) -> Option<Agreed> {
-        let accepted = Accepted::new(crypto, secret, self.auth)?;
+    /// With the whole auth there: appends ack to `out` once nothing can fail any more.
+    fn finish(&self, crypto: &dyn Crypto, rng: &mut Rng, secret: &SecretKey, out: &mut Outbound) -> Option<Agreed> {
+        let accepted = Accepted::new(crypto, secret, &self.auth)?;
         let ephemeral = SecretKey::generate(rng);
-        let nonce = rng.bytes();
+        let nonce = *rng.secret();
         let ephemeral_key = *crypto.public_key(&ephemeral).as_bytes();
         let mut plain = Vec::new();
         Ack { ephemeral_key, nonce, version: VERSION }.encode(&mut plain);
@@ -241,12 +240,12 @@ struct Accepted {
 }
 
 impl Accepted {
-    fn new(crypto: &dyn Crypto, secret: &SecretKey, packet: Packet) -> Option<Self> {
+    fn new(crypto: &dyn Crypto, secret: &SecretKey, packet: &Packet) -> Option<Self> {
         let auth = Auth::decode(&packet.open(crypto, secret)?).ok()?;
         let remote = PublicKey::from_xy(crypto, &auth.key).ok()?;
         let digest = signed_digest(&crypto.ecdh(secret, &remote), &auth.nonce);
         let remote_ephemeral = crypto.recover(&digest, &auth.signature)?;
-        Some(Self { auth: packet.bytes, remote, remote_ephemeral, nonce: auth.nonce })
+        Some(Self { auth: packet.bytes.clone(), remote, remote_ephemeral, nonce: auth.nonce })
     }
 
     fn agree(self, crypto: &dyn Crypto, ephemeral: &SecretKey, nonce: [u8; 32], ack: Vec<u8>) -> Agreed {

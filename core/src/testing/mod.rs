@@ -95,7 +95,7 @@
 //!
 //! let mut net = Net::new(1);
 //! let config = config(0, 1);
-//! let host = net.add(([127, 0, 0, 1], config.udp).into(), |start| {
+//! let host = net.add(([127, 0, 0, 1], config.addresses.udp).into(), |start| {
 //!     let node = Node::new(config, start.seed, start.now, start.unix).expect("valid");
 //!     Tapped::new(node, Count(0), start.now)
 //! });

@@ -5,7 +5,7 @@ use alloc::vec;
 use core::net::Ipv4Addr;
 
 use super::{Host, Net, START};
-use crate::contract::{Command, ConnId, End, Event};
+use crate::contract::{Command, ConnId, End, Event, Stage};
 use crate::crypto::{SecretKey, keccak256};
 use crate::eth::Chain;
 use crate::node::{Config, Node, SessionView};
@@ -35,8 +35,8 @@ pub fn config(i: usize, network_id: u64) -> Config {
     secret[24..].copy_from_slice(&(i as u64 + 1).to_be_bytes());
     let port = u16::try_from(i).ok().and_then(|i| FIRST_PORT.checked_add(i)).expect("a port for each node");
     let mut config = Config::new(SecretKey::from_bytes(secret).expect("in range"), chain(network_id));
-    config.ip = Some(Ipv4Addr::LOCALHOST.into());
-    (config.udp, config.tcp) = (port, port);
+    config.addresses.set_ip(Ipv4Addr::LOCALHOST.into());
+    (config.addresses.udp, config.addresses.tcp) = (port, port);
     config.filter = "127.0.0.0/8,::1/128".parse().expect("two subnets");
     config
 }
@@ -85,19 +85,23 @@ impl Net<Node> {
 
     /// A node's contact.
     pub fn contact(&self, host: Host) -> Contact {
-        *self.machine(host).contact()
+        self.machine(host).contact()
     }
 
     /// The number of a node's established sessions.
     pub fn established(&self, host: Host) -> usize {
-        self.machine(host).sessions().filter(|session| session.status.is_some() && !session.is_ending).count()
+        self.machine(host)
+            .sessions()
+            .filter(|session| session.stage == Stage::Established && !session.is_ending)
+            .count()
     }
 
     /// A node's connection to another one, if it has an established session with it.
     pub fn conn(&self, host: Host, to: Host) -> Option<ConnId> {
         let id = Some(self.contact(to).id());
         let mut sessions = self.machine(host).sessions();
-        let is_it = |session: &SessionView<'_>| session.id == id && session.status.is_some() && !session.is_ending;
+        let is_it =
+            |session: &SessionView<'_>| session.id == id && session.stage == Stage::Established && !session.is_ending;
         sessions.find(is_it).map(|session| session.conn)
     }
 

@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 use super::DecodeError;
 use super::forkid::ForkId;
 use super::rlp::{self, Bounds, List, RlpStream};
+use super::schema::{Message, Role, Schema};
 use crate::crypto::Digest;
+use crate::limits;
 
 /// Message ids, relative to the capability's offset.
 #[allow(missing_docs)]
@@ -33,27 +35,9 @@ pub mod id {
     pub const CELLS: u64 = 0x15;
 }
 
-/// The role of a message in the protocol.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// The handshake's message: the first one, sent once in each direction.
-    Status,
-    /// A message without an answer.
-    Announcement,
-    /// A request, answered by a message with the given id and the same request id.
-    Request {
-        /// The answer's message id.
-        answer: u64,
-    },
-    /// The answer to a request.
-    Response,
-    /// Reserved or removed: a peer that sends it violates the protocol.
-    Forbidden,
-}
-
-/// The messages: id, the first and the last version in which the id has this role, the role. Other ids of a version's
-/// range are forbidden in it: reserved ones, GetNodeData and NodeData from eth/67 on (EIP-4938), and block
-/// announcements from eth/69 on, for which clients that follow a beacon chain end the session.
+/// The messages: id, the versions from and up to which the id has this role, the role. Ids of a version's space that are
+/// not here are forbidden in it: reserved ones, GetNodeData and NodeData from eth/67 on (EIP-4938), and the announcements
+/// of blocks from eth/69 on, which clients that follow a beacon chain end a session for.
 const ROLES: [(u64, u32, u32, Role); 20] = [
     (id::STATUS, 66, 72, Role::Status),
     (id::NEW_BLOCK_HASHES, 66, 68, Role::Announcement),
@@ -77,24 +61,46 @@ const ROLES: [(u64, u32, u32, Role); 20] = [
     (id::CELLS, 72, 72, Role::Response),
 ];
 
-/// Number of message ids of a version; `None` if the version is unknown.
-pub const fn message_ids(version: u32) -> Option<u16> {
-    Some(match version {
-        66..=68 => 17,
-        69 | 70 => 18,
-        71 => 20,
-        72 => 22,
-        _ => return None,
-    })
+/// The first version that there is a schema of.
+const FIRST_VERSION: u32 = 66;
+
+/// The schema of each version from [`FIRST_VERSION`] on. The number of message ids is part of the version.
+static SCHEMAS: [Schema; 7] = [
+    Schema::new(&const { messages::<17>(66) }),
+    Schema::new(&const { messages::<17>(67) }),
+    Schema::new(&const { messages::<17>(68) }),
+    Schema::new(&const { messages::<18>(69) }),
+    Schema::new(&const { messages::<18>(70) }),
+    Schema::new(&const { messages::<20>(71) }),
+    Schema::new(&const { messages::<22>(72) }),
+];
+
+const fn messages<const N: usize>(version: u32) -> [Message; N] {
+    let mut messages = [Message::new(Role::Forbidden, limits::ETH_MESSAGE_BYTES_MAX); N];
+    let mut row = 0;
+    while row < ROLES.len() {
+        let (id, from, to, role) = ROLES[row];
+        if from <= version && version <= to {
+            messages[id as usize] = Message::new(role, limits::ETH_MESSAGE_BYTES_MAX);
+        }
+        row += 1;
+    }
+    messages
+}
+
+/// The messages of `version`; `None` for versions that are not known.
+pub fn schema(version: u32) -> Option<&'static Schema> {
+    SCHEMAS.get(version.checked_sub(FIRST_VERSION)? as usize)
+}
+
+/// The versions, with their messages.
+pub fn schemas() -> impl Iterator<Item = (u32, &'static Schema)> {
+    (FIRST_VERSION..).zip(&SCHEMAS)
 }
 
 /// Returns the role of message `id` in `version` of eth; `None` beyond the version's last id, and in unknown versions.
 pub fn role(version: u32, id: u64) -> Option<Role> {
-    if id >= u64::from(message_ids(version)?) {
-        return None;
-    }
-    let known = ROLES.iter().find(|(known, from, to, _)| *known == id && (*from..=*to).contains(&version));
-    Some(known.map_or(Role::Forbidden, |(.., role)| *role))
+    schema(version)?.role(id)
 }
 
 /// The range of blocks that a peer can serve (eth/69).
@@ -184,7 +190,7 @@ impl Status {
 }
 
 impl BlockRange {
-    /// Whether the earliest block is not later than the latest.
+    /// Whether `earliest` is not beyond `latest`.
     pub fn is_ordered(&self) -> bool {
         self.earliest <= self.latest
     }
@@ -199,7 +205,7 @@ impl BlockRange {
     /// Decodes a BlockRangeUpdate.
     ///
     /// # Errors
-    /// If it is malformed, or earliest > latest ([`DecodeError::BadValue`]).
+    /// If it is malformed, or `earliest` is beyond `latest` ([`DecodeError::BadValue`]).
     pub fn decode(payload: &[u8]) -> Result<Self, DecodeError> {
         let mut fields = rlp::list(payload, Bounds::SMALL)?;
         let range = Self::read(&mut fields)?;
@@ -220,7 +226,7 @@ impl BlockRange {
 /// unchecked, so that an unsolicited answer costs little: use [`rlp::check`].
 ///
 /// # Errors
-/// If the payload is not exactly one list that begins with a canonical 64-bit integer.
+/// If the payload is not a list that opens with a canonical 64-bit integer and ends where its length says.
 pub fn request_id(payload: &[u8]) -> Result<(u64, List<'_>), DecodeError> {
     let mut items = rlp::shallow_list(payload)?;
     Ok((items.u64()?, items))

@@ -10,6 +10,8 @@ pub mod forkid;
 pub mod p2p;
 pub mod rlp;
 pub mod rlpx;
+pub mod schema;
+pub mod snap;
 pub mod snappy;
 pub mod url;
 

@@ -1,15 +1,15 @@
 //! The base protocol (`rlpx.md`, "p2p Capability"): Hello, Disconnect, Ping, Pong, and the table of capabilities.
 //!
-//! The number of messages of a capability is data: [`CapabilityTable`] holds the known capabilities and those that an
-//! embedder registers; [`CapabilityTable::share`] computes the offsets.
+//! Which messages a capability has is data: see [`CapabilityTable`].
+
+mod capability;
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
-use core::str::FromStr;
 
+pub use self::capability::{Capability, CapabilityTable, Shared};
 use super::DecodeError;
-use super::eth;
 use super::rlp::{self, Bounds, RlpStream};
 use crate::limits;
 
@@ -66,172 +66,6 @@ pub fn append_message_id(id: u64, out: &mut Vec<u8>) {
         _ => out.push(0x80 + digits.len() as u8),
     }
     out.extend_from_slice(digits);
-}
-
-/// A sub-protocol in one version, such as `eth/69`.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Capability {
-    /// Printable ASCII, at most 8 bytes, padded with zeros.
-    name: [u8; 8],
-    /// The version.
-    pub version: u32,
-}
-
-impl Capability {
-    /// Makes a capability from name and version.
-    ///
-    /// # Errors
-    /// If the name is empty, longer than 8 bytes, or not printable ASCII.
-    pub fn new(name: &str, version: u32) -> Result<Self, DecodeError> {
-        Self::from_bytes(name.as_bytes(), version)
-    }
-
-    fn from_bytes(name: &[u8], version: u32) -> Result<Self, DecodeError> {
-        let mut padded = [0; 8];
-        let used = padded.get_mut(..name.len()).filter(|used| !used.is_empty()).ok_or(DecodeError::WrongLength)?;
-        if !name.iter().all(u8::is_ascii_graphic) {
-            return Err(DecodeError::BadText);
-        }
-        used.copy_from_slice(name);
-        Ok(Self { name: padded, version })
-    }
-
-    /// The name.
-    pub fn name(&self) -> &str {
-        core::str::from_utf8(self.name_bytes()).unwrap_or_default()
-    }
-
-    fn name_bytes(&self) -> &[u8] {
-        let end = self.name.iter().position(|byte| *byte == 0).unwrap_or(self.name.len());
-        &self.name[..end]
-    }
-
-    /// `eth` in the given version.
-    pub const fn eth(version: u32) -> Self {
-        Self { name: *b"eth\0\0\0\0\0", version }
-    }
-
-    /// `snap` in the given version.
-    pub const fn snap(version: u32) -> Self {
-        Self { name: *b"snap\0\0\0\0", version }
-    }
-
-    /// Whether this is a version of `eth`.
-    pub fn is_eth(&self) -> bool {
-        self.name == Self::eth(0).name
-    }
-
-    /// Size of the largest message of this capability, uncompressed.
-    pub fn message_bytes_max(&self) -> usize {
-        if self.is_eth() || self.name == Self::snap(0).name {
-            limits::ETH_MESSAGE_BYTES_MAX
-        } else {
-            limits::MESSAGE_BYTES_MAX
-        }
-    }
-}
-
-/// `name/version`.
-impl fmt::Display for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.name(), self.version)
-    }
-}
-
-impl fmt::Debug for Capability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
-/// `name/version`.
-impl FromStr for Capability {
-    type Err = DecodeError;
-
-    fn from_str(text: &str) -> Result<Self, DecodeError> {
-        let (name, version) = text.rsplit_once('/').ok_or(DecodeError::BadText)?;
-        Self::new(name, version.parse().map_err(|_| DecodeError::BadText)?)
-    }
-}
-
-/// The number of message ids of each known capability.
-#[derive(Clone, Debug)]
-pub struct CapabilityTable {
-    lengths: Vec<(Capability, u16)>,
-}
-
-/// Holds eth/66 to eth/72, snap/1 and snap/2.
-impl Default for CapabilityTable {
-    fn default() -> Self {
-        let eth = (66..=72).filter_map(|version| Some((Capability::eth(version), eth::message_ids(version)?)));
-        let snap = [(Capability::snap(1), 8), (Capability::snap(2), 10)];
-        Self { lengths: eth.chain(snap).collect() }
-    }
-}
-
-/// A capability that both sides have, with its range of message ids in the session.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Shared {
-    /// The capability.
-    pub capability: Capability,
-    /// Its first message id.
-    pub offset: u64,
-    /// Number of message ids it takes.
-    pub length: u64,
-}
-
-impl Shared {
-    /// The message id relative to the capability's offset, if `id` is one of the capability's.
-    pub fn relative(&self, id: u64) -> Option<u64> {
-        id.checked_sub(self.offset).filter(|id| *id < self.length)
-    }
-}
-
-impl CapabilityTable {
-    /// Makes an empty table.
-    pub const fn empty() -> Self {
-        Self { lengths: Vec::new() }
-    }
-
-    /// Adds a capability or replaces its length.
-    ///
-    /// No protocol has 65,535 ids. The type keeps counters by id small and offsets from overflowing.
-    pub fn register(&mut self, capability: Capability, length: u16) {
-        match self.lengths.iter_mut().find(|(known, _)| *known == capability) {
-            Some((_, known)) => *known = length,
-            None => self.lengths.push((capability, length)),
-        }
-    }
-
-    /// The known capabilities with their numbers of message ids, in the order of registration.
-    pub fn iter(&self) -> impl Iterator<Item = (Capability, u16)> + '_ {
-        self.lengths.iter().copied()
-    }
-
-    /// The number of message ids of a capability, if it is known.
-    pub fn length(&self, capability: Capability) -> Option<u64> {
-        let (_, length) = self.lengths.iter().find(|(known, _)| *known == capability)?;
-        Some(u64::from(*length))
-    }
-
-    /// Returns the capabilities that both sides have, in the order of their offsets: sorted by name, of each name only
-    /// the highest shared version (`rlpx.md`, "Message ID-based Multiplexing"). Capabilities that are not in the table
-    /// are left out.
-    pub fn share(&self, ours: &[Capability], theirs: &[Capability]) -> Vec<Shared> {
-        let mut common: Vec<Capability> = ours.iter().filter(|ours| theirs.contains(ours)).copied().collect();
-        common.retain(|capability| self.length(*capability).is_some());
-        // Ascending by name, then descending by version: the first of each name is kept.
-        common.sort_unstable_by(|a, b| a.name.cmp(&b.name).then(b.version.cmp(&a.version)));
-        common.dedup_by_key(|capability| capability.name);
-        let mut offset = id::CAPABILITIES;
-        let place = |capability| {
-            let length = self.length(capability).unwrap_or(0);
-            let shared = Shared { capability, offset, length };
-            offset += length;
-            shared
-        };
-        common.into_iter().map(place).collect()
-    }
 }
 
 /// The first message of both sides.
@@ -385,12 +219,12 @@ impl DisconnectReason {
     /// Reads a payload in every encoding that clients send: a list, a bare integer, canonical or not, or no bytes.
     /// Never fails: the message ends the session whatever its payload.
     ///
-    /// No readable payload is also the compressed form of another, so a session with Snappy inflates only a payload
-    /// that is [`Unreadable`](Self::Unreadable).
+    /// No payload that is readable as it stands is also the compressed form of another, so that with snappy only
+    /// what is [`Unreadable`](Self::Unreadable) need be inflated.
     pub fn decode(payload: &[u8]) -> Self {
         let integer = match payload {
             [(..=0xbf), ..] => payload,
-            // A short list that ends where it says; further elements are ignored.
+            // A short list that ends where its length says; further elements are ignored.
             [length @ 0xc1..=0xf7, elements @ ..] if elements.len() == usize::from(length - 0xc0) => {
                 let string = elements[0];
                 let end = if (0x80..=0xb7).contains(&string) { 1 + usize::from(string - 0x80) } else { 1 };

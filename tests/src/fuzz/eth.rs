@@ -1,16 +1,17 @@
 //! eth over one session: the exchange of Statuses and the requests in both directions, against lists that are searched.
 
-use peerless::contract::{CommandError, CommandId, Context, Fault};
+use peerless::contract::{CommandError, CommandId, Fault};
 use peerless::eth::chain::Chain;
 use peerless::eth::handshake::Verdict;
-use peerless::eth::{EthHandshake, Incoming, Policy, Requests};
+use peerless::eth::{EthHandshake, Policy};
 use peerless::limits;
+use peerless::protocols::{Incoming, Requests};
 use peerless::rng::{Rng, Seed};
 use peerless::testing::chain;
 use peerless::time::Instant;
-use peerless::wire::eth::{self, BlockRange, ChainState, Role, Status, role};
+use peerless::wire::eth::{self, BlockRange, ChainState, Status, role};
+use peerless::wire::schema::Role;
 
-use super::handshake::context;
 use super::{Choices, Memory, Reached, Target};
 
 /// Statuses, requests, answers, late answers, announcements.
@@ -60,9 +61,8 @@ fn eth_body(data: &[u8], reached: &mut Reached) {
     if !status(handshake, version, policy, &chain, &mut choices, reached) {
         return;
     }
-    let mut context = context();
     let mut rng = Seed::new([2; 32]).fork("requests");
-    let mut requests = Requests::new(version);
+    let mut requests = Requests::new(eth::schema(version).expect("known"));
     let mut model =
         Model { now: Instant::ZERO, ours: Vec::new(), late: Vec::new(), past: Vec::new(), theirs: Vec::new() };
     let mut commands = 0;
@@ -71,16 +71,7 @@ fn eth_body(data: &[u8], reached: &mut Reached) {
             0..=2 => {
                 commands += 1;
                 for _ in 0..if choices.once_in(16) { 70 } else { 1 } {
-                    ask(
-                        &mut requests,
-                        &mut model,
-                        &mut context,
-                        &mut rng,
-                        version,
-                        CommandId(commands),
-                        &mut choices,
-                        reached,
-                    );
+                    ask(&mut requests, &mut model, &mut rng, version, CommandId(commands), &mut choices, reached);
                 }
             }
             3 | 4 => respond(&mut requests, &mut model, &mut choices, reached),
@@ -95,7 +86,7 @@ fn eth_body(data: &[u8], reached: &mut Reached) {
             _ => time(&mut requests, &mut model, &mut choices, reached),
         }
         assert_eq!(requests.poll_timeout(), model.ours.first().map(|(.., at)| *at + limits::REQUEST_TIMEOUT));
-        assert_eq!(requests.is_full(), model.theirs.len() >= limits::REQUESTS_IN_HIGH_WATER);
+        assert_eq!((requests.ours(), requests.theirs()), (model.ours.len(), model.theirs.len()));
     }
     assert!(requests.close().eq(model.ours.iter().map(|(_, _, command, _)| *command)), "every command ends");
 }
@@ -166,7 +157,6 @@ fn status(
 fn ask(
     requests: &mut Requests,
     model: &mut Model,
-    context: &mut Context,
     rng: &mut Rng,
     version: u32,
     command: CommandId,
@@ -174,7 +164,7 @@ fn ask(
     reached: &mut Reached,
 ) {
     let id = message(choices);
-    let result = requests.ask(&mut context.cx(rng), id);
+    let result = requests.start_request(rng, id, limits::REQUESTS_OUT_MAX - model.ours.len());
     match role(version, id) {
         Some(Role::Request { answer }) if model.ours.len() < limits::REQUESTS_OUT_MAX => {
             let request = result.expect("there is room");
@@ -183,7 +173,7 @@ fn ask(
             assert!(model.late.iter().all(|(other, _)| *other != request_id), "distinct");
             // What was not sent leaves no trace.
             if !choices.once_in(16) {
-                requests.asked(model.now, request, command);
+                requests.sent(model.now, request, command);
                 model.ours.push((request_id, answer, command, model.now));
                 reached.note("asked");
             }
@@ -222,7 +212,7 @@ fn respond(requests: &mut Requests, model: &mut Model, choices: &mut Choices<'_>
     let malformed = choices.once_in(16);
     let items: &[u8] = if malformed { &[0xc1] } else { &[0xc2, 0x80, 0x01, 0x05] };
     let payload = body(request_id, items);
-    let incoming = requests.handle_message(model.now, answer, &payload);
+    let incoming = requests.handle_message(model.now, answer, &payload, limits::REQUESTS_IN_MAX);
     let range = payload.len() - items.len()..payload.len();
     let open = model.ours.iter().position(|(id, expected, ..)| (*id, *expected) == (request_id, answer));
     let late = model.late.iter().position(|expected| *expected == (request_id, answer));
@@ -262,7 +252,7 @@ fn their_request(
     let request_id = u64::from(choices.byte() & 7);
     let payload = if choices.once_in(16) { choices.bytes(20).to_vec() } else { body(request_id, choices.bytes(20)) };
     for _ in 0..copies {
-        let incoming = requests.handle_message(model.now, id, &payload);
+        let incoming = requests.handle_message(model.now, id, &payload, limits::REQUESTS_IN_MAX - model.theirs.len());
         let well_formed = eth::request_id(&payload).is_ok()
             && peerless::wire::rlp::check(&payload, peerless::wire::rlp::Bounds::MESSAGE).is_ok();
         match role(version, id) {
@@ -314,7 +304,9 @@ fn we_answer(
             model.theirs.remove(open);
         }
         None => {
-            assert_eq!(result, Err(CommandError::UnknownRequest));
+            let is_open = model.theirs.iter().any(|(open, _)| *open == request_id);
+            let error = if is_open { CommandError::UnknownMessage } else { CommandError::UnknownRequest };
+            assert_eq!(result, Err(error));
             requests.answered(request_id, id);
         }
     }
@@ -322,30 +314,23 @@ fn we_answer(
 
 fn other(requests: &mut Requests, version: u32, now: Instant, choices: &mut Choices<'_>, reached: &mut Reached) {
     let range = BlockRange { earliest: choices.number(), latest: choices.number(), latest_hash: [1; 32] };
+    let mut handle = |id, payload: &[u8]| requests.handle_message(now, id, payload, limits::REQUESTS_IN_MAX);
     match choices.below(3) {
-        0 => {
-            let incoming = requests.handle_message(now, eth::id::BLOCK_RANGE_UPDATE, &range.encode());
-            match incoming {
-                Incoming::BlockRange(read) => {
-                    reached.note("range");
-                    assert_eq!(read, range);
-                    assert!(range.is_ordered() && version >= 69);
-                }
-                Incoming::Fault(fault) => assert_eq!(fault == Fault::UnknownMessage, version < 69),
-                other => panic!("{other:?}"),
+        0 => match handle(eth::id::BLOCK_RANGE_UPDATE, &range.encode()) {
+            Incoming::Announcement => {
+                reached.note("range");
+                assert!(version >= 69, "which does not look into it");
             }
-        }
-        1 => {
-            assert_eq!(requests.handle_message(now, eth::id::STATUS, &[]), Incoming::Fault(Fault::StatusTwice));
-        }
+            incoming => assert_eq!((incoming, version < 69), (Incoming::Fault(Fault::UnknownMessage), true)),
+        },
+        1 => assert_eq!(handle(eth::id::STATUS, &[]), Incoming::Status),
         _ => {
             let id = u64::from(choices.byte());
             if role(version, id) == Some(Role::Announcement) && id != eth::id::BLOCK_RANGE_UPDATE {
                 reached.note("announcement");
-                assert_eq!(requests.handle_message(now, id, choices.bytes(20)), Incoming::Announcement);
+                assert_eq!(handle(id, choices.bytes(20)), Incoming::Announcement);
             } else if role(version, id).is_none() {
-                let incoming = requests.handle_message(now, id, choices.bytes(20));
-                assert_eq!(incoming, Incoming::Fault(Fault::UnknownMessage));
+                assert_eq!(handle(id, choices.bytes(20)), Incoming::Fault(Fault::UnknownMessage));
             }
         }
     }

@@ -47,19 +47,16 @@ pub fn context() -> Context {
 }
 
 fn take(
-    handshake: Handshake,
+    mut handshake: Handshake,
     secret: &SecretKey,
     cx: &mut Cx<'_>,
     bytes: &[u8],
     out: &mut Outbound,
     choices: &mut Choices<'_>,
 ) -> (Progress, usize) {
-    let mut progress = Progress::Pending(handshake);
+    let mut progress = Progress::Pending;
     let mut at = 0;
-    while let Progress::Pending(handshake) = progress {
-        if at == bytes.len() {
-            return (Progress::Pending(handshake), at);
-        }
+    while matches!(progress, Progress::Pending) && at < bytes.len() {
         let end = (at + 1 + choices.below(700)).min(bytes.len());
         let mut chunk = &bytes[at..end];
         progress = handshake.handle_bytes(cx, secret, &mut chunk, out);
@@ -125,7 +122,7 @@ fn tampered(choices: &mut Choices<'_>, reached: &mut Reached) {
             assert!(!auth_is_whole || dialled != their_key);
             return;
         }
-        Progress::Pending(_) => {
+        Progress::Pending => {
             reached.note("pending");
             assert!(their_out.is_empty() && !auth_is_whole);
             return;
@@ -146,7 +143,7 @@ fn tampered(choices: &mut Choices<'_>, reached: &mut Reached) {
             reached.note("ack refused");
             assert_eq!((fault, ack_is_whole), (Fault::Handshake, false));
         }
-        (Progress::Pending(_), _) => {
+        (Progress::Pending, _) => {
             reached.note("pending");
             assert!(!ack_is_whole);
         }
@@ -234,7 +231,7 @@ fn crafted(choices: &mut Choices<'_>, reached: &mut Reached) {
             assert!(out.is_empty());
             assert!(breakage < 4 && breakage != 3 || ends > 0, "breakage {breakage}");
         }
-        Progress::Pending(_) => panic!("the packet was whole"),
+        Progress::Pending => panic!("the packet was whole"),
     }
 }
 

@@ -2,8 +2,9 @@
 
 use peerless::contract::Fault;
 use peerless::limits::{CAPABILITIES_MAX, CLIENT_NAME_CHARS_MAX};
-use peerless::wire::eth::{self, BlockRange, ChainState, Role, Status};
+use peerless::wire::eth::{self, BlockRange, ChainState, Status};
 use peerless::wire::p2p::{self, Capability, CapabilityTable, DisconnectReason, Hello};
+use peerless::wire::schema::Role;
 use peerless::wire::snappy;
 
 use super::{Choices, Memory, Reached, Target};
@@ -77,7 +78,7 @@ fn disconnect(data: &[u8], reached: &mut Reached) {
     }
 }
 
-/// Both sides compute the same offsets, whoever begins.
+/// Both sides compute the same offsets, whichever begins.
 pub const CAPABILITIES: Target = decoder("capabilities", capabilities, &["shared", "nothing shared", "several", "own"]);
 
 fn capabilities(data: &[u8], reached: &mut Reached) {
@@ -188,6 +189,6 @@ fn envelope(data: &[u8], reached: &mut Reached) {
             assert_eq!(eth::role(version, answer), Some(Role::Response), "eth/{version} {message:#x}");
         }
         Some(_) => {}
-        None => assert!(eth::message_ids(version).is_none_or(|ids| message >= u64::from(ids))),
+        None => assert!(eth::schema(version).is_none_or(|schema| message >= u64::from(schema.message_ids()))),
     }
 }

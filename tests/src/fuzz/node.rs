@@ -19,6 +19,7 @@ use peerless::wire::enode::Contact;
 use peerless::wire::eth;
 use peerless::wire::forkid::Head;
 use peerless::wire::p2p::{self, Capability, DisconnectReason, Hello};
+use peerless::wire::schema::Role;
 
 use super::crypto::secret;
 use super::remote::Remote;
@@ -62,7 +63,7 @@ struct World {
     /// Accepted or dialled, and not ended.
     open: Vec<ConnId>,
     /// What the peers ask.
-    asked: Vec<(ConnId, u64, u64)>,
+    asked: Vec<(ConnId, Capability, u64, u64)>,
     digest: Digest,
 }
 
@@ -108,7 +109,7 @@ fn run(data: &[u8], reached: &mut Reached) -> Digest {
     }
     world.drain(reached);
     assert!(world.open.is_empty(), "every connection ends: {:?}", world.open);
-    assert_eq!((world.node.sessions().count(), world.node.peers().slots().iter().count()), (0, 0));
+    assert_eq!((world.node.sessions().count(), world.node.peers().counts().total()), (0, 0));
     world.digest
 }
 
@@ -281,7 +282,7 @@ impl World {
             7 => {
                 // An answer to what we asked.
                 while let Some((id, payload)) = remote.next_heard() {
-                    if let Some(eth::Role::Request { answer }) = eth::role(69, id.wrapping_sub(16))
+                    if let Some(Role::Request { answer }) = eth::role(69, id.wrapping_sub(16))
                         && let Ok((request_id, _)) = eth::request_id(&payload)
                     {
                         let answered = [eth::envelope(request_id, body.len()).as_slice(), &body].concat();
@@ -300,8 +301,8 @@ impl World {
         match choices.below(4) {
             0 => {
                 let asked = choices.below(self.asked.len());
-                if let Some((conn, request_id, id)) = self.asked.get(asked).copied() {
-                    let command = Command::Respond { conn, request_id, id, body: &[0xc0] };
+                if let Some((conn, capability, request_id, id)) = self.asked.get(asked).copied() {
+                    let command = Command::Respond { conn, capability, request_id, id, body: &[0xc0] };
                     if self.node.command(self.now, command).is_ok() {
                         reached.note("responded");
                         self.asked.remove(asked);
@@ -309,8 +310,9 @@ impl World {
                 }
             }
             1 => {
+                let capability = Capability::eth(if conn.0 % 4 == 3 { 68 } else { 69 });
                 let id = choices.pick(&[eth::id::GET_BLOCK_HEADERS, eth::id::GET_BLOCK_BODIES, 0x1f]);
-                self.handle(Input::Command(Command::Request { conn, id, body: choices.bytes(40) }));
+                self.handle(Input::Command(Command::Request { conn, capability, id, body: choices.bytes(40) }));
             }
             _ => {
                 let capability = Capability::eth(choices.pick(&[69, 68]));
@@ -373,9 +375,9 @@ impl World {
                         }
                     }
                     Event::Message { .. } => reached.note("message"),
-                    Event::Request { conn, request_id, id, .. } => {
+                    Event::Request { conn, capability, request_id, id, .. } => {
                         reached.note("request");
-                        self.asked.push((conn, request_id, id));
+                        self.asked.push((conn, capability, request_id, id));
                     }
                     Event::Scored { .. } => reached.note("scored"),
                     Event::NodeAdded { .. } => reached.note("node added"),

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault, SocketId};
+use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault, SocketId, Stage};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
 use peerless::testing::{START, chain, config};
@@ -119,7 +119,7 @@ fn pair(data: &[u8], reached: &mut Reached) {
     let (streams, datagrams) = (Vec::new(), VecDeque::new());
     let mut world = World { now: Instant::ZERO, sides, streams, datagrams, edits, edited: false, loss, rng };
 
-    let contacts = [0, 1].map(|i| *world.sides[i].node.contact());
+    let contacts = [0, 1].map(|i| world.sides[i].node.contact());
     world.command(0, Command::Dial { contact: contacts[1] });
     if both_dial {
         reached.note("both dial");
@@ -166,7 +166,7 @@ fn pair(data: &[u8], reached: &mut Reached) {
 impl World {
     fn established(&self, i: usize) -> Option<ConnId> {
         let mut sessions = self.sides[i].node.sessions();
-        sessions.find(|session| session.status.is_some() && !session.is_ending).map(|session| session.conn)
+        sessions.find(|session| session.stage == Stage::Established && !session.is_ending).map(|session| session.conn)
     }
 
     fn command(&mut self, i: usize, command: Command<'_>) -> bool {

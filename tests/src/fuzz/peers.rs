@@ -1,25 +1,25 @@
-//! Places, dials, scores and bans as a list of what happens to connections, against a list of them.
+//! Places, dials, scores, bans and what the embedder decides, as a list of what happens to connections, against a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
 use peerless::contract::{
-    ConnId, ConnTimer, Direction, End, EndReason, Fault, IoFault, PeerKind, Refusal, ScoreReason, Side, Stage,
-    StatusRefusal,
+    BanTarget, CommandError, ConnId, ConnTimer, Direction, End, EndReason, Fault, IoFault, Label, PeerKind, Refusal,
+    ScoreReason, Side, Stage, StatusRefusal,
 };
 use peerless::crypto::{Crypto, NodeId};
 use peerless::netfilter::NetFilter;
 use peerless::peers::score::{BAN_SCORE, CREDIT_MAX};
-use peerless::peers::{Admission, Charge, Peers, PeersConfig};
+use peerless::peers::{Admission, Charge, Origin, PeerLimits, Peers, View};
 use peerless::rng::{Rng, Seed};
-use peerless::time::Instant;
+use peerless::time::{Duration, Instant};
 use peerless::wire::enode::Contact;
 use peerless::wire::p2p::DisconnectReason;
 
 use super::crypto::secret;
 use super::{Cheap, Choices, Memory, Reached, Target};
 
-/// Accepts, dials, proofs, ends, charges, names.
+/// Accepts, dials, proofs, ends, charges, declarations.
 pub const PEERS: Target = Target {
     name: "peers",
     body: peers,
@@ -28,7 +28,7 @@ pub const PEERS: Target = Target {
         "accepted",
         "not accepted",
         "dialled",
-        "welcome",
+        "admitted",
         "replaces",
         "evicts",
         "refused",
@@ -36,9 +36,12 @@ pub const PEERS: Target = Target {
         "ended",
         "charged",
         "banned",
-        "named",
+        "declared",
         "throttled",
         "commanded",
+        "offered",
+        "reported",
+        "banned by the embedder",
     ],
     generated: (1_500, 400),
 };
@@ -46,31 +49,26 @@ pub const PEERS: Target = Target {
 const IDS: usize = 16;
 const OWN: usize = 3;
 
-/// How far a connection is, as its parent knows.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    Pending,
-    Placed(NodeId),
-    Leaving(NodeId),
-    Over,
-}
-
 struct World {
     peers: Peers,
-    config: PeersConfig,
+    config: PeerLimits,
     rng: Rng,
     now: Instant,
     next: u64,
-    conns: BTreeMap<ConnId, (Direction, Phase, Option<NodeId>)>,
-    named: BTreeMap<NodeId, PeerKind>,
+    /// What the node's table would hold.
+    conns: BTreeMap<ConnId, View>,
+    declared: BTreeMap<NodeId, PeerKind>,
+    offered: BTreeSet<NodeId>,
     contacts: Vec<Contact>,
-    /// Those who were ever trusted or dialled on command: they may pass the limits.
+    /// Peers that were ever trusted or dialled on command: they may pass the limits.
     exempt: BTreeSet<NodeId>,
+    /// The limits have shrunk: there may be more peers than they say.
+    shrunk: bool,
 }
 
 fn peers(data: &[u8], reached: &mut Reached) {
     let mut choices = Choices::new(data);
-    let config = PeersConfig {
+    let config = PeerLimits {
         max_peers: choices.pick(&[4, 6, 0, 1, 12]),
         dial_ratio: choices.pick(&[3, 2, 0, 1]),
         max_pending: choices.pick(&[3, 6, 50]),
@@ -89,15 +87,17 @@ fn peers(data: &[u8], reached: &mut Reached) {
         now: Instant::from_micros(1),
         next: 0,
         conns: BTreeMap::new(),
-        named: BTreeMap::new(),
+        declared: BTreeMap::new(),
+        offered: BTreeSet::new(),
         contacts,
         exempt: BTreeSet::new(),
+        shrunk: false,
     };
     let mut steps = 0;
     while !choices.is_empty() && steps < 400 {
         steps += 1;
         world.step(&mut choices, reached);
-        world.look();
+        world.check();
     }
 }
 
@@ -119,26 +119,31 @@ impl World {
         }
     }
 
-    fn begin(&mut self, direction: Direction, dialled: Option<NodeId>) {
-        self.conns.insert(ConnId(self.next), (direction, Phase::Pending, dialled));
-        self.next += 1;
+    /// The one way to change a connection, as in the node.
+    fn set(&mut self, conn: ConnId, after: Option<View>) {
+        let before = match after {
+            Some(view) => self.conns.insert(conn, view),
+            None => self.conns.remove(&conn),
+        };
+        self.peers.update(before.as_ref(), after.as_ref());
     }
 
-    fn count(&self, wanted: impl Fn(Direction, Phase) -> bool) -> usize {
-        self.conns.values().filter(|(direction, phase, _)| wanted(*direction, *phase)).count()
+    fn open(&mut self, addr: SocketAddr, origin: Origin, id: Option<NodeId>) {
+        let conn = ConnId(self.next);
+        self.next += 1;
+        self.set(conn, Some(View { conn, addr, origin, id, stage: Stage::Handshake, place: None, is_ending: false }));
     }
 
     fn step(&mut self, choices: &mut Choices<'_>, reached: &mut Reached) {
-        let (now, next) = (self.now, ConnId(self.next));
+        let (now, filter) = (self.now, NetFilter::default());
         match choices.below(16) {
             0 | 1 => {
-                let ip = address(choices.below(8));
-                let result = self.peers.incoming(now, next, SocketAddr::new(ip, 1000 + u16::from(choices.byte())));
-                match result {
+                let addr = SocketAddr::new(address(choices.below(8)), 1000 + u16::from(choices.byte()));
+                match self.peers.accept(now, &filter, addr) {
                     Ok(()) => {
                         reached.note("accepted");
-                        assert!(self.peers.bans().addr_until(now, ip).is_none());
-                        self.begin(Direction::Inbound, None);
+                        assert!(self.peers.bans().addr_until(now, addr.ip()).is_none());
+                        self.open(addr, Origin::Accepted, None);
                     }
                     Err(Refusal::Throttled) => reached.note("throttled"),
                     Err(_) => reached.note("not accepted"),
@@ -146,27 +151,36 @@ impl World {
             }
             2 => {
                 let contact = choices.pick(&self.contacts);
-                let result = self.peers.dial(now, next, &contact);
+                let refused = |refusal| Err(CommandError::Refused(refusal));
                 let expected = match () {
-                    () if contact.id() == self.contacts[OWN].id() => Err(Refusal::ToSelf),
-                    () if self.peers.is_banned(now, &contact.id()) => Err(Refusal::Banned),
-                    () if self.knows(&contact.id()) => Err(Refusal::AlreadyConnected),
-                    () if self.pending(Direction::Outbound) >= self.config.max_pending => Err(Refusal::TooManyPending),
+                    () if contact.id() == self.contacts[OWN].id() => refused(Refusal::ToSelf),
+                    () if contact.tcp() == 0 => Err(CommandError::NoPort),
+                    () if self.peers.is_banned(now, &contact.id()) => refused(Refusal::Banned),
+                    () if self.knows(&contact.id()) => refused(Refusal::AlreadyConnected),
+                    () if self.pending(Direction::Outbound) >= self.config.max_pending => {
+                        refused(Refusal::TooManyPending)
+                    }
                     () => Ok(()),
                 };
+                let result = self.peers.dial(now, &filter, &contact);
                 assert_eq!(result, expected);
                 if result.is_ok() {
                     reached.note("commanded");
                     self.exempt.insert(contact.id());
-                    self.begin(Direction::Outbound, Some(contact.id()));
+                    self.offered.remove(&contact.id());
+                    self.open(contact.tcp_addr(), Origin::Dialled { commanded: true }, Some(contact.id()));
                 }
             }
             3 | 4 => self.dial_next(choices, reached),
             5..=8 => self.identify(choices, reached),
             9 => {
                 let conn = self.conn(choices);
-                self.peers.established(now, conn);
-                if matches!(self.conns.get(&conn), Some((_, Phase::Placed(_), _))) {
+                if let Some(mut view) = self.conns.get(&conn).copied()
+                    && let Some(place) = &mut view.place
+                {
+                    place.since = now;
+                    view.stage = Stage::Established;
+                    self.set(conn, Some(view));
                     reached.note("established");
                 }
             }
@@ -174,118 +188,158 @@ impl World {
                 let conn = self.conn(choices);
                 self.end(conn, end(choices), reached);
                 if choices.flag() {
-                    self.release(conn);
+                    self.forget(conn);
                 }
             }
             12 => {
                 let conn = self.conn(choices);
-                self.release(conn);
+                self.forget(conn);
             }
             13 => {
                 let conn = self.conn(choices);
                 let reason = reason(choices);
-                let proven = self.peers.slots().get(conn).and_then(|slot| slot.proven());
-                let charge = self.peers.charge(now, conn, reason);
-                assert!(
-                    charge.is_none_or(|charge| Some(charge.id) == proven),
-                    "only who has proven its key is charged"
-                );
+                let Some(view) = self.conns.get(&conn).copied() else { return };
+                let charge = self.peers.charge(now, &view, reason);
+                let admitted = view.place.and(view.id);
+                assert!(charge.is_none_or(|charge| Some(charge.id) == admitted), "only a peer with a place is charged");
                 self.carry_out(charge, reached);
             }
-            14 => {
-                let contact = choices.pick(&self.contacts);
-                let kind = choices.pick(&[PeerKind::Static, PeerKind::Trusted, PeerKind::Ordinary]);
-                match choices.below(3) {
-                    0 => {
-                        let was = self.named.remove(&contact.id()).is_some();
-                        assert_eq!(self.peers.remove_peer(&contact.id()).is_ok(), was);
-                    }
-                    1 => {
-                        let charge = self.peers.charge_embedder(now, contact.id(), i32::from(choices.byte()) - 128);
-                        self.carry_out(charge, reached);
-                    }
-                    _ => {
-                        if self.peers.add_peer(now, contact, kind).is_ok() {
-                            if kind == PeerKind::Ordinary {
-                                self.named.remove(&contact.id());
-                            } else {
-                                reached.note("named");
-                                self.named.insert(contact.id(), kind);
-                            }
-                            if kind == PeerKind::Trusted {
-                                self.exempt.insert(contact.id());
-                            }
-                        }
-                    }
-                }
-            }
+            14 => self.embedder(choices, reached),
             _ => self.now = now + choices.span(),
         }
     }
 
+    fn embedder(&mut self, choices: &mut Choices<'_>, reached: &mut Reached) {
+        let (now, filter, contact) = (self.now, NetFilter::default(), choices.pick(&self.contacts));
+        let is_possible = contact.tcp() != 0 && contact.id() != self.contacts[OWN].id();
+        match choices.below(8) {
+            0 => {
+                let was = self.declared.remove(&contact.id()).is_some();
+                assert_eq!(self.peers.remove_peer(&contact.id()).is_ok(), was);
+            }
+            1 | 2 => {
+                let (delta, label) = (i32::from(choices.byte()) - 128, Label::new("fuzz").expect("short"));
+                let at = self.placed(&contact.id()).map(|conn| self.conns[&conn].addr);
+                let charge = self.peers.report(now, contact.id(), at, delta, label);
+                reached.note("reported");
+                self.carry_out(charge, reached);
+            }
+            3 => {
+                let result = self.peers.offer(now, &filter, contact);
+                assert!(result.is_err() || is_possible && !self.knows(&contact.id()));
+                if result.is_ok() {
+                    reached.note("offered");
+                    self.offered.insert(contact.id());
+                }
+            }
+            4 => {
+                let target =
+                    if choices.flag() { BanTarget::Id(contact.id()) } else { BanTarget::Address(contact.ip()) };
+                if choices.flag() {
+                    self.peers.unban(now, target);
+                    assert!(!self.peers.unban(now, target));
+                    return;
+                }
+                reached.note("banned by the embedder");
+                self.peers.ban(now, target, Duration::from_secs(60));
+                let is_meant = |view: &View| match target {
+                    BanTarget::Id(id) => view.target_id() == Some(id),
+                    BanTarget::Address(_) => self.peers.is_refused(now, &filter, view.addr).is_some(),
+                };
+                let meant: Vec<ConnId> =
+                    self.conns.values().filter(|view| is_meant(view)).map(|view| view.conn).collect();
+                for conn in meant {
+                    self.end(conn, refused(Refusal::Banned), reached);
+                }
+            }
+            5 if choices.once_in(4) => {
+                self.config.max_peers = choices.pick(&[4, 1, 12]);
+                self.shrunk = true;
+                self.peers.set_limits(self.config);
+            }
+            _ => {
+                let kind = choices.pick(&[PeerKind::Static, PeerKind::Trusted]);
+                let result = self.peers.add_peer(now, &filter, contact, kind);
+                assert_eq!(result.is_ok(), is_possible);
+                if result.is_err() {
+                    return;
+                }
+                reached.note("declared");
+                self.declared.insert(contact.id(), kind);
+                if kind == PeerKind::Trusted {
+                    self.exempt.insert(contact.id());
+                }
+                let theirs: Vec<ConnId> = self.peers.conns(&contact.id()).collect();
+                for conn in theirs {
+                    let mut view = self.conns[&conn];
+                    if let Some(place) = &mut view.place {
+                        place.promote(kind);
+                    }
+                    self.set(conn, Some(view));
+                }
+            }
+        }
+    }
+
     fn dial_next(&mut self, choices: &mut Choices<'_>, reached: &mut Reached) {
-        let (now, next) = (self.now, ConnId(self.next));
+        let now = self.now;
         let candidates: Vec<Contact> = (0..choices.below(10)).map(|_| choices.pick(&self.contacts)).collect();
-        let filter = NetFilter::default();
-        let dialled = self.peers.dial_next(now, &mut self.rng, &filter, next, candidates.iter().copied());
+        let dialled = self.peers.dial_next(now, &mut self.rng, &NetFilter::default(), candidates.iter().copied());
         let Some(contact) = dialled else {
             let due = self.peers.poll_timeout(true);
             assert!(due.is_none_or(|at| at > now), "deadlines advance");
             return;
         };
         reached.note("dialled");
-        assert!(candidates.contains(&contact) || self.named.contains_key(&contact.id()));
+        let is_declared = self.declared.contains_key(&contact.id());
+        assert!(candidates.contains(&contact) || is_declared || self.offered.contains(&contact.id()));
         assert!(contact.tcp() != 0 && contact.id() != self.contacts[OWN].id());
         assert!(!self.peers.is_banned(now, &contact.id()) && !self.knows(&contact.id()));
         assert!(self.pending(Direction::Outbound) < self.config.max_pending);
-        self.begin(Direction::Outbound, Some(contact.id()));
+        self.offered.remove(&contact.id());
+        self.open(contact.tcp_addr(), Origin::Dialled { commanded: false }, Some(contact.id()));
     }
 
     fn knows(&self, id: &NodeId) -> bool {
-        self.conns.values().any(|(_, phase, dialled)| match phase {
-            Phase::Pending => *dialled == Some(*id),
-            Phase::Placed(peer) | Phase::Leaving(peer) => peer == id,
-            Phase::Over => false,
-        })
+        self.conns.values().any(|view| view.target_id() == Some(*id))
     }
 
     fn pending(&self, wanted: Direction) -> usize {
-        self.count(|direction, phase| direction == wanted && !matches!(phase, Phase::Placed(_)))
+        self.conns.values().filter(|view| view.direction() == wanted && view.place.is_none()).count()
     }
 
     fn placed(&self, id: &NodeId) -> Option<ConnId> {
-        self.conns.iter().find(|(_, (_, phase, _))| *phase == Phase::Placed(*id)).map(|(conn, _)| *conn)
+        self.conns.values().find(|view| view.admitted_id() == Some(*id)).map(|view| view.conn)
     }
 
     fn identify(&mut self, choices: &mut Choices<'_>, reached: &mut Reached) {
         let conn = self.conn(choices);
-        let Some((_, phase, dialled)) = self.conns.get(&conn).copied() else { return };
-        // Whom we dialled proves the key that we dialled.
-        let id = dialled.unwrap_or_else(|| choices.pick(&self.contacts).id());
+        let Some(view) = self.conns.get(&conn).copied() else { return };
+        // A peer that we dialled proves the key that we dialled.
+        let id = view.id.unwrap_or_else(|| choices.pick(&self.contacts).id());
         let twin = self.placed(&id);
-        let admission = self.peers.identified(self.now, conn, id);
-        if phase != Phase::Pending {
+        let admission = self.peers.identified(self.now, &view, id, |conn| self.conns.get(&conn).copied());
+        if view.place.is_some() || view.is_ending {
             assert!(matches!(admission, Admission::Refused(_)), "a key is proven once");
             return;
         }
         match admission {
-            Admission::Welcome => {
-                reached.note("welcome");
-                assert_eq!(twin, None);
-            }
-            Admission::Replaces(other) => {
-                reached.note("replaces");
-                assert_eq!(twin, Some(other));
-                self.leave(other, DisconnectReason::AlreadyConnected, reached);
-            }
-            Admission::Evicts(other) => {
-                reached.note("evicts");
-                assert_eq!(twin, None);
-                let Some((_, Phase::Placed(evicted), _)) = self.conns.get(&other).copied() else {
-                    panic!("nobody to evict")
-                };
-                assert!(!self.named.contains_key(&evicted), "nobody goes whom the embedder has named");
-                self.leave(other, DisconnectReason::TooManyPeers, reached);
+            Admission::Admitted { place, displaced } => {
+                reached.note("admitted");
+                self.set(conn, Some(View { id: Some(id), place: Some(place), stage: Stage::Status, ..view }));
+                assert_eq!(twin, displaced.filter(|(_, why)| *why == Refusal::AlreadyConnected).map(|(conn, _)| conn));
+                if let Some((other, why)) = displaced {
+                    let gone = self.conns[&other].admitted_id().expect("it had a place");
+                    if twin.is_some() {
+                        reached.note("replaces");
+                    } else {
+                        reached.note("evicts");
+                        assert_eq!(why, Refusal::TooManyPeers);
+                        assert!(!self.declared.contains_key(&gone), "static and trusted peers are not displaced");
+                    }
+                    self.end(other, refused(why), reached);
+                }
+                assert!(!self.peers.is_banned(self.now, &id) && id != self.contacts[OWN].id());
             }
             Admission::Refused(refusal) => {
                 reached.note("refused");
@@ -297,36 +351,17 @@ impl World {
                     Refusal::TooManyPeers | Refusal::TooManyFromSubnet => assert!(!own && twin.is_none()),
                     other => panic!("{other:?}"),
                 }
-                self.end(conn, End { by: Side::Us, stage: Stage::Hello, why: EndReason::Refused(refusal) }, reached);
-                return;
+                self.end(conn, refused(refusal), reached);
             }
         }
-        assert!(!self.peers.is_banned(self.now, &id) && id != self.contacts[OWN].id());
-        self.set(conn, Phase::Placed(id));
-    }
-
-    fn set(&mut self, conn: ConnId, phase: Phase) {
-        if let Some(entry) = self.conns.get_mut(&conn) {
-            entry.1 = phase;
-        }
-    }
-
-    /// A verdict that a connection is to end is acted upon.
-    fn leave(&mut self, conn: ConnId, reason: DisconnectReason, reached: &mut Reached) {
-        let Some((_, Phase::Placed(id), _)) = self.conns.get(&conn).copied() else { return };
-        self.set(conn, Phase::Leaving(id));
-        self.end(conn, End { by: Side::Us, stage: Stage::Established, why: EndReason::Disconnect(reason) }, reached);
     }
 
     fn end(&mut self, conn: ConnId, end: End, reached: &mut Reached) {
-        let ended = self.peers.ended(self.now, &mut self.rng, conn, &end);
-        let before = self.conns.get(&conn).map(|(_, phase, _)| *phase).filter(|phase| *phase != Phase::Over);
-        assert_eq!(ended.is_some(), before.is_some(), "a connection ends once");
-        self.set(conn, Phase::Over);
-        if let Some(ended) = ended {
-            reached.note("ended");
-            self.carry_out(ended.charge, reached);
-        }
+        let Some(before) = self.conns.get(&conn).copied().filter(|view| !view.is_ending) else { return };
+        self.set(conn, Some(View { place: None, is_ending: true, ..before }));
+        reached.note("ended");
+        let charge = self.peers.ended(self.now, &mut self.rng, &before, &end);
+        self.carry_out(charge, reached);
     }
 
     fn carry_out(&mut self, charge: Option<Charge>, reached: &mut Reached) {
@@ -339,45 +374,46 @@ impl World {
         }
         reached.note("banned");
         assert!(self.peers.is_banned(self.now, &charge.id));
-        let theirs: Vec<ConnId> = self.peers.conns(charge.id).collect();
+        let theirs: Vec<ConnId> = self.peers.conns(&charge.id).collect();
         for conn in theirs {
-            self.end(
-                conn,
-                End { by: Side::Us, stage: Stage::Established, why: EndReason::Refused(Refusal::Banned) },
-                reached,
-            );
+            if self.conns[&conn].place.is_some() {
+                self.end(conn, refused(Refusal::Banned), reached);
+            }
         }
     }
 
-    fn release(&mut self, conn: ConnId) {
-        self.peers.release(conn);
-        if matches!(self.conns.get(&conn), Some((_, Phase::Over, _))) {
-            self.conns.remove(&conn);
+    fn forget(&mut self, conn: ConnId) {
+        if self.conns.get(&conn).is_some_and(|view| view.is_ending) {
+            self.set(conn, None);
         }
     }
 
     /// The counts are those of the connections there are, and within the limits.
-    fn look(&self) {
+    fn check(&self) {
         let counts = self.peers.counts();
-        assert_eq!(
-            self.peers.slots().iter().map(|slot| slot.conn).collect::<Vec<_>>(),
-            self.conns.keys().copied().collect::<Vec<_>>()
-        );
+        let count = |f: &dyn Fn(&View) -> bool| self.conns.values().filter(|view| f(view)).count();
+        assert_eq!(counts.total(), self.conns.len());
         assert_eq!(counts.pending_inbound, self.pending(Direction::Inbound));
         assert_eq!(counts.pending_outbound, self.pending(Direction::Outbound));
-        let placed = self.count(|_, phase| matches!(phase, Phase::Placed(_)));
-        assert_eq!(counts.inbound + counts.outbound + counts.exempt, placed);
-        assert!(counts.inbound + counts.outbound <= self.config.max_peers, "{counts:?}");
-        assert!(counts.inbound <= self.config.max_inbound(), "{counts:?}");
-        assert!(counts.established <= placed);
-        let mut ids: Vec<NodeId> = self.peers.peers(self.now).map(|peer| peer.place.id).collect();
-        assert!(self.peers.peers(self.now).all(|peer| (BAN_SCORE + 1..=CREDIT_MAX).contains(&peer.score)));
-        ids.sort();
-        assert!(ids.windows(2).all(|pair| pair[0] != pair[1]), "one place each");
-        assert!(ids.iter().all(|id| !self.peers.is_banned(self.now, id)), "nobody who is banned has a place");
-        let exempt = self.peers.peers(self.now).filter(|peer| peer.place.exempt);
-        assert!(exempt.into_iter().all(|peer| self.exempt.contains(&peer.place.id)));
+        assert_eq!(counts.limited() + counts.exempt, count(&|view| view.place.is_some()));
+        assert_eq!(counts.established, count(&|view| view.is_established()));
+        if !self.shrunk {
+            assert!(counts.limited() <= self.config.max_peers, "{counts:?}");
+            assert!(counts.inbound <= self.config.max_inbound(), "{counts:?}");
+        }
+        let placed = || self.conns.values().filter_map(|view| Some((view.id?, view.place?)));
+        let ids: BTreeSet<NodeId> = placed().map(|(id, _)| id).collect();
+        assert_eq!(ids.len(), placed().count(), "one place each");
+        for id in &ids {
+            assert!((BAN_SCORE + 1..=CREDIT_MAX).contains(&self.peers.ledgers().score(self.now, id)));
+            assert!(!self.peers.is_banned(self.now, id), "no banned peer has a place");
+        }
+        assert!(placed().filter(|(_, place)| place.exempt).all(|(id, _)| self.exempt.contains(&id)));
     }
+}
+
+fn refused(refusal: Refusal) -> End {
+    End { by: Side::Us, stage: Stage::Established, why: EndReason::Refused(refusal) }
 }
 
 fn reason(choices: &mut Choices<'_>) -> ScoreReason {

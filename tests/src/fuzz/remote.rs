@@ -70,10 +70,10 @@ impl Remote {
     pub fn hear(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             match std::mem::replace(&mut self.state, State::Failed) {
-                State::Handshake(handshake) => {
+                State::Handshake(mut handshake) => {
                     let mut cx = self.context.cx(&mut self.rng);
                     match handshake.handle_bytes(&mut cx, &self.secret, &mut bytes, &mut self.out) {
-                        Progress::Pending(handshake) => self.state = State::Handshake(handshake),
+                        Progress::Pending => self.state = State::Handshake(handshake),
                         Progress::Done(agreed) => self.state = State::Open(Box::new(agreed.frames)),
                         Progress::Failed(_) => return,
                     }

@@ -148,7 +148,7 @@ fn session(data: &[u8], reached: &mut Reached) {
         assert_eq!(ours.session.is_over(), model.phase == Phase::Over);
         assert_eq!(ours.session.snappy(), model.snappy);
         let shared = ours.session.shared().iter().map(|shared| (shared.capability, shared.offset, shared.length));
-        assert!(shared.eq(model.shared.iter().filter(|_| model.phase == Phase::Open).copied()));
+        assert!(shared.eq(model.shared.iter().copied()));
         assert_eq!(ours.session.poll_timeout(), deadline(&model));
     }
     let bytes = ours.out.as_slice().to_vec();
@@ -285,8 +285,8 @@ fn peer_says(model: &mut Model, remote: &mut Remote, ours: &Ours, choices: &mut 
                 Phase::Hello => (body, fault(model, Fault::HelloExpected)),
                 Phase::Open if snappy => (body, fault(model, Fault::TooLarge)),
                 Phase::Open => {
-                    let (capability, ..) = *model.shared.last().expect("something is shared");
-                    (body, Expected::Step(Step::Message { capability, id: length - 1 }, vec![0xff; 6]))
+                    let index = model.shared.len() - 1;
+                    (body, Expected::Step(Step::Message { index, id: length - 1 }, vec![0xff; 6]))
                 }
             };
         }
@@ -295,15 +295,15 @@ fn peer_says(model: &mut Model, remote: &mut Remote, ours: &Ours, choices: &mut 
             let id = 16 + choices.below(260) as u64 % (end - 16 + u64::from(choices.once_in(16)));
             let payload = choices.bytes(60).repeat(1 + usize::from(choices.byte()) % 64);
             let body = encode(id, &payload, snappy);
-            let owner =
-                model.shared.iter().find(|(_, offset, length)| (*offset..offset + length).contains(&id)).copied();
+            let owner = model.shared.iter().position(|(_, offset, length)| (*offset..offset + length).contains(&id));
             return match (phase, owner) {
                 (Phase::Over, _) => (body, Expected::Nothing),
                 (Phase::Hello, _) if body.len() > limits::HELLO_BYTES_MAX + 1 => (body, fault(model, Fault::TooLarge)),
                 (Phase::Hello, _) => (body, fault(model, Fault::HelloExpected)),
                 (Phase::Open, None) => (body, fault(model, Fault::UnknownMessage)),
-                (Phase::Open, Some((capability, offset, _))) => {
-                    (body, Expected::Step(Step::Message { capability, id: id - offset }, payload))
+                (Phase::Open, Some(index)) => {
+                    let (_, offset, _) = model.shared[index];
+                    (body, Expected::Step(Step::Message { index, id: id - offset }, payload))
                 }
             };
         }
@@ -398,14 +398,10 @@ fn send(ours: &mut Ours, model: &mut Model, choices: &mut Choices<'_>, reached: 
     };
     let waiting = ours.out.len();
     let Ours { context, rng, session, out, .. } = ours;
-    let result = session.send(
-        &mut context.cx(rng),
-        out,
-        capability,
-        id,
-        &[&payload[..payload.len() / 2], &payload[payload.len() / 2..]],
-    );
-    let shared = model.shared.iter().find(|(shared, ..)| *shared == capability);
+    let index = model.shared.iter().position(|(shared, ..)| *shared == capability).unwrap_or(usize::MAX);
+    let (front, back) = payload.split_at(payload.len() / 2);
+    let result = session.send(&mut context.cx(rng), out, index, id, &[front, back]);
+    let shared = model.shared.get(index);
     let expected = match (model.phase, shared) {
         (Phase::Hello, _) => Err(CommandError::NotEstablished),
         (Phase::Over, _) => Err(CommandError::UnknownConn),

@@ -62,7 +62,7 @@ fn mesh(seed: u64, nodes: usize) -> Net<Node> {
     for i in 0..nodes {
         let mut config = config(i, 1);
         config.filter = NetFilter::default();
-        config.ip = Some(global(60_000 + i as u32).ip());
+        config.addresses.set_ip(global(60_000 + i as u32).ip());
         config.discovery.discv4.as_mut().unwrap().bootnodes = boot.clone();
         let host = net.add_node(config);
         if boot.is_empty() {

@@ -6,7 +6,7 @@ use peerless::node::Node;
 use peerless::rng::Seed;
 use peerless::testing::{Net, chain};
 use peerless::wire::eth::{self, id};
-use peerless::wire::p2p::{self, DisconnectReason};
+use peerless::wire::p2p::{self, Capability, DisconnectReason};
 use peerless_tests::memory::peak_of;
 use peerless_tests::stranger::{Stranger, Talk};
 
@@ -188,7 +188,11 @@ fn unsolicited_responses_are_faults() {
         let (mut net, _, mut talk) = established(8, 69);
         let conn = talk.conn();
         let body = [0xc4, 0x80, 0x01, 0x80, 0x80];
-        net.command(VICTIM, Command::Request { conn, id: id::GET_BLOCK_HEADERS, body: &body }).unwrap();
+        net.command(
+            VICTIM,
+            Command::Request { conn, capability: Capability::eth(69), id: id::GET_BLOCK_HEADERS, body: &body },
+        )
+        .unwrap();
         talk.listen(&mut net);
         let (_, asked) = talk.heard.iter().find(|(id, _)| *id == ETH + id::GET_BLOCK_HEADERS).unwrap();
         let asked = inflated(asked);
@@ -255,7 +259,7 @@ fn a_peer_that_never_reads_is_let_go() {
     let (mut net, _, talk) = established(11, 69);
     net.stall_raw(talk.raw, true);
     net.run_for(SECOND);
-    let (conn, capability) = (talk.conn(), p2p::Capability::eth(69));
+    let (conn, capability) = (talk.conn(), Capability::eth(69));
     let begun = net.now();
     let mut noise = vec![0; 100_000];
     Seed::new([1; 32]).fork("noise").fill(&mut noise);

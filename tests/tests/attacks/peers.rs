@@ -9,7 +9,7 @@ use peerless::node::Node;
 use peerless::peers::Severity;
 use peerless::testing::{Host, Net, config};
 use peerless::wire::enode::Contact;
-use peerless::wire::p2p::{self, DisconnectReason};
+use peerless::wire::p2p::{self, Capability, DisconnectReason};
 use peerless_tests::stranger::Stranger;
 
 use crate::{SECOND, VICTIM, global, local, victim};
@@ -113,7 +113,7 @@ fn a_ledger_adds_up() {
         let conn = talk.conn();
         for _ in 0..2 {
             let id = peerless::wire::eth::id::GET_BLOCK_HEADERS;
-            net.command(VICTIM, Command::Request { conn, id, body: &body }).unwrap();
+            net.command(VICTIM, Command::Request { conn, capability: Capability::eth(69), id, body: &body }).unwrap();
         }
         talk.listen(&mut net);
         let asked: Vec<_> =

@@ -1,4 +1,4 @@
-//! What is known of the network while it runs: the last word of every node, and who was refused, and why.
+//! What is known of the network while it runs: each node's last snapshot, and which peers were refused or banned, and why.
 //!
 //! Everything shown and summed up is derived from this; it neither draws nor drives anything.
 
@@ -12,11 +12,14 @@ use peerless::wire::enode::Contact;
 use serde::Serialize;
 
 use super::honest::{News, Snapshot, What};
+use crate::view::{Cell, Tone, bytes};
 
-/// Refusals and bans that the table shows.
-const RECENT: usize = 6;
+/// Events that are kept for the view: more than any terminal has lines for.
+const RECENT: usize = 100;
+/// Totals that are kept for the view's traffic.
+const SAMPLES: usize = 65;
 
-/// Who a node is, for people.
+/// A node's name in reports.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Name {
     Honest(usize),
@@ -32,7 +35,7 @@ impl fmt::Display for Name {
             Self::Honest(i) => write!(f, "node {i}"),
             Self::Foreign => f.write_str("foreign"),
             Self::Hostile(i) => write!(f, "hostile {}", i + 1),
-            Self::Unknown => f.write_str("somebody"),
+            Self::Unknown => f.write_str("unknown peer"),
         }
     }
 }
@@ -48,24 +51,47 @@ pub(super) struct Row {
     pub(super) contact: Contact,
     pub(super) snapshot: Snapshot,
     /// What happened last.
-    pub(super) last: String,
+    pub(super) last: Option<(Kind, String)>,
 }
 
-/// See the module.
+/// The state of the network as its nodes report it.
 pub(super) struct Board {
     start: Instant,
     pub(super) rows: Vec<Row>,
     strangers: Vec<(Name, NodeId)>,
     refused: BTreeMap<String, u64>,
     banned: u64,
-    /// The last refusals and bans.
+    /// The last connections, refusals and bans, the newest first.
     pub(super) recent: VecDeque<Note>,
+    /// Bytes that honest nodes had received at the last looks, the newest last.
+    totals: VecDeque<u64>,
 }
 
-/// One thing that happened, as a line.
+/// What happened to a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Kind {
+    Found,
+    Connected,
+    Refused,
+    Banned,
+}
+
+impl Kind {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Found => "found",
+            Self::Connected => "connected to",
+            Self::Refused => "refused",
+            Self::Banned => "banned",
+        }
+    }
+}
+
+/// An event, one line in reports.
 #[derive(Clone, Serialize)]
 pub(super) struct Note {
-    event: &'static str,
+    event: Kind,
     t: f64,
     node: Name,
     peer: Name,
@@ -75,26 +101,30 @@ pub(super) struct Note {
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { event, t, node, peer, what } = self;
-        match *event {
-            "connected" => write!(f, "{t:6.2}s  {node} and {peer} are connected ({what})"),
-            event => write!(f, "{t:6.2}s  {node} {event} {peer}: {what}"),
+        match event {
+            Kind::Connected => write!(f, "{t:6.2}s  {node} and {peer} are connected ({what})"),
+            event => write!(f, "{t:6.2}s  {node} {} {peer}: {what}", event.verb()),
         }
     }
 }
 
+impl Note {
+    pub(super) fn kind(&self) -> Kind {
+        self.event
+    }
+}
+
 impl Board {
-    /// A board for honest nodes, and for others who are to stay out.
+    /// Returns a board for honest nodes, and for foreign and hostile ones that must not get in session.
     pub(super) fn new(honest: &[Contact], strangers: Vec<(Name, NodeId)>) -> Self {
-        let rows = honest
-            .iter()
-            .map(|contact| Row { contact: *contact, snapshot: Snapshot::default(), last: "starting".to_owned() })
-            .collect();
-        let (refused, recent) = (BTreeMap::new(), VecDeque::new());
-        Self { start: Instant::now(), rows, strangers, refused, banned: 0, recent }
+        let rows =
+            honest.iter().map(|contact| Row { contact: *contact, snapshot: Snapshot::default(), last: None }).collect();
+        let (refused, recent, totals) = (BTreeMap::new(), VecDeque::new(), VecDeque::new());
+        Self { start: Instant::now(), rows, strangers, refused, banned: 0, recent, totals }
     }
 
-    /// Takes a node's word. What is worth telling comes back; the foreign node's own words are not.
-    pub(super) fn hear(&mut self, news: News) -> Option<Note> {
+    /// Takes what a node reports, and returns it if it is an event; reports of the foreign node are ignored.
+    pub(super) fn record(&mut self, news: News) -> Option<Note> {
         let News { node, what } = news;
         if node >= self.rows.len() {
             return None;
@@ -105,22 +135,23 @@ impl Board {
                 None
             }
             What::Found { peer } => {
-                self.rows[node].last = format!("found {}", self.name(&peer));
+                self.set_last(node, Kind::Found, self.name(&peer));
                 None
             }
             What::Established { peer, version } => {
                 let peer = self.name(&peer);
-                self.rows[node].last = format!("connected to {peer}");
-                // Both sides tell, and one line is enough.
-                matches!(peer, Name::Honest(other) if node < other)
-                    .then(|| self.note("connected", node, peer, format!("eth/{version}")))
+                self.set_last(node, Kind::Connected, peer);
+                // Both sides report it, and one line is enough.
+                let is_first = matches!(peer, Name::Honest(other) if node < other);
+                is_first.then(|| self.note(Kind::Connected, node, peer, format!("eth/{version}")))
             }
             What::Ended { peer, end } => self.ended(node, peer, end),
             What::Banned { peer, reason, duration } => {
                 let peer = self.name(&peer);
                 self.banned += 1;
                 let duration = humantime::format_duration(Duration::from_secs(duration.as_secs()));
-                self.recently("banned", node, peer, format!("{reason} (for {duration})"))
+                self.set_last(node, Kind::Banned, peer);
+                Some(self.note(Kind::Banned, node, peer, format!("{reason} (for {duration})")))
             }
             What::Failed(_) => None,
         }
@@ -130,7 +161,7 @@ impl Board {
         let peer = peer.map_or(Name::Unknown, |peer| self.name(&peer));
         let is_refusal = match peer {
             Name::Foreign | Name::Hostile(_) => end.by == Side::Us,
-            // Who fails the handshake has no name; honest nodes do not.
+            // A peer that fails the handshake is not identified; honest nodes do not fail it.
             Name::Unknown => end.why == EndReason::Fault(Fault::Handshake),
             Name::Honest(_) => false,
         };
@@ -138,19 +169,37 @@ impl Board {
             return None;
         }
         *self.refused.entry(end.why.to_string()).or_default() += 1;
-        self.recently("refused", node, peer, format!("{} (at {})", end.why, end.stage))
+        self.set_last(node, Kind::Refused, peer);
+        Some(self.note(Kind::Refused, node, peer, format!("{} (at {})", end.why, end.stage)))
     }
 
-    fn recently(&mut self, event: &'static str, node: usize, peer: Name, what: String) -> Option<Note> {
-        self.rows[node].last = format!("{event} {peer}");
-        let note = self.note(event, node, peer, what);
+    fn set_last(&mut self, node: usize, kind: Kind, peer: Name) {
+        self.rows[node].last = Some((kind, format!("{} {peer}", kind.verb())));
+    }
+
+    fn note(&mut self, event: Kind, node: usize, peer: Name, what: String) -> Note {
+        let note = Note { event, t: self.seconds(), node: Name::Honest(node), peer, what };
         self.recent.truncate(RECENT - 1);
         self.recent.push_front(note.clone());
-        Some(note)
+        note
     }
 
-    fn note(&self, event: &'static str, node: usize, peer: Name, what: String) -> Note {
-        Note { event, t: self.seconds(), node: Name::Honest(node), peer, what }
+    /// Notes how much has been received by now, for [`traffic`](Self::traffic).
+    pub(super) fn sample(&mut self) {
+        if self.totals.len() == SAMPLES {
+            self.totals.pop_front();
+        }
+        self.totals.push_back(self.rows.iter().map(|row| row.snapshot.received).sum());
+    }
+
+    /// Bytes that honest nodes received between any two samples, the newest last.
+    pub(super) fn traffic(&self) -> impl Iterator<Item = u64> {
+        self.totals.iter().zip(self.totals.iter().skip(1)).map(|(before, after)| after.saturating_sub(*before))
+    }
+
+    /// How long the network has been running.
+    pub(super) fn elapsed(&self) -> Duration {
+        self.start.elapsed()
     }
 
     fn name(&self, id: &NodeId) -> Name {
@@ -187,11 +236,12 @@ impl Board {
             banned: self.banned,
             datagrams: sum(|snapshot| snapshot.datagrams),
             frames: sum(|snapshot| snapshot.frames),
+            received: sum(|snapshot| snapshot.received),
             duration_s: self.seconds(),
         }
     }
 
-    /// What it has come to.
+    /// The network at its end.
     pub(super) fn summary(&self) -> Summary {
         let mut dropped: BTreeMap<String, u64> = BTreeMap::new();
         for (reason, count) in self.rows.iter().flat_map(|row| &row.snapshot.dropped) {
@@ -213,15 +263,38 @@ pub(super) struct Progress {
     sessions: usize,
     /// Nodes in an honest node's discovery table, on average.
     table_mean: f64,
-    /// Eth sessions of honest nodes with others.
+    /// Eth sessions of honest nodes with other nodes.
     intruders: usize,
-    /// Connections of others that honest nodes ended, by reason.
+    /// Connections of other nodes that honest nodes ended, by reason.
     refused: BTreeMap<String, u64>,
     /// Bans that honest nodes imposed.
     banned: u64,
     datagrams: u64,
     frames: u64,
+    /// Bytes of both.
+    #[serde(rename = "bytes")]
+    received: u64,
     duration_s: f64,
+}
+
+impl Progress {
+    /// The same for the view.
+    pub(super) fn figures(&self) -> Vec<Cell> {
+        let refused = self.refused.values().sum::<u64>();
+        let connected = if self.connected == self.nodes { Tone::Good } else { Tone::Warning };
+        let if_any = |count: u64, tone: Tone| if count > 0 { tone } else { Tone::Plain };
+        vec![
+            Cell::new(format_args!("{}/{} connected", self.connected, self.nodes), connected),
+            Cell::new(format_args!("{} sessions", self.sessions), Tone::Plain),
+            Cell::new(format_args!("{:.1} in a table", self.table_mean), Tone::Plain),
+            Cell::new(format_args!("{} refused", refused), if_any(refused, Tone::Warning)),
+            Cell::new(format_args!("{} banned", self.banned), if_any(self.banned, Tone::Bad)),
+            Cell::new(format_args!("{} datagrams", self.datagrams), Tone::Plain),
+            Cell::new(format_args!("{} frames", self.frames), Tone::Plain),
+            Cell::new(bytes(self.received), Tone::Plain),
+            Cell::new(format_args!("{} intruders", self.intruders), if_any(self.intruders as u64, Tone::Bad)),
+        ]
+    }
 }
 
 impl fmt::Display for Progress {
@@ -242,17 +315,17 @@ impl fmt::Display for Progress {
     }
 }
 
-/// What the network has come to.
+/// The network at its end.
 #[derive(Serialize)]
 pub(super) struct Summary {
     #[serde(flatten)]
     progress: Progress,
-    /// Datagrams that honest nodes received and did not act upon, by reason.
+    /// Datagrams that honest nodes received and dropped, by reason.
     dropped: BTreeMap<String, u64>,
 }
 
 impl Summary {
-    /// Whether every honest node is connected, and nobody else is.
+    /// Whether every honest node is connected, and no other.
     pub(super) fn is_success(&self) -> bool {
         self.progress.connected == self.progress.nodes && self.progress.intruders == 0
     }
@@ -276,6 +349,10 @@ impl fmt::Display for Summary {
             writeln!(f, "  {count:6}  {reason}")?;
         }
         writeln!(f, "{banned} bans, {intruders} intruders at the end")?;
-        f.write_str(if self.is_success() { "all is well" } else { "this is not as it should be" })
+        f.write_str(if self.is_success() {
+            "success: every honest node is connected, and no other node is"
+        } else {
+            "failure: an honest node has no peer, or another node is connected"
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! A full node on a thread of its own, and what it tells the board: snapshots, and what happens to its connections.
+//! A full node on its own thread, which reports snapshots and events of its connections to the board.
 //!
 //! The foreign node is one of these too; only its network differs.
 
@@ -15,6 +15,7 @@ use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::{Config, Node};
 use peerless::wire::enode::Contact;
+use peerless::wire::p2p::Capability;
 use peerless_mio::{Driver, Listen, Sockets};
 
 use crate::driving;
@@ -24,10 +25,10 @@ use crate::trace::Recording;
 
 /// Between two snapshots.
 pub(super) const SNAPSHOT_INTERVAL: Duration = Duration::from_millis(250);
-/// For the goodbyes of all nodes at once.
+/// Limit for the final Disconnects of all nodes.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 
-/// What a node tells, with its number.
+/// A report of a node, with the node's number.
 pub(super) struct News {
     pub(super) node: usize,
     pub(super) what: What,
@@ -43,7 +44,7 @@ pub(super) enum What {
     Failed(String),
 }
 
-/// How a node is doing.
+/// Counts of a node at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Snapshot {
     /// Entries of its discovery table.
@@ -54,10 +55,14 @@ pub(super) struct Snapshot {
     pub(super) outbound: Vec<NodeId>,
     /// Datagrams received.
     pub(super) datagrams: u64,
-    /// Datagrams received and not acted upon, with their reasons.
+    /// Datagrams received and dropped, by reason.
     pub(super) dropped: Vec<(String, u64)>,
     /// Frames received.
     pub(super) frames: u64,
+    /// Bytes of datagrams and frames received.
+    pub(super) received: u64,
+    /// Bytes of datagrams and frames sent.
+    pub(super) sent: u64,
 }
 
 impl Snapshot {
@@ -66,7 +71,7 @@ impl Snapshot {
         let peers = |direction| {
             let sessions = node.sessions().filter(move |session| session.direction == direction);
             sessions
-                .filter(|session| session.stage == Stage::Established && !session.is_ending && session.status.is_some())
+                .filter(|session| session.stage == Stage::Established && !session.is_ending)
                 .filter_map(|session| session.id)
                 .collect()
         };
@@ -77,6 +82,8 @@ impl Snapshot {
             datagrams: stats.datagrams_in.count,
             dropped: stats.datagrams_dropped.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
             frames: stats.frames_in.count,
+            received: stats.datagrams_in.bytes + stats.frames_in.bytes,
+            sent: stats.datagrams_out.bytes + stats.frames_out.bytes,
         }
     }
 
@@ -91,7 +98,7 @@ pub(super) struct Prepared {
     config: Config,
     sockets: Sockets,
     keys: KeyLogging,
-    /// Where it will be.
+    /// Its address and key.
     pub(super) contact: Contact,
 }
 
@@ -102,12 +109,12 @@ impl Prepared {
         keys.configure(&mut config);
         let sockets = driving::bind(&mut config, &Listen::at(([127, 0, 0, 1], 0).into()))?;
         let key = peerless::crypto::Crypto::public_key(&peerless::crypto::Secp256k1::new(), &config.secret);
-        let ip = config.ip.context("a bound socket has an address")?;
-        let contact = Contact::new(key, ip, config.udp, config.tcp);
+        let ip = config.addresses.ip().context("a bound socket has an address")?;
+        let contact = Contact::new(key, ip, config.addresses.udp, config.addresses.tcp);
         Ok(Self { config, sockets, keys: keys.clone(), contact })
     }
 
-    /// Runs the node until `stop`, telling `news` as its `node`th. It knows `bootnode` and keeps dialling `statics`.
+    /// Runs the node until `stop`. It reports to `news` as number `node`, knows `bootnode` and keeps dialling `statics`.
     pub(super) fn run(
         self,
         node: usize,
@@ -128,7 +135,7 @@ impl Prepared {
                 drive(&mut driver, &keys, node, &news, &stop)
             });
             if let Err(error) = result {
-                // Without a board nobody is left to tell.
+                // The board is gone only when the program ends.
                 let _ = news.send(News { node, what: What::Failed(format!("{error:#}")) });
             }
         })
@@ -145,20 +152,20 @@ fn drive(driver: &mut Driver, keys: &KeyLogging, node: usize, news: &Sender<News
                 break;
             }
         }
-        let mut questions: Vec<(ConnId, u64, u64)> = Vec::new();
+        let mut questions: Vec<(ConnId, Capability, u64, u64)> = Vec::new();
         driver.turn(Some(next.saturating_duration_since(Instant::now())), |event| {
-            if let Event::Request { conn, request_id, id, .. } = &event {
-                questions.push((*conn, *request_id, *id));
+            if let Event::Request { conn, capability, request_id, id, .. } = &event {
+                questions.push((*conn, *capability, *request_id, *id));
             }
             keys.note(&event);
             if let Some(what) = translate(event) {
-                // The board may have gone; the flag will say so.
+                // Without a board, `stop` is set.
                 let _ = news.send(News { node, what });
             }
         })?;
-        for (conn, request_id, id) in questions {
-            // It may have ended meanwhile.
-            let _ = driver.command(Command::Respond { conn, request_id, id, body: &[0xc0] });
+        for (conn, capability, request_id, id) in questions {
+            // The connection may have ended meanwhile.
+            let _ = driver.command(Command::Respond { conn, capability, request_id, id, body: &[0xc0] });
         }
     }
     driver.shutdown(SHUTDOWN_LIMIT, |_| {})?;

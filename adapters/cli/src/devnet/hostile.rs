@@ -1,6 +1,6 @@
-//! Nodes that break the protocol, each in every way of [`Attack`] in turn, against every honest node in turn.
+//! Nodes that break the protocol: each mounts every [`Attack`] in turn, against every honest node in turn.
 //!
-//! Their keys stay the same, so that honest nodes can come to know them.
+//! Their keys stay the same, so that honest nodes can recognise and ban them.
 
 use std::io::{self, ErrorKind, Write};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -17,9 +17,9 @@ use peerless::wire::{eth, p2p};
 use super::liar::{Identity, Liar, dial};
 use crate::networks::unix_now;
 
-/// Between two attacks of one node: fast enough to get through the list in a short run, slow enough to watch.
+/// Time between two attacks of one node: short enough for all of them in a short run, long enough to watch.
 const PAUSE: Duration = Duration::from_millis(150);
-/// More pings at once than any bound on them allows.
+/// More pings at once than the limit on them.
 const FLOOD: usize = 64;
 /// A datagram's hash, which comes first, and its signature, which follows.
 const HASH_BYTES: usize = 32;
@@ -30,17 +30,17 @@ const PING: u8 = p2p::id::PING as u8;
 enum Attack {
     /// Noise in place of the handshake.
     Noise,
-    /// A session, and then a frame with a wrong MAC.
+    /// A session, then a frame with a wrong MAC.
     WrongMac,
-    /// A session, and then a block, which the protocol has not had since the merge.
+    /// A session, then a NewBlock message, which the protocol no longer has.
     NewBlock,
-    /// A session, and then the answer to a question that nobody asked.
+    /// A session, then a response without a request.
     UnsolicitedAnswer,
-    /// A session, and then too many pings.
+    /// A session, then too many pings.
     PingFlood,
-    /// Another message than Hello first.
+    /// A first message that is not Hello.
     NoHello,
-    /// Datagrams: a question without endpoint proof, an old ping, unwanted neighbours, a forged signature.
+    /// Datagrams: a FindNode without endpoint proof, an expired Ping, unsolicited Neighbors, a forged signature.
     Datagrams,
 }
 
@@ -54,9 +54,9 @@ const ATTACKS: [Attack; 7] = [
     Attack::NoHello,
 ];
 
-/// Attacks `victims` until there is a `truce`; blocks. `turn` tells with what and whom to begin.
+/// Attacks `victims` until `truce` is set; blocks. `turn` chooses the first attack and the first victim.
 pub(super) fn run(identity: &Identity, mut rng: Rng, victims: &[Contact], turn: usize, truce: &AtomicBool) {
-    // Without a socket the streams still attack.
+    // Without a socket, only the attacks over streams run.
     let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).ok();
     for turn in turn.. {
         let (Some(attack), Some(victim)) =
@@ -64,7 +64,7 @@ pub(super) fn run(identity: &Identity, mut rng: Rng, victims: &[Contact], turn: 
         else {
             return;
         };
-        // How an attack fails is for the victim to tell.
+        // The victim reports how an attack ends.
         if let Err(error) = mount(*attack, identity, &mut rng, udp.as_ref(), victim) {
             tracing::debug!(?attack, %error, "attack ended");
         }
@@ -84,7 +84,7 @@ fn mount(
 ) -> io::Result<()> {
     match attack {
         Attack::Noise => {
-            // The size that the prefix promises, and nothing that decrypts.
+            // The prefix is right, and the content does not decrypt.
             let mut noise = rng.bytes::<400>();
             noise[..2].copy_from_slice(&398u16.to_be_bytes());
             let mut tcp = dial(victim)?;
@@ -137,7 +137,7 @@ fn datagrams(identity: &Identity, rng: &mut Rng, victim: &Contact, from: Endpoin
     let ping = |expiration| Packet::Ping { version: 4, from, to: victim.udp_addr().into(), expiration, enr_seq: None };
     let neighbor = Neighbor { ip: victim.ip(), udp: 9, tcp: 9, key: *identity.key.as_bytes() };
     let mut forged = seal(identity, &ping(soon));
-    // The signature's first half is another, and the hash made to fit.
+    // The first half of the signature is replaced, and the hash computed anew.
     forged[HASH_BYTES..HASH_BYTES + 32].copy_from_slice(&rng.bytes::<32>());
     let hash = keccak256(&forged[HASH_BYTES..]);
     forged[..HASH_BYTES].copy_from_slice(&hash);

@@ -1,7 +1,6 @@
-//! A stream to a node from somebody who has no intention to follow the protocol: a real handshake, and then whatever
-//! frames its owner likes.
+//! A stream to a node from a hostile peer: a valid handshake, then any frames.
 //!
-//! Blocking, on its own thread, with short timeouts. Offers version 4 of the base protocol, so that nothing is compressed.
+//! It blocks, with short timeouts. It offers version 4 of the base protocol, so that nothing is compressed.
 
 use std::io::{self, Error, ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -20,14 +19,14 @@ use peerless::wire::p2p::{self, Capability, CapabilityTable, Hello, Shared};
 
 use crate::networks::unix_now;
 
-/// For anything that an honest node does at once on the same machine.
+/// Limit for what an honest node does at once on the same machine.
 const PATIENCE: Duration = Duration::from_millis(700);
-/// An honest node says nothing larger before it is asked.
+/// An honest node sends no larger message unasked.
 const BODY_BYTES_MAX: usize = 1 << 16;
 const HELLO: u8 = p2p::id::HELLO as u8;
 const DISCONNECT: u8 = p2p::id::DISCONNECT as u8;
 
-/// Who lies.
+/// The keys of a hostile peer.
 pub(super) struct Identity {
     pub(super) secret: SecretKey,
     pub(super) key: PublicKey,
@@ -41,12 +40,12 @@ impl Identity {
     }
 }
 
-/// See the module.
+/// A hostile peer's stream.
 pub(super) struct Liar<'a> {
     identity: &'a Identity,
     tcp: TcpStream,
     frames: Frames,
-    /// Bytes that came and were not opened yet.
+    /// Bytes received and not yet decrypted.
     inbox: Vec<u8>,
 }
 
@@ -67,21 +66,21 @@ impl<'a> Liar<'a> {
             let progress = handshake.handle_bytes(&mut context.cx(rng), &identity.secret, &mut rest, &mut out);
             let taken = inbox.len() - rest.len();
             inbox.drain(..taken);
-            handshake = match progress {
-                Progress::Pending(handshake) => handshake,
+            match progress {
+                Progress::Pending => {}
                 Progress::Done(agreed) => return Ok(Self { identity, tcp, frames: agreed.frames, inbox }),
                 Progress::Failed(fault) => return Err(Error::other(fault.to_string())),
-            };
+            }
         }
     }
 
-    /// Says a message of any id, shared or not.
+    /// Sends a message of any id, shared or not.
     pub(super) fn say(&mut self, id: u8, payload: &[u8]) -> io::Result<()> {
         let frame = self.seal(id, payload)?;
         self.tcp.write_all(&frame)
     }
 
-    /// Says a message in a frame whose last byte, the end of its MAC, is wrong.
+    /// Sends a message in a frame whose MAC has a wrong last byte.
     pub(super) fn say_with_wrong_mac(&mut self, id: u8, payload: &[u8]) -> io::Result<()> {
         let mut frame = self.seal(id, payload)?;
         if let Some(last) = frame.last_mut() {
@@ -100,7 +99,7 @@ impl<'a> Liar<'a> {
         Ok(frame)
     }
 
-    /// The next message: its id and payload.
+    /// Returns the id and payload of the next message.
     fn hear(&mut self) -> io::Result<(u8, Vec<u8>)> {
         loop {
             let mut rest = self.inbox.as_slice();
@@ -130,7 +129,7 @@ impl<'a> Liar<'a> {
         }
     }
 
-    /// Exchanges Hellos; returns the eth version that is shared.
+    /// Exchanges Hellos and returns the shared eth version.
     pub(super) fn greet(&mut self) -> io::Result<Shared> {
         let ours = vec![Capability::eth(68), Capability::eth(69)];
         let hello = Hello {
@@ -147,7 +146,7 @@ impl<'a> Liar<'a> {
         shared.into_iter().find(|shared| shared.capability.is_eth()).ok_or_else(|| ErrorKind::Unsupported.into())
     }
 
-    /// Greets, and echoes the other's eth Status, which must please it. Returns where eth's message ids begin.
+    /// Exchanges Hellos and echoes the eth Status of the other side. Returns the first message id of eth.
     pub(super) fn establish(&mut self) -> io::Result<u8> {
         let offset = u8::try_from(self.greet()?.offset).map_err(|_| ErrorKind::InvalidData)?;
         let status = offset + eth::id::STATUS as u8;
@@ -156,13 +155,13 @@ impl<'a> Liar<'a> {
         Ok(offset)
     }
 
-    /// Waits until the other side has had enough, and says so or goes.
+    /// Waits until the other side disconnects.
     pub(super) fn await_end(mut self) {
         while self.hear().is_ok_and(|(id, _)| id != DISCONNECT) {}
     }
 }
 
-/// A stream with short timeouts.
+/// Connects a stream with short timeouts.
 pub(super) fn dial(to: &Contact) -> io::Result<TcpStream> {
     let tcp = TcpStream::connect_timeout(&to.tcp_addr(), PATIENCE)?;
     tcp.set_nodelay(true)?;

@@ -1,4 +1,4 @@
-//! The command `devnet`: a whole network on this machine, and nothing beyond it.
+//! The command `devnet`: a network on the loopback interface.
 //!
 //! Honest nodes know one bootnode and must find each other. Beside them live one node of a foreign network, and hostile
 //! nodes that break the protocol; neither may be in session with an honest one when the time is over.
@@ -7,7 +7,7 @@ mod board;
 mod honest;
 mod hostile;
 mod liar;
-mod table;
+mod page;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +25,6 @@ use peerless::wire::enode::Contact;
 use self::board::{Board, Name};
 use self::honest::{News, Prepared, SNAPSHOT_INTERVAL, What};
 use self::liar::Identity;
-use self::table::Screen;
 use crate::networks::Choice;
 use crate::output::Output;
 use crate::trace::{self, Recording};
@@ -33,14 +32,14 @@ use crate::{Outcome, driving, key, keylog};
 
 /// Network id of the foreign node.
 const FOREIGN_NETWORK: u64 = 1338;
-/// Where everything happens, whatever `--netrestrict` says.
+/// The only addresses in use, whatever `--netrestrict` says.
 const LOOPBACK: &str = "127.0.0.0/8";
-/// Between two lines of numbers where no table can be drawn.
+/// Interval between two lines of numbers without a live view.
 const LINE_INTERVAL: Duration = Duration::from_secs(1);
-/// Before the end, so that the last attack is over and told when it comes.
+/// Time without new attacks before the end, so that the last one has been reported.
 const TRUCE: Duration = Duration::from_secs(1);
 
-/// How large, and for how long.
+/// Arguments of `devnet`.
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Honest nodes
@@ -56,7 +55,7 @@ pub(crate) struct Arguments {
     hostile: u16,
     #[command(flatten)]
     keylog: keylog::KeyLogArguments,
-    /// Record every full node into a file of its own in this folder; Wireshark opens them
+    /// Record each full node into a new file in this folder; Wireshark opens them
     #[arg(long, env = "PEERLESS_TRACE", value_name = "DIR")]
     trace: Option<PathBuf>,
     #[command(flatten)]
@@ -64,7 +63,7 @@ pub(crate) struct Arguments {
 }
 
 impl Arguments {
-    /// Where a node's trace goes, by the node's name.
+    /// Returns the recording of a node by the node's name.
     fn recording(&self, name: &str) -> Option<Recording> {
         self.trace.as_ref().map(|folder| self.recording.to(folder.join(format!("{name}.pcapng"))))
     }
@@ -82,7 +81,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
         arguments.recording.warn(folder);
     }
     let filter: NetFilter = LOOPBACK.parse()?;
-    let keys = arguments.keylog.open()?;
+    let keys = arguments.keylog.open(&[])?;
     let (home, abroad) = (Choice::development(), Choice::private("foreign network", FOREIGN_NETWORK));
     let honest = (0..arguments.nodes)
         .map(|_| Prepared::new(key::generate()?, &home, &filter, &keys))
@@ -110,7 +109,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
         let recording = arguments.recording(&format!("node-{i}"));
         threads.push(node.run(i, bootnode, Vec::new(), recording, sender.clone(), stop.clone()));
     }
-    // It wants in, and says so to the bootnode again and again.
+    // It dials the bootnode again and again.
     let recording = arguments.recording("foreign");
     threads.push(foreign.run(contacts.len(), Some(bootnode), vec![bootnode], recording, sender, stop.clone()));
     for (i, identity) in hostile.into_iter().enumerate() {
@@ -120,7 +119,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     }
 
     let watched = watch(output, &mut board, &news, duration, &interrupt, &truce);
-    // Before the goodbyes, which are no part of it.
+    // Before the shutdown, which is not part of the result.
     let summary = board.summary();
     truce.store(true, Ordering::Relaxed);
     stop.store(true, Ordering::Relaxed);
@@ -134,7 +133,7 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     Ok(if summary.is_success() { Outcome::Success } else { Outcome::Failure })
 }
 
-/// Shows what is told until the time is over.
+/// Shows what the nodes report until the time is over.
 fn watch(
     output: &Output,
     board: &mut Board,
@@ -143,7 +142,7 @@ fn watch(
     interrupt: &driving::Interrupt,
     truce: &AtomicBool,
 ) -> Result<()> {
-    let mut screen = output.is_live().then(Screen::default);
+    let mut screen = output.screen();
     let interval = if screen.is_some() { SNAPSHOT_INTERVAL } else { LINE_INTERVAL };
     let end = Instant::now() + duration;
     let mut next = Instant::now() + interval;
@@ -154,7 +153,7 @@ fn watch(
         match news.recv_timeout(next.min(end).saturating_duration_since(Instant::now())) {
             Ok(News { what: What::Failed(why), .. }) => bail!("a node failed: {why}"),
             Ok(news) => {
-                if let (Some(note), None) = (board.hear(news), &screen) {
+                if let (Some(note), None) = (board.record(news), &screen) {
                     output.report(&note);
                 }
             }
@@ -164,7 +163,13 @@ fn watch(
         if Instant::now() >= next {
             next += interval;
             match &mut screen {
-                Some(screen) => output.say(screen.draw(board)),
+                Some(screen) => {
+                    board.sample();
+                    screen.show(&page::page(board, duration)).context("cannot draw on the terminal")?;
+                    if screen.is_quit() {
+                        break;
+                    }
+                }
                 None => output.report(&board.progress()),
             }
         }

@@ -1,7 +1,7 @@
-//! Huge pages for runs of many nodes, most of whose time is that of memory, and a good part of that the search for pages.
+//! Huge pages for runs of many nodes, which are bound by memory and by misses of the page table's cache.
 //!
-//! The allocator of glibc asks the kernel for them if it is told to before `main` begins: hence the program replaces itself
-//! by one that is told. Elsewhere, or where the user has settings of the allocator's own, nothing happens.
+//! glibc's allocator uses them if a variable says so before `main`: the program sets it and executes itself again. With
+//! another allocator, or where the user has set the variable, nothing happens.
 
 /// Where glibc reads its settings.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -13,7 +13,7 @@ const VARIABLE: &str = "GLIBC_TUNABLES";
 const SETTINGS: &str = "glibc.malloc.hugetlb=1:glibc.malloc.arena_max=1:glibc.malloc.top_pad=67108864:glibc.malloc.tcache_max=8192:\
      glibc.malloc.tcache_count=500";
 
-/// Begins the program anew, if that gets it huge pages. Must be called before anything has been done.
+/// Executes the program again if that gives it huge pages. Must be called before there are side effects.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub(super) fn ask_for() {
     use std::os::unix::process::CommandExt as _;
@@ -28,6 +28,6 @@ pub(super) fn ask_for() {
     }
 }
 
-/// Does nothing: other allocators have ways of their own.
+/// Does nothing with another allocator.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub(super) fn ask_for() {}

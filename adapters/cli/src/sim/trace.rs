@@ -1,7 +1,7 @@
 //! One node of a simulated run as a trace of its own.
 //!
-//! A run is done twice: a first time to see which node and which of its lives it is about, and again to record that one.
-//! A seed decides everything, so the second is the first; if it is not, that is an error.
+//! The scenario runs twice: first to find the node and the run of it that is recorded, then to record it. The seed decides
+//! everything, so that both runs are the same; otherwise that is an error.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -21,7 +21,7 @@ use serde::Serialize;
 
 use crate::primitives;
 
-/// Which node, and which of its lives: it lives as often as it starts with nothing in its memory.
+/// The node to record, and which of its lives: each start with empty memory is a life.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Choice {
     /// The host; by default the one at which the run failed, else the first honest one.
@@ -30,7 +30,7 @@ pub(super) struct Choice {
     pub(super) life: Option<u32>,
 }
 
-/// Where a trace is and what it is of.
+/// A trace's file and its node.
 #[derive(Debug, Serialize)]
 pub(super) struct Traced {
     event: &'static str,
@@ -48,7 +48,7 @@ impl fmt::Display for Traced {
     }
 }
 
-/// Whatever became of the recording.
+/// The state of the recording.
 #[derive(Default)]
 struct Recording {
     /// Births of the host so far.
@@ -57,7 +57,7 @@ struct Recording {
     failure: Option<anyhow::Error>,
 }
 
-/// Runs it, and records a node of it into a new file.
+/// Runs a scenario and records one node of it into a new file.
 pub(super) fn run(
     scenario: &Scenario,
     plan: &Plan,
@@ -65,7 +65,7 @@ pub(super) fn run(
     file: &Path,
     mut progress: impl FnMut(Instant),
 ) -> Result<(Report, Traced)> {
-    ensure!(!file.exists(), "cannot record into {}: there is such a file", file.display());
+    ensure!(!file.exists(), "cannot record into {}: it exists", file.display());
     let lives = Arc::new(Mutex::new(BTreeMap::<HostId, u32>::new()));
     let first = scenario.run_observed(plan, counting(lives.clone()), &mut progress)?;
     let lives = lock(&lives).clone();
@@ -73,10 +73,10 @@ pub(super) fn run(
     let failed = failed.filter(|host| lives.contains_key(host));
     let host = choice.node.map(HostId).or(failed).or(lives.keys().next().copied()).context("no honest node started")?;
     let Some(lives) = lives.get(&host).copied() else {
-        bail!("host {} is no honest node that started: its trace could not be replayed", host.0);
+        bail!("host {} is not an honest node that started: its trace could not be replayed", host.0);
     };
     let life = choice.life.unwrap_or(lives);
-    ensure!((1..=lives).contains(&life), "host {} lived {lives} times, and not {life}", host.0);
+    ensure!((1..=lives).contains(&life), "host {} has {lives} lives, not {life}", host.0);
 
     let recording = Arc::new(Mutex::new(Recording::default()));
     let observer = recording_one(plan, (host, life), file.to_owned(), recording.clone());
@@ -86,13 +86,13 @@ pub(super) fn run(
         return Err(failure.context(format!("cannot record into {}", file.display())));
     }
     let is_same = report.trace_hash == first.trace_hash && report.failure == first.failure;
-    ensure!(is_same && has_begun, "the same run came out otherwise when it was recorded: this is a bug");
+    ensure!(is_same && has_begun, "the recorded run differs from the first one: this is a bug");
     let primitives = primitives::name(plan.crypto, plan.seed);
     let traced = Traced { event: "trace", file: file.to_owned(), host: host.0, life, lives, primitives };
     Ok((report, traced))
 }
 
-/// Listens to nobody, and counts who is born.
+/// Counts the lives of each host and records nothing.
 fn counting(lives: Arc<Mutex<BTreeMap<HostId, u32>>>) -> Arc<Observer> {
     Arc::new(move |birth: &Birth<'_>, _: &Config| {
         *lock(&lives).entry(birth.host).or_default() += 1;
@@ -121,7 +121,7 @@ fn recording_one(
         if births != life {
             return None;
         }
-        // Of their own: what the host's cost may cost the host's time.
+        // Not the host's primitives, whose cost may be virtual time of the host.
         let crypto = mode.build(seed, 1);
         let addr = Some(SocketAddr::from(birth.addr));
         let subject = Subject {
@@ -148,7 +148,7 @@ fn recording_one(
     })
 }
 
-/// A new file, for its owner alone as all traces that can be replayed.
+/// Creates a new file that only its owner may read, as a trace that can be replayed holds the key.
 fn create(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);

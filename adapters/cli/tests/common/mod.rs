@@ -1,4 +1,4 @@
-//! The built program, run with nothing but loopback allowed.
+//! Runs the built program, restricted to loopback.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part")]
 
 use std::io::{BufRead, BufReader, Write};
@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// Far more than anything here takes.
+/// Time limit for one step; far more than any step takes.
 const PATIENCE: Duration = Duration::from_secs(15);
-/// All that may be contacted.
+/// The only permitted addresses.
 pub const LOOPBACK: &str = "127.0.0.0/8,::1/128";
 
 /// A command line of the program.
@@ -36,7 +36,7 @@ pub fn run_with_input(arguments: &[&str], lines: &str) -> Output {
     let mut command = peerless(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("the program runs");
-    // It may have ended before it has read all of it.
+    // The program may end before it has read all lines.
     let _ = child.stdin.take().expect("stdin is piped").write_all(lines.as_bytes());
     child.wait_with_output().expect("the program ends")
 }
@@ -118,7 +118,7 @@ impl Drop for Node {
     }
 }
 
-/// A path of this test's own, where nothing is yet.
+/// Returns a path for this test, without a file.
 pub fn fresh_path(name: &str) -> PathBuf {
     let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
     let _ = std::fs::remove_file(&path);

@@ -42,9 +42,9 @@ impl Peer {
         let secret = SecretKey::from_bytes([key; 32]).unwrap();
         let contact = Contact::new(Secp256k1::new().public_key(&secret), host, udp, tcp);
         let mut config = Config::new(secret, chain());
-        config.ip = Some(host);
-        config.udp = udp;
-        config.tcp = tcp;
+        config.addresses.set_ip(host);
+        config.addresses.udp = udp;
+        config.addresses.tcp = tcp;
         config.filter = "127.0.0.0/8,::1/128".parse().unwrap();
         configure(&mut config);
         let driver = Driver::new(sockets, |now, unix| Node::new(config, [key; 32], now, unix)).unwrap();
@@ -124,7 +124,9 @@ fn note(event: Event<'_>) -> Option<Told> {
         Event::Pong { command, .. } => Told::Pong(command),
         Event::CallFailed { command, why } => Told::CallFailed(command, why),
         Event::Established { conn, id, .. } => Told::Established(conn, id),
-        Event::Request { conn, request_id, id, body } => Told::Request { conn, request_id, id, body: body.to_vec() },
+        Event::Request { conn, request_id, id, body, .. } => {
+            Told::Request { conn, request_id, id, body: body.to_vec() }
+        }
         Event::Response { command, body, .. } => Told::Response { command, body: body.to_vec() },
         Event::Ended { conn, end, .. } => Told::Ended(conn, end),
         _ => return None,

@@ -1,5 +1,6 @@
 //! The machines of a scenario: a node, or a hostile host around one.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use peerless::contract::{
@@ -19,6 +20,17 @@ pub enum Actor {
     Tapped(Box<Tapped<Node, Box<dyn Tap + Send>>>),
     /// A hostile host.
     Hostile(Box<Liar>),
+}
+
+impl fmt::Debug for Actor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self {
+            Self::Honest(_) => "Honest",
+            Self::Tapped(_) => "Tapped",
+            Self::Hostile(_) => "Hostile",
+        };
+        f.debug_tuple(kind).field(&self.node().contact()).finish()
+    }
 }
 
 impl Actor {

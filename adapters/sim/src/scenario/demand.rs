@@ -1,5 +1,7 @@
 //! Common demands of scenarios, each as a check.
 
+use std::fmt;
+
 use peerless::contract::{EndReason, Side};
 
 use super::Run;
@@ -20,6 +22,14 @@ impl Unmet {
         Self { host: Some(host), what: what.into() }
     }
 }
+
+impl fmt::Display for Unmet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Unmet {}
 
 impl From<String> for Unmet {
     fn from(what: String) -> Self {
@@ -49,15 +59,15 @@ pub fn sessions_with(
 }
 
 /// So many percent of the honest nodes have all the peers that they dial for: their own share of slots is taken.
-pub fn content(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
+pub fn fully_peered(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         let nodes = run.honest().count();
-        let content = run.honest().filter(|(_, node)| {
-            let (counts, config) = (node.peers().counts(), node.peers().slots().config());
+        let satisfied = run.honest().filter(|(_, node)| {
+            let (counts, config) = (node.peers().counts(), node.peers().config());
             counts.outbound >= config.max_dialled() || counts.established >= config.max_peers
         });
-        let content = content.count();
-        if content * 100 >= nodes * percent { Ok(()) } else { Err(format!("{content} of {nodes} have").into()) }
+        let satisfied = satisfied.count();
+        if satisfied * 100 >= nodes * percent { Ok(()) } else { Err(format!("{satisfied} of {nodes} have").into()) }
     }
 }
 

@@ -215,17 +215,16 @@ fn demand(holds: bool, what: impl FnOnce() -> String) -> Result<(), String> {
 /// Compares connections, slots and ends, three ways to count the same.
 fn check_connections(node: &Node, ended: u64) -> Result<(), String> {
     let (peers, stats) = (node.peers(), node.stats());
-    let (slots, sessions) = (peers.slots().iter().count(), node.sessions().count());
-    demand(slots == sessions, || format!("{slots} slots for {sessions} connections"))?;
+    let (counts, sessions) = (peers.counts(), node.sessions().count());
+    demand(counts.total() == sessions, || format!("{counts:?} for {sessions} connections"))?;
     let open = (stats.dials + stats.accepts).checked_sub(ended);
     demand(open == Some(sessions as u64), || {
         let (dials, accepts) = (stats.dials, stats.accepts);
         format!("{dials} dials and {accepts} accepts, {ended} ends, but {sessions} connections")
     })?;
-    let counts = peers.counts();
     let live = node.sessions().filter(|session| session.stage == Stage::Established && !session.is_ending).count();
     demand(counts.established == live, || format!("{} places in session, {live} sessions", counts.established))?;
-    let config = peers.slots().config();
+    let config = peers.config();
     let within = counts.inbound <= config.max_inbound()
         && counts.inbound + counts.outbound <= config.max_peers
         && counts.pending_inbound <= config.max_pending + config.max_inbound()

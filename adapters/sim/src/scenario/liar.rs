@@ -5,6 +5,7 @@
 //! nothing.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -65,6 +66,12 @@ pub struct Liar {
     streams: BTreeMap<ConnId, Vec<u8>>,
     conns_made: u64,
     oversize_left: u32,
+}
+
+impl fmt::Debug for Liar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Liar").field("malice", &self.malice).finish_non_exhaustive()
+    }
 }
 
 enum Todo {

@@ -218,6 +218,17 @@ pub struct Scenario {
     figures: Vec<(&'static str, Box<Figure>)>,
 }
 
+impl fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scenario")
+            .field("name", &self.name)
+            .field("about", &self.about)
+            .field("nodes", &self.nodes)
+            .field("time", &self.time)
+            .finish_non_exhaustive()
+    }
+}
+
 type Figure = dyn Fn(&Run) -> f64 + Send + Sync;
 
 impl Scenario {

@@ -1,6 +1,7 @@
 //! A scenario's world while it runs, as acts, demands and figures see it.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use peerless::contract::{Command, Machine, Stage, Tapped};
@@ -47,6 +48,16 @@ pub struct Run {
     pub healed: Option<Instant>,
     /// Pairs of honest nodes in session when all faults ended.
     pairs_healed: Vec<(HostId, HostId)>,
+}
+
+impl fmt::Debug for Run {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run")
+            .field("plan", &self.plan)
+            .field("heals_at", &self.heals_at)
+            .field("healed", &self.healed)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A lookup and the quality of its result.

@@ -44,7 +44,7 @@ fn mesh() -> Scenario {
         .small(14, secs(800))
         .settles_in(SETTLES_IN)
         .demand("every node has a session", demand::sessions(1))
-        .demand("nine of ten nodes have all the peers that they look for", demand::content(90))
+        .demand("nine of ten nodes have all the peers that they look for", demand::fully_peered(90))
         .always("no node breaks the protocol", demand::no_faults())
         .always("no honest node bans another", demand::no_honest_faults())
 }
@@ -113,7 +113,7 @@ fn churn() -> Scenario {
             Role { churn: Some(churn), ..Role::default() }
         })
         .demand("tables hold three fifths of what they can", demand::tables(60))
-        .demand("three of four nodes have all the peers that they look for", demand::content(75))
+        .demand("three of four nodes have all the peers that they look for", demand::fully_peered(75))
         .figure("machines started", |run| run.world.totals().starts as f64)
 }
 
@@ -158,7 +158,7 @@ fn storm() -> Scenario {
         .at(70, |run| run.world.start(HUB))
         .demand("every node with a free slot is in session with the hub again", |run| {
             let lost = run.honest().find(|(host, node)| {
-                let is_full = run.peers(node).count() >= node.peers().slots().config().max_peers;
+                let is_full = run.peers(node).count() >= node.peers().config().max_peers;
                 *host != HUB && !is_full && run.peers(node).all(|peer| peer != HUB)
             });
             lost.map_or(Ok(()), |(host, _)| Err(Unmet::of(host, format!("host {} is not", host.0))))
@@ -231,7 +231,7 @@ fn foreign() -> Scenario {
         })
         .always("no honest node bans another", demand::no_honest_faults())
         .demand("every node has a session", demand::sessions(1))
-        .demand("half of the nodes have all the peers that they look for", demand::content(50))
+        .demand("half of the nodes have all the peers that they look for", demand::fully_peered(50))
         .figure("sessions at home", |run| mean_of(run, |host| run.role(host).network == HOME))
         .figure("sessions abroad", |run| mean_of(run, |host| run.role(host).network != HOME))
 }

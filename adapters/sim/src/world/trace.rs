@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use peerless::contract::{Action, Devp2p, Event, Input, IoFault, Language, Query, Tap};
+use peerless::contract::{Action, BanTarget, Devp2p, Event, Input, IoFault, Language, Query, Tap};
 use peerless::time::Instant;
 
 use crate::mix::Mix;
@@ -66,8 +66,13 @@ impl Fingerprint for Devp2p {
             Event::Ended { conn, .. } => print.note(43, conn.0, &[]),
             Event::Scored { score, .. } => print.note(44, u64::from(score.cast_unsigned()), &[]),
             Event::Banned { id, .. } => print.note(45, 0, &id.0),
+            Event::AddressBanned { ip, .. } => print.note(46, word((*ip, 0).into()), &[]),
+            Event::Unbanned { target: BanTarget::Id(id) } => print.note(47, 0, &id.0),
+            Event::Unbanned { target: BanTarget::Address(ip) } => print.note(48, word((*ip, 0).into()), &[]),
             // Recordings ask for them, and a run is the same with them and without.
             Event::Secrets { .. } => {}
+            Event::ConnReady { conn } => print.note(49, conn.0, &[]),
+            Event::DiscoveryReady => print.note(50, 0, &[]),
         }
     }
 }

@@ -101,7 +101,7 @@ impl Machine for Script {
         Some(conn)
     }
 
-    /// `Dial` dials, `Send` writes (id 0) or closes (id 1), `Ping` sends a datagram now and then once a second.
+    /// `Dial` dials, `Send` writes (id 0) or closes (id 1), `Ping` sends a datagram at once and one each second after.
     fn command(&mut self, now: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
         match command {
             Command::Dial { contact } => {

@@ -9,6 +9,7 @@ mod legacy;
 mod ng;
 pub mod packet;
 
+use std::fmt;
 use std::io::{self, Read};
 
 use self::legacy::Legacy;
@@ -89,6 +90,12 @@ pub struct Reader<R> {
     input: Window<R>,
     format: Format,
     packets: u64,
+}
+
+impl<R> fmt::Debug for Reader<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reader").field("packets", &self.packets).finish_non_exhaustive()
+    }
 }
 
 enum Format {

@@ -5,6 +5,7 @@
 //! that leaves them to its network card captures none of its own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::defrag::IpDefragBuf;
@@ -95,6 +96,15 @@ pub struct Dissector {
     whole: Vec<u8>,
     /// Packets whose fragments were dropped.
     fragmented_lost: u64,
+}
+
+impl fmt::Debug for Dissector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dissector")
+            .field("fragmented", &self.fragmented.len())
+            .field("fragmented_lost", &self.fragmented_lost)
+            .finish_non_exhaustive()
+    }
 }
 
 type FragmentKey = (IpAddr, IpAddr, u32, u8);

@@ -206,6 +206,11 @@ impl<'a> Decoder<'a> {
         if self.flag()? { decode(self).map(Some) } else { Ok(None) }
     }
 
+    /// A decoder of the next byte string's content.
+    pub fn nested(&mut self) -> Result<Self, Malformed> {
+        Ok(Self { bytes: self.bytes()?, crypto: self.crypto })
+    }
+
     /// A list: its number of items, then each.
     pub fn list<T>(&mut self, mut decode: impl FnMut(&mut Self) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
         let n = self.size()?;

@@ -3,19 +3,26 @@
 use std::fmt;
 use std::sync::Arc;
 
-use peerless::contract::{Command, CommandError, ConnId, Devp2p, Event, PeerKind};
+use peerless::contract::{
+    Addresses, BanTarget, Command, CommandError, ConnId, Devp2p, Event, Label, PeerKind, PeerLimits,
+};
 use peerless::crypto::{Crypto, NodeId};
+use peerless::netfilter::NetFilter;
 use peerless::node::Node;
+use peerless::time::Duration;
 use peerless::wire::enode::Contact;
 use peerless::wire::forkid::Head;
 use peerless::wire::p2p::{Capability, DisconnectReason};
-use zeroize::Zeroizing;
 
 use super::Header;
 use super::behaviour::event::{encode_command_error, encode_event};
 use super::codec::{Decoder, Encode, Malformed};
-use super::config::{decode_head, encode_head};
+use super::config::{
+    decode_addresses, decode_ban_target, decode_capability, decode_filter, decode_head, decode_limits,
+    encode_addresses, encode_ban_target, encode_capability, encode_filter, encode_head, encode_limits,
+};
 use super::language::{Recordable, Replayable};
+use crate::keylog::Line;
 
 impl Recordable for Devp2p {
     const FAMILY: &'static str = "devp2p";
@@ -46,7 +53,7 @@ impl Recordable for Devp2p {
         crate::state::describe_event(event)
     }
 
-    fn session_secrets(event: &Event<'_>) -> Option<(ConnId, Zeroizing<String>)> {
+    fn session_secrets(event: &Event<'_>) -> Option<(ConnId, Line)> {
         match event {
             Event::Secrets { conn, secrets } => Some((*conn, crate::keylog::line(secrets))),
             _ => None,
@@ -76,9 +83,19 @@ pub enum OwnedCommand {
     FindNode { contact: Contact, target: Box<[u8; 64]> },
     Lookup { target: Box<[u8; 64]> },
     Send { conn: ConnId, capability: Capability, id: u64, payload: Vec<u8> },
-    Request { conn: ConnId, id: u64, body: Vec<u8> },
-    Respond { conn: ConnId, request_id: u64, id: u64, body: Vec<u8> },
+    Request { conn: ConnId, capability: Capability, id: u64, body: Vec<u8> },
+    Respond { conn: ConnId, capability: Capability, request_id: u64, id: u64, body: Vec<u8> },
     SetHead { head: Head, earliest: u64 },
+    OfferPeer { contact: Contact },
+    Report { id: NodeId, delta: i32, reason: Label },
+    Ban { target: BanTarget, duration: Duration },
+    Unban { target: BanTarget },
+    SetPeerLimits { limits: PeerLimits },
+    SetFilter { filter: NetFilter },
+    SetBootnodes { nodes: Vec<Contact> },
+    SetAddresses { addresses: Addresses },
+    SetRecordEntry { key: Vec<u8>, value: Option<Vec<u8>> },
+    SetCapabilities { offered: Vec<Capability> },
     Shutdown,
 }
 
@@ -116,20 +133,21 @@ fn encode_command(command: &Command<'_>, out: &mut Vec<u8>) {
         Command::Send { conn, capability, id, payload } => {
             out.byte(10);
             out.count(conn.0);
-            out.text(capability.name());
-            out.count(capability.version.into());
+            encode_capability(*capability, out);
             out.count(*id);
             out.bytes(payload);
         }
-        Command::Request { conn, id, body } => {
+        Command::Request { conn, capability, id, body } => {
             out.byte(11);
             out.count(conn.0);
+            encode_capability(*capability, out);
             out.count(*id);
             out.bytes(body);
         }
-        Command::Respond { conn, request_id, id, body } => {
+        Command::Respond { conn, capability, request_id, id, body } => {
             out.byte(12);
             out.count(conn.0);
+            encode_capability(*capability, out);
             out.count(*request_id);
             out.count(*id);
             out.bytes(body);
@@ -140,6 +158,49 @@ fn encode_command(command: &Command<'_>, out: &mut Vec<u8>) {
             out.count(*earliest);
         }
         Command::Shutdown => out.byte(14),
+        Command::OfferPeer { contact } => with_contact(out, 15, contact),
+        Command::Report { id, delta, reason } => {
+            out.byte(16);
+            out.fixed(&id.0);
+            out.fixed(&delta.to_le_bytes());
+            out.text(reason.as_str());
+        }
+        Command::Ban { target, duration } => {
+            out.byte(17);
+            encode_ban_target(*target, out);
+            out.duration(*duration);
+        }
+        Command::Unban { target } => {
+            out.byte(18);
+            encode_ban_target(*target, out);
+        }
+        Command::SetPeerLimits { limits } => {
+            out.byte(19);
+            encode_limits(limits, out);
+        }
+        Command::SetFilter { filter } => {
+            out.byte(20);
+            encode_filter(filter, out);
+        }
+        Command::SetBootnodes { nodes } => {
+            out.byte(21);
+            out.count(nodes.len() as u64);
+            nodes.iter().for_each(|contact| out.contact(contact));
+        }
+        Command::SetAddresses { addresses } => {
+            out.byte(22);
+            encode_addresses(addresses, out);
+        }
+        Command::SetRecordEntry { key, value } => {
+            out.byte(23);
+            out.bytes(key);
+            out.option(*value, |out, value| out.bytes(value));
+        }
+        Command::SetCapabilities { offered } => {
+            out.byte(24);
+            out.count(offered.len() as u64);
+            offered.iter().for_each(|capability| encode_capability(*capability, out));
+        }
     }
 }
 
@@ -157,37 +218,54 @@ fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> 
         7 => OwnedCommand::RequestRecord { contact: decoder.contact()? },
         8 => OwnedCommand::FindNode { contact: decoder.contact()?, target: target(decoder)? },
         9 => OwnedCommand::Lookup { target: target(decoder)? },
-        10 => {
-            let conn = conn(decoder)?;
-            let name = decoder.text()?;
-            let version = u32::try_from(decoder.count()?).map_err(|_| Malformed("capability"))?;
-            let capability = Capability::new(name, version).map_err(|_| Malformed("capability"))?;
-            OwnedCommand::Send { conn, capability, id: decoder.count()?, payload: body(decoder)? }
-        }
-        11 => OwnedCommand::Request { conn: conn(decoder)?, id: decoder.count()?, body: body(decoder)? },
+        10 => OwnedCommand::Send {
+            conn: conn(decoder)?,
+            capability: decode_capability(decoder)?,
+            id: decoder.count()?,
+            payload: body(decoder)?,
+        },
+        11 => OwnedCommand::Request {
+            conn: conn(decoder)?,
+            capability: decode_capability(decoder)?,
+            id: decoder.count()?,
+            body: body(decoder)?,
+        },
         12 => OwnedCommand::Respond {
             conn: conn(decoder)?,
+            capability: decode_capability(decoder)?,
             request_id: decoder.count()?,
             id: decoder.count()?,
             body: body(decoder)?,
         },
         13 => OwnedCommand::SetHead { head: decode_head(decoder)?, earliest: decoder.count()? },
         14 => OwnedCommand::Shutdown,
+        15 => OwnedCommand::OfferPeer { contact: decoder.contact()? },
+        16 => OwnedCommand::Report {
+            id: NodeId(decoder.fixed()?),
+            delta: i32::from_le_bytes(decoder.fixed()?),
+            reason: Label::new(decoder.text()?).ok_or(Malformed("label"))?,
+        },
+        17 => OwnedCommand::Ban { target: decode_ban_target(decoder)?, duration: decoder.duration()? },
+        18 => OwnedCommand::Unban { target: decode_ban_target(decoder)? },
+        19 => OwnedCommand::SetPeerLimits { limits: decode_limits(decoder)? },
+        20 => OwnedCommand::SetFilter { filter: decode_filter(decoder)? },
+        21 => OwnedCommand::SetBootnodes { nodes: decoder.list(Decoder::contact)? },
+        22 => OwnedCommand::SetAddresses { addresses: decode_addresses(decoder)? },
+        23 => OwnedCommand::SetRecordEntry { key: body(decoder)?, value: decoder.option(body)? },
+        24 => OwnedCommand::SetCapabilities { offered: decoder.list(decode_capability)? },
         _ => return Err(Malformed("command: unknown kind")),
     })
 }
 
-const fn kind_code(kind: PeerKind) -> u8 {
+pub(super) const fn kind_code(kind: PeerKind) -> u8 {
     match kind {
-        PeerKind::Ordinary => 0,
         PeerKind::Static => 1,
         PeerKind::Trusted => 2,
     }
 }
 
-fn kind(code: u8) -> Result<PeerKind, Malformed> {
+pub(super) fn kind(code: u8) -> Result<PeerKind, Malformed> {
     Ok(match code {
-        0 => PeerKind::Ordinary,
         1 => PeerKind::Static,
         2 => PeerKind::Trusted,
         _ => return Err(Malformed("kind of a peer")),
@@ -223,11 +301,23 @@ impl OwnedCommand {
             Self::Send { conn, capability, id, payload } => {
                 Command::Send { conn: *conn, capability: *capability, id: *id, payload }
             }
-            Self::Request { conn, id, body } => Command::Request { conn: *conn, id: *id, body },
-            Self::Respond { conn, request_id, id, body } => {
-                Command::Respond { conn: *conn, request_id: *request_id, id: *id, body }
+            Self::Request { conn, capability, id, body } => {
+                Command::Request { conn: *conn, capability: *capability, id: *id, body }
+            }
+            Self::Respond { conn, capability, request_id, id, body } => {
+                Command::Respond { conn: *conn, capability: *capability, request_id: *request_id, id: *id, body }
             }
             Self::SetHead { head, earliest } => Command::SetHead { head: *head, earliest: *earliest },
+            Self::OfferPeer { contact } => Command::OfferPeer { contact: *contact },
+            Self::Report { id, delta, reason } => Command::Report { id: *id, delta: *delta, reason: *reason },
+            Self::Ban { target, duration } => Command::Ban { target: *target, duration: *duration },
+            Self::Unban { target } => Command::Unban { target: *target },
+            Self::SetPeerLimits { limits } => Command::SetPeerLimits { limits: *limits },
+            Self::SetFilter { filter } => Command::SetFilter { filter },
+            Self::SetBootnodes { nodes } => Command::SetBootnodes { nodes },
+            Self::SetAddresses { addresses } => Command::SetAddresses { addresses: *addresses },
+            Self::SetRecordEntry { key, value } => Command::SetRecordEntry { key, value: value.as_deref() },
+            Self::SetCapabilities { offered } => Command::SetCapabilities { offered },
             Self::Shutdown => Command::Shutdown,
         }
     }
@@ -249,11 +339,28 @@ impl fmt::Display for OwnedCommand {
             Self::Send { conn, capability, id, payload } => {
                 write!(f, "send message {id:#04x} of {capability}, {} bytes, to {conn}", payload.len())
             }
-            Self::Request { conn, id, body } => write!(f, "request {id:#04x}, {} bytes, of {conn}", body.len()),
-            Self::Respond { conn, request_id, id, body } => {
-                write!(f, "respond to request {request_id} ({id:#04x}) of {conn} with {} bytes", body.len())
+            Self::Request { conn, capability, id, body } => {
+                write!(f, "request {id:#04x} of {capability}, {} bytes, of {conn}", body.len())
+            }
+            Self::Respond { conn, capability, request_id, id, body } => {
+                write!(f, "respond to request {request_id} ({id:#04x} of {capability}) of {conn}, {} bytes", body.len())
             }
             Self::SetHead { head, .. } => write!(f, "new head {}", head.number),
+            Self::OfferPeer { contact } => write!(f, "offer peer {:?} at {}", contact.id(), contact.ip()),
+            Self::Report { id, delta, reason } => write!(f, "report {id:?}: {delta:+} ({reason})"),
+            Self::Ban { target, duration } => write!(f, "ban {target:?} for {} s", duration.as_secs()),
+            Self::Unban { target } => write!(f, "unban {target:?}"),
+            Self::SetPeerLimits { limits } => write!(f, "peer limits {limits:?}"),
+            Self::SetFilter { filter } => write!(f, "filter {:?}", filter.ranges()),
+            Self::SetBootnodes { nodes } => write!(f, "{} bootnodes", nodes.len()),
+            Self::SetAddresses { addresses } => write!(f, "addresses {addresses:?}"),
+            Self::SetRecordEntry { key, value: Some(_) } => {
+                write!(f, "record entry {:?}", String::from_utf8_lossy(key))
+            }
+            Self::SetRecordEntry { key, value: None } => {
+                write!(f, "no record entry {:?}", String::from_utf8_lossy(key))
+            }
+            Self::SetCapabilities { offered } => write!(f, "capabilities {offered:?}"),
             Self::Shutdown => f.write_str("shut down"),
         }
     }

@@ -2,25 +2,33 @@
 //!
 //! Every field is written out. A field that a later version adds goes to the end, behind a higher format version.
 
-use peerless::crypto::SecretKey;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use peerless::contract::{Addresses, BanRecord, BanTarget, PeerLimits, Snapshot};
+use peerless::crypto::{NodeId, SecretKey};
 use peerless::discv4;
 use peerless::eth::{Chain, Policy};
 use peerless::netfilter::NetFilter;
 use peerless::node::{Config, discovery};
-use peerless::peers::PeersConfig;
+use peerless::time::UnixTime;
 use peerless::wire::forkid::{Fork, ForkSchedule, Head, Network};
 use peerless::wire::p2p::{Capability, CapabilityTable};
 
 use super::codec::{Decoder, Encode, Malformed};
+use super::command::{kind, kind_code};
 
 /// Appends everything of `config` but the secret key.
 pub(crate) fn encode(config: &Config, out: &mut Vec<u8>) {
-    let Config { secret: _, client, ip, udp, tcp, discovery, chain, status, .. } = config;
-    let Config { capabilities, capability_table, peers, filter, record_seq, export_secrets, .. } = config;
+    let Config { secret: _, client, addresses, record_entries, discovery, chain, status, .. } = config;
+    let Config { capabilities, capability_table, peers, filter, record_seq, snapshot, export_secrets, .. } = config;
     out.text(client);
-    out.option(*ip, Encode::ip);
-    out.u16(*udp);
-    out.u16(*tcp);
+    encode_addresses(addresses, out);
+    out.count(record_entries.len() as u64);
+    for (key, value) in record_entries {
+        out.bytes(key);
+        out.bytes(value);
+    }
     out.option(discovery.discv4.as_ref(), |out, settings| encode_discovery(settings, out));
     encode_chain(chain, out);
     out.byte(match status {
@@ -36,16 +44,11 @@ pub(crate) fn encode(config: &Config, out: &mut Vec<u8>) {
         encode_capability(capability, out);
         out.u16(length);
     }
-    let PeersConfig { max_peers, dial_ratio, max_pending, inbound_per_subnet } = *peers;
-    for limit in [max_peers, dial_ratio, max_pending, inbound_per_subnet] {
-        out.count(limit as u64);
-    }
-    out.count(filter.ranges().len() as u64);
-    for range in filter.ranges() {
-        out.text(&range.to_string());
-    }
+    encode_limits(peers, out);
+    encode_filter(filter, out);
     out.count(*record_seq);
-    out.byte((*export_secrets).into());
+    out.flag(*export_secrets);
+    encode_snapshot(snapshot, out);
 }
 
 /// Reads what [`encode`] wrote.
@@ -53,9 +56,8 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, secret: SecretKey) -> Result<Con
     Ok(Config {
         secret,
         client: decoder.text()?.to_owned(),
-        ip: decoder.option(Decoder::ip)?,
-        udp: decoder.u16()?,
-        tcp: decoder.u16()?,
+        addresses: decode_addresses(decoder)?,
+        record_entries: decode_entries(decoder)?,
         discovery: discovery::Config { discv4: decoder.option(decode_discovery)? },
         chain: decode_chain(decoder)?,
         status: match decoder.byte()? {
@@ -65,32 +67,162 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, secret: SecretKey) -> Result<Con
         },
         capabilities: decoder.list(decode_capability)?,
         capability_table: decode_table(decoder)?,
-        peers: PeersConfig {
-            max_peers: decoder.size()?,
-            dial_ratio: decoder.size()?,
-            max_pending: decoder.size()?,
-            inbound_per_subnet: decoder.size()?,
-        },
-        filter: NetFilter::only(
-            decoder.list(|decoder| decoder.text()?.parse().map_err(|_| Malformed("address range")))?,
-        ),
+        peers: decode_limits(decoder)?,
+        filter: decode_filter(decoder)?,
         record_seq: decoder.count()?,
-        // The first traces do not say: they told none.
-        export_secrets: !decoder.is_at_end()
-            && match decoder.byte()? {
-                0 => false,
-                1 => true,
-                _ => return Err(Malformed("whether secrets are exported")),
-            },
+        export_secrets: decoder.flag()?,
+        snapshot: decode_snapshot(decoder)?,
     })
 }
 
-fn encode_capability(capability: Capability, out: &mut Vec<u8>) {
+pub(crate) fn encode_addresses(addresses: &Addresses, out: &mut Vec<u8>) {
+    let Addresses { ip4, ip6, udp, tcp } = *addresses;
+    out.option(ip4.map(IpAddr::V4), Encode::ip);
+    out.option(ip6.map(IpAddr::V6), Encode::ip);
+    out.u16(udp);
+    out.u16(tcp);
+}
+
+pub(crate) fn decode_addresses(decoder: &mut Decoder<'_>) -> Result<Addresses, Malformed> {
+    let malformed = Err(Malformed("address family"));
+    let ip4 = match decoder.option(Decoder::ip)? {
+        Some(IpAddr::V6(_)) => return malformed,
+        Some(IpAddr::V4(ip)) => Some(ip),
+        None => None,
+    };
+    let ip6 = match decoder.option(Decoder::ip)? {
+        Some(IpAddr::V4(_)) => return malformed,
+        Some(IpAddr::V6(ip)) => Some(ip),
+        None => None,
+    };
+    Ok(Addresses { ip4, ip6, udp: decoder.u16()?, tcp: decoder.u16()? })
+}
+
+fn decode_entries(decoder: &mut Decoder<'_>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Malformed> {
+    let entries = decoder.list(|decoder| Ok((decoder.bytes()?.to_vec(), decoder.bytes()?.to_vec())))?;
+    Ok(entries.into_iter().collect())
+}
+
+pub(crate) fn encode_limits(limits: &PeerLimits, out: &mut Vec<u8>) {
+    let PeerLimits { max_peers, dial_ratio, max_pending, inbound_per_subnet } = *limits;
+    for limit in [max_peers, dial_ratio, max_pending, inbound_per_subnet] {
+        out.count(limit as u64);
+    }
+}
+
+pub(crate) fn decode_limits(decoder: &mut Decoder<'_>) -> Result<PeerLimits, Malformed> {
+    Ok(PeerLimits {
+        max_peers: decoder.size()?,
+        dial_ratio: decoder.size()?,
+        max_pending: decoder.size()?,
+        inbound_per_subnet: decoder.size()?,
+    })
+}
+
+pub(crate) fn encode_filter(filter: &NetFilter, out: &mut Vec<u8>) {
+    out.count(filter.ranges().len() as u64);
+    for range in filter.ranges() {
+        out.text(&range.to_string());
+    }
+}
+
+pub(crate) fn decode_filter(decoder: &mut Decoder<'_>) -> Result<NetFilter, Malformed> {
+    let ranges = decoder.list(|decoder| decoder.text()?.parse().map_err(|_| Malformed("address range")))?;
+    Ok(NetFilter::only(ranges))
+}
+
+pub(crate) fn encode_ban_target(target: BanTarget, out: &mut Vec<u8>) {
+    match target {
+        BanTarget::Id(id) => {
+            out.byte(1);
+            out.fixed(&id.0);
+        }
+        BanTarget::Address(ip) => {
+            out.byte(2);
+            out.ip(ip);
+        }
+    }
+}
+
+pub(crate) fn decode_ban_target(decoder: &mut Decoder<'_>) -> Result<BanTarget, Malformed> {
+    Ok(match decoder.byte()? {
+        1 => BanTarget::Id(NodeId(decoder.fixed()?)),
+        2 => BanTarget::Address(decoder.ip()?),
+        _ => return Err(Malformed("target of a ban")),
+    })
+}
+
+/// Each field has a tag and a length, so that a reader passes over those that it does not know.
+fn encode_snapshot(snapshot: &Snapshot, out: &mut Vec<u8>) {
+    let mut field = |tag, encode: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        encode(&mut bytes);
+        out.byte(tag);
+        out.bytes(&bytes);
+    };
+    let Snapshot { record_seq, nodes, bans, peers, .. } = snapshot;
+    field(RECORD_SEQ, &|out| out.count(*record_seq));
+    field(NODES, &|out| {
+        out.count(nodes.len() as u64);
+        nodes.iter().for_each(|contact| out.contact(contact));
+    });
+    field(BANS, &|out| {
+        out.count(bans.len() as u64);
+        for BanRecord { target, until } in bans {
+            encode_ban_target(*target, out);
+            out.count(until.as_micros());
+        }
+    });
+    field(PEERS, &|out| {
+        out.count(peers.len() as u64);
+        for (contact, kind) in peers {
+            out.contact(contact);
+            out.byte(kind_code(*kind));
+        }
+    });
+    out.byte(END);
+}
+
+fn decode_snapshot(decoder: &mut Decoder<'_>) -> Result<Snapshot, Malformed> {
+    let mut snapshot = Snapshot::default();
+    loop {
+        let tag = decoder.byte()?;
+        if tag == END {
+            return Ok(snapshot);
+        }
+        let field = &mut decoder.nested()?;
+        match tag {
+            RECORD_SEQ => snapshot.record_seq = field.count()?,
+            NODES => snapshot.nodes = field.list(Decoder::contact)?,
+            BANS => {
+                snapshot.bans = field.list(|field| {
+                    let target = decode_ban_target(field)?;
+                    Ok(BanRecord { target, until: UnixTime::from_micros(field.count()?) })
+                })?;
+            }
+            PEERS => snapshot.peers = field.list(|field| Ok((field.contact()?, kind(field.byte()?)?)))?,
+            // Of a later version.
+            _ => continue,
+        }
+        if !field.is_at_end() {
+            return Err(Malformed("snapshot"));
+        }
+    }
+}
+
+/// The tags of a snapshot's fields.
+const END: u8 = 0;
+const RECORD_SEQ: u8 = 1;
+const NODES: u8 = 2;
+const BANS: u8 = 3;
+const PEERS: u8 = 4;
+
+pub(crate) fn encode_capability(capability: Capability, out: &mut Vec<u8>) {
     out.text(capability.name());
     out.count(capability.version.into());
 }
 
-fn decode_capability(decoder: &mut Decoder<'_>) -> Result<Capability, Malformed> {
+pub(crate) fn decode_capability(decoder: &mut Decoder<'_>) -> Result<Capability, Malformed> {
     let malformed = Malformed("capability");
     let name = decoder.text()?;
     let version = u32::try_from(decoder.count()?).map_err(|_| malformed)?;
@@ -160,7 +292,8 @@ fn encode_chain(chain: &Chain, out: &mut Vec<u8>) {
     encode_head(chain.head(), out);
     out.count(chain.range().earliest);
     out.fixed(chain.total_difficulty());
-    out.count(chain.announced());
+    // Where the last announced block stood before it became a state of the node's own.
+    out.count(chain.head().number);
 }
 
 fn decode_chain(decoder: &mut Decoder<'_>) -> Result<Chain, Malformed> {
@@ -175,16 +308,15 @@ fn decode_chain(decoder: &mut Decoder<'_>) -> Result<Chain, Malformed> {
     let head = decode_head(decoder)?;
     let earliest = decoder.count()?;
     let difficulty = decoder.fixed()?;
-    let announced = decoder.count()?;
-    let mut chain = Chain::new(network, Head { number: announced, ..head }, earliest, difficulty);
-    chain.set_head(head, earliest);
-    Ok(chain)
+    let _ = decoder.count()?;
+    Ok(Chain::new(network, head, earliest, difficulty))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
+    use peerless::contract::PeerKind;
     use peerless::crypto::{Crypto, Secp256k1};
     use peerless::wire::enode::Contact;
 
@@ -202,18 +334,25 @@ mod tests {
         let mut config = Config::new(key(1), chain);
         let crypto = Secp256k1::new();
         config.client = "x/y".to_owned();
-        config.ip = Some("2001:db8::7".parse().unwrap());
-        (config.udp, config.tcp) = (1, 65535);
+        config.addresses.set_ip("2001:db8::7".parse().unwrap());
+        config.record_entries = [(b"opel".to_vec(), vec![0x80]), (b"snap".to_vec(), vec![0xc0])].into();
+        (config.addresses.udp, config.addresses.tcp) = (1, 65535);
         config.status = Policy::Mirror;
         config.capabilities = vec![Capability::eth(70), Capability::new("les", 4).unwrap()];
         config.capability_table = CapabilityTable::empty();
         config.capability_table.register(Capability::eth(70), 18);
         config.capability_table.register(Capability::new("les", 4).unwrap(), 21);
-        config.peers = PeersConfig { max_peers: 3, dial_ratio: 2, max_pending: 9, inbound_per_subnet: 1 };
+        config.peers = PeerLimits { max_peers: 3, dial_ratio: 2, max_pending: 9, inbound_per_subnet: 1 };
         config.filter = "127.0.0.0/8, ::1/128".parse().unwrap();
         config.record_seq = 1 << 40;
         config.export_secrets = true;
         let contact = Contact::new(crypto.public_key(&key(2)), [10, 0, 0, 1].into(), 30, 0);
+        config.snapshot.record_seq = 17;
+        config.snapshot.nodes = vec![contact, contact];
+        let until = UnixTime::from_micros(1_750_000_000_000_001);
+        let targets = [BanTarget::Id(contact.id()), BanTarget::Address([9, 9, 9, 9].into())];
+        config.snapshot.bans = targets.map(|target| BanRecord { target, until }).into();
+        config.snapshot.peers = vec![(contact, PeerKind::Trusted)];
         config.discovery.discv4 = Some(discv4::Config {
             bootnodes: vec![contact],
             young_age: Duration::from_micros(1),
@@ -225,10 +364,10 @@ mod tests {
 
     /// As text, with everything that has a text.
     fn text(config: &Config) -> String {
-        let Config { client, ip, udp, tcp, discovery, chain, status, .. } = config;
-        let Config { capabilities, capability_table, peers, filter, record_seq, export_secrets, .. } = config;
+        let Config { client, addresses, record_entries, discovery, chain, status, .. } = config;
+        let Config { capabilities, capability_table, peers, filter, record_seq, snapshot, export_secrets, .. } = config;
         format!(
-            "{client} {ip:?} {udp} {tcp} {discovery:?} {chain:?} {status:?} {capabilities:?} {capability_table:?} \
+            "{client} {addresses:?} {record_entries:?} {snapshot:?} {discovery:?} {chain:?} {status:?} {capabilities:?} {capability_table:?} \
              {peers:?} {filter:?} {record_seq} {export_secrets}"
         )
     }
@@ -237,7 +376,7 @@ mod tests {
     fn every_field_comes_back() {
         let crypto = Secp256k1::new();
         let mut plain = unusual();
-        (plain.discovery.discv4, plain.ip) = (None, None);
+        (plain.discovery.discv4, plain.addresses.ip4, plain.addresses.ip6) = (None, None, None);
         for config in [unusual(), plain] {
             let mut bytes = Vec::new();
             encode(&config, &mut bytes);
@@ -245,8 +384,7 @@ mod tests {
             let back = decode(&mut decoder, key(1)).unwrap();
             decoder.end().unwrap();
             assert_eq!(text(&back), text(&config));
-            // The last byte may be missing: it was added to version 1.
-            for end in 0..bytes.len() - 1 {
+            for end in 0..bytes.len() {
                 assert!(decode(&mut Decoder::new(&bytes[..end], &crypto), key(1)).is_err(), "cut at {end}");
             }
             let secret = config.secret.expose();

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use peerless::contract::{ConnId, Language, Machine};
 use peerless::crypto::Crypto;
-use zeroize::Zeroizing;
 
 use super::Header;
 use super::codec::{Decoder, Encode, Malformed};
+use crate::keylog::Line;
 
 /// A language whose words can be written to a trace.
 pub trait Recordable: Language {
@@ -43,7 +43,7 @@ pub trait Recordable: Language {
     }
 
     /// The secrets of a session, as a line of the key log with its end, if the event tells them.
-    fn session_secrets(event: &Self::Event<'_>) -> Option<(ConnId, Zeroizing<String>)> {
+    fn session_secrets(event: &Self::Event<'_>) -> Option<(ConnId, Line)> {
         let _ = event;
         None
     }

@@ -81,15 +81,8 @@ impl fmt::Display for Broken {
     }
 }
 
-impl std::error::Error for Broken {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Io(error) => Some(error),
-            Self::Malformed { why, .. } => Some(why),
-            _ => None,
-        }
-    }
-}
+// The message holds the cause, which is therefore no source: a chain of sources would repeat it.
+impl std::error::Error for Broken {}
 
 impl From<io::Error> for Broken {
     fn from(error: io::Error) -> Self {

@@ -4,6 +4,7 @@
 //! message id, its payload uncompressed, after exported-PDU tags with sender and receiver. The line of text is the
 //! packet's comment. Times are those of the packets that completed the messages.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
@@ -31,6 +32,12 @@ pub struct Exporter<W> {
     out: W,
     /// Encoded bytes that were not written yet.
     blocks: Vec<u8>,
+}
+
+impl<W> fmt::Debug for Exporter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exporter").field("buffered_bytes", &self.blocks.len()).finish_non_exhaustive()
+    }
 }
 
 impl<W: Write> Exporter<W> {

@@ -16,6 +16,7 @@ mod message;
 pub mod text;
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::io::{self, Read};
 use std::net::SocketAddr;
 
@@ -68,6 +69,12 @@ pub struct Inspector {
     /// The findings of a segment; kept for its capacity.
     said: Vec<(Place, What)>,
     totals: Totals,
+}
+
+impl fmt::Debug for Inspector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inspector").field("keys", &self.keys).field("totals", &self.totals).finish_non_exhaustive()
+    }
 }
 
 impl Inspector {
@@ -201,6 +208,15 @@ pub struct Findings<R> {
     inspector: Inspector,
     filters: Vec<Filter>,
     is_over: bool,
+}
+
+impl<R> fmt::Debug for Findings<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Findings")
+            .field("inspector", &self.inspector)
+            .field("filters", &self.filters)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<R: Read> Findings<R> {

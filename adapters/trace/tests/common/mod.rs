@@ -64,7 +64,7 @@ pub fn config(number: u8, bootnode: Option<Contact>) -> Config {
     let schedule = ForkSchedule::new([7; 32], 0, &[5], &[1_800_000_000]);
     let network = Network { name: "test".to_owned(), network_id: 1337, schedule };
     let mut config = Config::new(secret(number), Chain::new(network, Head::default(), 0, [0x55; 32]));
-    config.ip = Some(ip(number));
+    config.addresses.set_ip(ip(number));
     let bootnodes = bootnode.into_iter().collect();
     config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
     config
@@ -91,7 +91,7 @@ pub fn world() -> World {
 
 /// Adds the node of a number and a configuration.
 pub fn add(world: &mut World, config: Config, number: u8, tap: Box<dyn Tap>) -> Host {
-    let addr = SocketAddr::new(ip(number), config.udp);
+    let addr = SocketAddr::new(ip(number), config.addresses.udp);
     world.add(addr, |start| {
         assert_eq!((start.now, start.unix), (START, UNIX), "recorders are told so");
         Tapped::new(Node::new(config, seed(number), start.now, start.unix).unwrap(), tap, start.now)
@@ -116,11 +116,11 @@ pub fn established(world: &World, host: Host) -> ConnId {
 pub fn respond(world: &mut World, host: Host, from: usize, body: &[u8]) -> usize {
     let events = &world.events(host)[from..];
     let requests = events.iter().filter_map(|(_, event)| match event {
-        Event::Request { conn, request_id, id, .. } => Some((*conn, *request_id, *id)),
+        Event::Request { conn, capability, request_id, id, .. } => Some((*conn, *capability, *request_id, *id)),
         _ => None,
     });
-    for (conn, request_id, id) in requests.collect::<Vec<_>>() {
-        world.command(host, Command::Respond { conn, request_id, id, body }).unwrap();
+    for (conn, capability, request_id, id) in requests.collect::<Vec<_>>() {
+        world.command(host, Command::Respond { conn, capability, request_id, id, body }).unwrap();
     }
     world.events(host).len()
 }
@@ -163,7 +163,7 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     let capability = Capability::eth(69);
     let payload = [&[0xb9, 0x20, 0x00][..], &[0; 0x2000]].concat();
     world.command(two, Command::Send { conn, capability, id: 2, payload: &payload }).unwrap();
-    world.command(two, Command::Request { conn, id: 3, body: &[0xc2, 0x01, 0x02] }).unwrap();
+    world.command(two, Command::Request { conn, capability, id: 3, body: &[0xc2, 0x01, 0x02] }).unwrap();
     let head = Head { number: 100, time: 1_750_000_001, hash: [4; 32] };
     world.command(one, Command::SetHead { head, earliest: 1 }).unwrap();
     run(&mut world, 60);

@@ -1,12 +1,10 @@
-//! Statuses against a real fork schedule: what we say, what we accept, and the exchange.
+//! Statuses against a real fork schedule: ours, those that are accepted, and the exchange.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use super::*;
 use crate::contract::{Fault, StatusRefusal};
 use crate::eth::handshake::{EthHandshake, Policy, Verdict};
-use crate::limits;
 use crate::wire::DecodeError;
 use crate::wire::eth::{BlockRange, ChainState, Status, id};
 use crate::wire::forkid::{ForkId, ForkMismatch, Head, Network};
@@ -19,7 +17,7 @@ fn chain(name: &str) -> Chain {
 }
 
 #[test]
-fn our_status() {
+fn our_status_has_the_shape_of_its_version() {
     let chain = chain("mainnet");
     let status = chain.status(69);
     assert_eq!((status.version, status.network_id, status.fork_id.hash), (69, 1, [0x07, 0xc9, 0x46, 0x2e]));
@@ -37,7 +35,7 @@ fn our_status() {
 }
 
 #[test]
-fn a_range_is_never_upside_down() {
+fn a_range_never_begins_beyond_its_end() {
     let mut chain = Chain::new(Network::public("mainnet").unwrap(), HEAD, u64::MAX, [0; 32]);
     assert_eq!(chain.range().earliest, HEAD.number);
     chain.set_head(Head { number: 5, ..HEAD }, 9);
@@ -45,11 +43,11 @@ fn a_range_is_never_upside_down() {
 }
 
 #[test]
-fn statuses_that_are_refused() {
+fn an_incompatible_status_is_refused_with_its_reason() {
     let ours = chain("mainnet");
     let good = ours.status(69);
     assert_eq!(ours.judge(69, &good), Ok(()));
-    let upside_down = ChainState::Range(BlockRange { earliest: 2, latest: 1, latest_hash: [0; 32] });
+    let inverted = ChainState::Range(BlockRange { earliest: 2, latest: 1, latest_hash: [0; 32] });
     let stale = ForkId { hash: [0xfc, 0x64, 0xec, 0x04], next: 0 };
     let cases = [
         (Status { network_id: 2, ..good }, StatusRefusal::Network(2)),
@@ -60,7 +58,7 @@ fn statuses_that_are_refused() {
             Status { fork_id: ForkId { hash: [9; 4], next: 0 }, ..good },
             StatusRefusal::Fork(ForkMismatch::LocalIncompatibleOrStale),
         ),
-        (Status { chain: upside_down, ..good }, StatusRefusal::Range),
+        (Status { chain: inverted, ..good }, StatusRefusal::Range),
     ];
     for (theirs, why) in cases {
         assert_eq!(ours.judge(69, &theirs), Err(why));
@@ -87,7 +85,7 @@ fn every_pair_of_versions_agrees_with_itself() {
 }
 
 #[test]
-fn what_else_may_come_first() {
+fn another_first_message_is_a_fault() {
     let ours = chain("mainnet");
     for message in (1..30).chain([u64::MAX]) {
         let (handshake, _) = EthHandshake::start(69, Policy::Announce, &ours);
@@ -128,20 +126,4 @@ fn a_mirror_refuses_a_version_that_was_not_negotiated() {
         let verdict = mirror.handle_message(&ours, id::STATUS, &theirs.encode());
         assert_eq!(verdict, Verdict::Refused { theirs: Box::new(theirs), why: StatusRefusal::Version(claimed) });
     }
-}
-
-#[test]
-fn ranges_are_announced_now_and_then() {
-    let mut chain = chain("mainnet");
-    let start = HEAD.number;
-    let mut announced = Vec::new();
-    let heads = (1..=100).chain([90, 91, 122]).map(|n| start + n);
-    for number in heads {
-        chain.set_head(Head { number, ..HEAD }, number - 10);
-        let announcement = chain.announcement();
-        assert_eq!(chain.announcement(), None, "once");
-        announced.extend(announcement.map(|range| (range.latest - start, range.latest - range.earliest)));
-    }
-    assert_eq!(limits::RANGE_UPDATE_BLOCKS, 32);
-    assert_eq!(announced, [(32, 10), (64, 10), (96, 10), (90, 10), (122, 10)]);
 }

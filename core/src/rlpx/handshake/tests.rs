@@ -35,19 +35,19 @@ impl Side {
         Handshake::initiate(&mut cx, &self.secret, &self.key, remote, &mut self.out)
     }
 
-    fn handle(&mut self, handshake: Handshake, bytes: &mut &[u8]) -> Progress {
+    fn handle(&mut self, handshake: &mut Handshake, bytes: &mut &[u8]) -> Progress {
         let mut cx = self.context.cx(&mut self.rng);
         handshake.handle_bytes(&mut cx, &self.secret, bytes, &mut self.out)
     }
 
-    /// Feeds the bytes in chunks; returns the bytes that the handshake did not take.
-    fn handle_chunks<'a>(&mut self, handshake: Handshake, bytes: &'a [u8], chunk: usize) -> (Progress, &'a [u8]) {
-        let mut progress = Progress::Pending(handshake);
+    /// Gives the bytes in chunks; what the handshake did not take is returned.
+    fn handle_chunks<'a>(&mut self, mut handshake: Handshake, bytes: &'a [u8], chunk: usize) -> (Progress, &'a [u8]) {
+        let mut progress = Progress::Pending;
         let mut taken = 0;
         for part in bytes.chunks(chunk) {
-            let Progress::Pending(handshake) = progress else { break };
+            let Progress::Pending = progress else { break };
             let mut rest = part;
-            progress = self.handle(handshake, &mut rest);
+            progress = self.handle(&mut handshake, &mut rest);
             taken += part.len() - rest.len();
         }
         (progress, &bytes[taken..])
@@ -67,7 +67,7 @@ fn real() -> Arc<Secp256k1> {
 fn done(progress: Progress) -> Agreed {
     match progress {
         Progress::Done(agreed) => *agreed,
-        Progress::Pending(_) => panic!("pending"),
+        Progress::Pending => panic!("pending"),
         Progress::Failed(fault) => panic!("failed: {fault}"),
     }
 }
@@ -146,7 +146,7 @@ fn published_handshakes_agree() {
     let keys = field(&vectors, "keys");
     for (auth, ack) in [("auth2", "ack2"), ("auth3", "ack3"), ("auth2", "ack3")] {
         let (auth, ack) = (message(auth).1, message(ack).1);
-        let accepted = Accepted::new(&crypto, &secret(keys, "static_b"), packet(auth.clone())).unwrap();
+        let accepted = Accepted::new(&crypto, &secret(keys, "static_b"), &packet(auth.clone())).unwrap();
         assert_eq!(*accepted.remote.as_bytes(), array(keys, "static_pub_a"));
         assert_eq!(*accepted.remote_ephemeral.as_bytes(), array(keys, "ephemeral_pub_a"));
         let mut recipient = accepted.agree(&crypto, &secret(keys, "ephemeral_b"), array(keys, "nonce_b"), ack.clone());
@@ -192,9 +192,9 @@ fn two_sides_agree_with_the_fewest_operations() {
     let (ours, theirs) = (Arc::new(Counting::default()), Arc::new(Counting::default()));
     let (mut a, mut b) = (Side::new("a", ours.clone()), Side::new("b", theirs.clone()));
     let before = [ours.curve_operations(), theirs.curve_operations()];
-    let initiator = a.initiate(b.key);
-    let b_done = b.handle(Handshake::receive(), &mut &a.sent()[..]);
-    let a_done = a.handle(initiator, &mut &b.sent()[..]);
+    let mut initiator = a.initiate(b.key);
+    let b_done = b.handle(&mut Handshake::receive(), &mut &a.sent()[..]);
+    let a_done = a.handle(&mut initiator, &mut &b.sent()[..]);
     let operations = core::array::from_fn::<_, 4, _>(|i| {
         ours.curve_operations()[i] + theirs.curve_operations()[i] - before[0][i] - before[1][i]
     });
@@ -208,11 +208,11 @@ fn two_sides_agree_with_the_fewest_operations() {
 #[test]
 fn exported_secrets_open_the_session() {
     let (mut a, mut b) = (Side::new("a", real()), Side::new("b", real()));
-    let initiator = a.initiate(b.key);
+    let mut initiator = a.initiate(b.key);
     let auth = a.sent();
-    let b_agreed = done(b.handle(Handshake::receive(), &mut &auth[..]));
+    let b_agreed = done(b.handle(&mut Handshake::receive(), &mut &auth[..]));
     let ack = b.sent();
-    let mut a_agreed = done(a.handle(initiator, &mut &ack[..]));
+    let mut a_agreed = done(a.handle(&mut initiator, &mut &ack[..]));
     let crypto = Secp256k1::new();
     let (a_secrets, b_secrets) = (a_agreed.secrets().unwrap(), b_agreed.secrets().unwrap());
     assert_eq!((a_secrets.role, b_secrets.role), (Role::Initiator, Role::Recipient));
@@ -231,7 +231,7 @@ fn packets_are_padded() {
     for _ in 0..30 {
         let _ = a.initiate(b.key);
         let auth = a.sent();
-        let _ = b.handle(Handshake::receive(), &mut &auth[..]);
+        let _ = b.handle(&mut Handshake::receive(), &mut &auth[..]);
         let ack = b.sent();
         assert!((284 + 100..=284 + 300).contains(&auth.len()), "{}", auth.len());
         assert!((217 + 100..=217 + 300).contains(&ack.len()), "{}", ack.len());
@@ -262,11 +262,12 @@ fn sizes_are_checked_as_soon_as_received() {
     let mut side = Side::new("a", real());
     for size in 0..=u16::MAX {
         let [high, low] = size.to_be_bytes();
-        let progress = side.handle(Handshake::receive(), &mut &[high][..]);
-        let Progress::Pending(handshake) = progress else { panic!("judged by one byte") };
+        let mut handshake = Handshake::receive();
+        let progress = side.handle(&mut handshake, &mut &[high][..]);
+        assert!(matches!(progress, Progress::Pending), "judged by one byte");
         let possible = (113..=2048).contains(&size);
-        match side.handle(handshake, &mut &[low][..]) {
-            Progress::Pending(_) => assert!(possible, "{size}"),
+        match side.handle(&mut handshake, &mut &[low][..]) {
+            Progress::Pending => assert!(possible, "{size}"),
             Progress::Failed(fault) => assert!(!possible && fault == Fault::Handshake, "{size}"),
             Progress::Done(_) => panic!("{size}"),
         }
@@ -287,16 +288,16 @@ fn published_malformed_packets_are_refused() {
     // A prefix that is too large, and a missing byte: the handshake waits and does not complete.
     for row in rows(&vectors, "refused") {
         let bytes = hex(row, "packet");
-        let Progress::Pending(handshake) = side.handle(Handshake::receive(), &mut &bytes[..]) else {
-            panic!("{}", text(row, "name"));
-        };
-        assert!(matches!(side.handle(handshake, &mut &[0][..]), Progress::Failed(Fault::Handshake)));
+        let mut handshake = Handshake::receive();
+        let progress = side.handle(&mut handshake, &mut &bytes[..]);
+        assert!(matches!(progress, Progress::Pending), "{}", text(row, "name"));
+        assert!(matches!(side.handle(&mut handshake, &mut &[0][..]), Progress::Failed(Fault::Handshake)));
     }
     // The form before EIP-8: its first bytes are read as a size.
     for name in ["auth1", "ack1"] {
         let mut bytes = message(name).1;
         bytes.resize(3000, 0);
-        assert!(matches!(side.handle(Handshake::receive(), &mut &bytes[..]), Progress::Failed(Fault::Handshake)));
+        assert!(matches!(side.handle(&mut Handshake::receive(), &mut &bytes[..]), Progress::Failed(Fault::Handshake)));
     }
     assert!(side.sent().is_empty());
 }
@@ -306,11 +307,14 @@ fn published_malformed_packets_are_refused() {
 fn failed_handshakes_do_not_affect_the_next() {
     let (mut a, mut b) = (Side::new("a", real()), Side::new("b", real()));
     for _ in 0..20 {
-        assert!(matches!(b.handle(Handshake::receive(), &mut &[0xff; 307][..]), Progress::Failed(Fault::Handshake)));
+        assert!(matches!(
+            b.handle(&mut Handshake::receive(), &mut &[0xff; 307][..]),
+            Progress::Failed(Fault::Handshake)
+        ));
     }
-    let initiator = a.initiate(b.key);
-    let b_done = b.handle(Handshake::receive(), &mut &a.sent()[..]);
-    let a_done = a.handle(initiator, &mut &b.sent()[..]);
+    let mut initiator = a.initiate(b.key);
+    let b_done = b.handle(&mut Handshake::receive(), &mut &a.sent()[..]);
+    let a_done = a.handle(&mut initiator, &mut &b.sent()[..]);
     assert!(understand_each_other(&Secp256k1::new(), &mut done(a_done).frames, &mut done(b_done).frames));
 }
 
@@ -357,7 +361,7 @@ fn every_fault_inside_a_decrypted_packet_fails_equally() {
     cases.extend((0..good.len()).map(|end| (1, good[..end].to_vec())));
     for (i, (agreements, plain)) in cases.iter().enumerate() {
         let before = crypto.curve_operations();
-        let progress = b.handle(Handshake::receive(), &mut &sealed(&b.key.clone(), plain)[..]);
+        let progress = b.handle(&mut Handshake::receive(), &mut &sealed(&b.key.clone(), plain)[..]);
         assert!(matches!(progress, Progress::Failed(Fault::Handshake)), "case {i}");
         assert_eq!(crypto.curve_operations()[3] - before[3], *agreements, "case {i}");
     }
@@ -367,9 +371,9 @@ fn every_fault_inside_a_decrypted_packet_fails_equally() {
     let mut a = Side::new("a", crypto.clone());
     let mut ack = Vec::new();
     Ack { ephemeral_key: [1; 64], nonce: [0; 32], version: 4 }.encode(&mut ack);
-    let initiator = a.initiate(b.key);
+    let mut initiator = a.initiate(b.key);
     let before = crypto.curve_operations();
-    let progress = a.handle(initiator, &mut &sealed(&a.key.clone(), &ack)[..]);
+    let progress = a.handle(&mut initiator, &mut &sealed(&a.key.clone(), &ack)[..]);
     assert!(matches!(progress, Progress::Failed(Fault::Handshake)));
     assert_eq!(crypto.curve_operations()[3] - before[3], 1);
 }
@@ -389,7 +393,7 @@ fn extensions_of_eip_8_are_accepted() {
         // The list has one byte of length before and after.
         plain[1] += further.len() as u8;
         plain.resize(plain.len() + padding, 0xee);
-        assert_eq!(done(b.handle(Handshake::receive(), &mut &sealed(&b.key.clone(), &plain)[..])).key, a.key);
+        assert_eq!(done(b.handle(&mut Handshake::receive(), &mut &sealed(&b.key.clone(), &plain)[..])).key, a.key);
     }
 }
 
@@ -402,7 +406,7 @@ fn changed_packets_never_end_in_different_secrets() {
     for bit in 0..auth.len() * 8 {
         let mut changed = auth.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        let progress = b.handle(Handshake::receive(), &mut &changed[..]);
+        let progress = b.handle(&mut Handshake::receive(), &mut &changed[..]);
         assert!(!matches!(progress, Progress::Done(_)), "bit {bit} of auth");
     }
     assert!(b.sent().is_empty());
@@ -414,14 +418,14 @@ fn changed_packets_never_end_in_different_secrets() {
     for bit in 0..ack.len() * 8 {
         let mut changed = ack.clone();
         changed[bit / 8] ^= 1 << (bit % 8);
-        let initiator = Handshake::Initiator(Box::new(Initiator {
+        let mut initiator = Handshake::Initiator(Box::new(Initiator {
             remote: PublicKey::from_xy(&Secp256k1::new(), &array(keys, "static_pub_b")).unwrap(),
             ephemeral: secret(keys, "ephemeral_a"),
             nonce: array(keys, "nonce_a"),
             auth: auth.clone(),
             ack: Packet::default(),
         }));
-        let progress = a.handle(initiator, &mut &changed[..]);
+        let progress = a.handle(&mut initiator, &mut &changed[..]);
         assert!(!matches!(progress, Progress::Done(_)), "bit {bit} of ack");
     }
 }

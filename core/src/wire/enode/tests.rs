@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::crypto::Secp256k1;
 
 const KEY: &str = "1dd9d65c4552b5eb43d5ad55a2ee3f56c6cbc1c64a5c8d659f51fcd51bace24351232b8d7821617d2b29b54b81cdefb9\
                    b3e9c37d7fd5f63270bcc9e1a6f6a439";
@@ -143,4 +144,14 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_contact_at_another_address_keeps_its_key_and_id() {
+    let key = PublicKey::from_xy_secp256k1(&const_hex::decode_to_array(KEY).unwrap()).unwrap();
+    let contact = Contact::new(key, [9, 9, 9, 9].into(), 1, 2);
+    let moved = contact.with_ip("::ffff:8.8.8.8".parse().unwrap()).with_udp(3).with_tcp(4);
+    assert_eq!((moved.key(), moved.id()), (key, key.node_id()));
+    assert_eq!((moved.udp_addr(), moved.tcp_addr()), ("8.8.8.8:3".parse().unwrap(), "8.8.8.8:4".parse().unwrap()));
+    assert_eq!(Contact::with_crypto(&Secp256k1::new(), key, [9, 9, 9, 9].into(), 1, 2), contact);
 }

@@ -8,6 +8,8 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::wire::eth;
+use crate::wire::schema::{Message, Role, Schema};
 
 fn vectors() -> Value {
     serde_json::from_str(include_str!("../../../vectors/p2p.json")).unwrap()
@@ -220,9 +222,40 @@ fn offsets_follow_names_and_highest_versions() {
     let offsets: Vec<_> = table.share(&ours, &ours).iter().map(|shared| (shared.offset, shared.length)).collect();
     assert_eq!(offsets, [(0x10, 3), (0x13, 20), (0x27, 65535)]);
     assert_eq!(table.length(Capability::eth(65)), None);
-    assert_eq!(Shared { capability: ours[0], offset: 0x10, length: 3 }.relative(0x12), Some(2));
-    assert_eq!(Shared { capability: ours[0], offset: 0x10, length: 3 }.relative(0x13), None);
-    assert_eq!(Shared { capability: ours[0], offset: 0x10, length: 3 }.relative(0x0f), None);
+    let shared = Shared { capability: ours[0], offset: 0x10, length: 3, schema: None };
+    assert_eq!([0x0f, 0x10, 0x12, 0x13].map(|id| shared.relative(id)), [None, Some(0), Some(2), None]);
+}
+
+#[test]
+fn schemas_come_with_known_capabilities_and_with_those_registered() {
+    static OWN: Schema = Schema::new(&[
+        Message::new(Role::Request { answer: 1 }, 10),
+        Message::new(Role::Response, 20),
+        Message::new(Role::Announcement, 5),
+    ]);
+    let mut table = CapabilityTable::empty();
+    table.register("eth/69".parse().unwrap(), 18);
+    table.register("eth/70".parse().unwrap(), 19);
+    table.register("raw/1".parse().unwrap(), 3);
+    table.register_schema("own/1".parse().unwrap(), &OWN);
+    let schema = |name: &str| {
+        let ours = capabilities(&[name]);
+        table.share(&ours, &ours)[0].schema
+    };
+    assert_eq!(schema("eth/69"), eth::schema(69));
+    assert_eq!(schema("eth/70"), None, "with a length of its own it is another protocol");
+    assert_eq!(schema("raw/1"), None);
+    assert_eq!(schema("own/1"), Some(&OWN));
+    let own = table.share(&capabilities(&["own/1"]), &capabilities(&["own/1"]))[0];
+    assert_eq!((own.length, own.bytes_max(1), own.largest_bytes()), (3, 20, 20));
+    let raw = table.share(&capabilities(&["raw/1"]), &capabilities(&["raw/1"]))[0];
+    assert_eq!((raw.bytes_max(1), raw.largest_bytes()), (limits::MESSAGE_BYTES_MAX, limits::MESSAGE_BYTES_MAX));
+    table.register("own/1".parse().unwrap(), 7);
+    assert_eq!(table.share(&capabilities(&["own/1"]), &capabilities(&["own/1"]))[0].schema, None, "it is replaced");
+    let default = CapabilityTable::default();
+    let all: Vec<_> = default.iter().map(|(capability, length)| format!("{capability} {length}")).collect();
+    let known = ["eth/66 17", "eth/67 17", "eth/68 17", "eth/69 18", "eth/70 18", "eth/71 20", "eth/72 22"];
+    assert_eq!(all, [&known[..], &["snap/1 8", "snap/2 10"]].concat());
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //!
 //! It does not depend on how this code names things. A variant has its number for ever; a new one gets a new number.
 
+use std::net::SocketAddr;
+
 use peerless::contract::{
-    CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal, ScoreReason, Side,
-    Stage, StatusRefusal,
+    BanTarget, CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal,
+    ScoreReason, Side, Stage, StatusRefusal,
 };
 use peerless::wire::eth::{ChainState, Status};
 use peerless::wire::forkid::ForkMismatch;
@@ -12,6 +14,7 @@ use peerless::wire::p2p::{Capability, Hello, Shared};
 
 use crate::format::codec::Encode;
 use crate::format::command::reason_code;
+use crate::format::config::{encode_ban_target, encode_capability};
 use crate::format::input::io_fault_code;
 
 /// Appends an event but for what it lends, which is returned.
@@ -63,7 +66,7 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.byte(direction_code(*direction));
             encode_hello(hello, out);
             out.count(shared.len() as u64);
-            for Shared { capability, offset, length } in shared {
+            for Shared { capability, offset, length, .. } in shared {
                 encode_capability(*capability, out);
                 out.count(*offset);
                 out.count(*length);
@@ -75,25 +78,28 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.fixed(&id.0);
             encode_status(status, out);
         }
-        Event::Request { conn, request_id, id, body } => {
+        Event::Request { conn, capability, request_id, id, body } => {
             out.byte(10);
             out.count(conn.0);
+            encode_capability(*capability, out);
             out.count(*request_id);
             out.count(*id);
             return Some(body);
         }
-        Event::Response { command, conn, id, body, rtt } => {
+        Event::Response { command, conn, capability, id, body, rtt } => {
             out.byte(11);
             out.count(command.0);
             out.count(conn.0);
+            encode_capability(*capability, out);
             out.count(*id);
             out.duration(*rtt);
             return Some(body);
         }
-        Event::RequestFailed { command, conn, why } => {
+        Event::RequestFailed { command, conn, capability, why } => {
             out.byte(12);
             out.count(command.0);
             out.count(conn.0);
+            encode_capability(*capability, out);
             out.byte(call_failure_code(*why));
         }
         Event::Message { conn, capability, id, payload } => {
@@ -124,19 +130,28 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.duration(*duration);
             encode_score_reason(*reason, out);
         }
+        Event::AddressBanned { ip, duration } => {
+            out.byte(18);
+            out.ip(*ip);
+            out.duration(*duration);
+        }
+        Event::Unbanned { target } => {
+            out.byte(19);
+            encode_ban_target(*target, out);
+        }
         // The session's name; the secrets themselves say nothing that it does not.
         Event::Secrets { conn, secrets } => {
             out.byte(17);
             out.count(conn.0);
             out.fixed(&secrets.auth_hash);
         }
+        Event::ConnReady { conn } => {
+            out.byte(20);
+            out.count(conn.0);
+        }
+        Event::DiscoveryReady => out.byte(21),
     }
     None
-}
-
-fn encode_capability(capability: Capability, out: &mut Vec<u8>) {
-    out.text(capability.name());
-    out.count(capability.version.into());
 }
 
 fn encode_hello(hello: &Hello, out: &mut Vec<u8>) {
@@ -244,6 +259,10 @@ fn encode_score_reason(reason: ScoreReason, out: &mut Vec<u8>) {
         ScoreReason::Served => out.byte(6),
         ScoreReason::Uptime => out.byte(7),
         ScoreReason::Embedder => out.byte(8),
+        ScoreReason::Reported(label) => {
+            out.byte(9);
+            out.text(label.as_str());
+        }
     }
 }
 
@@ -287,6 +306,8 @@ pub(in crate::format) fn encode_command_error(error: CommandError, out: &mut Vec
             refusal_code(refusal)
         }
         CommandError::ShuttingDown => 11,
+        CommandError::RecordEntry => 12,
+        CommandError::UnknownCapability => 13,
     };
     out.byte(code);
 }
@@ -319,6 +340,7 @@ const fn refusal_code(refusal: Refusal) -> u8 {
         Refusal::ToSelf => 8,
         Refusal::RecentlyDialled => 9,
         Refusal::ShuttingDown => 10,
+        Refusal::Overloaded => 11,
     }
 }
 

@@ -1,4 +1,4 @@
-use peerless::contract::{Devp2p, PeerKind, SocketId};
+use peerless::contract::{Addresses, BanTarget, Devp2p, Label, PeerKind, PeerLimits, SocketId};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::wire::enode::Contact;
 use peerless::wire::forkid::Head;
@@ -29,8 +29,8 @@ fn all() -> Vec<OwnedInput> {
         OwnedCommand::FindNode { contact, target: target.clone() },
         OwnedCommand::Lookup { target },
         OwnedCommand::Send { conn, capability: Capability::eth(69), id: 2, payload: vec![1; 300] },
-        OwnedCommand::Request { conn, id: 3, body: vec![] },
-        OwnedCommand::Respond { conn, request_id: u64::MAX, id: 4, body: vec![0xc0] },
+        OwnedCommand::Request { conn, capability: Capability::eth(69), id: 3, body: vec![] },
+        OwnedCommand::Respond { conn, capability: Capability::snap(1), request_id: u64::MAX, id: 4, body: vec![0xc0] },
         OwnedCommand::SetHead { head, earliest: 1 },
         OwnedCommand::Shutdown,
     ];
@@ -86,7 +86,7 @@ fn payloads_in_packets_must_be_there() {
 
 proptest! {
     #[test]
-    fn any_bytes_are_refused_or_read(tag in 0u8..12, command in 0u8..16, rest: Vec<u8>) {
+    fn any_bytes_are_refused_or_read(tag in 0u8..12, command in 0u8..26, rest: Vec<u8>) {
         let bytes = [&[tag, command], &rest[..]].concat();
         let _ = decode::<Devp2p>(&mut Decoder::new(&bytes, &Secp256k1::new()), &mut Vec::new());
     }

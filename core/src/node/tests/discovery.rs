@@ -1,98 +1,15 @@
-//! What a node's parts owe each other. Whole nodes against each other are in the package of tests.
+//! What the node's discovery owes the rest of the node.
 
 use alloc::vec;
 
 use super::*;
-use crate::contract::{IoFault, PeerKind, SocketId};
-use crate::time::UnixTime;
 use crate::wire::discv4::{Datagram, Endpoint, Kind, Packet};
-use crate::wire::forkid::{ForkSchedule, Head, Network};
-
-const UNIX: UnixTime = UnixTime::from_secs(1_750_000_000);
-
-fn chain() -> Chain {
-    let network =
-        Network { name: "a network".into(), network_id: 1, schedule: ForkSchedule::new([1; 32], 0, &[], &[]) };
-    Chain::new(network, Head { number: 0, time: UNIX.as_secs(), hash: [1; 32] }, 0, [0; 32])
-}
-
-fn secret(n: u8) -> SecretKey {
-    SecretKey::from_bytes([n; 32]).unwrap()
-}
-
-/// Whom the node dials now, if anybody.
-fn dialled(node: &mut Node) -> Option<(ConnId, SocketAddr)> {
-    let Action::Dial { conn, to } = node.poll_action()? else { panic!("something other than a dial") };
-    Some((conn, to))
-}
-
-/// A node whose dials had all ended at about the same time once never dialled again: at each end the others still held
-/// their slots, so that there was neither room nor a deadline, and what released them set none.
-#[test]
-fn a_slot_that_is_released_is_dialled_again() {
-    let mut config = Config::new(secret(1), chain());
-    config.discovery.discv4 = None;
-    config.peers.max_pending = 1;
-    let start = Instant::ZERO;
-    let mut node = Node::new(config, [1; 32], start, UNIX).unwrap();
-    let crypto = Secp256k1::new();
-    for n in [2, 3] {
-        let contact = Contact::new(crypto.public_key(&secret(n)), [9, 9, 9, n].into(), 0, 30303);
-        node.command(start, Command::AddPeer { contact, kind: PeerKind::Static }).unwrap();
-    }
-    let (due, why) = node.poll_timeout().unwrap();
-    assert_eq!(why, Reason::Dial);
-    node.handle(due, Input::Timeout);
-    let (conn, first) = dialled(&mut node).unwrap();
-    assert_eq!(dialled(&mut node), None, "one pending is as many as there may be");
-
-    node.handle(due, Input::Broken { conn, why: IoFault::Refused });
-    assert!(node.poll_timeout().is_none_or(|(_, why)| why != Reason::Dial), "the slot is held until its end is told");
-    while let Some(action) = node.poll_action() {
-        assert!(!matches!(action, Action::Dial { .. }), "{action:?}");
-    }
-    let (due, why) = node.poll_timeout().expect("somebody is left to dial");
-    assert_eq!(why, Reason::Dial);
-    node.handle(due, Input::Timeout);
-    assert!(dialled(&mut node).is_some_and(|(_, to)| to != first));
-}
-
-/// Adds up what it is shown.
-#[derive(Default)]
-struct Shown(usize);
-
-impl Prefetch for Shown {
-    fn prefetch<T: ?Sized>(&mut self, value: &T) {
-        self.0 += size_of_val(value);
-    }
-}
-
-#[test]
-fn what_an_input_will_read_is_shown_to_its_last_depth_and_is_not_everything() {
-    let node = Node::new(Config::new(secret(1), chain()), [1; 32], Instant::ZERO, UNIX).unwrap();
-    let from = "8.8.8.8:30303".parse().unwrap();
-    // A datagram's size and type are all that is looked at.
-    let mut ping = [0; 120];
-    ping[97] = 1;
-    let shown = |input: &Input<'_>, depth| {
-        let mut shown = Shown::default();
-        node.prefetch(input, depth, &mut shown);
-        shown.0
-    };
-    for depth in 0..Node::PREFETCH_DEPTHS - 1 {
-        let bytes = shown(&Input::Datagram { socket: SocketId::MAIN, from, bytes: &ping }, depth);
-        assert!((1..2048).contains(&bytes), "{bytes} bytes at depth {depth}");
-    }
-    assert!((1..8192).contains(&shown(&Input::Timeout, 1)));
-    assert_eq!(shown(&Input::Datagram { socket: SocketId::MAIN, from, bytes: &ping }, Node::PREFETCH_DEPTHS), 0);
-    assert_eq!(shown(&Input::Datagram { socket: SocketId::MAIN, from, bytes: &[] }, 9) + shown(&Input::Timeout, 9), 0);
-}
 
 /// Valid packets once left a node that was shutting down as unrecognised ones.
 #[test]
 fn discovery_packets_are_dropped_with_a_reason_after_shutdown() {
     let start = Instant::ZERO;
-    let mut node = Node::new(Config::new(secret(1), chain()), [1; 32], start, UNIX).unwrap();
+    let mut node = Node::new(Config::new(secret(1), chain(1)), [1; 32], start, UNIX).unwrap();
     let from: SocketAddr = "8.8.8.8:30303".parse().unwrap();
     let mut ping = vec![];
     let endpoint = from.into();
@@ -149,7 +66,7 @@ fn bond(node: &mut Node, now: Instant, secret: &SecretKey, from: SocketAddr) {
 /// Growth was once found by comparing the table's length around datagrams.
 #[test]
 fn the_dialler_is_polled_soon_after_a_node_came_in_during_a_timeout() {
-    let mut config = Config::new(secret(1), chain());
+    let mut config = Config::new(secret(1), chain(1));
     let discovery = config.discovery.discv4.as_mut().unwrap();
     (discovery.fast_check_interval_max, discovery.slow_check_interval_max) =
         (Duration::from_secs(600), Duration::from_secs(600));

@@ -12,7 +12,7 @@ use crate::netfilter::NetFilter;
 use crate::rng::{Rng, Seed};
 use crate::time::UnixTime;
 use crate::wire::DecodeError;
-use crate::wire::eth::{envelope, id};
+use crate::wire::eth::{self, envelope, id};
 
 struct Bench {
     context: Context,
@@ -23,10 +23,11 @@ struct Bench {
 
 impl Bench {
     fn new(version: u32) -> Self {
+        let schema = eth::schema(version).unwrap();
         let unix = UnixTime::from_secs(1_800_000_000);
         let context = Context::new(Instant::ZERO, unix, NetFilter::default(), Arc::new(Secp256k1::new()));
         let rng = Seed::new([3; 32]).fork("requests");
-        Self { context, rng, requests: Requests::new(version), commands: 0 }
+        Self { context, rng, requests: Requests::new(schema), commands: 0 }
     }
 
     fn now(&self) -> Instant {
@@ -37,16 +38,22 @@ impl Bench {
         self.context.advance(self.now() + by);
     }
 
-    fn ask(&mut self, id: u64) -> Result<(u64, CommandId), CommandError> {
-        let request = self.requests.ask(&mut self.context.cx(&mut self.rng), id)?;
+    fn request(&mut self, id: u64) -> Result<(u64, CommandId), CommandError> {
+        let room = limits::REQUESTS_OUT_MAX - self.requests.ours();
+        let request = self.requests.start_request(&mut self.rng, id, room)?;
         self.commands += 1;
         let command = CommandId(self.commands);
-        self.requests.asked(self.context.now(), request, command);
+        self.requests.sent(self.context.now(), request, command);
         Ok((request.request_id(), command))
     }
 
     fn take(&mut self, id: u64, request_id: u64, body: &[u8]) -> Incoming {
-        self.requests.handle_message(self.context.now(), id, &payload(request_id, body))
+        self.handle(id, &payload(request_id, body))
+    }
+
+    fn handle(&mut self, id: u64, payload: &[u8]) -> Incoming {
+        let room = limits::REQUESTS_IN_MAX - self.requests.theirs();
+        self.requests.handle_message(self.context.now(), id, payload, room)
     }
 
     fn expired(&mut self) -> Vec<CommandId> {
@@ -66,10 +73,10 @@ fn response(command: CommandId, millis: u64, body: Range<usize>) -> Incoming {
 const UNSOLICITED: Incoming = Incoming::Fault(Fault::UnsolicitedResponse);
 
 #[test]
-fn answers_find_their_requests() {
+fn an_answer_is_matched_by_request_id_and_message_id() {
     let mut bench = Bench::new(69);
-    let (headers, first) = bench.ask(id::GET_BLOCK_HEADERS).unwrap();
-    let (bodies, second) = bench.ask(id::GET_BLOCK_BODIES).unwrap();
+    let (headers, first) = bench.request(id::GET_BLOCK_HEADERS).unwrap();
+    let (bodies, second) = bench.request(id::GET_BLOCK_BODIES).unwrap();
     assert_ne!(headers, bodies);
     bench.advance(Duration::from_millis(70));
     assert_eq!(bench.take(id::BLOCK_BODIES, headers, &[0xc0]), UNSOLICITED, "the kind must match too");
@@ -84,21 +91,21 @@ fn answers_find_their_requests() {
 #[test]
 fn an_answer_is_read_only_when_it_was_asked_for() {
     let mut bench = Bench::new(69);
-    let (request_id, _) = bench.ask(id::GET_BLOCK_HEADERS).unwrap();
+    let (request_id, _) = bench.request(id::GET_BLOCK_HEADERS).unwrap();
     let deep = [&vec![0xc1; 40][..], &[0xc0]].concat();
     assert_eq!(bench.take(id::BLOCK_HEADERS, request_id ^ 1, &[0xff]), UNSOLICITED);
     let fault = bench.take(id::BLOCK_HEADERS, request_id, &deep);
     assert!(matches!(fault, Incoming::Fault(Fault::Message(_))), "{fault:?}");
     for malformed in [&b""[..], b"\x80", b"\xc0", b"\xc1\xc0", b"\xc3\x05"] {
-        let got = bench.requests.handle_message(Instant::ZERO, id::BLOCK_HEADERS, malformed);
+        let got = bench.handle(id::BLOCK_HEADERS, malformed);
         assert!(matches!(got, Incoming::Fault(Fault::Message(_))), "{malformed:02x?}");
     }
 }
 
 #[test]
-fn late_answers_are_forgiven_once_and_for_a_while() {
+fn a_late_answer_is_no_fault_once_and_for_a_while() {
     let mut bench = Bench::new(69);
-    let (request_id, command) = bench.ask(id::GET_RECEIPTS).unwrap();
+    let (request_id, command) = bench.request(id::GET_RECEIPTS).unwrap();
     assert_eq!(bench.requests.poll_timeout(), Some(Instant::ZERO + limits::REQUEST_TIMEOUT));
     bench.advance(limits::REQUEST_TIMEOUT - Duration::from_micros(1));
     assert_eq!(bench.expired(), []);
@@ -110,7 +117,7 @@ fn late_answers_are_forgiven_once_and_for_a_while() {
 
     let mut all = Vec::new();
     for _ in 0..3 {
-        all.extend((0..limits::REQUESTS_OUT_MAX).map(|_| bench.ask(id::GET_RECEIPTS).unwrap().0));
+        all.extend((0..limits::REQUESTS_OUT_MAX).map(|_| bench.request(id::GET_RECEIPTS).unwrap().0));
         bench.advance(limits::REQUEST_TIMEOUT);
         assert_eq!(bench.expired().len(), limits::REQUESTS_OUT_MAX);
     }
@@ -123,13 +130,13 @@ fn late_answers_are_forgiven_once_and_for_a_while() {
 fn requests_of_ours_are_bounded_and_end_with_the_session() {
     let mut bench = Bench::new(70);
     for id in [id::STATUS, id::BLOCK_HEADERS, id::NEW_BLOCK, id::GET_NODE_DATA, id::GET_CELLS, 99] {
-        assert_eq!(bench.ask(id).unwrap_err(), CommandError::UnknownMessage);
+        assert_eq!(bench.request(id).unwrap_err(), CommandError::UnknownMessage);
     }
-    let asked: Vec<_> = (0..limits::REQUESTS_OUT_MAX).map(|_| bench.ask(id::GET_BLOCK_HEADERS).unwrap()).collect();
-    assert_eq!(bench.ask(id::GET_BLOCK_HEADERS), Err(CommandError::Busy));
+    let asked: Vec<_> = (0..limits::REQUESTS_OUT_MAX).map(|_| bench.request(id::GET_BLOCK_HEADERS).unwrap()).collect();
+    assert_eq!(bench.request(id::GET_BLOCK_HEADERS), Err(CommandError::Busy));
     let (request_id, command) = asked[7];
     assert!(matches!(bench.take(id::BLOCK_HEADERS, request_id, &[]), Incoming::Response { .. }));
-    assert!(bench.ask(id::GET_BLOCK_HEADERS).is_ok());
+    assert!(bench.request(id::GET_BLOCK_HEADERS).is_ok());
     let left: Vec<_> = bench.requests.close().collect();
     assert!(left.len() == limits::REQUESTS_OUT_MAX && !left.contains(&command));
     assert!(left.is_sorted());
@@ -143,67 +150,60 @@ fn a_peer_may_repeat_its_ids() {
         let got = bench.take(message, request_id, &[0xc0]);
         assert!(matches!(got, Incoming::Request { request_id: id, .. } if id == request_id));
     }
-    assert_eq!(bench.requests.answer(0, id::GET_RECEIPTS), Err(CommandError::UnknownRequest));
-    assert_eq!(bench.requests.answer(0, id::BLOCK_HEADERS), Err(CommandError::UnknownRequest));
+    assert_eq!(bench.requests.answer(1, id::GET_BLOCK_HEADERS), Err(CommandError::UnknownRequest));
+    for wrong in [id::GET_RECEIPTS, id::BLOCK_HEADERS, 99] {
+        assert_eq!(
+            bench.requests.answer(0, wrong),
+            Err(CommandError::UnknownMessage),
+            "it is open, with another message"
+        );
+    }
     for _ in 0..2 {
         assert_eq!(bench.requests.answer(0, 3), Ok(4));
         assert_eq!(bench.requests.answer(0, 3), Ok(4), "until it has been sent");
         bench.requests.answered(0, 3);
     }
-    assert_eq!(bench.requests.answer(0, 3), Err(CommandError::UnknownRequest));
+    assert_eq!(bench.requests.answer(0, 3), Err(CommandError::UnknownMessage), "what is open has another message");
     assert_eq!(bench.requests.answer(0, 5), Ok(6));
+    bench.requests.answered(0, 5);
+    assert_eq!(bench.requests.answer(0, 5), Err(CommandError::UnknownRequest));
 }
 
 #[test]
-fn a_peer_has_a_bounded_number_of_open_requests() {
+fn without_room_a_request_of_the_peer_is_a_fault_and_other_messages_are_not() {
     let mut bench = Bench::new(69);
-    for i in 0..limits::REQUESTS_IN_MAX {
-        assert_eq!(bench.requests.is_full(), i >= limits::REQUESTS_IN_HIGH_WATER);
-        assert!(matches!(bench.take(3, i as u64, &[0xc0]), Incoming::Request { .. }));
+    for i in 0..3 {
+        assert!(matches!(bench.take(3, i, &[0xc0]), Incoming::Request { .. }));
     }
-    assert!(bench.requests.is_full());
-    assert_eq!(bench.take(id::TRANSACTIONS, 0, &[]), Incoming::Announcement);
-    assert_eq!(bench.take(3, 0, &[0xc0]), Incoming::Fault(Fault::Overrun));
-    for i in 0..=limits::REQUESTS_IN_MAX - limits::REQUESTS_IN_HIGH_WATER {
-        assert!(bench.requests.is_full());
-        bench.requests.answered(i as u64, 3);
-    }
-    assert!(!bench.requests.is_full());
-    let mut bench = Bench::new(69);
+    assert_eq!(bench.requests.theirs(), 3);
+    let request = payload(0, &[0xc0]);
+    let now = bench.now();
+    assert_eq!(bench.requests.handle_message(now, 3, &request, 0), Incoming::Fault(Fault::Overrun));
+    assert_eq!(bench.requests.handle_message(now, id::TRANSACTIONS, &[], 0), Incoming::Announcement);
     assert!(matches!(bench.take(3, 0, &[0xc2, 0xff]), Incoming::Fault(Fault::Message(_))));
-    assert!(bench.requests.theirs.is_empty(), "a malformed request is not open");
+    assert_eq!(bench.requests.theirs(), 3, "a malformed request is not open");
+    bench.requests.answered(1, 3);
+    assert_eq!(bench.requests.theirs(), 2);
 }
 
 #[test]
-fn messages_that_a_version_does_not_have() {
+fn a_message_is_what_its_version_says() {
     for version in 66..=72 {
         let mut bench = Bench::new(version);
         for id in 0..40 {
-            let got = bench.requests.handle_message(Instant::ZERO, id, &[0xc0]);
-            let fault = match role(version, id) {
-                None => Some(Fault::UnknownMessage),
-                Some(Role::Forbidden) => Some(Fault::ForbiddenMessage),
-                Some(Role::Status) => Some(Fault::StatusTwice),
-                Some(Role::Request { .. } | Role::Response) => Some(Fault::Message(DecodeError::MissingField)),
-                Some(Role::Announcement) if id == id::BLOCK_RANGE_UPDATE => {
-                    Some(Fault::Message(DecodeError::MissingField))
+            let got = bench.handle(id, &[0xc0]);
+            let expected = match eth::role(version, id) {
+                None => Incoming::Fault(Fault::UnknownMessage),
+                Some(Role::Forbidden) => Incoming::Fault(Fault::ForbiddenMessage),
+                Some(Role::Status) => Incoming::Status,
+                Some(Role::Request { .. } | Role::Response) => {
+                    Incoming::Fault(Fault::Message(DecodeError::MissingField))
                 }
-                Some(Role::Announcement) => None,
+                Some(Role::Announcement) => Incoming::Announcement,
             };
-            assert_eq!(got, fault.map_or(Incoming::Announcement, Incoming::Fault), "eth/{version} {id:#x}");
+            assert_eq!(got, expected, "eth/{version} {id:#x}");
         }
     }
-}
-
-#[test]
-fn block_ranges_are_checked() {
-    let mut bench = Bench::new(69);
-    let range = BlockRange { earliest: 5, latest: 5, latest_hash: [1; 32] };
-    let got = bench.requests.handle_message(Instant::ZERO, id::BLOCK_RANGE_UPDATE, &range.encode());
-    assert_eq!(got, Incoming::BlockRange(range));
-    let inverted = BlockRange { latest: 4, ..range }.encode();
-    let got = bench.requests.handle_message(Instant::ZERO, id::BLOCK_RANGE_UPDATE, &inverted);
-    assert_eq!(got, Incoming::Fault(Fault::Message(DecodeError::BadValue)));
 }
 
 proptest! {
@@ -215,7 +215,7 @@ proptest! {
         let mut ended = Vec::new();
         for (step, pick) in steps {
             match step {
-                0 => match bench.ask(id::GET_BLOCK_HEADERS) {
+                0 => match bench.request(id::GET_BLOCK_HEADERS) {
                     Ok(asked) => open.push(asked),
                     Err(error) => prop_assert!(error == CommandError::Busy && open.len() == limits::REQUESTS_OUT_MAX),
                 },

@@ -1,0 +1,218 @@
+//! Who the node is: its key, its addresses and its record (EIP-778).
+//!
+//! The record is always signed over what stands here: every change that shows in it signs a new one with the next sequence
+//! number.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use super::config::ConfigError;
+use crate::contract::{Addresses, CommandError};
+use crate::crypto::{Crypto, NodeId, PublicKey, SecretKey};
+use crate::wire::enode::Contact;
+use crate::wire::enr::{Record, RecordBuilder};
+use crate::wire::forkid::ForkId;
+use crate::wire::rlp::{self, Bounds};
+
+/// Stands for an address that is not known.
+const UNKNOWN_IP: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Entries that follow from the rest of the configuration and cannot be set by hand.
+const OWN_ENTRIES: [&[u8]; 9] = [b"id", b"secp256k1", b"ip", b"ip6", b"udp", b"udp6", b"tcp", b"tcp6", b"eth"];
+
+/// See the module.
+pub(super) struct Identity {
+    pub(super) secret: SecretKey,
+    key: PublicKey,
+    id: NodeId,
+    addresses: Addresses,
+    fork_id: ForkId,
+    /// Entries of the embedder's own, as RLP.
+    entries: BTreeMap<Vec<u8>, Vec<u8>>,
+    record: Record,
+}
+
+impl Identity {
+    /// Signs the first record, with the sequence number `seq`.
+    ///
+    /// # Errors
+    /// If the record would be larger than 300 bytes, or an entry is reserved or not one RLP value.
+    pub(super) fn new(
+        crypto: &dyn Crypto,
+        secret: SecretKey,
+        addresses: Addresses,
+        fork_id: ForkId,
+        entries: BTreeMap<Vec<u8>, Vec<u8>>,
+        seq: u64,
+    ) -> Result<Self, ConfigError> {
+        if entries.iter().any(|(key, value)| !is_settable(key, value)) {
+            return Err(ConfigError::RecordEntry);
+        }
+        let key = crypto.public_key(&secret);
+        let record = builder(&addresses, fork_id, &entries).sign(crypto, &secret, seq);
+        let record = record.map_err(|_| ConfigError::Record)?;
+        Ok(Self { secret, id: crypto.node_id(&key), key, addresses, fork_id, entries, record })
+    }
+
+    /// The public key.
+    pub(super) const fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    /// The node id.
+    pub(super) const fn id(&self) -> &NodeId {
+        &self.id
+    }
+
+    /// The addresses that are told to others.
+    pub(super) const fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// The current record.
+    pub(super) const fn record(&self) -> &Record {
+        &self.record
+    }
+
+    /// The key with the address that others are told first: IPv4 before IPv6, `0.0.0.0` if neither is known.
+    pub(super) fn contact(&self) -> Contact {
+        let Addresses { udp, tcp, .. } = self.addresses;
+        Contact::with_id(self.key, self.id, self.addresses.ip().unwrap_or(UNKNOWN_IP), udp, tcp)
+    }
+
+    /// Changes the addresses. Returns whether there is a new record.
+    ///
+    /// # Errors
+    /// [`CommandError::TooLarge`] if the record would be larger than 300 bytes; nothing has changed then.
+    pub(super) fn set_addresses(&mut self, crypto: &dyn Crypto, addresses: Addresses) -> Result<bool, CommandError> {
+        if addresses == self.addresses {
+            return Ok(false);
+        }
+        let old = core::mem::replace(&mut self.addresses, addresses);
+        self.sign(crypto).inspect_err(|_| self.addresses = old)?;
+        Ok(true)
+    }
+
+    /// Changes the fork id. Returns whether there is a new record.
+    pub(super) fn set_fork_id(&mut self, crypto: &dyn Crypto, fork_id: ForkId) -> bool {
+        if fork_id == self.fork_id {
+            return false;
+        }
+        let old = core::mem::replace(&mut self.fork_id, fork_id);
+        // Its size differs by a few bytes at most; a record that is full keeps the old entry.
+        self.sign(crypto).inspect_err(|_| self.fork_id = old).is_ok()
+    }
+
+    /// Sets, replaces or (with `None`) removes an entry of the embedder's own. Returns whether there is a new record.
+    ///
+    /// # Errors
+    /// [`CommandError::RecordEntry`] if the node sets that entry itself or the value is not one RLP value,
+    /// [`CommandError::TooLarge`] if the record would be larger than 300 bytes; nothing has changed then.
+    pub(super) fn set_entry(
+        &mut self,
+        crypto: &dyn Crypto,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<bool, CommandError> {
+        if !is_settable(key, value.unwrap_or(&[0x80])) {
+            return Err(CommandError::RecordEntry);
+        }
+        if self.entries.get(key).map(Vec::as_slice) == value {
+            return Ok(false);
+        }
+        let old = match value {
+            Some(value) => self.entries.insert(key.into(), value.into()),
+            None => self.entries.remove(key),
+        };
+        if let Err(error) = self.sign(crypto) {
+            match old {
+                Some(old) => self.entries.insert(key.into(), old),
+                None => self.entries.remove(key),
+            };
+            return Err(error);
+        }
+        Ok(true)
+    }
+
+    fn sign(&mut self, crypto: &dyn Crypto) -> Result<(), CommandError> {
+        let seq = self.record.seq().saturating_add(1);
+        let builder = builder(&self.addresses, self.fork_id, &self.entries);
+        self.record = builder.sign(crypto, &self.secret, seq).map_err(|_| CommandError::TooLarge)?;
+        Ok(())
+    }
+}
+
+fn builder(addresses: &Addresses, fork_id: ForkId, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> RecordBuilder {
+    let Addresses { ip4, ip6, udp, tcp } = *addresses;
+    let mut builder = RecordBuilder::default();
+    for ip in ip4.map(IpAddr::V4).into_iter().chain(ip6.map(IpAddr::V6)) {
+        builder.endpoint(SocketAddr::new(ip, udp), tcp);
+    }
+    builder.fork_id(fork_id);
+    for (key, value) in entries {
+        builder.entry(key, value.clone());
+    }
+    builder
+}
+
+fn is_settable(key: &[u8], value: &[u8]) -> bool {
+    let is_one_value = rlp::check(value, Bounds::MESSAGE) == Ok(value.len());
+    !key.is_empty() && !OWN_ENTRIES.contains(&key) && is_one_value
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::Secp256k1;
+
+    fn identity() -> (Secp256k1, Identity) {
+        let crypto = Secp256k1::new();
+        let addresses = Addresses { ip4: None, ip6: None, udp: 30303, tcp: 30304 };
+        let secret = SecretKey::from_bytes([5; 32]).unwrap();
+        let fork_id = ForkId { hash: [1; 4], next: 0 };
+        let identity = Identity::new(&crypto, secret, addresses, fork_id, BTreeMap::new(), 7).unwrap();
+        (crypto, identity)
+    }
+
+    #[test]
+    fn a_record_tells_both_families_and_every_change_has_the_next_number() {
+        let (crypto, mut identity) = identity();
+        assert_eq!((identity.record().seq(), identity.record().ip(), identity.record().udp()), (7, None, None));
+        let both = Addresses {
+            ip4: Some([10, 0, 0, 1].into()),
+            ip6: Some("2001:db8::1".parse().unwrap()),
+            ..*identity.addresses()
+        };
+        assert_eq!(identity.set_addresses(&crypto, both), Ok(true));
+        let record = identity.record();
+        assert_eq!((record.seq(), record.ip(), record.ip6()), (8, both.ip4, both.ip6));
+        assert_eq!(
+            (record.udp(), record.tcp(), record.udp6(), record.tcp6()),
+            (Some(30303), Some(30304), Some(30303), Some(30304))
+        );
+        assert_eq!(identity.contact().ip(), IpAddr::from([10, 0, 0, 1]));
+        assert_eq!(identity.set_addresses(&crypto, both), Ok(false), "no change, no new record");
+        assert!(identity.set_fork_id(&crypto, ForkId { hash: [2; 4], next: 9 }));
+        assert!(!identity.set_fork_id(&crypto, ForkId { hash: [2; 4], next: 9 }));
+        assert_eq!((identity.record().seq(), identity.record().fork_id().unwrap().next), (9, 9));
+    }
+
+    #[test]
+    fn entries_of_the_embedder_are_set_and_removed_and_nothing_changes_on_refusal() {
+        let (crypto, mut identity) = identity();
+        assert_eq!(identity.set_entry(&crypto, b"snap", Some(&[0xc0])), Ok(true));
+        assert_eq!(identity.record().get(b"snap"), Some(&[0xc0][..]));
+        assert_eq!(identity.set_entry(&crypto, b"snap", Some(&[0xc0])), Ok(false));
+        for (key, value) in [(&b"ip"[..], &[0x80][..]), (b"eth", &[0xc0]), (b"", &[0xc0]), (b"x", &[]), (b"x", &[1, 2])]
+        {
+            assert_eq!(identity.set_entry(&crypto, key, Some(value)), Err(CommandError::RecordEntry), "{key:?}");
+        }
+        let seq = identity.record().seq();
+        let large = ::rlp::encode(&alloc::vec![1u8; 250]).to_vec();
+        assert_eq!(identity.set_entry(&crypto, b"opel", Some(&large)), Err(CommandError::TooLarge));
+        assert_eq!((identity.record().seq(), identity.record().get(b"opel")), (seq, None));
+        assert_eq!(identity.set_entry(&crypto, b"snap", None), Ok(true));
+        assert_eq!((identity.record().seq(), identity.record().get(b"snap")), (seq + 1, None));
+    }
+}

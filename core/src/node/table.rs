@@ -1,0 +1,130 @@
+//! The node's connections: the table that holds each of them once, and the schedule of their deadlines.
+//!
+//! A connection stands in it from its dial or accept until its `Ended` was popped. It knows no peer and no protocol.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
+
+use super::connection::Connection;
+use crate::contract::{ConnId, ConnMap, ConnTimer, Direction};
+use crate::peers::{Origin, Place, View};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// A connection with what the node keeps for it.
+pub(super) struct Slot {
+    pub(super) conn: Connection,
+    /// The connection's own generator: its draws move no other's, and it is re-keyed after key material was drawn.
+    pub(super) rng: Rng,
+    /// Whether the embedder commanded the dial.
+    is_commanded: bool,
+    /// The place among our peers, until the connection's end is decided.
+    pub(super) place: Option<Place>,
+    /// The next deadline, as it stands in the schedule.
+    scheduled: Option<(Instant, ConnTimer)>,
+}
+
+impl Slot {
+    pub(super) const fn new(conn: Connection, rng: Rng, is_commanded: bool) -> Self {
+        Self { conn, rng, is_commanded, place: None, scheduled: None }
+    }
+
+    /// What decisions about peers need to know of the connection.
+    pub(super) fn view(&self) -> View {
+        let Self { conn, is_commanded, place, .. } = self;
+        let origin = match conn.direction() {
+            Direction::Inbound => Origin::Accepted,
+            Direction::Outbound => Origin::Dialled { commanded: *is_commanded },
+        };
+        let is_ending = conn.is_ending();
+        let place = place.filter(|_| !is_ending);
+        View { conn: conn.id(), addr: conn.addr(), origin, id: conn.peer(), stage: conn.stage(), place, is_ending }
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Table {
+    conns: ConnMap<Box<Slot>>,
+    /// The deadline of each connection that has one, as the connection says in `scheduled`.
+    due: BTreeSet<(Instant, ConnId, ConnTimer)>,
+}
+
+impl Table {
+    /// The connection, for reading.
+    pub(super) fn get(&self, id: ConnId) -> Option<&Slot> {
+        self.conns.get(id).map(|conn| &**conn)
+    }
+
+    /// The connection, to be changed: what changes its [`View`] is to be told to the index.
+    pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Slot> {
+        self.conns.get_mut(id).map(|conn| &mut **conn)
+    }
+
+    /// What decisions see of a connection.
+    pub(super) fn view(&self, id: ConnId) -> Option<View> {
+        self.get(id).map(Slot::view)
+    }
+
+    /// All connections, oldest first.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Slot> {
+        self.ids().into_iter().filter_map(|id| self.get(id))
+    }
+
+    /// The ids of all connections, oldest first.
+    pub(super) fn ids(&self) -> Vec<ConnId> {
+        self.conns.sorted_ids()
+    }
+
+    /// Adds a connection, with its deadline.
+    pub(super) fn insert(&mut self, mut slot: Slot) {
+        let id = slot.conn.id();
+        slot.scheduled = slot.conn.poll_timeout();
+        if let Some((at, timer)) = slot.scheduled {
+            self.due.insert((at, id, timer));
+        }
+        self.conns.insert(id, Box::new(slot));
+    }
+
+    /// Forgets a connection. Returns what it was.
+    pub(super) fn remove(&mut self, id: ConnId) -> Option<View> {
+        let conn = self.conns.remove(id)?;
+        if let Some((at, timer)) = conn.scheduled {
+            self.due.remove(&(at, id, timer));
+        }
+        Some(conn.view())
+    }
+
+    /// Brings the schedule up to date after a connection was changed.
+    pub(super) fn schedule(&mut self, id: ConnId) {
+        let Some(slot) = self.conns.get_mut(id) else { return };
+        let (old, new) = (slot.scheduled, slot.conn.poll_timeout());
+        if old == new {
+            return;
+        }
+        slot.scheduled = new;
+        if let Some((at, timer)) = old {
+            self.due.remove(&(at, id, timer));
+        }
+        if let Some((at, timer)) = new {
+            self.due.insert((at, id, timer));
+        }
+    }
+
+    /// The earliest deadline.
+    pub(super) fn poll_timeout(&self) -> Option<(Instant, ConnId, ConnTimer)> {
+        self.due.first().copied()
+    }
+
+    /// Takes the earliest deadline out of the schedule, if it is not later than `now`. The connection is to be handled, and
+    /// then scheduled again.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnId)> {
+        let (at, id, _) = self.poll_timeout().filter(|(at, ..)| *at <= now)?;
+        self.due.pop_first();
+        if let Some(conn) = self.get_mut(id) {
+            conn.scheduled = None;
+        }
+        Some((at, id))
+    }
+}

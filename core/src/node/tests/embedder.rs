@@ -1,0 +1,61 @@
+//! What the embedder decides while the node runs.
+
+use super::*;
+use crate::contract::{CommandError, EndReason, PeerLimits};
+
+#[test]
+fn a_peer_at_a_filtered_address_is_refused_at_once_and_wakes_no_node() {
+    let mut config = quiet();
+    config.filter = "10.0.0.0/8".parse().unwrap();
+    let mut node = node(config);
+    for command in [
+        Command::AddPeer { contact: contact(2), kind: PeerKind::Static },
+        Command::AddPeer { contact: contact(2), kind: PeerKind::Trusted },
+        Command::Dial { contact: contact(2) },
+    ] {
+        let refused = Err(CommandError::Refused(Refusal::Filtered));
+        assert_eq!(node.command(Instant::ZERO, command), refused, "{command:?}");
+    }
+    assert_eq!(node.offer(contact(2)), Err(CommandError::Refused(Refusal::Filtered)));
+    assert_eq!((node.poll_timeout(), node.peers().declared().count()), (None, 0));
+}
+
+#[test]
+fn an_offered_candidate_is_dialled_without_discovery() {
+    let mut node = node(quiet());
+    assert_eq!(node.poll_timeout(), None);
+    node.offer(contact(2)).unwrap();
+    let (at, why) = node.poll_timeout().unwrap();
+    assert_eq!(why, Reason::Dial);
+    node.handle(at, Input::Timeout);
+    assert_eq!(dialled(&mut node).map(|(_, to)| to), Some(contact(2).tcp_addr()));
+}
+
+#[test]
+fn new_limits_hold_for_the_next_dial() {
+    let mut config = quiet();
+    config.peers.max_peers = 0;
+    let mut node = node(config);
+    node.offer(contact(2)).unwrap();
+    assert_eq!(node.poll_timeout(), None, "there is no room");
+    node.set_limits(PeerLimits::default());
+    let (at, _) = node.poll_timeout().unwrap();
+    node.handle(at, Input::Timeout);
+    assert!(dialled(&mut node).is_some());
+}
+
+#[test]
+fn a_changed_filter_ends_connections_over_several_turns() {
+    let mut node = crowded(1000);
+    node.set_filter("10.0.0.0/8".parse().unwrap());
+    let mut ended = Vec::new();
+    for turn in 0..100u64 {
+        let ends = ends(&mut node);
+        assert!(ends.len() <= CONNS_PER_TURN);
+        ended.extend(ends);
+        node.handle(Instant::from_micros(turn + 1), Input::Timeout);
+    }
+    assert_eq!(ended.len(), 1000);
+    let refused = End { by: Side::Us, stage: Stage::Handshake, why: EndReason::Refused(Refusal::Filtered) };
+    assert!(ended.iter().all(|end| *end == refused));
+}

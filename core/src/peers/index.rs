@@ -1,0 +1,318 @@
+//! The index over the node's connections: sets of connection ids by what decisions ask for.
+//!
+//! It holds ids only. [`Index::update`] is the one function that changes it; it is called with each connection before and
+//! after a change, and every set follows from the [`View`] alone, so a number in use is the size of a set (attacks C9, P2).
+
+use alloc::collections::BTreeSet;
+
+use super::view::View;
+use crate::contract::{ConnId, ConnSet, Direction};
+use crate::crypto::NodeId;
+use crate::netfilter::{Subnet, scope};
+
+/// How many connections there are of each kind.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Counts {
+    /// Accepted, without a place: not identified yet, or ended and not yet forgotten.
+    pub pending_inbound: usize,
+    /// Dialled, without a place.
+    pub pending_outbound: usize,
+    /// With a place of the inbound share.
+    pub inbound: usize,
+    /// With a place of the dialled share.
+    pub outbound: usize,
+    /// With a place that counts for neither share.
+    pub exempt: usize,
+    /// In session, of any share.
+    pub established: usize,
+}
+
+impl Counts {
+    /// All connections.
+    pub const fn total(&self) -> usize {
+        self.pending_inbound + self.pending_outbound + self.inbound + self.outbound + self.exempt
+    }
+
+    /// Peers that count for the limit on their number.
+    pub const fn limited(&self) -> usize {
+        self.inbound + self.outbound
+    }
+}
+
+/// What a connection counts as. Each is exactly one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Group {
+    PendingInbound,
+    PendingOutbound,
+    Inbound,
+    Outbound,
+    Exempt,
+}
+
+impl Group {
+    const COUNT: usize = 5;
+
+    fn of(view: &View) -> Self {
+        match (view.place, view.direction()) {
+            (None, Direction::Inbound) => Self::PendingInbound,
+            (None, Direction::Outbound) => Self::PendingOutbound,
+            (Some(place), _) if place.exempt => Self::Exempt,
+            (Some(place), _) if place.share == Direction::Inbound => Self::Inbound,
+            (Some(_), _) => Self::Outbound,
+        }
+    }
+}
+
+/// Everything that the index says of one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Keys {
+    group: Group,
+    is_established: bool,
+    id: Option<NodeId>,
+    /// Its subnet, if it was accepted, has no place and is of a global address.
+    pending_subnet: Option<Subnet>,
+    is_ordinary_inbound: bool,
+    /// Its subnet, if it is ordinary, inbound and of a global address.
+    ordinary_subnet: Option<Subnet>,
+}
+
+impl Keys {
+    fn of(view: &View) -> Self {
+        let group = Group::of(view);
+        let ordinary = view.place.is_some_and(|place| place.is_ordinary_inbound());
+        let subnet = || global_subnet(view);
+        Self {
+            group,
+            is_established: view.is_established(),
+            id: view.target_id(),
+            pending_subnet: (group == Group::PendingInbound).then(subnet).flatten(),
+            is_ordinary_inbound: ordinary,
+            ordinary_subnet: ordinary.then(subnet).flatten(),
+        }
+    }
+}
+
+/// The subnet of a connection's address; local addresses are of none.
+pub(super) fn global_subnet(view: &View) -> Option<Subnet> {
+    let ip = view.addr.ip();
+    (!scope(ip).is_local()).then(|| Subnet::of(ip))
+}
+
+/// See the module.
+#[derive(Clone, Debug, Default)]
+pub struct Index {
+    groups: [ConnSet; Group::COUNT],
+    established: ConnSet,
+    by_id: BTreeSet<(NodeId, ConnId)>,
+    pending_by_subnet: BTreeSet<(u64, ConnId)>,
+    ordinary_inbound: BTreeSet<ConnId>,
+    ordinary_by_subnet: BTreeSet<(u64, ConnId)>,
+}
+
+impl Index {
+    /// A connection is no longer as `before` says but as `after` says; `None`: it does not exist.
+    pub fn update(&mut self, before: Option<&View>, after: Option<&View>) {
+        let (old, new) =
+            (before.map(|view| (view.conn, Keys::of(view))), after.map(|view| (view.conn, Keys::of(view))));
+        if old == new {
+            return;
+        }
+        if let Some((conn, keys)) = old {
+            self.set(conn, &keys, false);
+        }
+        if let Some((conn, keys)) = new {
+            self.set(conn, &keys, true);
+        }
+    }
+
+    fn set(&mut self, conn: ConnId, keys: &Keys, is_member: bool) {
+        fn put_conn(set: &mut ConnSet, conn: ConnId, is_member: bool) {
+            if is_member {
+                set.insert(conn, ());
+            } else {
+                set.remove(conn);
+            }
+        }
+        fn put<T: Ord>(set: &mut BTreeSet<T>, item: T, is_member: bool) {
+            if is_member {
+                set.insert(item);
+            } else {
+                set.remove(&item);
+            }
+        }
+        put_conn(&mut self.groups[keys.group as usize], conn, is_member);
+        if keys.is_established {
+            put_conn(&mut self.established, conn, is_member);
+        }
+        if let Some(id) = keys.id {
+            put(&mut self.by_id, (id, conn), is_member);
+        }
+        if let Some(subnet) = keys.pending_subnet {
+            put(&mut self.pending_by_subnet, (number(subnet), conn), is_member);
+        }
+        if keys.is_ordinary_inbound {
+            put(&mut self.ordinary_inbound, conn, is_member);
+        }
+        if let Some(subnet) = keys.ordinary_subnet {
+            put(&mut self.ordinary_by_subnet, (number(subnet), conn), is_member);
+        }
+    }
+
+    /// The sizes of the sets.
+    pub fn counts(&self) -> Counts {
+        let size = |group: Group| self.groups[group as usize].len();
+        Counts {
+            pending_inbound: size(Group::PendingInbound),
+            pending_outbound: size(Group::PendingOutbound),
+            inbound: size(Group::Inbound),
+            outbound: size(Group::Outbound),
+            exempt: size(Group::Exempt),
+            established: self.established.len(),
+        }
+    }
+
+    /// The connections with a peer, or to it in the making.
+    pub fn of_id(&self, id: &NodeId) -> impl Iterator<Item = ConnId> {
+        self.by_id.range((*id, ConnId(0))..=(*id, ConnId(u64::MAX))).map(|(_, conn)| *conn)
+    }
+
+    /// Whether there is any connection with that peer, or to it in the making.
+    pub fn knows(&self, id: &NodeId) -> bool {
+        self.of_id(id).next().is_some()
+    }
+
+    /// Whether at least `n` accepted connections of a subnet have no place.
+    pub fn has_pending_from(&self, subnet: Subnet, n: usize) -> bool {
+        reaches(&self.pending_by_subnet, subnet, n)
+    }
+
+    /// Whether at least `n` ordinary inbound peers are of a subnet.
+    pub fn has_ordinary_from(&self, subnet: Subnet, n: usize) -> bool {
+        reaches(&self.ordinary_by_subnet, subnet, n)
+    }
+
+    /// The ordinary inbound peers, oldest connection first.
+    pub fn ordinary_inbound(&self) -> impl Iterator<Item = ConnId> {
+        self.ordinary_inbound.iter().copied()
+    }
+}
+
+/// A subnet as a number, which is compared faster.
+fn number(subnet: Subnet) -> u64 {
+    u64::from_be_bytes(*subnet.as_bytes())
+}
+
+/// Whether a set has at least `n` members of a subnet.
+fn reaches(set: &BTreeSet<(u64, ConnId)>, subnet: Subnet, n: usize) -> bool {
+    let subnet = number(subnet);
+    n == 0 || set.range((subnet, ConnId(0))..=(subnet, ConnId(u64::MAX))).nth(n - 1).is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::collections::BTreeMap;
+    use alloc::vec::Vec;
+    use core::net::{IpAddr, SocketAddr};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::contract::{PeerKind, Stage};
+    use crate::peers::view::{Origin, Place};
+    use crate::time::Instant;
+
+    fn view(conn: u64) -> impl Strategy<Value = View> {
+        let origin =
+            prop_oneof![Just(Origin::Accepted), any::<bool>().prop_map(|commanded| Origin::Dialled { commanded }),];
+        let kind = prop_oneof![Just(None), Just(Some(PeerKind::Static)), Just(Some(PeerKind::Trusted))];
+        let place = (kind, any::<bool>(), any::<bool>()).prop_map(|(kind, inbound, exempt)| Place {
+            kind,
+            share: if inbound { Direction::Inbound } else { Direction::Outbound },
+            exempt,
+            since: Instant::ZERO,
+        });
+        let stage = prop_oneof![Just(Stage::Handshake), Just(Stage::Status), Just(Stage::Established)];
+        let ip = (0..3usize, 0..3u8).prop_map(|(net, host)| {
+            IpAddr::from(
+                [[8, 8, 8], [9, 9, 9], [10, 0, 0]][net]
+                    .iter()
+                    .copied()
+                    .chain([host])
+                    .collect::<Vec<_>>()
+                    .try_into()
+                    .map(|bytes: [u8; 4]| bytes)
+                    .unwrap_or_default(),
+            )
+        });
+        (origin, ip, proptest::option::of(0..4u8), stage, proptest::option::of(place), any::<bool>()).prop_map(
+            move |(origin, ip, id, stage, place, is_ending)| View {
+                conn: ConnId(conn),
+                addr: SocketAddr::new(ip, 1),
+                origin,
+                id: id.map(|id| NodeId([id; 32])),
+                stage,
+                place: place.filter(|_| !is_ending && id.is_some()),
+                is_ending,
+            },
+        )
+    }
+
+    fn recount(table: &BTreeMap<ConnId, View>) -> Counts {
+        let mut counts = Counts::default();
+        for view in table.values() {
+            match view.place {
+                None if view.direction() == Direction::Inbound => counts.pending_inbound += 1,
+                None => counts.pending_outbound += 1,
+                Some(Place { exempt: true, .. }) => counts.exempt += 1,
+                Some(Place { share: Direction::Inbound, .. }) => counts.inbound += 1,
+                Some(Place { share: Direction::Outbound, .. }) => counts.outbound += 1,
+            }
+            counts.established += usize::from(view.place.is_some() && view.stage == Stage::Established);
+        }
+        counts
+    }
+
+    proptest! {
+        /// Every set is what a count over the table says, after any changes in any order.
+        #[test]
+        fn sets_equal_a_recount_of_the_table(
+            steps in proptest::collection::vec((0..12u64).prop_flat_map(|conn| (Just(conn), proptest::option::weighted(0.8, view(conn)))), 1..60),
+        ) {
+            let (mut index, mut table) = (Index::default(), BTreeMap::new());
+            for (conn, after) in steps {
+                let before = match after {
+                    Some(view) => table.insert(ConnId(conn), view),
+                    None => table.remove(&ConnId(conn)),
+                };
+                index.update(before.as_ref(), after.as_ref());
+
+                prop_assert_eq!(index.counts(), recount(&table));
+                prop_assert_eq!(index.counts().total(), table.len());
+                for id in (0..4).map(|id| NodeId([id; 32])) {
+                    let known: Vec<_> = table.values().filter(|view| view.target_id() == Some(id)).map(|view| view.conn).collect();
+                    prop_assert_eq!(index.knows(&id), !known.is_empty());
+                    prop_assert_eq!(index.of_id(&id).collect::<Vec<_>>(), known);
+                }
+                let ordinary = |view: &&View| view.place.is_some_and(|place| place.is_ordinary_inbound());
+                prop_assert!(index.ordinary_inbound().eq(table.values().filter(ordinary).map(|view| view.conn)));
+                for subnet in [[8, 8, 8, 0], [9, 9, 9, 0], [10, 0, 0, 0]].map(|ip| Subnet::of(ip.into())) {
+                    let near = |view: &&View| global_subnet(view) == Some(subnet);
+                    let ordinary = table.values().filter(ordinary).filter(near).count();
+                    let pending = table.values().filter(|view| view.place.is_none() && view.direction() == Direction::Inbound);
+                    let pending = pending.filter(near).count();
+                    for n in 0..12 {
+                        prop_assert_eq!(index.has_ordinary_from(subnet, n), ordinary >= n);
+                        prop_assert_eq!(index.has_pending_from(subnet, n), pending >= n);
+                    }
+                }
+            }
+            for view in table.into_values() {
+                index.update(Some(&view), None);
+            }
+            prop_assert_eq!(index.counts(), Counts::default());
+            let is_empty = index.by_id.is_empty() && index.pending_by_subnet.is_empty()
+                && index.ordinary_inbound.is_empty() && index.ordinary_by_subnet.is_empty();
+            prop_assert!(is_empty, "nothing is left when all are gone");
+        }
+    }
+}

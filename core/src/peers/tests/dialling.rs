@@ -1,0 +1,182 @@
+//! Which contacts are dialled, and when.
+
+use super::*;
+
+/// P8: with nine dead nodes in ten, the number of distinct addresses tried grows with time until all are.
+#[test]
+fn every_node_of_a_dead_table_is_tried_in_time() {
+    let mut bench = Bench::new(PeerLimits::default());
+    let table: Vec<_> = (0..2000).map(|n| contact(n, ip(n * 256))).collect();
+    let (mut tried, mut growth) = (BTreeSet::new(), Vec::new());
+    for minute in 1..=40u64 {
+        let until = Instant::ZERO + secs(minute * 60);
+        while bench.now < until {
+            let sample: Vec<_> = (0..32).map(|_| table[bench.rng.below(2000) as usize]).collect();
+            while let Some((conn, contact)) = bench.dial_next(sample.iter().copied()) {
+                tried.insert(contact.ip());
+                let is_alive = contact.id().0[31] % 10 == 0 && bench.peers.counts().outbound < 10;
+                if is_alive {
+                    let _ = bench.identify(conn, contact.id());
+                    bench.establish(conn);
+                } else {
+                    let _ = bench.end(conn, &DEAD);
+                }
+                if bench.peers.counts().outbound >= 16 {
+                    break;
+                }
+            }
+            bench.now = bench.peers.poll_timeout(true).map_or(until, |at| at.max(bench.now + secs(1)));
+        }
+        growth.push(tried.len());
+    }
+    assert!(growth[9] >= 1000, "after ten minutes {}", growth[9]);
+    assert!(*growth.last().unwrap() >= 1950, "{growth:?}");
+}
+
+/// P8, P12: half of the dials go to nodes never tried, though a crowd of known ones is offered, and no one is preferred.
+#[test]
+fn half_of_the_dials_go_to_nodes_never_tried() {
+    let mut bench = Bench::new(PeerLimits::default());
+    for n in 0..100 {
+        let (conn, _) = bench.dial_next([contact(n, ip(n * 256))]).unwrap();
+        let _ = bench.end(conn, &BYE);
+    }
+    let mut tried: BTreeSet<_> = (0..100).map(id).collect();
+    let (mut fresh, mut chosen) = (0, BTreeSet::new());
+    for round in 0..400 {
+        bench.now = bench.now + secs(90);
+        let new = contact(1000 + round, ip((1000 + round) * 256));
+        // In random order, as discovery draws them.
+        let mut drawn: Vec<Contact> = (0..100).map(|n| contact(n, ip(n * 256))).chain([new]).collect();
+        bench.rng.shuffle(&mut drawn);
+        let (conn, dialled) = bench.dial_next(drawn).unwrap();
+        let _ = bench.end(conn, &BYE);
+        fresh += u32::from(tried.insert(dialled.id()));
+        chosen.insert(dialled.id());
+    }
+    assert!((160..240).contains(&fresh), "{fresh} of 400");
+    assert!(chosen.len() as u32 - fresh > 70, "the known ones are sampled");
+}
+
+/// Static peers are dialled for ever, at least once in each longest pause, whatever the dials end with.
+#[test]
+fn static_peers_are_dialled_again_for_ever() {
+    let ends = [
+        DEAD,
+        end(Side::Them, Stage::Hello, EndReason::Disconnect(DisconnectReason::TooManyPeers)),
+        end(Side::Us, Stage::Status, EndReason::Status(StatusRefusal::Network(9))),
+        end(Side::Us, Stage::Hello, EndReason::Refused(Refusal::TooManyPeers)),
+    ];
+    let mut bench = Bench::new(PeerLimits { dial_ratio: 0, ..PeerLimits::default() });
+    assert_eq!(bench.peers.poll_timeout(true), None, "nothing to do");
+    for n in 0..20 {
+        bench.peers.add_peer(bench.now, &bench.filter, contact(n, ip(n % 10)), PeerKind::Static).unwrap();
+    }
+    let mut last = BTreeMap::new();
+    while bench.now < Instant::ZERO + secs(3 * 86_400) {
+        while let Some((conn, contact)) = bench.dial_next(NO_CANDIDATES) {
+            let pause = last.insert(contact.id(), bench.now).map_or(REDIAL_INTERVAL, |at| bench.now.since(at));
+            assert!(pause >= REDIAL_INTERVAL && pause <= REDIAL_INTERVAL_MAX + 20 * REDIAL_INTERVAL, "{pause:?}");
+            let end = ends[bench.rng.below(4) as usize];
+            let _ = bench.end(conn, &end);
+        }
+        let next = bench.peers.poll_timeout(true).unwrap();
+        assert!(next > bench.now, "deadlines advance");
+        bench.now = next;
+    }
+    assert!(last.values().all(|at| bench.now.since(*at) <= REDIAL_INTERVAL_MAX + 20 * REDIAL_INTERVAL));
+}
+
+#[test]
+fn a_devnet_on_one_machine_is_dialled_at_once() {
+    let mut bench = Bench::new(PeerLimits::default());
+    let table: Vec<_> = (0..8).map(|n| contact(n, [127, 0, 0, 1].into())).collect();
+    let mut dialled = BTreeSet::new();
+    while let Some((_, contact)) = bench.dial_next(table.iter().copied()) {
+        dialled.insert(contact.id());
+    }
+    assert_eq!(dialled.len(), 8);
+}
+
+#[test]
+fn one_host_is_dialled_once_in_a_while_whatever_ids_are_said_to_be_there() {
+    let mut bench = Bench::new(PeerLimits::default());
+    let mut dials = 0;
+    for second in 0..350 {
+        bench.now = Instant::ZERO + secs(second);
+        while let Some((conn, _)) = bench.dial_next((0..50).map(|n| contact(second * 50 + n, ip(77)))) {
+            dials += 1;
+            let _ = bench.end(conn, &DEAD);
+        }
+    }
+    assert_eq!(dials, 10, "D10");
+}
+
+/// P3b: forged records that name an honest node's key or address do the honest node no harm.
+#[test]
+fn forged_records_harm_no_honest_node() {
+    let mut bench = Bench::new(PeerLimits::default());
+    let (honest, honest_ip) = (contact(1, ip(1)), ip(1));
+    for n in 0..100 {
+        // The honest key at an attacker's address, and an attacker's key at the honest address.
+        for forged in [honest.with_ip(ip(1000 + n * 256)), contact(500 + n, honest_ip)] {
+            bench.now = bench.now + secs(36);
+            let (conn, _) = bench.dial_next([forged]).expect("a pause holds for its endpoint only");
+            let wrong = end(Side::Us, Stage::Handshake, EndReason::Fault(Fault::UnexpectedIdentity));
+            let _ = bench.end(conn, &wrong);
+        }
+    }
+    assert!(!bench.peers.is_banned(bench.now, &honest.id()));
+    assert!(bench.peers.bans().addr_until(bench.now, honest_ip).is_none());
+    bench.now = bench.now + secs(36);
+    assert_eq!(bench.dial_next([honest]).unwrap().1, honest);
+    // A fault on an accepted stream that proved no key is charged to no peer.
+    let conn = bench.accept(ip(9 * 256)).unwrap();
+    let fault = end(Side::Us, Stage::Handshake, EndReason::Fault(Fault::Handshake));
+    assert_eq!(bench.end(conn, &fault), None);
+}
+
+#[test]
+fn candidates_are_dialled_only_while_there_is_room_for_them() {
+    let config = PeerLimits { max_peers: 4, dial_ratio: 2, ..PeerLimits::default() };
+    let mut bench = Bench::new(config);
+    let candidates = |from: u64| (from..from + 20).map(|n| contact(n, ip(n * 256)));
+    let mut dialled = Vec::new();
+    while let Some(dial) = bench.dial_next(candidates(0)) {
+        dialled.push(dial);
+    }
+    assert_eq!(dialled.len(), 4, "twice the free places, for half of the dials fail");
+    for (conn, contact) in &dialled[..2] {
+        assert_eq!(displaced(Some(bench.identify(*conn, contact.id()))), Ok(None));
+    }
+    for (conn, _) in &dialled[2..] {
+        let _ = bench.end(*conn, &DEAD);
+    }
+    bench.now = bench.now + secs(60);
+    assert_eq!(bench.peers.counts().outbound, config.max_dialled());
+    assert_eq!(bench.dial_next(candidates(100)), None, "our share of the places is taken");
+    assert_eq!(bench.peers.poll_timeout(true), None, "and the dialler does not ask for candidates");
+    let _ = bench.end(dialled[0].0, &BYE);
+    assert!(bench.peers.poll_timeout(true).is_some());
+    assert!(bench.dial_next(candidates(100)).is_some(), "until one is free");
+}
+
+#[test]
+fn a_filtered_candidate_is_not_dialled() {
+    let mut bench = Bench::new(PeerLimits::default());
+    bench.filter = "1.0.0.0/24".parse().unwrap();
+    assert_eq!(bench.dial_next([contact(1, ip(256))]), None);
+    assert!(bench.dial_next([contact(1, ip(1))]).is_some());
+}
+
+/// Near the end of time no pause leads to a later instant.
+#[test]
+fn the_dialler_returns_at_the_end_of_time() {
+    let mut bench = Bench::new(PeerLimits { max_peers: 0, ..PeerLimits::default() });
+    bench.now = Instant::from_micros(u64::MAX);
+    for n in 0..3 {
+        bench.peers.add_peer(bench.now, &bench.filter, contact(n, ip(n * 256)), PeerKind::Static).unwrap();
+    }
+    assert_eq!(bench.dial_next(NO_CANDIDATES), None, "there is no room");
+    assert_eq!(bench.peers.poll_timeout(true), Some(Instant::NEVER), "no instant is late enough");
+}

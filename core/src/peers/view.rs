@@ -1,0 +1,102 @@
+//! One connection as decisions about peers see it: a [`View`], made by the connection's owner when it is asked for.
+//!
+//! The connection itself lives in the node's table, once. Everything here is a value or a function of values, so a test
+//! can build any situation.
+
+use core::net::SocketAddr;
+
+use crate::contract::{ConnId, Direction, PeerKind, Stage};
+use crate::crypto::NodeId;
+use crate::time::Instant;
+
+/// How a connection came to be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The peer dialled us.
+    Accepted,
+    /// We dialled the peer.
+    Dialled {
+        /// Whether the embedder told us to: then it is exempt from the limits on the number of peers.
+        commanded: bool,
+    },
+}
+
+impl Origin {
+    /// Which side dialled.
+    pub const fn direction(self) -> Direction {
+        match self {
+            Self::Accepted => Direction::Inbound,
+            Self::Dialled { .. } => Direction::Outbound,
+        }
+    }
+}
+
+/// A place among our peers, held by a connection whose peer has proven its key.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Place {
+    /// What the embedder has declared the peer to be, if anything.
+    pub kind: Option<PeerKind>,
+    /// Which share of the places it is taken from: an inbound peer that we were dialling too holds one of ours.
+    pub share: Direction,
+    /// Whether it counts for neither share: trusted, or dialled on command.
+    pub exempt: bool,
+    /// Since when the connection is in its present stage: admitted, or in session.
+    pub since: Instant,
+}
+
+impl Place {
+    /// The embedder has declared the peer to be of this kind. A peer that was trusted stays exempt until its connection
+    /// ends: the place was given.
+    pub fn promote(&mut self, kind: PeerKind) {
+        self.kind = self.kind.max(Some(kind));
+        self.exempt |= kind == PeerKind::Trusted;
+    }
+
+    /// Whether it is an inbound peer that the embedder has not declared: the only ones that can be displaced.
+    pub const fn is_ordinary_inbound(&self) -> bool {
+        matches!(self.share, Direction::Inbound) && !self.exempt && self.kind.is_none()
+    }
+}
+
+/// What decisions need to know of one connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct View {
+    /// The connection's id.
+    pub conn: ConnId,
+    /// The other end.
+    pub addr: SocketAddr,
+    /// How it came to be.
+    pub origin: Origin,
+    /// The peer's id: the one that was dialled, or that its Hello has proven.
+    pub id: Option<NodeId>,
+    /// The stage that it has reached.
+    pub stage: Stage,
+    /// Its place, while it has one.
+    pub place: Option<Place>,
+    /// Whether its end is decided. It then has no place.
+    pub is_ending: bool,
+}
+
+impl View {
+    /// Which side dialled.
+    pub const fn direction(&self) -> Direction {
+        self.origin.direction()
+    }
+
+    /// The id of a peer that has proven its key and holds a place.
+    pub fn admitted_id(&self) -> Option<NodeId> {
+        self.place.and(self.id)
+    }
+
+    /// The id of the peer that it connects to, or is to: that of its place, or the one that was dialled. None once its end
+    /// is decided.
+    pub fn target_id(&self) -> Option<NodeId> {
+        let is_known = self.place.is_some() || self.direction() == Direction::Outbound;
+        self.id.filter(|_| is_known && !self.is_ending)
+    }
+
+    /// Whether the peer is in session.
+    pub fn is_established(&self) -> bool {
+        self.place.is_some() && self.stage == Stage::Established
+    }
+}

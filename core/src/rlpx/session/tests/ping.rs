@@ -1,0 +1,69 @@
+//! Pings and silence.
+
+use super::*;
+
+#[test]
+fn a_silent_peer_is_pinged_and_ended_after_30_seconds() {
+    let (mut a, mut b) = open_pair(&["eth/69"], &["eth/69"]);
+    for round in 1..=4u32 {
+        assert_eq!(a.session.poll_timeout(), Some((Instant::ZERO + 15 * SECOND * round, ConnTimer::Ping)));
+        a.advance(15 * SECOND);
+        b.advance(15 * SECOND);
+        assert_eq!(a.timeout(true), None);
+        assert_eq!(a.timeout(true), None, "a spurious timeout is harmless");
+        let ping = a.flush();
+        assert!(!ping.is_empty() && b.handle(&ping).is_empty());
+        assert_eq!(a.handle(&b.flush()), []);
+    }
+    // The peer falls silent: one more ping, then the end, 30 s after its last byte.
+    a.advance(15 * SECOND);
+    assert_eq!(a.timeout(true), None);
+    assert_eq!(a.session.poll_timeout(), Some((Instant::ZERO + 90 * SECOND, ConnTimer::Ping)));
+    a.advance(15 * SECOND);
+    assert_eq!(a.timeout(true), Some(EndReason::Timeout(ConnTimer::Idle)));
+    assert_eq!(b.handle(&a.flush()), [Got::Disconnected(DisconnectReason::PingTimeout)]);
+    assert_eq!(a.timeout(true), None);
+}
+
+#[test]
+fn a_peer_that_is_not_read_is_not_charged_with_silence() {
+    let (mut a, mut b) = open_pair(&["eth/69"], &["eth/69"]);
+    for _ in 0..10 {
+        a.advance(15 * SECOND);
+        assert_eq!(a.timeout(false), None);
+        a.flush();
+    }
+    b.send(ETH, 2, &[&[0xc0]]).unwrap();
+    assert_eq!(a.handle(&b.flush()).len(), 1);
+    a.advance(29 * SECOND);
+    assert_eq!(a.timeout(true), None);
+    a.advance(SECOND);
+    assert_eq!(a.timeout(true), Some(EndReason::Timeout(ConnTimer::Idle)));
+}
+
+#[test]
+fn pings_get_one_pong_while_it_waits_and_a_flood_ends() {
+    let mut raw = Raw::open(&["eth/69"], 5);
+    for _ in 0..limits::PING_BURST {
+        assert_eq!(raw.send(2, &pack(&[0xc0])), []);
+    }
+    assert_eq!(raw.received(), [[3, 1, 0, 0xc0]], "one pong for all");
+    raw.end.advance(SECOND);
+    assert_eq!(raw.send(2, &[]), [], "one a second is refilled, and the payload is not looked at");
+    assert_eq!(raw.received().len(), 1);
+    assert_eq!(raw.send(2, &[]), [Got::Fault(Fault::PingFlood)]);
+    assert_eq!(raw.final_disconnect(), DisconnectReason::ProtocolBreach);
+
+    let mut raw = Raw::open(&["eth/69"], 5);
+    for _ in 0..100_000 {
+        raw.end.advance(SECOND);
+        assert_eq!(raw.send(2, &[]), []);
+    }
+    assert!(raw.end.out.len() < 100, "a peer that pings and never reads is owed one pong");
+    for _ in 0..1000 {
+        raw.end.advance(15 * SECOND);
+        raw.send(3, &[]);
+        assert_eq!(raw.end.timeout(true), None);
+    }
+    assert!(raw.end.out.len() < 200, "and is sent one ping: {}", raw.end.out.len());
+}
