@@ -5,7 +5,7 @@ mod common;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use common::{Host, START, UNIX, World, config, contact, meeting, seed};
+use common::{START, UNIX, World, add, config, contact, meeting, run, seed, world};
 use peerless::contract::Command;
 use peerless::crypto::Secp256k1;
 use peerless_trace::format::{Broken, Reader, Record, SECP256K1, part_path};
@@ -38,11 +38,12 @@ fn recorded(path: &Path, options: Options) -> World {
     let again = Recorder::create(path, &subject, options, Box::new(|_| {}));
     assert!(again.is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists));
     let [one, two] = configs;
-    let mut world = World::new(vec![Host::new(one, 1, Box::new(recorder)), Host::new(two, 2, Box::new(()))]);
+    let mut world = world();
+    add(&mut world, one, 1, Box::new(recorder));
+    let pinging = add(&mut world, two, 2, Box::new(()));
     for _ in 0..60 {
-        let now = world.now;
-        world.hosts[1].command(now, Command::Ping { contact: contact(1) });
-        world.run(50);
+        world.command(pinging, Command::Ping { contact: contact(1) }).unwrap();
+        run(&mut world, 50);
     }
     world
 }
@@ -172,8 +173,9 @@ fn a_recorder_that_cannot_write_reports_it_once() {
     let subject = Subject::new(&config, &seed, START, UNIX, &crypto);
     let failed = Box::new(move |error: std::io::Error| sender.send(error.kind()).unwrap());
     let recorder = Recorder::to_writer(Box::new(Full), &subject, Options::default(), failed);
-    let mut world = World::new(vec![Host::new(config, 1, Box::new(recorder))]);
-    world.run(3000);
+    let mut world = world();
+    add(&mut world, config, 1, Box::new(recorder));
+    run(&mut world, 3000);
     drop(world);
     assert_eq!(failures.iter().collect::<Vec<_>>(), [std::io::ErrorKind::StorageFull]);
 }
