@@ -72,7 +72,7 @@ impl Writer {
         while let Some(sealed) = self.sealer.seal(blocks, end) {
             end = sealed.end;
             self.inputs += u64::from(sealed.is_input);
-            if self.output.is_full(end - written) {
+            if !sealed.is_end && self.output.is_full(end - written) {
                 self.output.write(&blocks.as_bytes()[written..end])?;
                 written = end;
                 self.next_part()?;
