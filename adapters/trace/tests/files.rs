@@ -94,6 +94,16 @@ fn parts_are_one_trace() {
     assert!(replay(&part_path(&path, 1)).unwrap_err().to_string().contains("not the first part"));
 }
 
+#[test]
+fn an_end_mark_that_fills_a_part_is_the_end_of_the_trace() {
+    for rotate_bytes in (3000..5000).step_by(50) {
+        let path = fresh(&format!("end-{rotate_bytes}"));
+        record(&path, Options { rotate_bytes: Some(rotate_bytes), ..Options::default() });
+        let inputs = replay(&path).unwrap_or_else(|failure| panic!("parts of {rotate_bytes} bytes: {failure}"));
+        assert!(inputs > 60, "{inputs}");
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn files_with_secrets_are_readable_by_their_owner_only() {
