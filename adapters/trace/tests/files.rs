@@ -2,12 +2,15 @@
 
 mod common;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use common::{START, UNIX, World, add, config, contact, meeting, run, seed, world};
 use peerless::contract::Command;
 use peerless::crypto::Secp256k1;
-use peerless_trace::format::{Broken, Reader, part_path};
+use peerless_trace::format::{Broken, Reader, Record, SECP256K1, part_path};
+use peerless_trace::inspect::{Findings, Keys, collect_secrets};
+use peerless_trace::keylog::KeyLog;
 use peerless_trace::record::{Options, Recorder, Subject};
 use peerless_trace::replay::{Failure, Replay};
 
@@ -116,7 +119,7 @@ fn files_with_secrets_are_readable_by_their_owner_only() {
     }
 }
 
-/// The trace of a session, as version 1 of the format was written at first.
+/// The trace of a session, as the version of the format in its name was written at first.
 ///
 /// When nodes are changed to behave differently, record the session again next to the old file
 /// (`PEERLESS_TRACE_SAMPLE=FILE cargo test -p peerless-trace --test files`), and move the old one to those that are
@@ -127,19 +130,39 @@ fn golden_old_traces_replay() {
     if let Some(sample) = std::env::var_os("PEERLESS_TRACE_SAMPLE") {
         std::fs::write(sample, &meeting(Options::default())[0]).unwrap();
     }
-    let replayed = ["meeting.v1.pcapng"];
-    let read: [&str; 0] = [];
+    let replayed = ["meeting.v2.pcapng"];
+    let inspected = ["meeting.v1.pcapng"];
     for name in replayed {
         let inputs = replay(&data.join(name)).unwrap_or_else(|failure| panic!("{name}: {failure}"));
         assert!(inputs > 25, "{name}: {inputs}");
     }
-    for name in read.iter().chain(&replayed) {
-        let mut reader = Reader::open(&data.join(name)).unwrap();
-        while reader.read().unwrap_or_else(|broken| panic!("{name} {broken}")).is_some() {}
-    }
     for entry in std::fs::read_dir(data).unwrap() {
         let name = entry.unwrap().file_name().to_string_lossy().into_owned();
-        assert!(read.iter().chain(&replayed).any(|known| *known == name), "{name} is not tested");
+        assert!(replayed.iter().chain(&inspected).any(|known| *known == name), "{name} is not tested");
+    }
+}
+
+/// Version 1: other draws mean other keys, so that an older release replays it; its packets and messages are shown.
+#[test]
+fn a_trace_of_version_1_is_inspected_and_not_replayed() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/meeting.v1.pcapng");
+    let failure = replay(&path).unwrap_err();
+    assert!(matches!(failure, Failure::OldVersion(1)), "{failure}");
+    assert!(failure.to_string().contains("an older release"), "{failure}");
+
+    let mut reader = Reader::open(&path).unwrap();
+    let Some(Record::Header(header)) = reader.read().unwrap() else { panic!("a header comes first") };
+    assert_eq!((header.version, &*header.family, &*header.primitives), (1, "devp2p", SECP256K1));
+    assert!(header.secrets.is_some() && header.key.is_some());
+    assert!(matches!(reader.read(), Err(Broken::OldVersion { version: 1 })));
+
+    let mut log = KeyLog::default();
+    collect_secrets(File::open(&path).unwrap(), &mut log).unwrap();
+    let mut findings = Findings::new(File::open(&path).unwrap(), Keys::new(log, Vec::new()), Vec::new());
+    let shown: Vec<String> =
+        std::iter::from_fn(|| findings.next_finding().unwrap()).map(|finding| finding.name().to_string()).collect();
+    for word in ["Ping", "Hello", "Status"] {
+        assert!(shown.iter().any(|name| name == word), "no {word} in {shown:#?}");
     }
 }
 
