@@ -66,7 +66,8 @@ impl Writer {
         self.output.write(blocks.as_bytes())
     }
 
-    /// Writes these blocks; a part that has become large enough ends with the record that made it so.
+    /// Writes these blocks. A part that has become large enough ends with the record that made it so; no part follows the end
+    /// mark.
     pub(super) fn write(&mut self, blocks: &mut Blocks) -> io::Result<()> {
         let (mut written, mut end) = (0, 0);
         while let Some(sealed) = self.sealer.seal(blocks, end) {
