@@ -33,7 +33,7 @@ const BLOCKS: [(&str, u8); 15] = [
     ("peers", 5),
     ("protocols", 6),
     ("node", 7),
-    ("testing", 4),
+    ("testing", 8),
 ];
 const GROUND: u8 = 0;
 
