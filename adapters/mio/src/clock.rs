@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wall_clock_is_told_at_first_and_when_it_steps() {
+    fn the_wall_time_is_told_at_first_and_after_a_step() {
         let mut clock = Clock::start();
         let mut told = |now: u64, wall: u64| {
             let (now, wall) = (Instant::from_micros(now * 1000), Duration::from_millis(wall));
