@@ -323,3 +323,29 @@ fn what_a_command_leads_to_is_told_before_sleeping() {
     assert!(a.end().is_some());
     assert!(start.elapsed() < PATIENCE / 2, "slept on the news");
 }
+
+#[test]
+fn a_peers_final_disconnect_is_told_although_our_write_fails() {
+    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
+    let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
+    let (conn, _) = connect(&mut a, &mut b);
+    for _ in 0..5 {
+        a.turn(Duration::ZERO);
+        b.turn(Duration::ZERO);
+    }
+    let request = Command::Request {
+        conn,
+        capability: Capability::eth(69),
+        id: GET_BLOCK_HEADERS,
+        body: &[0xc4, 1, 2, 0x80, 0x80],
+    };
+    a.command(request);
+    a.turn(Duration::ZERO);
+    // The request is unread when the peer has sent its Disconnect and closes: that resets the stream.
+    assert_eq!(b.driver.shutdown(Duration::ZERO, |_| ()).unwrap(), 1);
+    drop(b);
+    a.command(request);
+    a.until("the end", |a| a.end().is_some());
+    let end = a.end().unwrap();
+    assert_eq!((end.by, end.why), (Side::Them, EndReason::Disconnect(DisconnectReason::ClientQuitting)));
+}

@@ -157,6 +157,18 @@ fn a_sleep_ends_at_the_machines_deadline() {
 }
 
 #[test]
+fn time_between_turns_shortens_the_next_sleep() {
+    let mut driver = Driver::scripted(&Listen::default());
+    let second = Duration::from_secs(1);
+    driver.script([Do::TimeoutIn(second)]);
+    std::thread::sleep(second);
+    let start = Clock::now();
+    driver.turn(Some(PATIENCE), |_| ()).unwrap();
+    assert!(start.elapsed() < second * 7 / 10, "slept past the deadline");
+    assert_eq!(driver.seen().last(), Some(&&Seen::Timeout));
+}
+
+#[test]
 fn a_turn_that_has_told_an_event_does_not_sleep() {
     let mut driver = Driver::scripted(&Listen::default());
     driver.script([Do::Tell(7)]);
