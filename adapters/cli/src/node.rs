@@ -108,7 +108,10 @@ impl Arguments {
     fn listen(&self) -> Listen {
         let ip = self.addr.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let udp = SocketAddr::new(ip, self.discovery_port.unwrap_or(self.port));
-        Listen { udp: (!self.nodiscover).then_some(udp), tcp: Some(SocketAddr::new(ip, self.port)) }
+        Listen {
+            udp: (!self.nodiscover).then_some(udp).into_iter().collect(),
+            tcp: vec![SocketAddr::new(ip, self.port)],
+        }
     }
 }
 
