@@ -1,8 +1,7 @@
 //! Determinism and seeds: what decides a run, and what must be kept secret.
 //!
 //! ```
-//! use peerless::contract::Input;
-//! # use peerless::contract::Command;
+//! use peerless::contract::{Action, Command, Input};
 //! # use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 //! # use peerless::eth::Chain;
 //! # use peerless::node::{Config, Node};
@@ -10,7 +9,7 @@
 //! # use peerless::wire::enode::Contact;
 //! # use peerless::wire::forkid::{ForkSchedule, Head, Network};
 //!
-//! /// All that a node does in a minute, as text.
+//! /// All that a node does in a minute in which its dial is taken and never answered, as text.
 //! fn run(seed: [u8; 32]) -> String {
 //!     # let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
 //!     # let network = Network { name: "mine".into(), network_id: 1337, schedule };
@@ -22,11 +21,17 @@
 //!     node.command(Instant::ZERO, Command::Dial { contact }).expect("accepted");
 //!     let mut log = String::new();
 //!     while let Some((at, why)) = node.poll_timeout().filter(|(at, _)| at.as_micros() < 60_000_000) {
-//!         while let Some(action) = node.poll_action() {
-//!             log += &format!("{action:?}\n");
-//!         }
 //!         log += &format!("{at} {why:?}\n");
 //!         node.handle(at, Input::Timeout);
+//!         while let Some(action) = node.poll_action() {
+//!             log += &format!("{action:?}\n");
+//!             match action {
+//!                 Action::Dial { conn, .. } => node.handle(at, Input::Connected { conn, local: None }),
+//!                 // The auth: an ephemeral key, a nonce and padding, sealed.
+//!                 Action::Flush { conn } => log += &format!("{:x?}\n", node.outbound(conn)),
+//!                 _ => {}
+//!             }
+//!         }
 //!     }
 //!     log
 //! }

@@ -114,7 +114,8 @@
 //! let mut body = None;
 //! for piece in from_a.as_slice().chunks(10) {
 //!     let mut piece = piece;
-//!     if let Some(opened) = b.frames.opener.handle_bytes(&crypto, &mut piece, MESSAGE_BYTES_MAX)? {
+//!     let opened = b.frames.opener.handle_bytes(&crypto, &mut piece, MESSAGE_BYTES_MAX);
+//!     if let Some(opened) = opened.expect("no MAC is wrong") {
 //!         body = Some(opened.to_vec());
 //!     }
 //! }

@@ -54,6 +54,8 @@
 //!
 //! net.command(one, Command::Unban { target })?;
 //! assert!(!net.machine(one).peers().is_banned(net.now(), &id));
+//! net.forget();
+//! assert!(net.run_until(Duration::from_secs(180), |net| net.saw(one, is_up)), "it is static, and dialled again");
 //! # Ok::<(), peerless::contract::CommandError>(())
 //! ```
 //!
