@@ -170,7 +170,7 @@
 //! | `peerless-sim` | thousands of them, on a network with regions, NAT, loss, crashes and wrong clocks, in virtual time |
 //! | `peerless-trace` | recorded by a tap, and replayed: the machine of a trace is built again, handed every input, and must do what it did |
 //!
-//! `core/examples/echo.rs` is a whole family in two hundred lines, with streams, datagrams, queries and backpressure:
+//! `core/examples/echo.rs` is a whole family in one file, with streams, datagrams, queries and backpressure:
 //!
 //! ```sh
 //! cargo run -p peerless --example echo --features testing

@@ -102,7 +102,7 @@
 //! });
 //! # let contact = net.machine(two).contact();
 //! # net.command(one, Command::Dial { contact })?;
-//! // Without eth there is no Status: a session may send once both Hellos were accepted.
+//! // Only eth waits for a Status, and this session does not share it. Other capabilities may send from Hello on.
 //! let is_up = |event: &Event<'_>| matches!(event, Event::Hello { .. });
 //! assert!(net.run_until(Duration::from_secs(5), |net| net.saw(one, is_up) && net.saw(two, is_up)));
 //! # let [conn, theirs] = [one, two].map(|host| net.machine(host).sessions().next().expect("a session").conn);

@@ -76,8 +76,9 @@
 //! use peerless::rng::Seed;
 //!
 //! let [mut plain, mut rekeyed] = [(); 2].map(|()| Seed::new([1; 32]).fork("connection"));
-//! let (drawn, secret) = (plain.bytes::<32>(), rekeyed.secret::<32>());
-//! assert_eq!(drawn, *secret, "the draw is the same,");
+//! // The second half of these bytes becomes the new key of `rekeyed`.
+//! let (drawn, secret) = (plain.bytes::<64>(), rekeyed.secret::<32>());
+//! assert_eq!(drawn[..32], *secret, "the draw is the same,");
 //! assert_ne!(plain.u64(), rekeyed.u64(), "what follows is not");
 //! ```
 //!

@@ -65,7 +65,7 @@
 //! [`SetRecordEntry`](crate::contract::Command::SetRecordEntry) later. It has at most 300 bytes. An entry that would make it
 //! larger is refused as `TooLarge`, and nothing has changed then.
 //!
-//! Nothing is sent when a record changes. Pings carry its sequence number, and a node that sees a higher one asks for it.
+//! Nothing is sent when a record changes. Pings carry its sequence number, and a node that sees a higher one may ask for it.
 //!
 //! # The head
 //!

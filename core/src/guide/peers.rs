@@ -126,7 +126,8 @@
 //!
 //! A score begins at 0. Faults of the protocol, silence and unanswered requests lower it, service raises it a little; it moves
 //! back to its baseline with time. At [`BAN_SCORE`](crate::peers::score::BAN_SCORE) or below the peer is banned, for as long as
-//! the reason that led there deserves. A score by itself refuses no peer: only the list of bans does.
+//! the reason that led there deserves; a static or trusted peer for [`STATIC_PEER_BAN`](crate::limits::STATIC_PEER_BAN). A score
+//! by itself refuses no peer: only the list of bans does.
 //!
 //! [`Report`](crate::contract::Command::Report) adds the application's own judgement, of a connected peer or another one. Its
 //! [`Label`](crate::contract::Label) is 1 to 15 characters of printable ASCII, so that a ledger's size is bounded.

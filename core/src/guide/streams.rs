@@ -185,7 +185,8 @@
 //! # Discovery
 //!
 //! Calls, lookups and nodes that wait to be verified are bounded. A command beyond that is refused as `Busy`, and
-//! [`Event::DiscoveryReady`](crate::contract::Event::DiscoveryReady) comes, once, when every queue is half empty.
+//! [`Event::DiscoveryReady`](crate::contract::Event::DiscoveryReady) comes, once, when there is room again: no queue is
+//! more than half full.
 //!
 //! # All bounds
 //!
