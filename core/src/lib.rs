@@ -1,7 +1,8 @@
 //! Ethereum's peer-to-peer stack (devp2p) as state machines without input or output.
 //!
-//! Bytes and timestamps go in, actions come out. Nothing here opens a socket, reads a clock or draws entropy, so the same
-//! [`Node`](node::Node) runs over any event loop, in a simulated network, or out of a recording, byte for byte the same.
+//! Bytes and timestamps go in, actions come out. Nothing here opens a socket, reads a clock or draws entropy, so the
+//! same [`Node`](node::Node) runs over any event loop, in a simulated network, or out of a recording, byte for byte the
+//! same.
 //!
 //! ```text
 //!              Input                                    Action
@@ -80,8 +81,8 @@
 //!
 //! One mutator, one output, one deadline. After every [`handle`](node::Node::handle),
 //! [`command`](node::Node::command) and [`accept`](node::Node::accept) the driver pops actions until there is none; it
-//! sleeps until a socket is ready or [`poll_timeout`](node::Node::poll_timeout) has come, and then hands in what happened.
-//! [`contract::Machine`] is the same as a trait, for any protocol family.
+//! sleeps until a socket is ready or [`poll_timeout`](node::Node::poll_timeout) has come, and then hands in what
+//! happened. [`contract::Machine`] is the same as a trait, for any protocol family.
 //!
 //! 1. **Deterministic.** The same configuration, seed, inputs and drains give the same actions on every platform.
 //! 2. **Any order is legal**, also inputs for connections that are gone, and time that stands still.
@@ -108,8 +109,8 @@
 //! | [`node`] | the composition |
 //! | `testing` | a network in memory and virtual time (feature `testing`) |
 //!
-//! Each machine is usable alone, with the same verbs: `handle_datagram`, `handle_bytes`, `handle_timeout`, `poll_timeout`;
-//! it is lent a [`Cx`](contract::Cx) out of a [`Context`](contract::Context) with every call.
+//! Each machine is usable alone, with the same verbs: `handle_datagram`, `handle_bytes`, `handle_timeout`,
+//! `poll_timeout`; it is lent a [`Cx`](contract::Cx) out of a [`Context`](contract::Context) with every call.
 #![no_std]
 #![forbid(unsafe_code)]
 

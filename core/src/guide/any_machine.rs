@@ -1,5 +1,5 @@
-//! Any machine: the driver contract is a trait, so that drivers, taps, the recorder and the simulator run protocol families
-//! that this crate does not know.
+//! Any machine: the driver contract is a trait, so that drivers, taps, the recorder and the simulator run protocol
+//! families that this crate does not know.
 //!
 //! Here is a family of one machine that ticks, and a tap that sees it:
 //!
@@ -138,13 +138,13 @@
 //! - [`Language`](crate::contract::Language): the events, commands and refusals of a family.
 //!   [`Devp2p`](crate::contract::Devp2p) is the one of this crate.
 //! - [`Machine`](crate::contract::Machine): the contract. [`Node`](crate::node::Node) implements it.
-//! - [`Context`](crate::contract::Context): the clamped time, the wall clock, the filter, the primitives, the counters, and the
-//!   [`Outbox`](crate::contract::Outbox). A machine keeps one and pushes its actions there.
+//! - [`Context`](crate::contract::Context): the clamped time, the wall clock, the filter, the primitives, the counters,
+//!   and the [`Outbox`](crate::contract::Outbox). A machine keeps one and pushes its actions there.
 //! - [`Outbound`](crate::contract::Outbound): the bytes of one stream that wait for its socket.
 //! - [`Tap`](crate::contract::Tap) and [`Tapped`](crate::contract::Tapped): what passes, seen from outside.
 //!
-//! Payloads lie in the outbox's arena. A machine builds one in place with [`stage`](crate::contract::Outbox::stage), and makes
-//! it an event with [`emit_staged`](crate::contract::Outbox::emit_staged) or a datagram with
+//! Payloads lie in the outbox's arena. A machine builds one in place with [`stage`](crate::contract::Outbox::stage),
+//! and makes it an event with [`emit_staged`](crate::contract::Outbox::emit_staged) or a datagram with
 //! [`Cx::send_staged`](crate::contract::Cx::send_staged), which asks the filter. The event is queued without its bytes;
 //! `Language::lend` puts them in when it is popped.
 //!
@@ -154,8 +154,8 @@
 //! - `poll_action` only pops. Work happens in `handle`, `accept` and `command`.
 //! - After a timeout at `now`, the next deadline lies strictly later than `now`.
 //! - A refused command has changed nothing.
-//! - Everything is bounded, also if the driver does not drain: [`Outbox::is_full`](crate::contract::Outbox::is_full) says when
-//!   to stop reading, and droppable events are dropped by themselves.
+//! - Everything is bounded, also if the driver does not drain: [`Outbox::is_full`](crate::contract::Outbox::is_full)
+//!   says when to stop reading, and droppable events are dropped by themselves.
 //! - The same inputs and drains give the same actions.
 //!
 //! # Drivers, recorder, simulator

@@ -47,14 +47,15 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`CapabilityTable`](crate::wire::p2p::CapabilityTable) knows how many ids each capability takes; eth and snap are in it from
-//! the start. [`Config::capabilities`](crate::node::Config::capabilities) are those that are offered, in any order. Both sides
-//! must have the capability in the same version; of several shared versions of one name the highest counts. Where its ids
-//! begin in the session's common id space follows from the table, and the application never sees it.
+//! [`CapabilityTable`](crate::wire::p2p::CapabilityTable) knows how many ids each capability takes; eth and snap are in
+//! it from the start. [`Config::capabilities`](crate::node::Config::capabilities) are those that are offered, in any
+//! order. Both sides must have the capability in the same version; of several shared versions of one name the highest
+//! counts. Where its ids begin in the session's common id space follows from the table, and the application never sees
+//! it.
 //!
 //! The payload is any bytes, at most one frame (16 MiB), compressed and encrypted by the session.
-//! [`SetCapabilities`](crate::contract::Command::SetCapabilities) changes the offer for later sessions; those under way keep
-//! theirs, because the protocol has no second Hello.
+//! [`SetCapabilities`](crate::contract::Command::SetCapabilities) changes the offer for later sessions; those under way
+//! keep theirs, because the protocol has no second Hello.
 //!
 //! # Requests
 //!
@@ -128,19 +129,20 @@
 //!
 //! - draws random request ids, so that a peer cannot answer what it was not asked,
 //! - matches an answer by request id and message id before it looks at the rest, and tells the command's id with it,
-//! - tells `RequestFailed` after [`REQUEST_TIMEOUT`](crate::limits::REQUEST_TIMEOUT) or at the end of the connection, and takes
-//!   a late answer for no fault,
-//! - refuses messages that are larger than the schema allows, are forbidden by it, or answer nothing, as faults of the peer,
+//! - tells `RequestFailed` after [`REQUEST_TIMEOUT`](crate::limits::REQUEST_TIMEOUT) or at the end of the connection,
+//!   and takes a late answer for no fault,
+//! - refuses messages that are larger than the schema allows, are forbidden by it, or answer nothing, as faults of the
+//!   peer,
 //! - bounds the open requests of both sides together with the session's other protocols.
 //!
-//! Each request ends in exactly one `Response` or `RequestFailed`. A request of the peer waits for `Respond` for ever, and
-//! counts against the peer until then: answer each.
+//! Each request ends in exactly one `Response` or `RequestFailed`. A request of the peer waits for `Respond` for ever,
+//! and counts against the peer until then: answer each.
 //!
 //! # Machines across connections
 //!
 //! What concerns all sessions together is a [`Behaviour`](crate::contract::Behaviour): an announcement, gossip,
-//! synchronisation. It is told of events and states wishes; the node carries them out. The announcement of eth's block range
-//! is one:
+//! synchronisation. It is told of events and states wishes; the node carries them out. The announcement of eth's block
+//! range is one:
 //!
 //! ```
 //! use peerless::contract::{Behaviour, PeerEvent, Wish};
@@ -178,13 +180,14 @@
 //! | its own wish that was refused, or the command id of its request | charge a peer |
 //! | a connection that takes messages again | |
 //!
-//! One that answers requests has state of its own, such as a list of peers to try next. It reaches no connection: bytes that it is
-//! shown are lent for the call, and a wish is carried out after it. The node polls each in turn, at most
-//! [`WISHES_PER_TURN`](crate::limits::WISHES_PER_TURN) wishes in a turn, and the rest a microsecond later, so no behaviour
-//! can starve a driver or another behaviour. It is also told of what the application does: events go to both.
+//! One that answers requests has state of its own, such as a list of peers to try next. It reaches no connection: bytes
+//! that it is shown are lent for the call, and a wish is carried out after it. The node polls each in turn, at most
+//! [`WISHES_PER_TURN`](crate::limits::WISHES_PER_TURN) wishes in a turn, and the rest a microsecond later, so no
+//! behaviour can starve a driver or another behaviour. It is also told of what the application does: events go to both.
 //!
-//! Why wishes, and not a handle to the network: with one, a behaviour could be called while it is being called, and the payload that
-//! it is shown would lie where its own message is to be written. So it is a machine like the others, and its test needs no node.
+//! Why wishes, and not a handle to the network: with one, a behaviour could be called while it is being called, and the
+//! payload that it is shown would lie where its own message is to be written. So it is a machine like the others, and
+//! its test needs no node.
 //!
 //! [`protocols::behaviours`](crate::protocols::behaviours) is the list that every node has.
 //!

@@ -42,15 +42,16 @@
 //!
 //! # What decides a run
 //!
-//! The configuration, the seed, the inputs with their times, and where the driver drained. Nothing else: the same of these
-//! give the same actions, byte for byte, in debug and release builds and on every platform. So a trace that holds these four
-//! replays, and the simulator's hashes are committed.
+//! The configuration, the seed, the inputs with their times, and where the driver drained. Nothing else: the same of
+//! these give the same actions, byte for byte, in debug and release builds and on every platform. So a trace that holds
+//! these four replays, and the simulator's hashes are committed.
 //!
-//! To that end the core reads no clock and draws no entropy; it has no floats and no `HashMap`; bounds of draws are met in
-//! integers of fixed width; signatures are those of RFC 6979; deadlines at one instant fire in the order of their keys.
+//! To that end the core reads no clock and draws no entropy; it has no floats and no `HashMap`; bounds of draws are met
+//! in integers of fixed width; signatures are those of RFC 6979; deadlines at one instant fire in the order of their
+//! keys.
 //!
-//! Where the driver drains counts, because a full outbox drops datagrams, and because a connection is forgotten when its `Ended` is
-//! popped. `peerless-trace` records drains for that reason.
+//! Where the driver drains counts, because a full outbox drops datagrams, and because a connection is forgotten when
+//! its `Ended` is popped. `peerless-trace` records drains for that reason.
 //!
 //! # One seed, many generators
 //!
@@ -66,9 +67,9 @@
 //! assert_eq!(seed.fork("discovery").u64(), undisturbed);
 //! ```
 //!
-//! Each machine has a fork of the seed, and each connection a generator of its own. Keys, nonces, padding, jitter, request
-//! ids and lookup targets come from there. A change in one machine's draws leaves those of others as they were, so that a
-//! failed run stays the same failed run while it is being examined.
+//! Each machine has a fork of the seed, and each connection a generator of its own. Keys, nonces, padding, jitter,
+//! request ids and lookup targets come from there. A change in one machine's draws leaves those of others as they were,
+//! so that a failed run stays the same failed run while it is being examined.
 //!
 //! # Generators are re-keyed
 //!
@@ -82,9 +83,9 @@
 //! assert_ne!(plain.u64(), rekeyed.u64(), "what follows is not");
 //! ```
 //!
-//! Ephemeral keys and nonces of handshakes are drawn by [`Rng::secret`](crate::rng::Rng::secret), after which the generator goes
-//! on from a new key and its former state is overwritten. A memory image taken later does not yield the keys that were drawn
-//! before. A node does not keep the seed: it makes its generators at the start.
+//! Ephemeral keys and nonces of handshakes are drawn by [`Rng::secret`](crate::rng::Rng::secret), after which the
+//! generator goes on from a new key and its former state is overwritten. A memory image taken later does not yield the
+//! keys that were drawn before. A node does not keep the seed: it makes its generators at the start.
 //!
 //! # The seam of the primitives
 //!
@@ -112,10 +113,10 @@
 //! # Ok::<(), peerless::node::ConfigError>(())
 //! ```
 //!
-//! Public keys, signatures, recovery, point checks, ECDH, the hash of a datagram and the frame MAC are reached through the trait
-//! [`Crypto`](crate::crypto::Crypto) and nothing else. No machine knows which implementation it has. The simulator puts a
-//! cheaper one there; a faster one can be put there too. It must be deterministic like the rest, and accept and refuse the same
-//! inputs.
+//! Public keys, signatures, recovery, point checks, ECDH, the hash of a datagram and the frame MAC are reached through
+//! the trait [`Crypto`](crate::crypto::Crypto) and nothing else. No machine knows which implementation it has. The
+//! simulator puts a cheaper one there; a faster one can be put there too. It must be deterministic like the rest, and
+//! accept and refuse the same inputs.
 //!
 //! # What must be kept secret
 //!
@@ -126,8 +127,8 @@
 //! | a trace that can be replayed | both: it holds key and seed |
 //! | [`Event::Secrets`](crate::contract::Event::Secrets), told only if `Config::export_secrets` asks for it | read that one session |
 //!
-//! Outside of tests, draw the seed from the operating system, once for each run, and keep no copy. Two runs with one seed
-//! draw the same ephemeral keys. `Debug` shows no secret of any type.
+//! Outside of tests, draw the seed from the operating system, once for each run, and keep no copy. Two runs with one
+//! seed draw the same ephemeral keys. `Debug` shows no secret of any type.
 //!
-//! A session is confidential only towards those who do not know what is said in it: both directions use one keystream (the
-//! specification says so), and a session must carry no secrets.
+//! A session is confidential only towards those who do not know what is said in it: both directions use one keystream
+//! (the specification says so), and a session must carry no secrets.

@@ -1,7 +1,7 @@
 //! The loop: what a driver does in one turn, and what it may rely on.
 //!
-//! This is a complete driver over `std::net`. `std` cannot wait for several sockets at once, so it polls them; `peerless-mio`
-//! is the same loop with an operating system's readiness events.
+//! This is a complete driver over `std::net`. `std` cannot wait for several sockets at once, so it polls them;
+//! `peerless-mio` is the same loop with an operating system's readiness events.
 //!
 //! ```no_run
 //! use std::collections::BTreeMap;
@@ -183,14 +183,16 @@
 //!
 //! # The turn
 //!
-//! 1. **Drain.** Take actions until there are none, and carry each out. Payloads are lent until the next call of the node, so
-//!    nothing is copied that the socket takes at once.
-//! 2. **Sleep** until a socket is ready, a command is given, or [`poll_timeout`](crate::node::Node::poll_timeout) has come.
+//! 1. **Drain.** Take actions until there are none, and carry each out. Payloads are lent until the next call of the
+//!    node, so nothing is copied that the socket takes at once.
+//! 2. **Sleep** until a socket is ready, a command is given, or [`poll_timeout`](crate::node::Node::poll_timeout) has
+//!    come.
 //! 3. **Say what happened**, in any order and number. At the deadline that is `Input::Timeout`.
 //! 4. **Drain again** before much has piled up.
 //!
-//! Several inputs between two drains are legal, and so are timeouts that are too early and inputs for connections that are
-//! over: they are handled or ignored, never a panic. A driver cannot bring a node into a wrong state by the order of its calls.
+//! Several inputs between two drains are legal, and so are timeouts that are too early and inputs for connections that
+//! are over: they are handled or ignored, never a panic. A driver cannot bring a node into a wrong state by the order
+//! of its calls.
 //!
 //! # Actions
 //!
@@ -203,8 +205,9 @@
 //! | `Query` | resolves a name, or does not | `Answer` |
 //! | `Emit` | hands the event to the application | nothing |
 //!
-//! [`Action`](crate::contract::Action) and [`Input`](crate::contract::Input) are exhaustive enums: a driver that overlooks
-//! one does not compile. A node of today never queries; it asks only if its configuration names something to resolve.
+//! [`Action`](crate::contract::Action) and [`Input`](crate::contract::Input) are exhaustive enums: a driver that
+//! overlooks one does not compile. A node of today never queries; it asks only if its configuration names something to
+//! resolve.
 //!
 //! # Deadlines
 //!
@@ -229,19 +232,19 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! There is one deadline, the earliest of all parts, with a [`Reason`](crate::contract::Reason) to show in a log. After a
-//! timeout at `now` the next one lies strictly later than `now`. Work beyond a turn's budget is put off by one microsecond:
-//! a driver that sleeps cannot spin, and one with a backlog can look after its sockets in between. A timeout that comes
-//! late or early does no harm.
+//! There is one deadline, the earliest of all parts, with a [`Reason`](crate::contract::Reason) to show in a log. After
+//! a timeout at `now` the next one lies strictly later than `now`. Work beyond a turn's budget is put off by one
+//! microsecond: a driver that sleeps cannot spin, and one with a backlog can look after its sockets in between. A
+//! timeout that comes late or early does no harm.
 //!
 //! # Time
 //!
-//! `now` is an [`Instant`](crate::time::Instant): microseconds since the driver's own start, from a monotonic clock. A value
-//! before the last one is taken as the last one. All logic runs on it.
+//! `now` is an [`Instant`](crate::time::Instant): microseconds since the driver's own start, from a monotonic clock. A
+//! value before the last one is taken as the last one. All logic runs on it.
 //!
-//! Wall time is needed for the expirations of discv4 packets and for the ends of bans in a snapshot. The node is told it at the
-//! start and derives it from `now` afterwards; [`Input::WallClock`](crate::contract::Input::WallClock) tells of a clock that
-//! was set. It moves no timer.
+//! Wall time is needed for the expirations of discv4 packets and for the ends of bans in a snapshot. The node is told
+//! it at the start and derives it from `now` afterwards; [`Input::WallClock`](crate::contract::Input::WallClock) tells
+//! of a clock that was set. It moves no timer.
 //!
 //! # Partial writes
 //!
@@ -272,15 +275,16 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The bytes of a stream wait in the node until the socket has taken them. `Flush` comes once, when `outbound` is no longer
-//! empty; the driver then writes whenever the socket is ready, and more may be appended meanwhile. A socket that takes nothing
-//! for [`WRITE_TIMEOUT`](crate::limits::WRITE_TIMEOUT) ends the connection.
+//! The bytes of a stream wait in the node until the socket has taken them. `Flush` comes once, when `outbound` is no
+//! longer empty; the driver then writes whenever the socket is ready, and more may be appended meanwhile. A socket that
+//! takes nothing for [`WRITE_TIMEOUT`](crate::limits::WRITE_TIMEOUT) ends the connection.
 //!
 //! # The life of a connection
 //!
-//! A connection exists from `Dial`, or from `accept`, to exactly one [`Event::Ended`](crate::contract::Event::Ended). Its id
-//! is never used again. The node forgets it when that event is popped, and its place is free from then on: a driver that does
-//! not drain runs out of places. When a node ends a session it writes a final Disconnect first, and `Close` comes after it
-//! is flushed and the peer's own has come, or after [`CLOSING_TIMEOUT`](crate::limits::CLOSING_TIMEOUT).
+//! A connection exists from `Dial`, or from `accept`, to exactly one [`Event::Ended`](crate::contract::Event::Ended).
+//! Its id is never used again. The node forgets it when that event is popped, and its place is free from then on: a
+//! driver that does not drain runs out of places. When a node ends a session it writes a final Disconnect first, and
+//! `Close` comes after it is flushed and the peer's own has come, or after
+//! [`CLOSING_TIMEOUT`](crate::limits::CLOSING_TIMEOUT).
 //!
 //! Next: [streams and backpressure](super::streams).

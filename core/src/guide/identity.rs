@@ -47,32 +47,34 @@
 //!
 //! # The key
 //!
-//! [`Config::secret`](crate::node::Config::secret) is the node's identity for its whole life: other nodes know it by the hash
-//! of its public key. Draw it once from the operating system, keep it in a file that only the node can read, and give it to
-//! each run.
+//! [`Config::secret`](crate::node::Config::secret) is the node's identity for its whole life: other nodes know it by
+//! the hash of its public key. Draw it once from the operating system, keep it in a file that only the node can read,
+//! and give it to each run.
 //!
 //! # Addresses
 //!
-//! [`Addresses`](crate::contract::Addresses) are what others are told, not what the driver listens at: behind a router the two
-//! differ. An address that is not known is told to no peer. Port 0 for `tcp` says that the node does not listen.
-//! Pongs tell how others see the node, as `seen_as` of [`Event::Pong`](crate::contract::Event::Pong); whether to believe
-//! them is the embedder's decision.
+//! [`Addresses`](crate::contract::Addresses) are what others are told, not what the driver listens at: behind a router
+//! the two differ. An address that is not known is told to no peer. Port 0 for `tcp` says that the node does not
+//! listen. Pongs tell how others see the node, as `seen_as` of [`Event::Pong`](crate::contract::Event::Pong); whether
+//! to believe them is the embedder's decision.
 //!
 //! # The record
 //!
-//! The node record (EIP-778) has the addresses, the key, the fork id as `eth`, and entries of the embedder's own, such as `snap`
-//! and `opel`: [`Config::record_entries`](crate::node::Config::record_entries) at the start and
-//! [`SetRecordEntry`](crate::contract::Command::SetRecordEntry) later. It has at most 300 bytes. An entry that would make it
-//! larger is refused as `TooLarge`, and nothing has changed then.
+//! The node record (EIP-778) has the addresses, the key, the fork id as `eth`, and entries of the embedder's own, such
+//! as `snap` and `opel`: [`Config::record_entries`](crate::node::Config::record_entries) at the start and
+//! [`SetRecordEntry`](crate::contract::Command::SetRecordEntry) later. It has at most 300 bytes. An entry that would
+//! make it larger is refused as `TooLarge`, and nothing has changed then.
 //!
-//! Nothing is sent when a record changes. Pings carry its sequence number, and a node that sees a higher one may ask for it.
+//! Nothing is sent when a record changes. Pings carry its sequence number, and a node that sees a higher one may ask
+//! for it.
 //!
 //! # The head
 //!
-//! [`SetHead`](crate::contract::Command::SetHead) is the only thing that a node learns of the chain's progress. The fork id
-//! follows from it, in the record and in the Status of new sessions; a peer's Status is judged by it; and sessions of eth/69
-//! and later are told of the block range every [`RANGE_UPDATE_BLOCKS`](crate::limits::RANGE_UPDATE_BLOCKS) blocks. Give it with
-//! each new head. It costs nothing if nothing follows.
+//! [`SetHead`](crate::contract::Command::SetHead) is the only thing that a node learns of the chain's progress. The
+//! fork id follows from it, in the record and in the Status of new sessions; a peer's Status is judged by it; and
+//! sessions of eth/69 and later are told of the block range every
+//! [`RANGE_UPDATE_BLOCKS`](crate::limits::RANGE_UPDATE_BLOCKS) blocks. Give it with each new head. It costs nothing if
+//! nothing follows.
 //!
 //! # From one run to the next
 //!
@@ -117,6 +119,7 @@
 //! - bans, with the wall time of their ends: they run on while the node is down,
 //! - static and trusted peers.
 //!
-//! It holds no secret. Scores, the history of dials and endpoint proofs are not in it: they are worth little after a pause.
+//! It holds no secret. Scores, the history of dials and endpoint proofs are not in it: they are worth little after a
+//! pause.
 //!
 //! Next: [custom capabilities](super::capabilities).

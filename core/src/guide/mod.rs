@@ -3,8 +3,8 @@
 //! Read the pages in this order. The first two are enough to drive a node; each of the others stands alone.
 //!
 //! 1. [What it is](what_it_is): a state machine without input and output, what goes in and what comes out.
-//! 2. [The loop](driver_loop): a driver's turn in order, deadlines, wall time, partial writes, and a complete driver over
-//!    `std::net`.
+//! 2. [The loop](driver_loop): a driver's turn in order, deadlines, wall time, partial writes, and a complete driver
+//!    over `std::net`.
 //! 3. [Streams and backpressure](streams): what is bounded, and what happens at each bound.
 //! 4. [Peers](peers): static and trusted peers, candidates, limits, reports, bans, scores, and why a connection ended.
 //! 5. [Identity and persistence](identity): addresses, record entries, the head of the chain, snapshots.

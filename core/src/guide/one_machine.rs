@@ -1,8 +1,8 @@
 //! One machine alone: each part of a node works without the node.
 //!
-//! All machines have the same verbs: `handle_datagram`, `handle_bytes`, `handle_timeout`, `poll_timeout`. With each call they
-//! are lent a [`Cx`](crate::contract::Cx): the time, a generator, the primitives, and the outbox for what they do. A
-//! [`Context`](crate::contract::Context) owns all of it.
+//! All machines have the same verbs: `handle_datagram`, `handle_bytes`, `handle_timeout`, `poll_timeout`. With each
+//! call they are lent a [`Cx`](crate::contract::Cx): the time, a generator, the primitives, and the outbox for what
+//! they do. A [`Context`](crate::contract::Context) owns all of it.
 //!
 //! # Discovery without sessions
 //!
@@ -68,8 +68,8 @@
 //! # Ok::<(), peerless::contract::CommandError>(())
 //! ```
 //!
-//! What a machine returns is for its owner: here a [`Verdict`](crate::kad::Verdict) says whether the datagram was for this
-//! protocol at all, so that another one can share the socket.
+//! What a machine returns is for its owner: here a [`Verdict`](crate::kad::Verdict) says whether the datagram was for
+//! this protocol at all, so that another one can share the socket.
 //!
 //! # The handshake and the framing over a stream of yours
 //!
@@ -123,16 +123,17 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! The handshake has no deadline and no opinion of its peer: its owner has both. That the initiator holds the key that it claims
-//! is proven by its first frame, and not before, because an auth can be replayed.
+//! The handshake has no deadline and no opinion of its peer: its owner has both. That the initiator holds the key that
+//! it claims is proven by its first frame, and not before, because an auth can be replayed.
 //!
-//! [`Session`](crate::rlpx::Session) is the next layer: Hello, pings, Disconnect, and the messages of shared capabilities.
+//! [`Session`](crate::rlpx::Session) is the next layer: Hello, pings, Disconnect, and the messages of shared
+//! capabilities.
 //!
 //! # A connection without a node
 //!
-//! [`Connection`](crate::node::connection::Connection) is everything of one stream, from the dial to the final Disconnect. It
-//! knows of no other connection, and has no outbox of its own. What concerns places, scores and bans it returns as a
-//! [`Verdict`](crate::node::connection::Verdict), and its owner must act:
+//! [`Connection`](crate::node::connection::Connection) is everything of one stream, from the dial to the final
+//! Disconnect. It knows of no other connection, and has no outbox of its own. What concerns places, scores and bans it
+//! returns as a [`Verdict`](crate::node::connection::Verdict), and its owner must act:
 //!
 //! | verdict | its owner |
 //! |---|---|
@@ -144,12 +145,12 @@
 //!
 //! The documentation of [`node::connection`](crate::node::connection) has two of them talking in memory, as a test.
 //!
-//! A crawler that dials one peer after another needs no more than this. Have one [`Context`](crate::contract::Context) for each
-//! thread and not for each connection: the compressor's scratch space is in it, 34 KiB.
+//! A crawler that dials one peer after another needs no more than this. Have one [`Context`](crate::contract::Context)
+//! for each thread and not for each connection: the compressor's scratch space is in it, 34 KiB.
 //!
 //! # Peers alone
 //!
-//! [`Peers`](crate::peers::Peers) has neither bytes nor sockets: it decides over views of connections, which a test can make
-//! up. [`kad`](crate::kad) has the table, the lookup and the limits that discovery protocols share.
+//! [`Peers`](crate::peers::Peers) has neither bytes nor sockets: it decides over views of connections, which a test can
+//! make up. [`kad`](crate::kad) has the table, the lookup and the limits that discovery protocols share.
 //!
 //! Next: [any machine](super::any_machine).

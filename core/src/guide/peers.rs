@@ -71,8 +71,8 @@
 //! Discovery finds candidates by itself; `OfferPeer` is for those from elsewhere, such as a list in a file. At most
 //! [`OFFERED_MAX`](crate::limits::OFFERED_MAX) wait, and one that cannot be dialled is forgotten.
 //!
-//! A trusted peer is exempt from limits only once it has proven its key, which is at its Hello: an address proves nothing.
-//! `RemovePeer` disconnects no peer.
+//! A trusted peer is exempt from limits only once it has proven its key, which is at its Hello: an address proves
+//! nothing. `RemovePeer` disconnects no peer.
 //!
 //! # Limits
 //!
@@ -88,8 +88,8 @@
 //! assert_eq!(PeerLimits { dial_ratio: 0, ..limits }.max_dialled(), 0);
 //! ```
 //!
-//! A share of the peers is always dialled by the node itself: an attacker that connects from many addresses cannot fill all
-//! places. Lower limits end no session; new peers are admitted once there is room.
+//! A share of the peers is always dialled by the node itself: an attacker that connects from many addresses cannot fill
+//! all places. Lower limits end no session; new peers are admitted once there is room.
 //!
 //! # The filter
 //!
@@ -116,31 +116,33 @@
 //! ```
 //!
 //! The filter is asked for every datagram in both directions, every dial and every accepted stream.
-//! [`SetFilter`](crate::contract::Command::SetFilter) also ends connections that the new filter forbids, many of them over
-//! several turns.
+//! [`SetFilter`](crate::contract::Command::SetFilter) also ends connections that the new filter forbids, many of them
+//! over several turns.
 //!
-//! Everything that is refused is refused at once, with its reason: as a [`CommandError`](crate::contract::CommandError), or as
-//! the [`End`](crate::contract::End) of a connection that came too far for that.
+//! Everything that is refused is refused at once, with its reason: as a
+//! [`CommandError`](crate::contract::CommandError), or as the [`End`](crate::contract::End) of a connection that came
+//! too far for that.
 //!
 //! # Scores
 //!
-//! A score begins at 0. Faults of the protocol, silence and unanswered requests lower it, service raises it a little; it moves
-//! back to its baseline with time. At [`BAN_SCORE`](crate::peers::score::BAN_SCORE) or below the peer is banned, for as long as
-//! the reason that led there deserves; a static or trusted peer for [`STATIC_PEER_BAN`](crate::limits::STATIC_PEER_BAN). A score
-//! by itself refuses no peer: only the list of bans does.
+//! A score begins at 0. Faults of the protocol, silence and unanswered requests lower it, service raises it a little;
+//! it moves back to its baseline with time. At [`BAN_SCORE`](crate::peers::score::BAN_SCORE) or below the peer is
+//! banned, for as long as the reason that led there deserves; a static or trusted peer for
+//! [`STATIC_PEER_BAN`](crate::limits::STATIC_PEER_BAN). A score by itself refuses no peer: only the list of bans does.
 //!
-//! [`Report`](crate::contract::Command::Report) adds the application's own judgement, of a connected peer or another one. Its
-//! [`Label`](crate::contract::Label) is 1 to 15 characters of printable ASCII, so that a ledger's size is bounded.
-//! Each change is told by [`Event::Scored`](crate::contract::Event::Scored), and each ban by `Event::Banned`.
+//! [`Report`](crate::contract::Command::Report) adds the application's own judgement, of a connected peer or another
+//! one. Its [`Label`](crate::contract::Label) is 1 to 15 characters of printable ASCII, so that a ledger's size is
+//! bounded. Each change is told by [`Event::Scored`](crate::contract::Event::Scored), and each ban by `Event::Banned`.
 //!
-//! A peer is charged only for what is surely its doing. A handshake proves no key: an auth can be replayed, and any node can make
-//! an ack. So only a peer whose Hello was verified is charged with faults, and a peer that cannot be reached loses little.
+//! A peer is charged only for what is surely its doing. A handshake proves no key: an auth can be replayed, and any
+//! node can make an ack. So only a peer whose Hello was verified is charged with faults, and a peer that cannot be
+//! reached loses little.
 //!
 //! # Bans
 //!
 //! [`BanTarget::Id`](crate::contract::BanTarget::Id) bans the holder of a key at any address,
-//! [`BanTarget::Address`](crate::contract::BanTarget::Address) an IPv4 address, or an IPv6 /64, with any key. Connections with
-//! it end. A ban in force is made longer, never shorter; `Unban` lifts it.
+//! [`BanTarget::Address`](crate::contract::BanTarget::Address) an IPv4 address, or an IPv6 /64, with any key.
+//! Connections with it end. A ban in force is made longer, never shorter; `Unban` lifts it.
 //!
 //! # Why a connection ended
 //!
@@ -155,7 +157,7 @@
 //! | `Timeout` | nothing came in time, or the socket took nothing |
 //! | `Io`, `Eof` | the stream failed, or was closed without a Disconnect |
 //!
-//! [`Stats::ended`](crate::contract::Stats::ended) counts ends by direction and reason. The reasons are enums with few values,
-//! so a peer cannot make the map grow.
+//! [`Stats::ended`](crate::contract::Stats::ended) counts ends by direction and reason. The reasons are enums with few
+//! values, so a peer cannot make the map grow.
 //!
 //! Next: [identity and persistence](super::identity).

@@ -57,15 +57,16 @@
 //! # Sending
 //!
 //! A message is compressed and encrypted at once, into the connection's own buffer. While
-//! [`OUTBOUND_BYTES_MAX`](crate::limits::OUTBOUND_BYTES_MAX) bytes or more wait for the socket, `Send`, `Request` and `Respond`
-//! are refused with [`CommandError::Busy`](crate::contract::CommandError::Busy). A refused command has changed nothing: keep
-//! the message, or drop it. [`Event::ConnReady`](crate::contract::Event::ConnReady) comes when less than half of that waits.
+//! [`OUTBOUND_BYTES_MAX`](crate::limits::OUTBOUND_BYTES_MAX) bytes or more wait for the socket, `Send`, `Request` and
+//! `Respond` are refused with [`CommandError::Busy`](crate::contract::CommandError::Busy). A refused command has
+//! changed nothing: keep the message, or drop it. [`Event::ConnReady`](crate::contract::Event::ConnReady) comes when
+//! less than half of that waits.
 //!
-//! Requests have a bound of their own: with [`REQUESTS_OUT_MAX`](crate::limits::REQUESTS_OUT_MAX) open requests to a peer the
-//! next is refused as `Busy`, and `ConnReady` comes when one is answered or has timed out.
+//! Requests have a bound of their own: with [`REQUESTS_OUT_MAX`](crate::limits::REQUESTS_OUT_MAX) open requests to a
+//! peer the next is refused as `Busy`, and `ConnReady` comes when one is answered or has timed out.
 //!
-//! There is one `ConnReady` for each cause of refusals, however many commands were refused for it; none for a connection that was
-//! never busy, and none if the connection ends first: then `Ended` comes.
+//! There is one `ConnReady` for each cause of refusals, however many commands were refused for it; none for a
+//! connection that was never busy, and none if the connection ends first: then `Ended` comes.
 //!
 //! # Receiving
 //!
@@ -122,15 +123,15 @@
 //! [`wants_read`](crate::node::Node::wants_read) is false for a connection
 //!
 //! - whose peer has [`REQUESTS_IN_HIGH_WATER`](crate::limits::REQUESTS_IN_HIGH_WATER) unanswered requests,
-//! - for whose socket [`OUTBOUND_BYTES_MAX`](crate::limits::OUTBOUND_BYTES_MAX) bytes wait: a peer that does not read is not
-//!   read,
+//! - for whose socket [`OUTBOUND_BYTES_MAX`](crate::limits::OUTBOUND_BYTES_MAX) bytes wait: a peer that does not read
+//!   is not read,
 //! - that is being dialled, or is over or unknown,
 //!
-//! and for every connection while the outbox is full. The driver then leaves the bytes in the kernel, and TCP slows the peer
-//! down. It asks again after every drain of what it has paused: no event tells.
+//! and for every connection while the outbox is full. The driver then leaves the bytes in the kernel, and TCP slows the
+//! peer down. It asks again after every drain of what it has paused: no event tells.
 //!
-//! A peer whose stream is not read is not charged with silence. An application that answers no requests pauses its peers
-//! for good, so answer each, if only with an empty list.
+//! A peer whose stream is not read is not charged with silence. An application that answers no requests pauses its
+//! peers for good, so answer each, if only with an empty list.
 //!
 //! # The outbox
 //!
@@ -178,8 +179,8 @@
 //! - no connection wants to be read,
 //! - commands are refused as `Busy`, `Disconnect` and `Shutdown` excepted; drain, and try again.
 //!
-//! Events of connections and the outcomes of commands are never dropped. What bounds them is that each connection and each
-//! open command is bounded itself. A driver that keeps feeding a stream although it is not wanted ends it with
+//! Events of connections and the outcomes of commands are never dropped. What bounds them is that each connection and
+//! each open command is bounded itself. A driver that keeps feeding a stream although it is not wanted ends it with
 //! [`Fault::Overrun`](crate::contract::Fault::Overrun) one message above the mark.
 //!
 //! # Discovery

@@ -45,8 +45,8 @@
 //! # Ok::<(), peerless::contract::CommandError>(())
 //! ```
 //!
-//! `Net` owns the machines, the clock and everything between them. `run_until` runs to a condition, `run_for` for a while;
-//! nothing sleeps. It asserts of every machine that deadlines move forward.
+//! `Net` owns the machines, the clock and everything between them. `run_until` runs to a condition, `run_for` for a
+//! while; nothing sleeps. It asserts of every machine that deadlines move forward.
 //!
 //! # What it does to a machine
 //!
@@ -60,8 +60,8 @@
 //! | any input at all | `net.input(host, input)`, `net.datagram(host, from, bytes)` |
 //! | a peer that is the test itself | `net.connect_raw(host, from)`, then `write_raw`, `read_raw`, `stall_raw`, `close_raw` |
 //!
-//! and what came of it: `net.events(host)` with times, `net.machine(host)`, `net.datagrams()` after `net.log_datagrams()`,
-//! `net.take_datagrams(to)` for an address where no host is.
+//! and what came of it: `net.events(host)` with times, `net.machine(host)`, `net.datagrams()` after
+//! `net.log_datagrams()`, `net.take_datagrams(to)` for an address where no host is.
 //!
 //! # A peer that is the test
 //!
@@ -86,7 +86,9 @@
 //! # }
 //! # let mut net = Net::new(1);
 //! # let host = add(&mut net, 1);
-//! # let ended = |net: &Net<Node>, why| net.saw(host, |event| matches!(event, Event::Ended { end, .. } if end.why == why));
+//! # let ended = |net: &Net<Node>, why| {
+//! #     net.saw(host, |event| matches!(event, Event::Ended { end, .. } if end.why == why))
+//! # };
 //! // Says nothing.
 //! let silent = net.connect_raw(host, ([10, 0, 0, 9], 40000).into()).expect("accepted");
 //! net.run_for(Duration::from_secs(6));
@@ -102,8 +104,8 @@
 //!
 //! # Seeds
 //!
-//! One seed decides a run of `Net`: delays, losses, chunks, and the seeds of all machines. A test that fails prints its seed, and
-//! fails again with it.
+//! One seed decides a run of `Net`: delays, losses, chunks, and the seeds of all machines. A test that fails prints its
+//! seed, and fails again with it.
 //!
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]
@@ -141,8 +143,8 @@
 //!
 //! # Fuzzing one machine
 //!
-//! A machine is a function of its inputs, so a fuzz target is a function over bytes. This one demands of the handshake what
-//! it promises: any cutting of the input gives the same result.
+//! A machine is a function of its inputs, so a fuzz target is a function over bytes. This one demands of the handshake
+//! what it promises: any cutting of the input gives the same result.
 //!
 //! ```
 //! use peerless::rlpx::{Handshake, Progress};
@@ -183,12 +185,12 @@
 //! }
 //! ```
 //!
-//! A target that never passes a MAC tests little: the bodies in this repository's `tests/src/fuzz` read operations from the bytes
-//! and speak with valid MACs and signatures unless they choose not to.
+//! A target that never passes a MAC tests little: the bodies in this repository's `tests/src/fuzz` read operations from
+//! the bytes and speak with valid MACs and signatures unless they choose not to.
 //!
 //! # Larger networks
 //!
-//! `Net` is for a few dozen hosts. `peerless-sim` has thousands, with regions, NAT, crashes, churn and wrong clocks, scenarios
-//! with demands, and a trace of the host that a failed demand is about.
+//! `Net` is for a few dozen hosts. `peerless-sim` has thousands, with regions, NAT, crashes, churn and wrong clocks,
+//! scenarios with demands, and a trace of the host that a failed demand is about.
 //!
 //! Next: [determinism and seeds](super::determinism).

@@ -57,8 +57,8 @@
 //!                     Node: no socket, no clock, no entropy, no thread
 //! ```
 //!
-//! A [`Node`](crate::node::Node) is a value. It starts no thread, opens no socket and calls nothing of yours. All that it
-//! does happens inside of a call, and what it wants done outside waits in a queue until the driver takes it.
+//! A [`Node`](crate::node::Node) is a value. It starts no thread, opens no socket and calls nothing of yours. All that
+//! it does happens inside of a call, and what it wants done outside waits in a queue until the driver takes it.
 //!
 //! # What goes in
 //!
@@ -77,15 +77,15 @@
 //! | [`outbound`](crate::node::Node::outbound) | the bytes that wait for a stream's socket |
 //! | [`wants_read`](crate::node::Node::wants_read) | whether to read from a stream now |
 //!
-//! Between calls a node can be looked at: [`sessions`](crate::node::Node::sessions), [`peers`](crate::node::Node::peers),
-//! [`discovery`](crate::node::Node::discovery), [`stats`](crate::node::Node::stats),
-//! [`record`](crate::node::Node::record).
+//! Between calls a node can be looked at: [`sessions`](crate::node::Node::sessions),
+//! [`peers`](crate::node::Node::peers), [`discovery`](crate::node::Node::discovery),
+//! [`stats`](crate::node::Node::stats), [`record`](crate::node::Node::record).
 //!
 //! # Why
 //!
-//! The protocol is the difficult part, and sockets make it untestable. Without them a test runs an hour of network time in
-//! milliseconds, a failed run repeats from its seed, and a recording of a run in production is a test case. The same code
-//! runs over an event loop, in a thread with blocking sockets, in a simulator and out of a recording.
+//! The protocol is the difficult part, and sockets make it untestable. Without them a test runs an hour of network time
+//! in milliseconds, a failed run repeats from its seed, and a recording of a run in production is a test case. The same
+//! code runs over an event loop, in a thread with blocking sockets, in a simulator and out of a recording.
 //!
 //! # What a node does
 //!
@@ -94,6 +94,7 @@
 //! - It matches requests with answers, for eth, for snap and for capabilities of your own.
 //! - It limits, scores and bans peers, and says why every connection ended.
 //!
-//! It does not store blocks, execute transactions, resolve names or map ports. Payloads of eth and snap are yours, as RLP.
+//! It does not store blocks, execute transactions, resolve names or map ports. Payloads of eth and snap are yours, as
+//! RLP.
 //!
 //! Next: [the loop](super::driver_loop).
