@@ -1,11 +1,10 @@
-//! What the tests that cross crates share: a deterministic network in memory, ready-made nodes, peers of other make, and
-//! what is fuzzed.
+//! What the tests that cross crates share: peers of other make, a peer that breaks the protocol,
+//! and what is fuzzed. The network in memory is `peerless::testing`.
 
 #![allow(missing_docs)]
 
 pub mod fuzz;
 pub mod memory;
-pub mod net;
 pub mod pcap;
 pub mod peers;
 pub mod skip;

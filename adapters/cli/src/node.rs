@@ -15,7 +15,6 @@ use peerless::contract::{Command, ConnId, Event, PeerKind};
 use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::Node;
-use peerless::wire::enode::Contact;
 use peerless::wire::p2p::Capability;
 use peerless_mio::{Driver, Listen};
 use serde::Serialize;

@@ -12,7 +12,7 @@ use crate::wire::enode::Contact;
 pub struct Snapshot {
     /// The sequence number of the record that others know; the next run begins with a higher one.
     pub record_seq: u64,
-    /// Nodes that discovery found alive, the most recently proven ones first. The next run hears of them and believes none
+    /// Nodes that discovery found alive. The next run hears of them and believes none
     /// before it answers.
     pub nodes: Vec<Contact>,
     /// Bans in force.

@@ -9,7 +9,7 @@
 use alloc::collections::VecDeque;
 
 use super::bounded::Bounded;
-use crate::contract::{Fault, Label, ScoreReason, StatusRefusal};
+use crate::contract::{FaultClass, Label, ScoreReason};
 use crate::crypto::NodeId;
 use crate::limits::{LEDGER_ENTRIES, LEDGERS_MAX};
 use crate::time::{Duration, Instant};
@@ -69,36 +69,10 @@ pub struct Weight {
 
 /// The weight of each reason. `Reported` and `Embedder` have none of their own: a report brings its delta, a ban has none.
 pub const fn weight(reason: &ScoreReason) -> Weight {
-    use Severity::{Fatal, Mild, Serious};
+    use Severity::Mild;
     let (delta, limit, severity) = match reason {
-        ScoreReason::Fault(fault) => match fault {
-            // No key is proven yet, or it says more about the record that led us there than about the peer (P3b).
-            Fault::Handshake | Fault::UnexpectedIdentity => (-2, BLAMELESS, Mild),
-            // Our own address, come back to us.
-            Fault::ConnectedToSelf => (0, 0, Mild),
-            // Honest nodes of other networks and other times.
-            Fault::IncompatibleVersion | Fault::Useless => (-2, BLAMELESS, Mild),
-            // TCP has checksums: only a forger, or a bug in the cipher's bookkeeping. Two within the hour are a ban.
-            Fault::HeaderMac | Fault::FrameMac => (-60, i32::MIN, Serious),
-            // They cost us buffers and inflating before they can be refused.
-            Fault::EmptyFrame | Fault::TooLarge | Fault::Snappy | Fault::Overrun => (-50, i32::MIN, Serious),
-            // Clients disagree about encodings now and then: the fourth in a row is a ban, as in reth.
-            Fault::Message(_) | Fault::UnknownMessage => (-25, i32::MIN, Serious),
-            // Out of order: a bug, whose peer is of no use until it is mended.
-            Fault::HelloExpected | Fault::StatusExpected | Fault::InvalidIdentity => (-25, i32::MIN, Serious),
-            // An order that no client has, and a second go at our state.
-            Fault::HelloTwice | Fault::StatusTwice => (-50, i32::MIN, Serious),
-            // May be an answer that crossed our timeout.
-            Fault::UnsolicitedResponse => (-MINOR_FAULT, i32::MIN, Serious),
-            // Attack F10, and messages that only a proof-of-work fork or an attacker sends (H14): at once, whatever the credit.
-            Fault::PingFlood | Fault::ForbiddenMessage => (BAN_SCORE - CREDIT_MAX, i32::MIN, Fatal),
-        },
-        ScoreReason::Status(refusal) => match refusal {
-            // Another network is no misbehaviour; the dial history keeps us away from it.
-            StatusRefusal::Network(_) | StatusRefusal::Genesis | StatusRefusal::Fork(_) => (-2, BLAMELESS, Mild),
-            // A version that was not negotiated, a range that cannot be.
-            StatusRefusal::Version(_) | StatusRefusal::Range => (-25, i32::MIN, Serious),
-        },
+        ScoreReason::Fault(fault) => of_class(fault.class()),
+        ScoreReason::Status(refusal) => of_class(refusal.class()),
         // Anyone can spread a wrong address for the key of another: it must never add up to a ban (P3b).
         ScoreReason::Unreachable => (-2, BLAMELESS, Mild),
         // Load and loss do that; twenty-five in excess of what it serves are a tar pit (H4).
@@ -110,6 +84,23 @@ pub const fn weight(reason: &ScoreReason) -> Weight {
         ScoreReason::Reported(_) | ScoreReason::Embedder => (0, i32::MIN, Mild),
     };
     Weight { delta, limit, severity }
+}
+
+/// What a fault costs by its class: points, the score beyond which it alone does not lead, and severity.
+const fn of_class(class: FaultClass) -> (i32, i32, Severity) {
+    match class {
+        FaultClass::Own => (0, 0, Severity::Mild),
+        // It must never add up to a ban (P3b); the dial history keeps us away from such a peer.
+        FaultClass::Blameless => (-2, BLAMELESS, Severity::Mild),
+        FaultClass::Minor => (-MINOR_FAULT, i32::MIN, Severity::Serious),
+        // Clients disagree about encodings now and then: the fourth in a row is a ban, as in reth.
+        FaultClass::Malformed => (-25, i32::MIN, Severity::Serious),
+        FaultClass::Costly => (-50, i32::MIN, Severity::Serious),
+        // Two within the hour are a ban.
+        FaultClass::Forged => (-60, i32::MIN, Severity::Serious),
+        // At once, whatever the credit.
+        FaultClass::Attack => (BAN_SCORE - CREDIT_MAX, i32::MIN, Severity::Fatal),
+    }
 }
 
 /// One line of a ledger.
@@ -290,6 +281,7 @@ impl Ledgers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::{Fault, StatusRefusal};
     use crate::rng::Seed;
     use crate::wire::DecodeError;
     use proptest::prelude::*;

@@ -32,12 +32,10 @@ const BANNED: [(&[&str], &str); 19] = [
 ];
 
 /// Files and folders whose text is not revised yet. The list only shrinks.
-const UNREVISED: [&str; 19] = [
+const UNREVISED: [&str; 17] = [
     "ARCHITECTURE.md",
     "CHANGELOG.md",
-    "CONTRIBUTING.md",
     "README.md",
-    "adapters/cli/",
     "adapters/mio/",
     "adapters/sim/src/world/",
     "adapters/trace/src/format/",
