@@ -84,7 +84,9 @@ pub enum Event<'a> {
         /// What opens the session, and nothing else.
         secrets: Box<SessionSecrets>,
     },
-    /// A peer has proven its key and said Hello, and shares capabilities with us.
+    /// A peer has proven its key and said Hello, and shares capabilities with us. Messages of eth may be sent from
+    /// `Established` on, those of other capabilities from this event on, unless `Ended` follows because the peer gets no
+    /// place.
     Hello {
         /// The connection.
         conn: ConnId,

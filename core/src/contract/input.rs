@@ -268,7 +268,8 @@ pub enum CommandError {
     /// The message is larger than a frame may be.
     TooLarge,
     /// Too much is queued already. If a connection refused it (`Send`, `Request`, `Respond`), `Event::ConnReady` tells when
-    /// it takes commands again; otherwise drain, and try again.
+    /// it takes commands again; if discovery did, `Event::DiscoveryReady` does. Every command but `Disconnect` and `Shutdown`
+    /// is refused while the outbox is full: then drain, and try again.
     Busy,
     /// The contact has no port for this.
     NoPort,

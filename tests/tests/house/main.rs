@@ -18,7 +18,7 @@ use rust::{Token, imports, tokens};
 
 /// The blocks of `core/src` in dependency order. A file imports from its own block and from those of a lower rank;
 /// blocks of one rank do not know each other, but for the ground, which is one block of several files.
-const BLOCKS: [(&str, u8); 15] = [
+const BLOCKS: [(&str, u8); 16] = [
     ("time", GROUND),
     ("rng", GROUND),
     ("limits", GROUND),
@@ -34,6 +34,7 @@ const BLOCKS: [(&str, u8); 15] = [
     ("protocols", 6),
     ("node", 7),
     ("testing", 8),
+    ("guide", 9),
 ];
 const GROUND: u8 = 0;
 
