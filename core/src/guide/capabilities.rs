@@ -5,38 +5,21 @@
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]
 //! use peerless::contract::{Command, Event};
+//! use peerless::testing::{Host, Net, quiet_config};
 //! use peerless::wire::p2p::Capability;
-//! # use peerless::crypto::SecretKey;
-//! # use peerless::eth::Chain;
-//! # use peerless::node::{Config, Node};
-//! # use peerless::testing::{Host, Net};
-//! # use peerless::wire::forkid::{ForkSchedule, Head, Network};
-//! # use std::time::Duration;
-//! # let mut net = Net::new(1);
-//! # let config = |number: u8| {
-//! #     let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
-//! #     let network = Network { name: "mine".into(), network_id: 1337, schedule };
-//! #     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
-//! #     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-//! #     config.discovery.discv4 = None;
-//! #     config.addresses.set_ip([10, 0, 0, number].into());
-//! #     config
-//! # };
+//! use std::time::Duration;
+//!
 //! // A name of at most 8 bytes, a version, and the number of message ids that it takes.
 //! let chat = Capability::new("chat", 1)?;
-//! let [one, two]: [Host; 2] = [1u8, 2].map(|number| {
-//!     let mut config = config(number);
+//! let mut net = Net::new(1);
+//! let [one, two]: [Host; 2] = [0, 1].map(|number| {
+//!     let mut config = quiet_config(number, 1);
 //!     config.capability_table.register(chat, 2);
 //!     config.capabilities.push(chat);
-//!     net.add(([10, 0, 0, number], 30303).into(), |start| {
-//!         Node::new(config, start.seed, start.now, start.unix).expect("valid")
-//!     })
+//!     net.add_node(config)
 //! });
-//! # let contact = net.machine(two).contact();
-//! # net.command(one, Command::Dial { contact })?;
-//! # let is_up = |event: &Event<'_>| matches!(event, Event::Established { .. });
-//! # assert!(net.run_until(Duration::from_secs(5), |net| net.saw(one, is_up) && net.saw(two, is_up)));
-//! # let conn = net.machine(one).sessions().next().expect("a session").conn;
+//! let [conn, _] = net.connect(one, two);
+//!
 //! // In session, message ids are relative to the capability.
 //! net.command(one, Command::Send { conn, capability: chat, id: 1, payload: b"hello" })?;
 //! net.run_for(Duration::from_secs(1));
@@ -64,24 +47,11 @@
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]
 //! use peerless::contract::{Command, Event};
+//! use peerless::testing::{Host, Net, quiet_config};
 //! use peerless::wire::p2p::Capability;
 //! use peerless::wire::schema::{Message, Role, Schema};
-//! # use peerless::crypto::SecretKey;
-//! # use peerless::eth::Chain;
-//! # use peerless::node::{Config, Node};
-//! # use peerless::testing::{Host, Net};
-//! # use peerless::wire::forkid::{ForkSchedule, Head, Network};
-//! # use std::time::Duration;
-//! # let mut net = Net::new(1);
-//! # let config = |number: u8| {
-//! #     let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
-//! #     let network = Network { name: "mine".into(), network_id: 1337, schedule };
-//! #     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
-//! #     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-//! #     config.discovery.discv4 = None;
-//! #     config.addresses.set_ip([10, 0, 0, number].into());
-//! #     config
-//! # };
+//! use std::time::Duration;
+//!
 //! const GET_TIME: u64 = 0;
 //! const TIME: u64 = 1;
 //!
@@ -93,25 +63,20 @@
 //! ]);
 //!
 //! let clock = Capability::new("clock", 1)?;
-//! let [one, two]: [Host; 2] = [1u8, 2].map(|number| {
-//!     let mut config = config(number);
+//! let mut net = Net::new(1);
+//! let [one, two]: [Host; 2] = [0, 1].map(|number| {
+//!     let mut config = quiet_config(number, 1);
 //!     config.capability_table.register_schema(clock, &CLOCK);
 //!     config.capabilities = vec![clock];
-//!     net.add(([10, 0, 0, number], 30303).into(), |start| {
-//!         Node::new(config, start.seed, start.now, start.unix).expect("valid")
-//!     })
+//!     net.add_node(config)
 //! });
-//! # let contact = net.machine(two).contact();
-//! # net.command(one, Command::Dial { contact })?;
 //! // Only eth waits for a Status, and this session does not share it. Other capabilities may send from Hello on.
-//! let is_up = |event: &Event<'_>| matches!(event, Event::Hello { .. });
-//! assert!(net.run_until(Duration::from_secs(5), |net| net.saw(one, is_up) && net.saw(two, is_up)));
-//! # let [conn, theirs] = [one, two].map(|host| net.machine(host).sessions().next().expect("a session").conn);
+//! let [conn, theirs] = net.connect(one, two);
 //!
 //! // The body is the RLP items behind the request id, concatenated. The node adds the id and the list around them.
 //! let asked = net.command(one, Command::Request { conn, capability: clock, id: GET_TIME, body: &[] })?;
 //! net.run_for(Duration::from_secs(1));
-//! let request_id = net.events(two).iter().find_map(|(_, event)| match event {
+//! let request_id = net.find(two, |event| match event {
 //!     Event::Request { request_id, id: GET_TIME, .. } => Some(*request_id),
 //!     _ => None,
 //! });

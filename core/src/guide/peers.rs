@@ -4,30 +4,15 @@
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]
 //! use std::time::Duration;
 //!
-//! use peerless::contract::{BanTarget, Command, EndReason, Event, Label, PeerKind, Refusal, ScoreReason, Side, Stage};
-//! # use peerless::crypto::SecretKey;
-//! # use peerless::eth::Chain;
-//! # use peerless::node::{Config, Node};
-//! # use peerless::testing::{Host, Net};
-//! # use peerless::wire::forkid::{ForkSchedule, Head, Network};
-//! # use peerless::wire::p2p::DisconnectReason;
-//! # let mut net = Net::new(1);
-//! # let [one, two]: [Host; 2] = [1u8, 2].map(|number| {
-//! #     let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
-//! #     let network = Network { name: "mine".into(), network_id: 1337, schedule };
-//! #     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
-//! #     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-//! #     config.discovery.discv4 = None;
-//! #     config.addresses.set_ip([10, 0, 0, number].into());
-//! #     net.add(([10, 0, 0, number], 30303).into(), |start| {
-//! #         Node::new(config, start.seed, start.now, start.unix).expect("valid")
-//! #     })
-//! # });
-//! // Two nodes, `one` and `two`, on the in-memory network. `one` keeps a connection to `two`.
-//! let contact = net.machine(two).contact();
+//! use peerless::contract::{BanTarget, Command, EndReason, Label, PeerKind, Refusal, ScoreReason, Side, Stage};
+//! use peerless::testing::Net;
+//! use peerless::wire::p2p::DisconnectReason;
+//!
+//! // Two nodes in memory. `one` keeps a connection to `two`.
+//! let (mut net, [one, two]) = Net::nodes(1);
+//! let contact = net.contact(two);
 //! net.command(one, Command::AddPeer { contact, kind: PeerKind::Static })?;
-//! let is_up = |event: &Event<'_>| matches!(event, Event::Established { .. });
-//! assert!(net.run_until(Duration::from_secs(5), |net| net.saw(one, is_up) && net.saw(two, is_up)));
+//! let [conn, their_conn] = net.meet(one, two);
 //!
 //! // The application found that a block was late. The reason shows in the ledger.
 //! const LATE_BLOCK: Label = Label::new("late block").unwrap();
@@ -41,21 +26,16 @@
 //! let target = BanTarget::Id(id);
 //! net.command(one, Command::Ban { target, duration: Duration::from_secs(3600) })?;
 //! net.run_for(Duration::from_secs(3));
-//! let ends = [one, two].map(|host| {
-//!     net.events(host).iter().find_map(|(_, event)| match event {
-//!         Event::Ended { end, .. } => Some(*end),
-//!         _ => None,
-//!     })
-//! });
-//! let [Some(ours), Some(theirs)] = ends else { panic!("an end on each side") };
+//! let (_, ours) = net.end(one, conn).expect("an end");
+//! let (_, theirs) = net.end(two, their_conn).expect("an end");
 //! assert_eq!((ours.by, ours.stage, ours.why), (Side::Us, Stage::Established, EndReason::Refused(Refusal::Banned)));
 //! assert_eq!((theirs.by, theirs.why), (Side::Them, EndReason::Disconnect(DisconnectReason::UselessPeer)));
 //! assert_eq!(ours.to_string(), "ended by us at established: banned");
 //!
 //! net.command(one, Command::Unban { target })?;
 //! assert!(!net.machine(one).peers().is_banned(net.now(), &id));
-//! net.forget();
-//! assert!(net.run_until(Duration::from_secs(180), |net| net.saw(one, is_up)), "it is static, and dialled again");
+//! // It is static, so it is dialled again.
+//! assert!(net.run_until(Duration::from_secs(180), |net| net.established(one) == 1));
 //! # Ok::<(), peerless::contract::CommandError>(())
 //! ```
 //!

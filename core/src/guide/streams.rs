@@ -6,33 +6,15 @@
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]
 //! use peerless::contract::{Command, CommandError, Event};
 //! use peerless::rng::Seed;
+//! use peerless::testing::Net;
 //! use peerless::wire::eth::id::TRANSACTIONS;
 //! use peerless::wire::p2p::Capability;
-//! # use peerless::crypto::SecretKey;
-//! # use peerless::eth::Chain;
-//! # use peerless::node::{Config, Node};
-//! # use peerless::testing::{Host, Net};
-//! # use peerless::wire::forkid::{ForkSchedule, Head, Network};
-//! # use std::time::Duration;
-//! # let mut net = Net::new(1);
-//! # let [one, two]: [Host; 2] = [1u8, 2].map(|number| {
-//! #     let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
-//! #     let network = Network { name: "mine".into(), network_id: 1337, schedule };
-//! #     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
-//! #     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-//! #     config.discovery.discv4 = None;
-//! #     config.addresses.set_ip([10, 0, 0, number].into());
-//! #     net.add(([10, 0, 0, number], 30303).into(), |start| {
-//! #         Node::new(config, start.seed, start.now, start.unix).expect("valid")
-//! #     })
-//! # });
-//! # let contact = net.machine(two).contact();
-//! # net.command(one, Command::Dial { contact })?;
-//! # let is_up = |event: &Event<'_>| matches!(event, Event::Established { .. });
-//! # assert!(net.run_until(Duration::from_secs(5), |net| net.saw(one, is_up) && net.saw(two, is_up)));
-//! // `net` has two nodes in session: see the page on testing in virtual time.
+//! use std::time::Duration;
+//!
+//! // Two nodes in session, in memory.
+//! let (mut net, [one, two]) = Net::nodes(1);
+//! let [conn, _] = net.connect(one, two);
 //! let capability = Capability::eth(69);
-//! let conn = net.machine(one).sessions().next().expect("a session").conn;
 //!
 //! // Half a megabyte that does not compress, until the connection refuses more.
 //! let mut payload = vec![0; 512 << 10];
@@ -77,32 +59,12 @@
 //! use peerless::contract::{Command, Event};
 //! use peerless::limits::REQUESTS_IN_HIGH_WATER;
 //! use peerless::wire::eth::id::GET_BLOCK_HEADERS;
-//! # use peerless::crypto::SecretKey;
-//! # use peerless::eth::Chain;
-//! # use peerless::node::{Config, Node};
-//! # use peerless::testing::{Host, Net};
-//! # use peerless::wire::forkid::{ForkSchedule, Head, Network};
+//! # use peerless::testing::Net;
 //! # use peerless::wire::p2p::Capability;
 //! # use std::time::Duration;
-//! # let mut net = Net::new(1);
-//! # let [one, two]: [Host; 2] = [1u8, 2].map(|number| {
-//! #     let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
-//! #     let network = Network { name: "mine".into(), network_id: 1337, schedule };
-//! #     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
-//! #     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-//! #     config.discovery.discv4 = None;
-//! #     config.addresses.set_ip([10, 0, 0, number].into());
-//! #     net.add(([10, 0, 0, number], 30303).into(), |start| {
-//! #         Node::new(config, start.seed, start.now, start.unix).expect("valid")
-//! #     })
-//! # });
-//! # let contact = net.machine(two).contact();
-//! # net.command(one, Command::Dial { contact })?;
-//! # let is_up = |event: &Event<'_>| matches!(event, Event::Established { .. });
-//! # assert!(net.run_until(Duration::from_secs(5), |net| net.saw(one, is_up) && net.saw(two, is_up)));
+//! # let (mut net, [one, two]) = Net::nodes(1);
+//! # let [conn, theirs] = net.connect(one, two);
 //! # let capability = Capability::eth(69);
-//! # let conn = net.machine(one).sessions().next().expect("a session").conn;
-//! # let theirs = net.machine(two).sessions().next().expect("a session").conn;
 //! for _ in 0..REQUESTS_IN_HIGH_WATER {
 //!     // The RLP items behind the request id: here, an empty list.
 //!     net.command(one, Command::Request { conn, capability, id: GET_BLOCK_HEADERS, body: &[0xc0] })?;
@@ -110,7 +72,7 @@
 //! net.run_for(Duration::from_secs(1));
 //! assert!(!net.machine(two).wants_read(theirs), "sixteen requests wait for answers");
 //!
-//! let request = net.events(two).iter().find_map(|(_, event)| match event {
+//! let request = net.find(two, |event| match event {
 //!     Event::Request { request_id, id, .. } => Some((*request_id, *id)),
 //!     _ => None,
 //! });

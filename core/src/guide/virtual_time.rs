@@ -2,51 +2,33 @@
 //!
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]
+//! use peerless::contract::{EndReason, IoFault, Side, Stage};
+//! use peerless::testing::Net;
 //! use std::time::Duration;
 //!
-//! use peerless::contract::{Command, End, EndReason, Event, IoFault, Side, Stage};
-//! use peerless::crypto::SecretKey;
-//! use peerless::eth::Chain;
-//! use peerless::node::{Config, Node};
-//! use peerless::testing::{Host, Net};
-//! use peerless::wire::forkid::{ForkSchedule, Head, Network};
+//! // Two nodes that reach each other. One seed decides the run.
+//! let (mut net, [one, two]) = Net::nodes(1);
 //!
-//! fn add(net: &mut Net<Node>, number: u8) -> Host {
-//!     let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
-//!     let network = Network { name: "mine".into(), network_id: 1337, schedule };
-//!     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
-//!     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-//!     config.addresses.set_ip([10, 0, 0, number].into());
-//!     // The network gives each machine its seed and its time.
-//!     net.add(([10, 0, 0, number], 30303).into(), |start| {
-//!         Node::new(config, start.seed, start.now, start.unix).expect("valid")
-//!     })
-//! }
-//!
-//! // Faults first: a fifth of the datagrams is lost, and sockets take a few bytes at a time.
-//! let mut net = Net::new(1);
-//! net.link.loss_percent = 20;
+//! // Sockets that take a few bytes at a time change nothing.
 //! net.link.write_bytes_max = 50;
-//! let (one, two) = (add(&mut net, 1), add(&mut net, 2));
-//!
-//! let contact = net.machine(two).contact();
-//! net.command(one, Command::Dial { contact })?;
-//! let is_up = |event: &Event<'_>| matches!(event, Event::Established { .. });
-//! assert!(net.run_until(Duration::from_secs(10), |net| net.saw(one, is_up) && net.saw(two, is_up)));
+//! let [conn, their_conn] = net.connect(one, two);
 //!
 //! // A break on demand, at both sides.
-//! let conn = net.machine(one).sessions().next().expect("a session").conn;
 //! net.break_stream(one, conn, IoFault::Reset);
-//! let reset = End { by: Side::Network, stage: Stage::Established, why: EndReason::Io(IoFault::Reset) };
-//! assert!(net.saw(two, |event| matches!(event, Event::Ended { end, .. } if *end == reset)));
+//! for (host, conn) in [(one, conn), (two, their_conn)] {
+//!     let (_, end) = net.end(host, conn).expect("the session has ended");
+//!     assert_eq!((end.by, end.stage, end.why), (Side::Network, Stage::Established, EndReason::Io(IoFault::Reset)));
+//! }
 //!
 //! // An hour takes milliseconds.
 //! net.run_for(Duration::from_secs(3600));
-//! # Ok::<(), peerless::contract::CommandError>(())
 //! ```
 //!
 //! `Net` owns the machines, the clock and everything between them. `run_until` runs to a condition, `run_for` for a
 //! while; nothing sleeps. It asserts of every machine that deadlines move forward.
+//!
+//! `Net::nodes` makes nodes without discovery, `Net::mesh` nodes that find each other. `net.add_node(config)` adds one
+//! with a configuration of its own, `net.add(addr, make)` any [`Machine`](crate::contract::Machine).
 //!
 //! # What it does to a machine
 //!
@@ -54,9 +36,10 @@
 //! |---|---|
 //! | datagrams delayed and lost | `net.link.delay`, `net.link.loss_percent` |
 //! | dials that time out | `net.link.dial_loss_percent` |
-//! | chunks of any size, partial writes | always; `net.link.chunk_bytes_max`, `net.link.write_bytes_max` |
+//! | chunks of any size, partial writes | by default, at random; `net.link.chunk_bytes_max`, `net.link.write_bytes_max`, `net.link.random_sizes` |
 //! | a host that is cut off, and comes back | `net.cut(host, true)` |
 //! | a stream that breaks | `net.break_stream(host, conn, why)` |
+//! | a computer that sleeps | `net.suspend_for(duration)` |
 //! | any input at all | `net.input(host, input)`, `net.datagram(host, from, bytes)` |
 //! | a peer that is the test itself | `net.connect_raw(host, from)`, then `write_raw`, `read_raw`, `stall_raw`, `close_raw` |
 //!
@@ -67,39 +50,25 @@
 //!
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]
+//! use peerless::contract::{ConnTimer, EndReason, Fault};
+//! use peerless::testing::Net;
 //! use std::time::Duration;
 //!
-//! use peerless::contract::{ConnTimer, EndReason, Event, Fault};
-//! # use peerless::crypto::SecretKey;
-//! # use peerless::eth::Chain;
-//! # use peerless::node::{Config, Node};
-//! # use peerless::testing::{Host, Net};
-//! # use peerless::wire::forkid::{ForkSchedule, Head, Network};
-//! # fn add(net: &mut Net<Node>, number: u8) -> Host {
-//! #     let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
-//! #     let network = Network { name: "mine".into(), network_id: 1337, schedule };
-//! #     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
-//! #     let config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-//! #     net.add(([10, 0, 0, number], 30303).into(), |start| {
-//! #         Node::new(config, start.seed, start.now, start.unix).expect("valid")
-//! #     })
-//! # }
-//! # let mut net = Net::new(1);
-//! # let host = add(&mut net, 1);
-//! # let ended = |net: &Net<Node>, why| {
-//! #     net.saw(host, |event| matches!(event, Event::Ended { end, .. } if end.why == why))
-//! # };
+//! let (mut net, [host]) = Net::nodes(1);
+//!
 //! // Says nothing.
-//! let silent = net.connect_raw(host, ([10, 0, 0, 9], 40000).into()).expect("accepted");
+//! let silent = net.connect_raw(host, ([127, 0, 0, 9], 40000).into()).expect("accepted");
 //! net.run_for(Duration::from_secs(6));
-//! assert!(net.is_closed(silent) && ended(&net, EndReason::Timeout(ConnTimer::Handshake)));
+//! let (_, end) = net.end(host, silent.conn).expect("an end");
+//! assert!(net.is_closed(silent) && end.why == EndReason::Timeout(ConnTimer::Handshake));
 //!
 //! // Says something else. It learns nothing about the node's key by that.
-//! let noisy = net.connect_raw(host, ([10, 0, 0, 9], 40001).into()).expect("accepted");
+//! let noisy = net.connect_raw(host, ([127, 0, 0, 9], 40001).into()).expect("accepted");
 //! net.write_raw(noisy, &[0xff; 4096]);
 //! net.run_for(Duration::from_secs(1));
-//! assert!(net.is_closed(noisy) && net.read_raw(noisy).is_empty());
-//! assert!(ended(&net, EndReason::Fault(Fault::Handshake)));
+//! let (_, end) = net.end(host, noisy.conn).expect("an end");
+//! assert!(net.is_closed(noisy) && end.why == EndReason::Fault(Fault::Handshake));
+//! assert!(net.read_raw(noisy).is_empty());
 //! ```
 //!
 //! # Seeds
@@ -109,29 +78,13 @@
 //!
 #![cfg_attr(feature = "testing", doc = "```")]
 #![cfg_attr(not(feature = "testing"), doc = "```ignore")]
-//! # use std::time::Duration;
-//! # use peerless::contract::Command;
-//! # use peerless::crypto::SecretKey;
-//! # use peerless::eth::Chain;
-//! # use peerless::node::{Config, Node};
-//! # use peerless::testing::{Host, Net};
-//! # use peerless::wire::forkid::{ForkSchedule, Head, Network};
-//! # fn add(net: &mut Net<Node>, number: u8) -> Host {
-//! #     let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
-//! #     let network = Network { name: "mine".into(), network_id: 1337, schedule };
-//! #     let secret = SecretKey::from_bytes([number; 32]).expect("in range");
-//! #     let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-//! #     config.addresses.set_ip([10, 0, 0, number].into());
-//! #     net.add(([10, 0, 0, number], 30303).into(), |start| {
-//! #         Node::new(config, start.seed, start.now, start.unix).expect("valid")
-//! #     })
-//! # }
+//! use peerless::testing::Net;
+//! use std::time::Duration;
+//!
 //! let run = |seed| {
-//!     let mut net = Net::new(seed);
+//!     // Four nodes that find each other by discovery, with a bootnode.
+//!     let (mut net, _) = Net::mesh::<4>(seed);
 //!     net.link.loss_percent = 10;
-//!     let (one, two) = (add(&mut net, 1), add(&mut net, 2));
-//!     let contact = net.machine(two).contact();
-//!     net.command(one, Command::AddNode { contact }).expect("accepted");
 //!     net.run_for(Duration::from_secs(600));
 //!     net.digest()
 //! };
