@@ -298,3 +298,5 @@ impl fmt::Display for CallFailure {
         })
     }
 }
+
+impl core::error::Error for CallFailure {}

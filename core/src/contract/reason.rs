@@ -236,6 +236,8 @@ impl fmt::Display for Fault {
     }
 }
 
+impl core::error::Error for Fault {}
+
 /// How a stream failed, as far as an operating system tells.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum IoFault {
@@ -303,6 +305,8 @@ impl fmt::Display for StatusRefusal {
     }
 }
 
+impl core::error::Error for StatusRefusal {}
+
 /// Why we do not want a connection, whatever the peer does.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Refusal {
@@ -361,6 +365,8 @@ impl fmt::Display for Refusal {
         })
     }
 }
+
+impl core::error::Error for Refusal {}
 
 /// The stage that a connection has reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -267,6 +267,15 @@ impl Dialer {
         found
     }
 
+    /// Dials static and trusted peers now that wait for a later time, for nothing stands in their way any longer.
+    pub fn hasten(&mut self, now: Instant, is_free: impl Fn(&Contact) -> bool) {
+        for (id, declared) in &self.declared {
+            if self.due.get(*id).is_some_and(|at| at > now) && is_free(&declared.contact) {
+                self.due.set(*id, now);
+            }
+        }
+    }
+
     /// Dials every static or trusted peer again that `is_possible` and is not due at any time.
     pub fn resume(&mut self, now: Instant, is_possible: impl Fn(&Contact) -> bool) {
         for (id, declared) in &self.declared {
