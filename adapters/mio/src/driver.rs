@@ -4,6 +4,7 @@
 //! Implements the driver's side of the contract (see `peerless`). It decides nothing about peers and keeps no bytes: what
 //! the machine does not want to read waits in the kernel.
 
+use std::fmt;
 use std::io;
 use std::ops::ControlFlow;
 use std::time::Duration;
@@ -407,6 +408,19 @@ impl<M: Machine> Driver<M> {
     fn fail(&mut self, conn: ConnId, why: IoFault) {
         self.streams.close(conn);
         self.machine.handle(self.now, Input::Broken { conn, why });
+    }
+}
+
+impl<M: Machine> fmt::Debug for Driver<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sockets, streams, now, accept_pause, stats, .. } = self;
+        f.debug_struct("Driver")
+            .field("sockets", sockets)
+            .field("streams", &streams.len())
+            .field("now", now)
+            .field("accept_pause", accept_pause)
+            .field("stats", stats)
+            .finish_non_exhaustive()
     }
 }
 
