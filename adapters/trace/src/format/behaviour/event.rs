@@ -1,6 +1,6 @@
-//! The encoding of events, and of whatever they tell: what the digest of behaviour is made over.
+//! The encoding of events and their parts, which the digest of behaviour covers.
 //!
-//! It does not depend on how this code names things. A variant has its number for ever; a new one gets a new number.
+//! It does not depend on names in the code. The number of a variant never changes; a new variant gets a new number.
 
 use std::net::SocketAddr;
 
@@ -17,7 +17,7 @@ use crate::format::command::reason_code;
 use crate::format::config::{encode_ban_target, encode_capability};
 use crate::format::input::io_fault_code;
 
-/// Appends an event but for what it lends, which is returned.
+/// Appends an event except for its lent payload, which is returned.
 pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8>) -> Option<&'e [u8]> {
     match event {
         Event::NodeAdded { contact } => {
@@ -139,7 +139,7 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.byte(19);
             encode_ban_target(*target, out);
         }
-        // The session's name; the secrets themselves say nothing that it does not.
+        // The hash identifies the session, and the secrets follow from the session.
         Event::Secrets { conn, secrets } => {
             out.byte(17);
             out.count(conn.0);
@@ -288,7 +288,7 @@ fn encode_status_refusal(refusal: StatusRefusal, out: &mut Vec<u8>) {
     }
 }
 
-/// Appends why a command was refused.
+/// Appends the reason for a refused command.
 pub(in crate::format) fn encode_command_error(error: CommandError, out: &mut Vec<u8>) {
     let code = match error {
         CommandError::UnknownConn => 1,
