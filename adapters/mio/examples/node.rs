@@ -72,7 +72,7 @@ fn start(listen: &Listen, bootnode: Option<Contact>) -> Result<(Driver, Contact)
     config.addresses.udp = udp.port();
     config.addresses.tcp = tcp.port();
     if bootnode.is_some() {
-        // Whatever chain the others are on, they hear what they have said themselves.
+        // Mirrors the peer's Status, so that a peer on any chain accepts it.
         config.status = Policy::Mirror;
     }
     if let Some(discovery) = &mut config.discovery.discv4 {

@@ -1,22 +1,22 @@
-//! The one place where time is read: a monotonic clock from the driver's start, and a watch on the wall clock's steps.
+//! The driver's clocks: a monotonic one from its start, and the steps of the wall clock. The only file that reads time.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use peerless::time::{Instant, UnixTime};
 
-/// How far the wall clock may be from where the monotonic one expects it before the node is told: discv4 expirations
-/// are whole seconds, 20 of them ahead.
+/// The deviation of the wall clock from the monotonic one after which the machine gets the new wall time: discv4's
+/// expirations are in whole seconds, 20 s ahead.
 const STEP_MIN: Duration = Duration::from_secs(1);
 
-/// See the module.
+/// A monotonic clock and the last reported wall time.
 pub(crate) struct Clock {
     start: std::time::Instant,
-    /// What the wall clock showed when the node was last told, and when that was.
+    /// The last reported wall time, and when it was reported.
     told: Option<(Instant, Duration)>,
 }
 
 impl Clock {
-    /// Starts at [`Instant::ZERO`]. Nobody has been told the wall time yet.
+    /// Starts at [`Instant::ZERO`]. No wall time was reported yet.
     pub(crate) fn start() -> Self {
         Self { start: std::time::Instant::now(), told: None }
     }
@@ -26,7 +26,7 @@ impl Clock {
         Instant::ZERO + self.start.elapsed()
     }
 
-    /// The wall time, if the node does not know it: at first, and after a step of more than a second.
+    /// The wall time, if it is to be reported: at first, and after a step of more than a second.
     pub(crate) fn wall_step(&mut self, now: Instant) -> Option<UnixTime> {
         self.step_to(now, since_epoch())
     }
@@ -42,7 +42,7 @@ impl Clock {
     }
 }
 
-/// The wall time. Zero on a machine whose clock stands before 1970.
+/// The wall time; zero before 1970.
 pub(crate) fn unix_time() -> UnixTime {
     unix_of(since_epoch())
 }

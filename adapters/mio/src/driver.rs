@@ -1,7 +1,7 @@
-//! The event loop: what the sockets say becomes inputs of the node, what the node wants becomes system calls.
+//! The event loop: turns the news of sockets into inputs of the machine, and its actions into system calls.
 //!
 //! Implements the driver's side of the contract (see `peerless`). It decides nothing about peers, resolves no names and
-//! keeps no bytes: a source that the node does not want to read waits in the kernel.
+//! buffers no bytes: a stream that the machine does not want to read waits in the kernel.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,31 +21,32 @@ use crate::fault;
 use crate::sockets::{Sockets, TCP, UDP, Waker};
 use crate::streams::{Dialled, Moved, Streams};
 
-/// Datagrams read in one turn: a few milliseconds of signature checks at worst, so that timers and streams keep time.
+/// The most datagrams that are read in one turn: a few milliseconds of signature checks at worst, so that timers and streams
+/// are not late.
 const DATAGRAMS_PER_TURN: usize = 64;
-/// Bytes read from one stream in one turn, and the size of the one buffer for it: a fraction of a millisecond each.
+/// The most bytes that are read from one stream in one turn, and the size of the read buffer: a fraction of a millisecond.
 const STREAM_BYTES_PER_TURN: usize = 64 << 10;
-/// Streams accepted in one turn.
+/// The most streams that are accepted in one turn.
 const ACCEPTS_PER_TURN: usize = 16;
-/// Room for a datagram: above the protocol's 1280 bytes, so that one which is too large is seen to be so.
+/// The size of the buffer for a datagram: above the protocol's 1280 bytes, so that a larger one is recognised.
 const DATAGRAM_BYTES: usize = 2048;
-/// Edges taken from the operating system in one turn; the others wait there.
+/// The most edges that are taken from the operating system in one turn.
 const EDGES_PER_TURN: usize = 1024;
-/// For how long nothing is accepted after the process ran out of files. Callers wait in the backlog.
+/// The pause in accepting after the process ran out of files. Streams wait in the backlog.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// What a driver has met that the node does not count. Only grows.
+/// Counters of a driver beside those of the machine. They only grow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DriverStats {
     /// Turns of the loop.
     pub turns: u64,
-    /// Datagrams that the operating system did not take: no route, no buffer, no such family.
+    /// Datagrams that the operating system refused: no route, no buffer, no such family.
     pub datagrams_unsent: u64,
     /// Errors in receiving, most of them ICMP messages about datagrams that were sent.
     pub receive_errors: u64,
-    /// Streams lost between their coming and their acceptance.
+    /// Streams that failed before they were accepted.
     pub accept_errors: u64,
-    /// Times that accepting was paused, for want of files or memory as a rule; see [`Driver::accept_trouble`].
+    /// Pauses in accepting, mostly for want of files or memory; see [`Driver::accept_trouble`].
     pub accept_pauses: u64,
 }
 
@@ -58,18 +59,18 @@ pub struct Driver<M: Machine = Node> {
     sockets: Sockets,
     streams: Streams,
     clock: Clock,
-    /// The last reading of the clock: everything in one turn happens at one instant.
+    /// The last reading of the clock: all inputs of one turn have one time.
     now: Instant,
     events: Events,
     buffer: Box<[u8]>,
     udp_readable: bool,
     tcp_readable: bool,
-    /// Until when nothing is accepted, and what the operating system said.
+    /// Until when accepting is paused, and the error of the operating system.
     accept_pause: Option<(Instant, io::Error)>,
     stats: DriverStats,
 }
 
-/// What an action asks of the driver, apart from what it lends.
+/// An action without the payload that it lends.
 enum Todo {
     Nothing,
     Told,
@@ -80,7 +81,7 @@ enum Todo {
 }
 
 impl<M: Machine> Driver<M> {
-    /// Starts the clock and has the machine made at its start, with the wall time then.
+    /// Starts the clock, and makes the machine with its first time and the wall time.
     ///
     /// # Errors
     /// Those of `make`.
@@ -103,22 +104,22 @@ impl<M: Machine> Driver<M> {
         })
     }
 
-    /// Shows `tap` everything that passes between driver and machine, from the next input on.
+    /// Puts `tap` between driver and machine, from the next input on.
     pub fn set_tap(&mut self, tap: BoxedTap<M>) {
         *self.machine.tap_mut() = Some(tap);
     }
 
-    /// The machine, to look at.
+    /// The machine.
     pub fn machine(&self) -> &M {
         self.machine.machine()
     }
 
-    /// The sockets, to ask for their addresses.
+    /// The sockets, for their addresses.
     pub fn sockets(&self) -> &Sockets {
         &self.sockets
     }
 
-    /// What went wrong so far, and how often the loop has turned.
+    /// The driver's counters.
     pub fn stats(&self) -> DriverStats {
         self.stats
     }
@@ -128,7 +129,7 @@ impl<M: Machine> Driver<M> {
         self.streams.len()
     }
 
-    /// Why no streams are being accepted at the moment, if that is so.
+    /// Why accepting is paused, if it is.
     pub fn accept_trouble(&self) -> Option<&io::Error> {
         self.accept_pause.as_ref().map(|(_, error)| error)
     }
@@ -138,7 +139,7 @@ impl<M: Machine> Driver<M> {
         self.sockets.waker()
     }
 
-    /// Hands a command to the machine, now. Its outcome is carried out and told by the next [`turn`](Self::turn).
+    /// Hands a command to the machine, now. The next [`turn`](Self::turn) carries out its actions and emits its events.
     ///
     /// # Errors
     /// If it cannot be carried out; nothing has changed then.
@@ -147,19 +148,19 @@ impl<M: Machine> Driver<M> {
         self.machine.command(self.now, command)
     }
 
-    /// One turn of the loop: does what the node wants, sleeps until a socket, a deadline or a [`Waker`] calls, but for
-    /// `wait_max` at most, and reads every source that has something, within its budget. Does not sleep while there is
-    /// something left to read, nor after it has told what a command led to.
+    /// Takes one turn of the loop: carries out the machine's actions, sleeps until a socket, a deadline or a [`Waker`] wakes it,
+    /// but at most for `wait_max`, and reads every ready source within its budget. Does not sleep while a source is left to
+    /// read, nor after it has emitted events of commands.
     ///
-    /// `on_event` hears what happens, and cannot reach the driver; commands that it leads to are given between turns.
+    /// `on_event` is called with each event and has no access to the driver; give commands between turns.
     ///
     /// # Errors
-    /// If the operating system refuses to wait for sockets. No peer can bring that about, and no turn can succeed after.
+    /// If the operating system refuses to wait for sockets. No peer can cause that, and no later turn can succeed.
     pub fn turn(&mut self, wait_max: Option<Duration>, mut on_event: impl FnMut(EventOf<'_, M>)) -> io::Result<()> {
         let on_event: &mut dyn FnMut(EventOf<'_, M>) = &mut on_event;
         self.stats.turns += 1;
         self.now = self.clock.now();
-        // What commands led to is told at once: the embedder may want to answer before anything else happens.
+        // The events of commands are emitted at once, so that the embedder can react before the next input.
         let told = self.drain(on_event);
         let wait = if told { Some(Duration::ZERO) } else { self.wait(wait_max) };
         self.poll(wait)?;
@@ -167,7 +168,7 @@ impl<M: Machine> Driver<M> {
         if let Some(unix) = self.clock.wall_step(self.now) {
             self.machine.handle(self.now, Input::WallClock { unix });
         }
-        // Before the sources, and once: neither can starve the other.
+        // Once, and before the sources: neither can starve the other.
         if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
             self.machine.handle(self.now, Input::Timeout);
         }
@@ -184,7 +185,7 @@ impl<M: Machine> Driver<M> {
         Ok(())
     }
 
-    /// For how long to sleep; `None` is for ever.
+    /// How long to sleep; `None` is without a limit.
     fn wait(&self, wait_max: Option<Duration>) -> Option<Duration> {
         let machine = &self.machine;
         let paused = self.accept_pause.as_ref().map(|(until, _)| *until);
@@ -198,11 +199,11 @@ impl<M: Machine> Driver<M> {
         deadline.map(|at| at.since(self.now)).into_iter().chain(wait_max).min()
     }
 
-    /// Waits, and notes what the operating system says.
+    /// Waits, and notes the edges.
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
         match self.sockets.poll.poll(&mut self.events, wait) {
             Ok(()) => {}
-            // A signal: the turn goes on with nothing.
+            // A signal: the turn goes on without edges.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
@@ -286,7 +287,7 @@ impl<M: Machine> Driver<M> {
             match self.sockets.accept() {
                 Ok((io, from)) => {
                     self.accept_pause = None;
-                    // A stream that is not wanted closes here, unread.
+                    // A refused stream closes here, unread.
                     if let Some(conn) = self.machine.accept(self.now, SocketId::MAIN, from)
                         && let Err(why) = self.streams.adopt(self.sockets.poll.registry(), conn, io)
                     {
@@ -299,7 +300,7 @@ impl<M: Machine> Driver<M> {
                 }
                 Err(error) if fault::is_passing(&error) => self.stats.accept_errors += 1,
                 Err(error) => {
-                    // The caller stays in the backlog, and no edge will tell of it again.
+                    // The stream stays in the backlog, and no further edge reports it.
                     self.stats.accept_pauses += 1;
                     self.accept_pause = Some((self.now + ACCEPT_PAUSE, error));
                     return;
@@ -308,7 +309,7 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    /// Deals with a stream's news: its dial, then reading, then writing what is queued, then its failure.
+    /// Handles a stream's news: its dial, then reading, then writing, then its failure.
     fn advance(&mut self, conn: ConnId) {
         match self.streams.poll_dial(conn) {
             Dialled::Pending => {}
@@ -330,7 +331,7 @@ impl<M: Machine> Driver<M> {
         self.streams.settle(conn);
     }
 
-    /// Reads up to the budget, as long as the node wants it. Breaks if the stream is no more.
+    /// Reads up to the budget while the machine wants to read. Breaks if the stream is gone.
     fn read(&mut self, conn: ConnId) -> ControlFlow<()> {
         let mut budget = self.buffer.len();
         while budget > 0 && self.streams.is_readable(conn) && self.machine.wants_read(conn) {
@@ -350,7 +351,7 @@ impl<M: Machine> Driver<M> {
         ControlFlow::Continue(())
     }
 
-    /// Writes what is queued, until nothing is or the socket takes no more.
+    /// Writes the outbound bytes, until none is left or the socket takes no more.
     fn write(&mut self, conn: ConnId) {
         loop {
             let bytes = self.machine.outbound(conn);
@@ -364,7 +365,7 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    /// Closes a stream that has failed, and says so.
+    /// Closes a stream that has failed, and reports it.
     fn fail(&mut self, conn: ConnId, why: IoFault) {
         self.streams.close(conn);
         self.machine.handle(self.now, Input::Broken { conn, why });
@@ -372,18 +373,18 @@ impl<M: Machine> Driver<M> {
 }
 
 impl Driver<Node> {
-    /// The node, to look at.
+    /// The node.
     pub fn node(&self) -> &Node {
         self.machine()
     }
 
-    /// Shuts down: tells every peer that we are quitting and takes turns until all streams are closed, or `limit` has
-    /// passed. Returns how many were left; they close with the driver.
+    /// Shuts the node down: takes turns until all streams are closed or `limit` has passed. Returns the number of streams
+    /// that are left, which close with the driver.
     ///
     /// # Errors
     /// As [`turn`](Self::turn).
     pub fn shutdown(&mut self, limit: Duration, mut on_event: impl FnMut(Event<'_>)) -> io::Result<usize> {
-        // Never refused, and saying it twice changes nothing.
+        // Never refused; a second shutdown changes nothing.
         let _ = self.command(Command::Shutdown);
         let end = self.now + limit;
         loop {

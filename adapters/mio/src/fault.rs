@@ -1,4 +1,4 @@
-//! What the operating system's errors mean here. The only file that knows their numbers.
+//! The meaning of the operating system's errors. The only file that knows their numbers.
 
 use std::io::{Error, ErrorKind};
 
@@ -17,18 +17,18 @@ mod os {
     pub(super) const NO_SUCH_FAMILY: i32 = 10047;
 }
 
-/// The machine has no more files, buffers, watches or memory. Trying again at once can only fail again.
+/// Whether the process or the system is out of files, buffers, watches or memory, so that an immediate retry fails too.
 pub(crate) fn is_exhausted(error: &Error) -> bool {
     error.kind() == ErrorKind::OutOfMemory || error.raw_os_error().is_some_and(|code| os::EXHAUSTED.contains(&code))
 }
 
-/// The machine does not speak the address's family, or has no address of it.
+/// Whether the system does not support the address family, or has no address of it.
 pub(crate) fn is_family_missing(error: &Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(os::NO_SUCH_FAMILY)
 }
 
-/// An error of one datagram or of one stream not yet accepted, told by the operating system on a socket that is well:
-/// ICMP messages about an earlier datagram, streams that were reset in the queue.
+/// Whether an error concerns one earlier datagram or one stream in the queue, and not the socket: ICMP messages, and streams
+/// that were reset before they were accepted.
 pub(crate) fn is_passing(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -43,7 +43,7 @@ pub(crate) fn is_passing(error: &Error) -> bool {
     )
 }
 
-/// How a stream failed, in the node's words.
+/// The fault of a stream for an error.
 pub(crate) fn of(error: &Error) -> IoFault {
     if is_exhausted(error) {
         return IoFault::Exhausted;
@@ -53,7 +53,7 @@ pub(crate) fn of(error: &Error) -> IoFault {
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => IoFault::Reset,
         ErrorKind::TimedOut => IoFault::TimedOut,
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => IoFault::Unreachable,
-        // Of a dial: every local port towards that address is taken.
+        // On a dial: all local ports towards that address are in use.
         ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable | ErrorKind::WouldBlock => IoFault::Exhausted,
         _ if is_family_missing(error) => IoFault::Unreachable,
         _ => IoFault::Other,

@@ -7,8 +7,8 @@
 //!                                                        └────Event───▶ on_event
 //! ```
 //!
-//! Sockets are bound first, because the node tells others its ports; then the node is made, at the start of the driver's
-//! clock; then somebody turns the loop:
+//! Sockets are bound first, because the node's record has its ports. Then the node is made, at the start of the driver's
+//! clock. Then the embedder turns the loop:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -37,16 +37,18 @@
 //! }
 //! ```
 //!
-//! What a driver promises beyond the contract:
+//! What a driver guarantees beyond the contract:
 //!
-//! - **One reading of the clock per turn**, when it has slept, and one to know how long to sleep. All that a turn finds
-//!   happens at one instant.
-//! - **No source starves another, nor the timers**: each is read within a budget, and what is left over is read in the
-//!   next turn, which does not sleep. When there is nothing to do, it sleeps.
-//! - **No buffers of its own**, but the one that it reads into: what cannot be written waits in the node, what the node
-//!   does not want waits in the kernel, where TCP pushes back.
-//! - **Nothing from the network ends it.** A full file table pauses accepting and fails dials; datagrams that cannot be
-//!   sent are counted; ICMP errors are passed over.
+//! - **One reading of the clock per turn**, after it has slept, and one to compute the time to sleep. All inputs of a turn have
+//!   one time.
+//! - **No source starves another, nor the timers**: each is read within a budget, and the rest is read in the next turn,
+//!   which does not sleep. Without work, it sleeps.
+//! - **No buffers** except the one that it reads into: bytes that cannot be written wait in the node, and bytes that the node
+//!   does not want to read wait in the kernel, where TCP pushes back.
+//! - **No bytes of the network end it.** A full file table pauses accepting and fails dials; datagrams that cannot be
+//!   sent are counted; ICMP errors are skipped.
+//!
+//! It drives any `Machine`; [`peerless::node::Node`] is the default.
 
 mod clock;
 mod driver;
@@ -57,10 +59,10 @@ mod streams;
 pub use driver::{Driver, DriverStats};
 pub use sockets::{BindError, Listen, Sockets, Waker};
 
-/// A seed for a node, or 32 bytes for a new secret key, from the operating system.
+/// Returns 32 bytes from the operating system, for a seed or a new secret key.
 ///
 /// # Errors
-/// If it has no entropy to give.
+/// If the operating system has no entropy.
 pub fn seed_from_os() -> std::io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;

@@ -1,7 +1,7 @@
-//! The sockets that a driver owns from its start: the poll, one UDP socket, one TCP listener. Bound before the node is
-//! made, because the node tells others its ports.
+//! The sockets that a driver owns from its start: the poll, one UDP socket, one TCP listener. They are bound before the node is
+//! made, because its record has their ports.
 //!
-//! Knows addresses and families, and nothing of nodes.
+//! Knows addresses and families, and no machine.
 
 use std::fmt;
 use std::io;
@@ -18,13 +18,13 @@ use crate::fault;
 pub(crate) const WAKER: Token = Token(0);
 pub(crate) const UDP: Token = Token(1);
 pub(crate) const TCP: Token = Token(2);
-/// Streams have the tokens from here on.
+/// The first token of streams.
 pub(crate) const STREAMS: usize = 3;
 
-/// Tries to find one port that is free for both.
+/// The most attempts to find one port that is free for both sockets.
 const EQUAL_PORT_TRIES: usize = 8;
 
-/// Connections that the operating system may hold for us until they are accepted, as most servers have it.
+/// The size of the operating system's queue of streams to accept; a usual value of servers.
 const BACKLOG: i32 = 1024;
 
 /// Where to listen.
@@ -54,7 +54,7 @@ impl Listen {
 /// Why a driver cannot start.
 #[derive(Debug)]
 pub enum BindError {
-    /// The operating system gives no event queue.
+    /// The operating system refuses an event queue.
     Poll(io::Error),
     /// The UDP socket cannot be bound.
     Udp(SocketAddr, io::Error),
@@ -79,10 +79,10 @@ impl fmt::Display for BindError {
     }
 }
 
-// The message holds the operating system's error, which is therefore no source: a chain of sources would repeat it.
+// The message includes the operating system's error, so there is no `source`: a chain of messages would repeat it.
 impl std::error::Error for BindError {}
 
-/// Wakes a sleeping [`Driver::turn`](crate::Driver::turn) from another thread; a turn that does not sleep yet will not.
+/// Wakes a sleeping [`Driver::turn`](crate::Driver::turn) from another thread; a turn that has not slept yet will not sleep.
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<mio::Waker>);
 
@@ -90,7 +90,7 @@ impl Waker {
     /// Ends the sleep of the present or the next turn.
     ///
     /// # Errors
-    /// If the operating system refuses, which it has no usual reason for.
+    /// If the operating system refuses, which it usually does not.
     pub fn wake(&self) -> io::Result<()> {
         self.0.wake()
     }
@@ -106,7 +106,7 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds what `listen` asks for. Where both ports are free to choose, they are equal if at all possible.
+    /// Binds the sockets of `listen`. If both ports are 0, they become equal if possible.
     ///
     /// # Errors
     /// If an address is taken, foreign or forbidden, or the process has no more files.
@@ -140,12 +140,12 @@ impl Sockets {
         Ok(sockets)
     }
 
-    /// Where datagrams are received, with the real port.
+    /// The address of the UDP socket, with the real port.
     pub fn udp_addr(&self) -> Option<SocketAddr> {
         self.udp.as_ref().map(|(_, addr)| *addr)
     }
 
-    /// Where streams are accepted, with the real port.
+    /// The address of the listener, with the real port.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
         self.tcp.as_ref().map(|(_, addr)| *addr)
     }
@@ -154,11 +154,11 @@ impl Sockets {
         self.waker.clone()
     }
 
-    /// Sends one datagram; it may be lost here as anywhere.
+    /// Sends one datagram, or drops it.
     pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
         let Some((udp, local)) = &self.udp else { return Err(io::ErrorKind::NotConnected.into()) };
         let to = match (local, to) {
-            // A socket of both families speaks of IPv4 in IPv6's terms.
+            // A socket of both families has IPv4 addresses mapped to IPv6.
             (SocketAddr::V6(_), SocketAddr::V4(v4)) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
             _ => to,
         };
@@ -209,7 +209,7 @@ fn open(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> 
     Ok(socket)
 }
 
-/// Retries the unspecified IPv6 address as IPv4's on a machine that has no IPv6.
+/// Retries with the unspecified IPv4 address in place of IPv6's on a system without IPv6.
 fn or_v4<T>(addr: SocketAddr, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
     match open(addr) {
         Err(error) if addr.ip() == Ipv6Addr::UNSPECIFIED && fault::is_family_missing(&error) => {

@@ -1,8 +1,8 @@
-//! The streams of a driver, in a slab: what the operating system said of each, and the system calls on it.
+//! The streams of a driver, in a slab: the readiness of each, and the system calls on it.
 //!
-//! Readiness is edge-triggered: both interests are registered once, and what an edge said is kept here until a call
-//! says otherwise. Buffers nothing. Names go one way, from [`ConnId`] (never reused) to a slab's place (reused): a place
-//! is looked up from an edge only while no stream can come or go.
+//! Readiness is edge-triggered: both interests are registered once, and an edge is kept here until a call shows that it is
+//! over. Buffers nothing. A [`ConnId`] (never reused) maps to an index of the slab (reused); an index is looked up from an
+//! edge only while no stream can open or close.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -18,25 +18,25 @@ use slab::Slab;
 use crate::fault;
 use crate::sockets::STREAMS;
 
-/// What a dial has come to.
+/// The state of a dial.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Dialled {
-    /// Nothing yet, or the news is old.
+    /// Not decided yet, or reported before.
     Pending,
     /// The stream is open.
     Connected,
-    /// It will never be.
+    /// The dial failed.
     Failed(IoFault),
 }
 
-/// What a read has come to.
+/// The result of a read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Moved {
-    /// So many bytes, at least one.
+    /// That many bytes, at least one.
     Bytes(usize),
     /// None until the next edge.
     Blocked,
-    /// The other side has closed its half. Told once.
+    /// The other side has closed its half. Reported once.
     Eof,
     /// The stream failed.
     Failed(IoFault),
@@ -46,21 +46,21 @@ struct Stream {
     conn: ConnId,
     io: TcpStream,
     connecting: bool,
-    /// A read may give something. False for ever after the end of the stream.
+    /// Whether a read may give bytes. Stays false after the end of the stream.
     readable: bool,
     at_eof: bool,
-    /// A write may be taken.
+    /// Whether the socket may take a write.
     writable: bool,
-    /// A write failed. What the other side had said before is read first: usually it says why.
+    /// The fault of a failed write. Bytes that arrived before are read first: they usually have the reason.
     fault: Option<IoFault>,
 }
 
-/// See the module.
+/// The open streams of a driver.
 #[derive(Default)]
 pub(crate) struct Streams {
     slab: Slab<Stream>,
     places: BTreeMap<ConnId, usize>,
-    /// Streams with news that is not dealt with: edges of this turn, and those whose reading a budget or the node stopped.
+    /// Streams with unhandled news: edges of this turn, and those whose reading a budget or the machine stopped.
     ready: BTreeSet<ConnId>,
 }
 
@@ -78,7 +78,7 @@ impl Streams {
 
     /// Takes an accepted stream.
     pub(crate) fn adopt(&mut self, registry: &Registry, conn: ConnId, io: TcpStream) -> Result<(), IoFault> {
-        // Without it small frames wait for the acknowledgement of earlier ones; a stream that refuses works all the same.
+        // Without it, small frames wait for the acknowledgement of earlier ones. A stream works without it too.
         let _ = io.set_nodelay(true);
         self.insert(registry, conn, io, false)
     }
@@ -100,7 +100,7 @@ impl Streams {
         Ok(())
     }
 
-    /// Closes a stream, if there is one of that name.
+    /// Closes a stream, if there is one with that id.
     pub(crate) fn close(&mut self, conn: ConnId) {
         self.ready.remove(&conn);
         if let Some(place) = self.places.remove(&conn) {
@@ -108,11 +108,11 @@ impl Streams {
         }
     }
 
-    /// Notes an edge. To be called for all of a turn's before any is acted upon.
+    /// Notes an edge. To be called for all edges of a turn before any is handled.
     pub(crate) fn note(&mut self, edge: &mio::event::Event) {
         let place = edge.token().0.wrapping_sub(STREAMS);
         let Some(stream) = self.slab.get_mut(place) else { return };
-        // An error or a hang-up shows in what the next call says, after what came before it.
+        // The next call reports an error or a hang-up, after the bytes before it.
         let over = edge.is_error();
         stream.readable |= !stream.at_eof && (over || edge.is_readable() || edge.is_read_closed());
         stream.writable |= !stream.connecting && (over || edge.is_writable() || edge.is_write_closed());
@@ -125,12 +125,12 @@ impl Streams {
         self.ready.range((after, Bound::Unbounded)).next().copied()
     }
 
-    /// Whether a stream has news that can be dealt with now, when `wants_read` tells which ones are wanted.
+    /// Whether a stream has news that can be handled now; `wants_read` says which streams the machine wants to read.
     pub(crate) fn has_work(&self, wants_read: impl Fn(ConnId) -> bool) -> bool {
         self.ready.iter().any(|conn| self.fault(*conn).is_some() || wants_read(*conn))
     }
 
-    /// Forgets a stream's news, if nothing is left of it.
+    /// Removes a stream from the ones with news, if none is left.
     pub(crate) fn settle(&mut self, conn: ConnId) {
         if !self.get(conn).is_some_and(|stream| stream.readable || stream.fault.is_some()) {
             self.ready.remove(&conn);
@@ -147,15 +147,15 @@ impl Streams {
         self.get(conn).is_some_and(|stream| stream.readable && !stream.connecting)
     }
 
-    /// A stream's own end, as the operating system tells it.
+    /// The local address of a stream.
     pub(crate) fn local_addr(&self, conn: ConnId) -> Option<SocketAddr> {
         self.get(conn)?.io.local_addr().ok().map(canonical)
     }
 
-    /// What a dial has come to. `Pending` for every other stream.
+    /// The state of a dial; `Pending` for every other stream.
     pub(crate) fn poll_dial(&mut self, conn: ConnId) -> Dialled {
         let Some(stream) = self.get_mut(conn).filter(|stream| stream.connecting) else { return Dialled::Pending };
-        // Writable is not connected: first the error, then whether there is another side.
+        // A writable stream may not be connected: ask for the error first, then for the peer.
         match stream.io.take_error() {
             Ok(None) => {}
             Ok(Some(error)) | Err(error) => return Dialled::Failed(fault::of(&error)),
@@ -194,8 +194,8 @@ impl Streams {
         }
     }
 
-    /// Writes once, and tells how many bytes were taken: none before the next edge, or before the stream's failure is
-    /// dealt with, which [`Streams::fault`] tells.
+    /// Writes once, and returns the number of bytes that were taken: 0 until the next edge, and after a failure, which
+    /// [`Streams::fault`] returns.
     pub(crate) fn write(&mut self, conn: ConnId, bytes: &[u8]) -> usize {
         let Some(stream) = self.get_mut(conn).filter(|stream| stream.writable) else { return 0 };
         let error = loop {
@@ -342,7 +342,7 @@ mod tests {
         assert_eq!(streams.read(CONN, &mut [0; 1]), Moved::Blocked);
         assert_eq!(streams.write(CONN, b"x"), 0);
         assert_eq!(streams.poll_dial(CONN), Dialled::Pending);
-        // The place is used again, by another name.
+        // The index is used again, with another id.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         streams.dial(poll.registry(), ConnId(8), listener.local_addr().unwrap()).unwrap();
         until(&mut streams, &mut poll, |streams| streams.poll_dial(ConnId(8)) == Dialled::Connected);

@@ -278,6 +278,7 @@ fn describe_reason(reason: &Reason) -> String {
         Reason::Conn(conn, timer) => format!("connection {conn}: {}", format!("{timer:?}").to_lowercase()),
         Reason::Behaviour => "behaviour".to_owned(),
         Reason::Backlog => "backlog".to_owned(),
+        reason => format!("{reason:?}").to_lowercase(),
     }
 }
 

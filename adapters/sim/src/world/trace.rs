@@ -73,6 +73,8 @@ impl Fingerprint for Devp2p {
             Event::Secrets { .. } => {}
             Event::ConnReady { conn } => print.note(49, conn.0, &[]),
             Event::DiscoveryReady => print.note(50, 0, &[]),
+            // An event that this code has no number for yet.
+            event => print.note(255, 0, format!("{event:?}").as_bytes()),
         }
     }
 }

@@ -17,6 +17,9 @@ use crate::format::command::reason_code;
 use crate::format::config::{encode_ban_target, encode_capability};
 use crate::format::input::io_fault_code;
 
+/// The number of a variant that this code does not know.
+const UNKNOWN: u8 = u8::MAX;
+
 /// Appends an event except for its lent payload, which is returned.
 pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8>) -> Option<&'e [u8]> {
     match event {
@@ -150,6 +153,11 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.count(conn.0);
         }
         Event::DiscoveryReady => out.byte(21),
+        // An event that this code has no number for yet.
+        event => {
+            out.byte(UNKNOWN);
+            out.text(&format!("{event:?}"));
+        }
     }
     None
 }
@@ -308,6 +316,7 @@ pub(in crate::format) fn encode_command_error(error: CommandError, out: &mut Vec
         CommandError::ShuttingDown => 11,
         CommandError::RecordEntry => 12,
         CommandError::UnknownCapability => 13,
+        _ => UNKNOWN,
     };
     out.byte(code);
 }
@@ -325,6 +334,7 @@ const fn call_failure_code(why: CallFailure) -> u8 {
         CallFailure::Filtered => 2,
         CallFailure::Busy => 3,
         CallFailure::Closed => 4,
+        _ => UNKNOWN,
     }
 }
 
