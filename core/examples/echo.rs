@@ -110,7 +110,7 @@ struct Stream {
     idle_at: Instant,
 }
 
-/// See the module.
+/// The machine of the toy family.
 pub struct EchoMachine {
     context: Context<Echo>,
     rng: Rng,

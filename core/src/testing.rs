@@ -1,8 +1,8 @@
 //! A network in memory and virtual time, for tests of any [`Machine`] (feature `testing`).
 //!
 //! A few dozen hosts, datagrams with delay and loss, streams that are chunked and written in parts at random, and faults on
-//! demand. One seed decides everything, so a failing run repeats. It is what quinn's `Pair` is for quinn; the simulator in
-//! `peerless-sim` is for thousands of hosts.
+//! demand. One seed determines everything, so that a failing run can be repeated. For thousands of hosts, use the simulator
+//! in `peerless-sim`.
 //!
 //! ```
 //! use peerless::contract::{Command, Event};
@@ -51,18 +51,18 @@ const DIALLED_PORT: u16 = 50_000;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Host(pub usize);
 
-/// What a host's machine is made of.
+/// The arguments of a host's machine at its start.
 #[derive(Clone, Copy, Debug)]
 pub struct Start {
     /// Monotonic time.
     pub now: Instant,
     /// Wall time.
     pub unix: UnixTime,
-    /// For the machine's randomness.
+    /// The machine's seed.
     pub seed: [u8; 32],
 }
 
-/// What every link does to what passes it. Percentages are of datagrams or dials; byte counts are upper bounds of a draw.
+/// The conditions of every link. Percentages are of datagrams or dials; byte counts are upper bounds of a draw.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Link {
@@ -94,7 +94,7 @@ impl Default for Link {
 /// A datagram as a host sent or received it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Datagram {
-    /// When.
+    /// The time.
     pub at: Instant,
     /// The host.
     pub host: Host,
@@ -116,7 +116,7 @@ pub struct RawStream {
     stream: usize,
 }
 
-/// One machine, and what it has told.
+/// One machine with its events.
 struct Member<M: Machine> {
     machine: M,
     addr: SocketAddr,
@@ -145,9 +145,9 @@ enum Delivery {
     Write { host: Host, conn: ConnId },
 }
 
-/// A network of machines of one kind. See the module.
+/// A network of machines of one kind in memory and virtual time.
 pub struct Net<M: Machine> {
-    /// What links do from now on.
+    /// The conditions of all links from now on.
     pub link: Link,
     now: Instant,
     members: Vec<Member<M>>,
@@ -189,7 +189,7 @@ impl<M: Machine> Net<M> {
         host
     }
 
-    /// The time that the network has come to.
+    /// The network's time.
     pub fn now(&self) -> Instant {
         self.now
     }
@@ -219,7 +219,7 @@ impl<M: Machine> Net<M> {
         &self.members[host.0].events
     }
 
-    /// Whether a host has told an event of this kind.
+    /// Whether a host has emitted an event that `matches` accepts.
     pub fn saw(&self, host: Host, matches: impl Fn(&EventOf<'static, M>) -> bool) -> bool {
         self.events(host).iter().any(|(_, event)| matches(event))
     }
@@ -235,9 +235,9 @@ impl<M: Machine> Net<M> {
         self.digest
     }
 
-    // What hosts are given
+    // Inputs of hosts
 
-    /// Gives a host's machine a command, and carries out what it does.
+    /// Gives a host's machine a command, and carries out its actions.
     ///
     /// # Errors
     /// Those of the machine.
@@ -247,7 +247,7 @@ impl<M: Machine> Net<M> {
         result
     }
 
-    /// Hands a host's machine any input, and carries out what it does.
+    /// Hands a host's machine any input, and carries out its actions.
     pub fn input(&mut self, host: Host, input: Input<'_, CommandOf<'_, M>>) {
         self.members[host.0].machine.handle(self.now, input);
         self.drain(host);
@@ -277,7 +277,7 @@ impl<M: Machine> Net<M> {
         self.log.as_deref().unwrap_or_default()
     }
 
-    /// Cuts a host off from everything, or lets it back. Bytes of streams wait meanwhile.
+    /// Cuts a host off from all others, or reconnects it. Bytes of streams wait meanwhile.
     pub fn cut(&mut self, host: Host, is_cut: bool) {
         self.members[host.0].is_cut = is_cut;
         let ends: Vec<_> = self.members[host.0].ends.iter().map(|(conn, end)| (*conn, *end)).collect();
@@ -319,7 +319,7 @@ impl<M: Machine> Net<M> {
         }
     }
 
-    /// Takes what has come out of a raw stream.
+    /// Takes the bytes that the host has written to a raw stream.
     pub fn read_raw(&mut self, raw: RawStream) -> Vec<u8> {
         self.streams[raw.stream].pipes[0].drain(..).collect()
     }
@@ -362,7 +362,7 @@ impl<M: Machine> Net<M> {
         true
     }
 
-    /// Does the next thing that is due, if there is one before `until`.
+    /// Carries out the next thing that is due, if there is one before `until`.
     fn step(&mut self, until: Instant) -> bool {
         let delivery = self.queue.first_key_value().map(|((at, _), _)| *at);
         let members = self.members.iter().enumerate();
@@ -455,7 +455,7 @@ impl<M: Machine> Net<M> {
         }
     }
 
-    /// Hands a chunk of what is on its way to one side of a stream to the machine there.
+    /// Hands a chunk of the bytes in flight to one side of a stream to the machine there.
     fn carry(&mut self, stream: usize, side: usize) {
         let Some((host, conn)) = self.streams[stream].ends[side] else { return };
         if self.streams[stream].closed[side] || self.is_cut(host) {

@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn last_words_are_read_before_a_failed_write_counts() {
+    fn received_bytes_are_read_before_a_failed_write_is_reported() {
         let (mut streams, mut poll, mut other) = dialled();
         other.write_all(b"too many peers").unwrap();
         // With its own bytes unread, the other end's close is a reset.

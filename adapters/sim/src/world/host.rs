@@ -58,9 +58,9 @@ pub(crate) enum Delivery {
 pub enum Crash {
     /// The process is killed: its streams are reset, dials to it are refused. Its memory is lost.
     Process,
-    /// The power fails: nobody is told, and nobody is answered. Its memory is lost.
+    /// The power fails: peers get no reset and no answer. Its memory is lost.
     Power,
-    /// The host sleeps, as laptops do: as with [`Crash::Power`], but the machine goes on where it was. Its streams are
+    /// The host sleeps, as laptops do: as [`Crash::Power`], but the machine keeps its memory. Its streams are
     /// broken by then.
     Sleep,
 }
