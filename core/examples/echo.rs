@@ -102,6 +102,7 @@ impl Language for Echo {
 }
 
 /// One stream.
+#[derive(Debug)]
 struct Stream {
     is_dialled: bool,
     is_open: bool,
@@ -111,6 +112,7 @@ struct Stream {
 }
 
 /// The machine of the toy family.
+#[derive(Debug)]
 pub struct EchoMachine {
     context: Context<Echo>,
     rng: Rng,

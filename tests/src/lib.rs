@@ -1,7 +1,7 @@
-//! What the tests that cross crates share: a deterministic network in memory, ready-made nodes, peers of other make, and
-//! what is fuzzed.
+//! The shared parts of tests across crates: a deterministic network in memory, ready-made nodes, peers of other
+//! implementations, and the bodies of the fuzz targets.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, missing_debug_implementations, reason = "only this package's tests use it")]
 
 pub mod fuzz;
 pub mod memory;

@@ -3,6 +3,7 @@
 //! Implements the driver's side of the contract (see `peerless`). It decides nothing about peers, resolves no names and
 //! buffers no bytes: a stream that the machine does not want to read waits in the kernel.
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
@@ -78,6 +79,15 @@ enum Todo {
     Flush(ConnId),
     Close(ConnId),
     Query(QueryId),
+}
+
+/// Omits the machine and its tap.
+impl<M: Machine> fmt::Debug for Driver<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Driver");
+        debug.field("now", &self.now).field("streams", &self.streams.len()).field("accept_pause", &self.accept_pause);
+        debug.field("stats", &self.stats).finish_non_exhaustive()
+    }
 }
 
 impl<M: Machine> Driver<M> {

@@ -9,6 +9,7 @@ mod conversations;
 mod output;
 mod writer;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -53,6 +54,15 @@ pub struct Subject<'a> {
     pub tcp: Option<SocketAddr>,
     /// The ports in packets while the address is not known: UDP and TCP.
     pub ports: (u16, u16),
+}
+
+/// Omits key, seed and configuration.
+impl fmt::Debug for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Subject");
+        debug.field("now", &self.now).field("unix", &self.unix).field("primitives", &self.primitives);
+        debug.field("udp", &self.udp).field("tcp", &self.tcp).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Subject<'a> {
@@ -113,6 +123,15 @@ pub struct Recorder<L: Recordable = Devp2p> {
     is_over: bool,
     on_failure: Option<OnFailure>,
     language: PhantomData<fn() -> L>,
+}
+
+/// Omits what is recorded.
+impl<L: Recordable> fmt::Debug for Recorder<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Recorder");
+        debug.field("start", &self.start).field("inputs", &self.inputs).field("is_over", &self.is_over);
+        debug.finish_non_exhaustive()
+    }
 }
 
 impl Recorder {

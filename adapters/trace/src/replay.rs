@@ -147,6 +147,15 @@ pub struct Replay<M: Replayable = Node> {
     now: Instant,
 }
 
+/// Omits the machine.
+impl<M: Replayable> fmt::Debug for Replay<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Replay");
+        debug.field("header", &self.header).field("inputs", &self.reader.inputs()).field("now", &self.now);
+        debug.finish_non_exhaustive()
+    }
+}
+
 /// The next part of the trace.
 enum Next<C> {
     Input(Box<Recorded<C>>),

@@ -1,6 +1,7 @@
 //! The context of a machine's call: time, randomness, primitives, filter, outbox, counters.
 
 use alloc::sync::Arc;
+use core::fmt;
 use core::net::SocketAddr;
 
 use super::ids::SocketId;
@@ -60,9 +61,9 @@ pub struct Context<L: Language = Devp2p> {
     clock: WallClock,
     crypto: Arc<dyn Crypto + Send + Sync>,
     snappy: Compressor,
-    /// The addresses that may be talked to.
+    /// The addresses that the node may communicate with.
     pub filter: NetFilter,
-    /// Where actions wait.
+    /// The queue of actions.
     pub out: Outbox<L>,
     /// The counters.
     pub stats: Stats,
@@ -107,6 +108,24 @@ impl<L: Language> Context<L> {
         let unix = self.unix();
         let Self { now, crypto, snappy, filter, out, stats, .. } = self;
         Cx { now: *now, unix, rng, crypto: &**crypto, filter, snappy, out, stats }
+    }
+}
+
+/// Omits generator, primitives and scratch space.
+impl<L: Language> fmt::Debug for Cx<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Cx");
+        debug.field("now", &self.now).field("unix", &self.unix).field("filter", self.filter);
+        debug.field("out", self.out).field("stats", self.stats).finish_non_exhaustive()
+    }
+}
+
+/// Omits primitives and scratch space.
+impl<L: Language> fmt::Debug for Context<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Context");
+        debug.field("now", &self.now).field("unix", &self.unix()).field("filter", &self.filter);
+        debug.field("out", &self.out).field("stats", &self.stats).finish_non_exhaustive()
     }
 }
 

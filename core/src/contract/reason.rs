@@ -39,6 +39,7 @@ pub enum DiscoveryTimer {
 
 /// A timer of a connection: what it waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum ConnTimer {
     /// The dialled stream.
     Connect,
@@ -105,6 +106,7 @@ impl fmt::Display for DropReason {
 
 /// A violation of a protocol on a stream. Ends the session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Fault {
     /// An invalid handshake message. Deliberately without details.
     Handshake,
@@ -152,6 +154,7 @@ pub enum Fault {
 
 /// The severity of a fault, from which its charge follows without knowledge of the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum FaultClass {
     /// Caused by us: we have connected to ourselves.
     Own,
@@ -274,6 +277,7 @@ impl core::error::Error for IoFault {}
 
 /// Why a peer's Status was not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum StatusRefusal {
     /// Another eth version than was negotiated.
     Version(u32),
@@ -313,6 +317,7 @@ impl core::error::Error for StatusRefusal {}
 
 /// Why we refuse a connection, for reasons other than the peer's conduct on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Refusal {
     /// All slots of its direction are taken.
     TooManyPeers,
@@ -436,6 +441,7 @@ impl End {
 
 /// Why a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum EndReason {
     /// The peer sent Disconnect, or the embedder ended it.
     Disconnect(DisconnectReason),
@@ -496,6 +502,7 @@ impl fmt::Display for End {
 
 /// Why a peer's score changed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum ScoreReason {
     /// It broke the protocol.
     Fault(Fault),

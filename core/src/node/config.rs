@@ -14,7 +14,7 @@ use crate::rlpx::session::InvalidHello;
 use crate::wire::p2p::{Capability, CapabilityTable};
 
 /// A node's configuration. Start from [`Config::new`] and change fields.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The node's identity.
     pub secret: SecretKey,

@@ -18,6 +18,7 @@ mod view;
 use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 
 use self::behaviours::Behaviours;
@@ -306,6 +307,15 @@ impl Node {
         self.on_growth(growth);
         self.sweep();
         self.behaviours.handle_timeout(now);
+    }
+}
+
+/// Omits key and generators.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Node");
+        debug.field("contact", &self.contact()).field("now", &self.context.now()).field("peers", &self.peers.counts());
+        debug.field("shutting_down", &self.shutting_down).finish_non_exhaustive()
     }
 }
 

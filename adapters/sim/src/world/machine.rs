@@ -1,5 +1,6 @@
 //! The makers and the watches of a world's machines.
 
+use std::fmt;
 use std::sync::Arc;
 
 use peerless::contract::{Machine, Tap};
@@ -51,6 +52,16 @@ pub struct Birth<'a> {
     pub addresses: Addresses,
     /// The primitives of this run.
     pub crypto: &'a Arc<dyn Crypto + Send + Sync>,
+}
+
+/// Omits the seed and the primitives.
+impl fmt::Debug for Birth<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Birth");
+        debug.field("host", &self.host).field("incarnation", &self.incarnation).field("addr", &self.addr);
+        debug.field("nat", &self.nat).field("region", &self.region).field("now", &self.now).field("unix", &self.unix);
+        debug.finish_non_exhaustive()
+    }
 }
 
 /// Makes a host's machine.

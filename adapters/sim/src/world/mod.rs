@@ -214,6 +214,14 @@ pub struct World<M = Node, W = ()> {
     mode: Mode,
 }
 
+impl<M, W> fmt::Debug for World<M, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("World");
+        debug.field("now", &self.now).field("hosts", &self.shared.places.len()).field("mode", &self.mode);
+        debug.finish_non_exhaustive()
+    }
+}
+
 impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
     /// Creates a world without hosts at [`Instant::ZERO`]. `maker` makes the machine of a host at each start.
     pub fn new(settings: Settings, maker: impl Fn(&Birth<'_>) -> M + Send + Sync + 'static) -> Self {

@@ -29,6 +29,7 @@ pub trait Fingerprint: Language {
 }
 
 /// A run's fingerprint while it takes in an event.
+#[derive(Debug)]
 pub struct Print<'a>(&'a mut Trace);
 
 impl Print<'_> {

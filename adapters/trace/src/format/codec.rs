@@ -117,6 +117,12 @@ pub struct Decoder<'a> {
     crypto: &'a dyn Crypto,
 }
 
+impl fmt::Debug for Decoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
 #[allow(missing_docs, clippy::missing_errors_doc, reason = "see the type")]
 impl<'a> Decoder<'a> {
     /// Creates a decoder. `crypto` checks public keys.

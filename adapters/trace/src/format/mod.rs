@@ -230,6 +230,20 @@ pub enum Record<C = OwnedCommand> {
     },
 }
 
+/// Omits the secrets of sessions.
+impl<C: fmt::Debug> fmt::Debug for Record<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(header) => f.debug_tuple("Header").field(header).finish(),
+            Self::Input(input) => f.debug_tuple("Input").field(input).finish(),
+            Self::Seal => f.write_str("Seal"),
+            Self::Secrets { conn, .. } => f.debug_struct("Secrets").field("conn", conn).finish_non_exhaustive(),
+            Self::Continued => f.write_str("Continued"),
+            Self::End { inputs, after } => f.debug_struct("End").field("inputs", inputs).field("after", after).finish(),
+        }
+    }
+}
+
 const HEADER: u8 = 0;
 const INPUT: u8 = 1;
 const SEAL: u8 = 2;

@@ -127,6 +127,14 @@ pub struct Reader<L: Recordable = Devp2p> {
     language: PhantomData<fn() -> L>,
 }
 
+impl<L: Recordable> fmt::Debug for Reader<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Reader");
+        debug.field("part", &self.part).field("offset", &self.offset).field("inputs", &self.inputs);
+        debug.finish_non_exhaustive()
+    }
+}
+
 impl Reader {
     /// Opens a trace of a node; see [`Reader::open_as`].
     ///

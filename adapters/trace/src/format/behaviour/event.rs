@@ -237,6 +237,7 @@ fn encode_end(end: &End, out: &mut Vec<u8>) {
                 ConnTimer::Write => 7,
                 ConnTimer::Request => 8,
                 ConnTimer::Closing => 9,
+                _ => UNKNOWN,
             });
         }
         EndReason::Io(why) => {
@@ -244,6 +245,7 @@ fn encode_end(end: &End, out: &mut Vec<u8>) {
             encode_io(*why, out);
         }
         EndReason::Eof => out.byte(7),
+        _ => out.byte(UNKNOWN),
     }
 }
 
@@ -271,6 +273,7 @@ fn encode_score_reason(reason: ScoreReason, out: &mut Vec<u8>) {
             out.byte(9);
             out.text(label.as_str());
         }
+        _ => out.byte(UNKNOWN),
     }
 }
 
@@ -293,6 +296,7 @@ fn encode_status_refusal(refusal: StatusRefusal, out: &mut Vec<u8>) {
             });
         }
         StatusRefusal::Range => out.byte(5),
+        _ => out.byte(UNKNOWN),
     }
 }
 
@@ -351,6 +355,7 @@ const fn refusal_code(refusal: Refusal) -> u8 {
         Refusal::RecentlyDialled => 9,
         Refusal::ShuttingDown => 10,
         Refusal::Overloaded => 11,
+        _ => UNKNOWN,
     }
 }
 
@@ -380,6 +385,7 @@ fn encode_fault(fault: Fault, out: &mut Vec<u8>) {
         Fault::ForbiddenMessage => 18,
         Fault::UnsolicitedResponse => 19,
         Fault::Overrun => 20,
+        _ => UNKNOWN,
     };
     out.byte(code);
 }
