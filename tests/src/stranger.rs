@@ -1,4 +1,4 @@
-//! A peer that says what it likes: RLPx with the project's own handshake and frames, and everything above by hand.
+//! A peer under the test's control: RLPx with the project's own handshake and frames, and everything above them by hand.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,18 +8,18 @@ use peerless::contract::{ConnId, Context, Outbound, Stage};
 use peerless::crypto::{Crypto, NodeId, PublicKey, Secp256k1, SecretKey};
 use peerless::limits;
 use peerless::netfilter::NetFilter;
+use peerless::node::Node;
 use peerless::rlpx::{Frames, Handshake, Progress};
 use peerless::rng::{Rng, Seed};
+use peerless::testing::{Host, Net, RawStream, START, chain};
 use peerless::time::Instant;
 use peerless::wire::p2p::{self, Capability, DisconnectReason, Hello};
 use peerless::wire::snappy;
 
-use crate::net::{Net, Raw, START, chain};
-
 /// Any exchange of a few messages is over by then.
 const MOMENT: Duration = Duration::from_secs(1);
 
-/// A key, and what it takes to use it.
+/// A key of the test's, with what its handshakes need.
 pub struct Stranger {
     pub id: NodeId,
     pub key: PublicKey,
@@ -51,8 +51,8 @@ impl Stranger {
         (handshake, out.as_slice().to_vec())
     }
 
-    /// Connects and shakes hands; says nothing more. `None` if it is not let in that far.
-    pub fn dial(&mut self, net: &mut Net, to: usize, from: SocketAddr) -> Option<Talk> {
+    /// Connects and completes the handshake; sends nothing more. `None` if the node ends the connection before that.
+    pub fn dial(&mut self, net: &mut Net<Node>, to: Host, from: SocketAddr) -> Option<Talk> {
         let raw = net.connect_raw(to, from)?;
         let (mut handshake, auth) = self.auth(net.contact(to).key());
         net.write_raw(raw, &auth);
@@ -86,19 +86,19 @@ impl Stranger {
     }
 
     /// Connects, and says a Hello and a Status that are accepted by nodes of network 1.
-    pub fn establish(&mut self, net: &mut Net, to: usize, from: SocketAddr, version: u32) -> Option<Talk> {
+    pub fn establish(&mut self, net: &mut Net<Node>, to: Host, from: SocketAddr, version: u32) -> Option<Talk> {
         let mut talk = self.dial(net, to, from)?;
         talk.say_plain(net, p2p::id::HELLO, &self.hello(version).encode());
         talk.listen(net);
         talk.say(net, p2p::id::CAPABILITIES, &chain(1).status(version).encode());
         talk.listen(net);
-        net.members[to].node.sessions().find(|s| s.conn == talk.raw.conn && s.stage == Stage::Established).map(|_| talk)
+        net.machine(to).sessions().find(|s| s.conn == talk.raw.conn && s.stage == Stage::Established).map(|_| talk)
     }
 }
 
 /// A stranger's side of a session.
 pub struct Talk {
-    pub raw: Raw,
+    pub raw: RawStream,
     frames: Frames,
     /// What the node has said: message ids as on the wire, and payloads as in the frame.
     pub heard: Vec<(u64, Vec<u8>)>,
@@ -121,20 +121,20 @@ impl Talk {
     }
 
     /// Sends a message as it is.
-    pub fn say_plain(&mut self, net: &mut Net, id: u64, payload: &[u8]) {
+    pub fn say_plain(&mut self, net: &mut Net<Node>, id: u64, payload: &[u8]) {
         let frame = self.seal(id, payload);
         net.write_raw(self.raw, &frame);
     }
 
     /// Sends a message compressed.
-    pub fn say(&mut self, net: &mut Net, id: u64, payload: &[u8]) {
+    pub fn say(&mut self, net: &mut Net<Node>, id: u64, payload: &[u8]) {
         let mut compressed = Vec::new();
         snappy::Compressor::default().append(&[payload], &mut compressed);
         self.say_plain(net, id, &compressed);
     }
 
     /// Waits a moment and takes what has been said.
-    pub fn listen(&mut self, net: &mut Net) {
+    pub fn listen(&mut self, net: &mut Net<Node>) {
         net.run_for(MOMENT);
         let bytes = net.read_raw(self.raw);
         self.open(&bytes);
@@ -152,8 +152,8 @@ impl Talk {
         }
     }
 
-    /// The reason with which the node has ended the session.
-    pub fn last_words(&self) -> Option<DisconnectReason> {
+    /// The reason in the node's final Disconnect.
+    pub fn final_disconnect(&self) -> Option<DisconnectReason> {
         let (_, payload) = self.heard.iter().find(|(id, _)| *id == p2p::id::DISCONNECT)?;
         let reason = DisconnectReason::decode(payload);
         if reason != DisconnectReason::Unreadable {

@@ -226,7 +226,7 @@ fn a_foreign_machine_is_tapped_recorded_and_replayed() {
     net.command(one, EchoCommand::Resolve { name: "nodes.example.org" }).unwrap();
     assert_eq!(net.command(one, EchoCommand::Close { conn: ConnId(9) }), Err(EchoRefused::UnknownConn));
     net.run_for(Duration::from_secs(1));
-    let said: Vec<u8> = (0..50_000u32).map(|i| (i * i >> 5) as u8).collect();
+    let said: Vec<u8> = (0..50_000u32).map(|i| ((i * i) >> 5) as u8).collect();
     net.command(one, EchoCommand::Say { conn: ConnId(0), bytes: &said }).unwrap();
     net.run_for(Duration::from_secs(100));
 

@@ -8,6 +8,7 @@ use peerless::contract::{Action, Command, ConnId, Input, SocketId};
 use peerless::crypto::{Secp256k1, SecretKey, keccak256};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
+use peerless::testing::{START, chain, config};
 use peerless::time::{Instant, UnixTime};
 use peerless::wire::discv4::{Datagram, Endpoint, Neighbor, Packet};
 use peerless::wire::enode::Enode;
@@ -17,7 +18,6 @@ use peerless::wire::p2p::{Capability, DisconnectReason, Hello};
 use peerless::wire::rlp::{self, Bounds};
 use peerless::wire::{eth, rlpx, snappy};
 use peerless_tests::memory::{Counting, peak_of};
-use peerless_tests::net::{START, chain, config};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use peerless::contract::{
-    CallFailure, Command, CommandId, ConnId, Direction, End, EndReason, Side, Stage, StatusRefusal,
+    CallFailure, Command, CommandId, ConnId, Direction, End, EndReason, Event, Side, Stage, StatusRefusal,
 };
 use peerless::crypto::{SecretKey, keccak256};
 use peerless::eth::Chain;
@@ -18,7 +18,6 @@ use peerless::wire::forkid::{ForkSchedule, Head, Network};
 use peerless::wire::p2p::{Capability, DisconnectReason};
 use peerless::wire::rlp::{self, Bounds};
 use peerless_mio::{Driver, Listen, Sockets, seed_from_os};
-use peerless_tests::net::Seen;
 use peerless_tests::peers::{Kind, Peer, Program};
 use serde_json::{Value, json};
 
@@ -58,7 +57,7 @@ fn version(kind: Kind) -> u32 {
 struct Bench {
     driver: Driver,
     contact: Contact,
-    seen: Vec<Seen>,
+    seen: Vec<Event<'static>>,
     peers: Vec<Peer>,
 }
 
@@ -126,7 +125,7 @@ impl Bench {
                 panic!("{what} did not happen; we saw {:#?}, they said {said:#?}", self.seen);
             }
             let seen = &mut self.seen;
-            self.driver.turn(Some(left), |event| seen.push(event.into())).unwrap();
+            self.driver.turn(Some(left), |event| seen.push(event.into_owned())).unwrap();
         }
     }
 
@@ -137,13 +136,13 @@ impl Bench {
     }
 
     /// Turns until we have seen something.
-    fn until_seen<T>(&mut self, what: &str, mut seek: impl FnMut(&Seen) -> Option<T>) -> T {
+    fn until_seen<T>(&mut self, what: &str, mut seek: impl FnMut(&Event<'_>) -> Option<T>) -> T {
         self.until(what, |bench| bench.seen.iter().find_map(&mut seek))
     }
 
     fn until_ended(&mut self, of: ConnId) -> End {
         self.until_seen("the end", |seen| match seen {
-            Seen::Ended { conn, end, .. } if *conn == of => Some(*end),
+            Event::Ended { conn, end, .. } if *conn == of => Some(*end),
             _ => None,
         })
     }
@@ -156,7 +155,7 @@ impl Bench {
             Direction::Inbound => self.peer().command_about("dial", &ours),
         }
         let (conn, hello) = self.until_seen("their Hello", |seen| match seen {
-            Seen::Hello(conn, by, contact, hello) => {
+            Event::Hello { conn, direction: by, contact, hello, .. } => {
                 assert_eq!((*by, contact.key()), (direction, theirs.key()));
                 Some((*conn, hello.clone()))
             }
@@ -165,7 +164,7 @@ impl Bench {
         assert_eq!(Some(&*hello.client), self.peer().ready["name"].as_str());
         assert_eq!(hello.version, 5);
         let status = self.until_seen("their Status", |seen| match seen {
-            Seen::Established(established, id, status) => {
+            Event::Established { conn: established, id, status, .. } => {
                 assert_eq!((*established, *id), (conn, theirs.id()));
                 Some(**status)
             }
@@ -187,8 +186,8 @@ impl Bench {
         let body = [0xc4, 0x80, 0x01, 0x80, 0x80];
         let command = self.command(Command::Request { conn, capability, id: eth::id::GET_BLOCK_HEADERS, body: &body });
         let headers = self.until_seen("headers", |seen| match seen {
-            Seen::Response { command: answered, id: eth::id::BLOCK_HEADERS, body, .. } if *answered == command => {
-                Some(body.clone())
+            Event::Response { command: answered, id: eth::id::BLOCK_HEADERS, body, .. } if *answered == command => {
+                Some(body.to_vec())
             }
             _ => None,
         });
@@ -199,7 +198,9 @@ impl Bench {
 
         self.peer().command(&json!({"cmd": "headers", "block": 0, "amount": 1}));
         let (request_id, id, asked) = self.until_seen("their request", |seen| match seen {
-            Seen::Request { conn: by, request_id, id, body } if *by == conn => Some((*request_id, *id, body.clone())),
+            Event::Request { conn: by, request_id, id, body, .. } if *by == conn => {
+                Some((*request_id, *id, body.to_vec()))
+            }
             _ => None,
         });
         assert_eq!((id, &asked[..]), (eth::id::GET_BLOCK_HEADERS, &body[..]));
@@ -216,8 +217,9 @@ fn we_ask_them(kind: Kind) {
     let contact = bench.peer().contact();
     let pong = |bench: &mut Bench| {
         let command = bench.command(Command::Ping { contact });
-        bench
-            .until_seen("a pong", |seen| matches!(seen, Seen::Pong(answered, _) if *answered == command).then_some(()));
+        bench.until_seen("a pong", |seen| {
+            matches!(seen, Event::Pong { command: answered, .. } if *answered == command).then_some(())
+        });
     };
     pong(&mut bench);
     bench.until_said("discv4", json!({"kind": "ping"}));
@@ -226,7 +228,7 @@ fn we_ask_them(kind: Kind) {
     let target = *contact.key().as_bytes();
     let command = bench.command(Command::FindNode { contact, target });
     bench.until_seen("neighbours", |seen| {
-        matches!(seen, Seen::Nodes(answered, _) if *answered == command).then_some(())
+        matches!(seen, Event::Nodes { command: answered, .. } if *answered == command).then_some(())
     });
     bench.until_said("discv4", json!({"kind": "findnode"}));
     bench.until_said("discv4", json!({"kind": "pong"}));
@@ -235,7 +237,7 @@ fn we_ask_them(kind: Kind) {
     match kind {
         Kind::Ethrex => {
             let record = bench.until_seen("a record", |seen| match seen {
-                Seen::Record(answered, record) if *answered == command => Some(record.clone()),
+                Event::Record { command: answered, record, .. } if *answered == command => Some(record.clone()),
                 _ => None,
             });
             assert_eq!(record.contact().map(|found| (found.id(), found.ip())), Some((contact.id(), contact.ip())));
@@ -243,7 +245,7 @@ fn we_ask_them(kind: Kind) {
         // It knows no such packet.
         Kind::Ethereumjs => {
             let why = bench.until_seen("a failed call", |seen| match seen {
-                Seen::CallFailed(failed, why) if *failed == command => Some(*why),
+                Event::CallFailed { command: failed, why, .. } if *failed == command => Some(*why),
                 _ => None,
             });
             assert_eq!(why, CallFailure::Timeout);
@@ -261,7 +263,7 @@ fn they_ask_us(kind: Kind) {
     bench.until_said("discv4", json!({"kind": "pong"}));
     bench.until_said("discv4", json!({"kind": "ping"}));
     bench.until_seen("a new node", |seen| {
-        matches!(seen, Seen::NodeAdded(added) if added.id() == theirs.id()).then_some(())
+        matches!(seen, Event::NodeAdded { contact: added, .. } if added.id() == theirs.id()).then_some(())
     });
     if kind == Kind::Ethereumjs {
         // It asks for neighbours once for each bond, the first time before it has answered our ping.
@@ -325,7 +327,7 @@ fn a_foreign_network_is_refused(kind: Kind, direction: Direction) {
         Direction::Inbound => bench.peer().command_about("dial", &ours),
     }
     let end = bench.until_seen("the end", |seen| match seen {
-        Seen::Ended { id, end, .. } => {
+        Event::Ended { id, end, .. } => {
             assert_eq!(*id, Some(theirs.id()));
             Some(*end)
         }
@@ -333,7 +335,7 @@ fn a_foreign_network_is_refused(kind: Kind, direction: Direction) {
     });
     assert_eq!((end.by, end.stage), (Side::Us, Stage::Status));
     assert_eq!(end.why, EndReason::Status(StatusRefusal::Network(4242)));
-    assert!(!bench.seen.iter().any(|seen| matches!(seen, Seen::Established(..))));
+    assert!(!bench.seen.iter().any(|seen| matches!(seen, Event::Established { .. })));
 }
 
 fn a_full_node_says_so(kind: Kind) {

@@ -10,17 +10,18 @@ use peerless::discv4::{Config, Discv4, Local};
 use peerless::kad::Received;
 use peerless::limits;
 use peerless::netfilter::NetFilter;
+use peerless::node::Node;
 use peerless::rng::Seed;
+use peerless::testing::{Host, Net, START, config};
 use peerless::time::Instant;
 use peerless::wire::discv4::{DATAGRAM_BYTES_MAX, Endpoint, NEIGHBORS_PER_PACKET, Neighbor, Packet};
 use peerless_tests::memory::{Counting, live, peak_of};
-use peerless_tests::net::{Net, START, config};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Memory of a net once it has run and its records of what was seen are gone.
-fn at_rest(net: &mut Net) -> isize {
+/// The memory of a network that has run, without the events that it keeps.
+fn at_rest(net: &mut Net<Node>) -> isize {
     net.run_for(Duration::from_secs(40));
     net.forget();
     live()
@@ -29,17 +30,11 @@ fn at_rest(net: &mut Net) -> isize {
 #[test]
 fn an_idle_session_takes_at_most_eight_kilobytes() {
     const PEERS: usize = 16;
-    let mut net = Net::new(1);
-    let (hub, other_hub) = (0, PEERS + 1);
-    for i in 0..=other_hub {
-        let mut config = config(i, 1);
-        config.discovery.discv4 = None;
-        net.add(config);
-    }
-    let dial_all = |net: &mut Net, hub: usize| {
-        for i in 1..=PEERS {
-            let contact = net.contact(hub);
-            net.command(i, Command::Dial { contact }).unwrap();
+    let (mut net, [hub, other_hub, peers @ ..]): (_, [Host; PEERS + 2]) = Net::nodes(1);
+    let dial_all = |net: &mut Net<Node>, hub: Host| {
+        let contact = net.contact(hub);
+        for peer in peers {
+            net.command(peer, Command::Dial { contact }).unwrap();
         }
     };
     // A node's first session leaves it the scratch space for compression, which its others share.
@@ -50,7 +45,7 @@ fn an_idle_session_takes_at_most_eight_kilobytes() {
     dial_all(&mut net, hub);
     let with_sessions = at_rest(&mut net);
     assert_eq!(net.established(hub), PEERS + 1);
-    // Both ends, and what the net holds for the stream between them.
+    // Both ends, and what the network holds for the stream between them.
     let each = usize::try_from(with_sessions - before).unwrap() / (2 * PEERS);
     println!("an idle session takes {each} bytes");
     assert!(each <= 8 << 10, "{each} bytes");
@@ -66,8 +61,8 @@ fn a_node_that_only_discovers_is_small() {
         let mut config = config(i, 1);
         config.peers.max_peers = 0;
         config.discovery.discv4.as_mut().unwrap().bootnodes.extend(boot);
-        let i = net.add(config);
-        boot.get_or_insert(net.contact(i));
+        let host = net.add_node(config);
+        boot.get_or_insert(net.contact(host));
     }
     let after = at_rest(&mut net);
     let each = usize::try_from(after - before).unwrap() / NODES;

@@ -55,7 +55,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     config.capabilities = (66..=72).map(Capability::eth).collect();
     let keys = arguments.keylog.open(&arguments.identity.files())?;
     keys.configure(&mut config);
-    let sockets = driving::bind(&mut config, &Listen { udp: None, tcp: None })?;
+    let sockets = driving::bind(&mut config, &Listen::default())?;
     let mut driver = driving::start(config, sockets, None)?;
     let mut found = Found { start: Instant::now(), stages: Vec::new(), hello: None, status: None, end: None };
     driver.command(Command::Dial { contact }).context("cannot dial")?;

@@ -15,7 +15,6 @@ use peerless::contract::{Command, ConnId, Event, PeerKind};
 use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::Node;
-use peerless::wire::enode::Contact;
 use peerless::wire::p2p::Capability;
 use peerless_mio::{Driver, Listen};
 use serde::Serialize;
@@ -109,7 +108,10 @@ impl Arguments {
     fn listen(&self) -> Listen {
         let ip = self.addr.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
         let udp = SocketAddr::new(ip, self.discovery_port.unwrap_or(self.port));
-        Listen { udp: (!self.nodiscover).then_some(udp), tcp: Some(SocketAddr::new(ip, self.port)) }
+        Listen {
+            udp: (!self.nodiscover).then_some(udp).into_iter().collect(),
+            tcp: vec![SocketAddr::new(ip, self.port)],
+        }
     }
 }
 

@@ -49,7 +49,8 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     }
     let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
     config.discovery.discv4 = Some(discv4::Config::default());
-    let sockets = driving::bind(&mut config, &Listen { udp: Some(driving::any_port(contact.ip())), tcp: None })?;
+    let sockets =
+        driving::bind(&mut config, &Listen { udp: vec![driving::any_port(contact.ip())], ..Listen::default() })?;
     let mut driver = driving::start(config, sockets, None)?;
     let interrupt = driving::Interrupt::listen()?;
 

@@ -1,7 +1,7 @@
-//! A node on real sockets: discovery, sessions, and a proper goodbye.
+//! A node on real sockets: discovery, sessions, and a shutdown that tells every peer.
 //!
 //! `cargo run -p peerless-mio --example node -- enode://...` listens at port 30303, starts discovery from that node, keeps
-//! a session with it, and leaves after a minute. Without an enode, two nodes find each other on loopback.
+//! a session with it, and shuts down after a minute. Without an enode, two nodes find each other on loopback.
 
 use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -31,7 +31,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// Two nodes; the second knows the first as its bootnode, finds it, has a session with it, and leaves.
+/// Two nodes: the second has the first as its bootnode, finds it, has a session with it, and shuts down.
 fn demonstrate() -> Result<()> {
     let loopback = Listen::at(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0));
     let (mut first, contact) = start(&loopback, None)?;
@@ -58,7 +58,7 @@ fn demonstrate() -> Result<()> {
     Ok(())
 }
 
-/// Binds, and makes a node that can be reached there.
+/// Binds sockets and makes a node that listens on them.
 fn start(listen: &Listen, bootnode: Option<Contact>) -> Result<(Driver, Contact)> {
     let sockets = Sockets::bind(listen)?;
     let (udp, tcp) = (sockets.udp_addr().ok_or("no UDP")?, sockets.tcp_addr().ok_or("no TCP")?);
@@ -72,7 +72,7 @@ fn start(listen: &Listen, bootnode: Option<Contact>) -> Result<(Driver, Contact)
     config.addresses.udp = udp.port();
     config.addresses.tcp = tcp.port();
     if bootnode.is_some() {
-        // Mirrors the peer's Status, so that a peer on any chain accepts it.
+        // Peers of any chain are sent their own Status back.
         config.status = Policy::Mirror;
     }
     if let Some(discovery) = &mut config.discovery.discv4 {
@@ -83,14 +83,14 @@ fn start(listen: &Listen, bootnode: Option<Contact>) -> Result<(Driver, Contact)
     Ok((driver, contact))
 }
 
-fn print(who: &str, event: &Event<'_>) {
+fn print(name: &str, event: &Event<'_>) {
     match event {
-        Event::NodeAdded { contact } => println!("{who}: found {contact}"),
-        Event::Hello { conn, direction, hello, .. } => println!("{who}: {conn} {direction} is {:?}", hello.client),
+        Event::NodeAdded { contact } => println!("{name}: found {contact}"),
+        Event::Hello { conn, direction, hello, .. } => println!("{name}: {conn} {direction} is {:?}", hello.client),
         Event::Established { conn, id, status } => {
-            println!("{who}: {conn} in session with {id}, eth/{}", status.version);
+            println!("{name}: {conn} established with {id}, eth/{}", status.version);
         }
-        Event::Ended { conn, end, .. } => println!("{who}: {conn} {end}"),
+        Event::Ended { conn, end, .. } => println!("{name}: {conn} {end}"),
         _ => {}
     }
 }

@@ -1,22 +1,22 @@
-//! The driver's clocks: a monotonic one from its start, and the steps of the wall clock. The only file that reads time.
+//! The one place where time is read: a monotonic clock from the driver's start, and a watch on the wall clock's steps.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use peerless::time::{Instant, UnixTime};
 
-/// The deviation of the wall clock from the monotonic one after which the machine gets the new wall time: discv4's
-/// expirations are in whole seconds, 20 s ahead.
+/// How far the wall clock may be from where the monotonic one expects it before the machine is told: discv4 expirations
+/// are whole seconds, 20 of them ahead.
 const STEP_MIN: Duration = Duration::from_secs(1);
 
-/// A monotonic clock and the last reported wall time.
+/// The driver's clock.
 pub(crate) struct Clock {
     start: std::time::Instant,
-    /// The last reported wall time, and when it was reported.
+    /// What the wall clock showed when the machine was last told, and when that was.
     told: Option<(Instant, Duration)>,
 }
 
 impl Clock {
-    /// Starts at [`Instant::ZERO`]. No wall time was reported yet.
+    /// Starts at [`Instant::ZERO`]. The machine has not been told the wall time yet.
     pub(crate) fn start() -> Self {
         Self { start: std::time::Instant::now(), told: None }
     }
@@ -26,9 +26,17 @@ impl Clock {
         Instant::ZERO + self.start.elapsed()
     }
 
-    /// The wall time, if it is to be reported: at first, and after a step of more than a second.
+    /// The wall time, if the machine is to be told: the first time, and after a step of more than a second.
     pub(crate) fn wall_step(&mut self, now: Instant) -> Option<UnixTime> {
         self.step_to(now, since_epoch())
+    }
+
+    /// As if the wall clock had been set forward by `by` since the machine was told.
+    #[cfg(test)]
+    pub(crate) fn step_forward(&mut self, by: Duration) {
+        if let Some((_, told)) = &mut self.told {
+            *told = told.saturating_sub(by);
+        }
     }
 
     fn step_to(&mut self, now: Instant, wall: Duration) -> Option<UnixTime> {
@@ -42,7 +50,7 @@ impl Clock {
     }
 }
 
-/// The wall time; zero before 1970.
+/// The wall time. Zero on a machine whose clock stands before 1970.
 pub(crate) fn unix_time() -> UnixTime {
     unix_of(since_epoch())
 }
@@ -60,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wall_clock_is_told_at_first_and_when_it_steps() {
+    fn the_wall_time_is_told_at_first_and_after_a_step() {
         let mut clock = Clock::start();
         let mut told = |now: u64, wall: u64| {
             let (now, wall) = (Instant::from_micros(now * 1000), Duration::from_millis(wall));

@@ -1,11 +1,11 @@
-//! The event loop: turns the news of sockets into inputs of the machine, and its actions into system calls.
+//! The event loop: what sockets, clock and resolver tell becomes inputs of the machine, the machine's actions become
+//! system calls.
 //!
-//! Implements the driver's side of the contract (see `peerless`). It decides nothing about peers, resolves no names and
-//! buffers no bytes: a stream that the machine does not want to read waits in the kernel.
+//! Implements the driver's side of the contract (see `peerless`). It decides nothing about peers and keeps no bytes: what
+//! the machine does not want to read waits in the kernel.
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
@@ -19,35 +19,39 @@ use peerless::time::{Instant, UnixTime};
 
 use crate::clock::{Clock, unix_time};
 use crate::fault;
-use crate::sockets::{Sockets, TCP, UDP, Waker};
+use crate::resolver::{Queries, Resolver};
+use crate::sockets::{Sockets, Source, Waker};
 use crate::streams::{Dialled, Moved, Streams};
 
-/// The most datagrams that are read in one turn: a few milliseconds of signature checks at worst, so that timers and streams
+/// Datagrams read from one socket in one turn: a few milliseconds of signature checks at worst, so that timers and streams
 /// are not late.
 const DATAGRAMS_PER_TURN: usize = 64;
-/// The most bytes that are read from one stream in one turn, and the size of the read buffer: a fraction of a millisecond.
+/// Bytes read from one stream in one turn, and the size of the one buffer for it: a fraction of a millisecond each.
 const STREAM_BYTES_PER_TURN: usize = 64 << 10;
-/// The most streams that are accepted in one turn.
+/// Streams accepted by one listener in one turn.
 const ACCEPTS_PER_TURN: usize = 16;
-/// The size of the buffer for a datagram: above the protocol's 1280 bytes, so that a larger one is recognised.
+/// Answers taken from the resolver in one turn.
+const ANSWERS_PER_TURN: usize = 64;
+/// Room for a datagram: above the protocol's 1280 bytes, so that the machine sees that a larger one is too large.
 const DATAGRAM_BYTES: usize = 2048;
-/// The most edges that are taken from the operating system in one turn.
+/// Edges taken from the operating system in one turn; the others wait there.
 const EDGES_PER_TURN: usize = 1024;
-/// The pause in accepting after the process ran out of files. Streams wait in the backlog.
+/// For how long no stream is accepted after the process ran out of files. New streams wait in the backlog.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
 
-/// Counters of a driver beside those of the machine. They only grow.
+/// What a driver counts and its machine cannot. Counters only grow.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct DriverStats {
     /// Turns of the loop.
     pub turns: u64,
-    /// Datagrams that the operating system refused: no route, no buffer, no such family.
+    /// Datagrams that could not be sent: no such socket, no route, no buffer, another address family.
     pub datagrams_unsent: u64,
-    /// Errors in receiving, most of them ICMP messages about datagrams that were sent.
+    /// Errors while receiving datagrams, most of them ICMP messages about datagrams that were sent.
     pub receive_errors: u64,
     /// Streams that failed before they were accepted.
     pub accept_errors: u64,
-    /// Pauses in accepting, mostly for want of files or memory; see [`Driver::accept_trouble`].
+    /// Pauses of accepting, for want of files or memory as a rule; see [`Driver::accept_trouble`].
     pub accept_pauses: u64,
 }
 
@@ -56,29 +60,32 @@ type BoxedTap<M> = Box<dyn Tap<<M as Machine>::Language> + Send>;
 
 /// A machine, its sockets, and the loop between them. See the crate's documentation.
 pub struct Driver<M: Machine = Node> {
+    /// All calls of the machine pass the tap, if one is set.
     machine: Tapped<M, Option<BoxedTap<M>>>,
     sockets: Sockets,
     streams: Streams,
+    queries: Queries,
     clock: Clock,
-    /// The last reading of the clock: all inputs of one turn have one time.
+    /// The last reading of the clock: everything in one turn happens at one instant.
     now: Instant,
     events: Events,
+    /// What is read lies here while the machine handles it.
     buffer: Box<[u8]>,
-    udp_readable: bool,
-    tcp_readable: bool,
-    /// Until when accepting is paused, and the error of the operating system.
+    /// More answers may be ready than one turn takes.
+    has_answers: bool,
+    /// Until when no stream is accepted, and the error that is the reason.
     accept_pause: Option<(Instant, io::Error)>,
     stats: DriverStats,
 }
 
-/// An action without the payload that it lends.
-enum Todo {
-    Nothing,
-    Told,
-    Dial(ConnId, SocketAddr),
+/// What is left to do of an action that has been popped, once it no longer lends anything.
+enum Task {
+    /// Write what is queued for a stream.
     Flush(ConnId),
-    Close(ConnId),
-    Query(QueryId),
+    /// Tell the machine that a dial failed at once.
+    Broken(ConnId, IoFault),
+    /// Tell the machine that a query was refused.
+    Answer(QueryId, QueryFault),
 }
 
 /// Omits the machine and its tap.
@@ -91,7 +98,7 @@ impl<M: Machine> fmt::Debug for Driver<M> {
 }
 
 impl<M: Machine> Driver<M> {
-    /// Starts the clock, and makes the machine with its first time and the wall time.
+    /// Starts the driver's clock and calls `make`, which returns the machine, with the time on that clock and the wall time.
     ///
     /// # Errors
     /// Those of `make`.
@@ -103,23 +110,41 @@ impl<M: Machine> Driver<M> {
             machine: Tapped::new(machine, None, now),
             sockets,
             streams: Streams::default(),
+            queries: Queries::default(),
             clock,
             now,
             events: Events::with_capacity(EDGES_PER_TURN),
             buffer: vec![0; STREAM_BYTES_PER_TURN].into_boxed_slice(),
-            udp_readable: false,
-            tcp_readable: false,
+            has_answers: false,
             accept_pause: None,
             stats: DriverStats::default(),
         })
     }
 
-    /// Puts `tap` between driver and machine, from the next input on.
+    /// Shows `tap` everything that passes between driver and machine, from the next input on.
     pub fn set_tap(&mut self, tap: BoxedTap<M>) {
         *self.machine.tap_mut() = Some(tap);
     }
 
-    /// The machine.
+    /// Has `resolver` answer the machine's queries from now on. Without one, they are answered at once with
+    /// [`QueryFault::Unsupported`]. Queries that an earlier resolver has not answered are answered with
+    /// [`QueryFault::Failed`].
+    ///
+    /// ```no_run
+    /// # fn with(driver: &mut peerless_mio::Driver) -> std::io::Result<()> {
+    /// let resolver = peerless_mio::HostResolver::new(driver.waker())?;
+    /// driver.set_resolver(Box::new(resolver));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn set_resolver(&mut self, resolver: Box<dyn Resolver + Send>) {
+        self.now = self.clock.now();
+        for id in self.queries.set_resolver(resolver) {
+            self.machine.handle(self.now, Input::Answer { id, result: Err(QueryFault::Failed) });
+        }
+    }
+
+    /// The machine, for reading.
     pub fn machine(&self) -> &M {
         self.machine.machine()
     }
@@ -129,7 +154,7 @@ impl<M: Machine> Driver<M> {
         &self.sockets
     }
 
-    /// The driver's counters.
+    /// The driver's own counters.
     pub fn stats(&self) -> DriverStats {
         self.stats
     }
@@ -139,7 +164,7 @@ impl<M: Machine> Driver<M> {
         self.streams.len()
     }
 
-    /// Why accepting is paused, if it is.
+    /// The error for which no streams are being accepted at the moment.
     pub fn accept_trouble(&self) -> Option<&io::Error> {
         self.accept_pause.as_ref().map(|(_, error)| error)
     }
@@ -149,7 +174,7 @@ impl<M: Machine> Driver<M> {
         self.sockets.waker()
     }
 
-    /// Hands a command to the machine, now. The next [`turn`](Self::turn) carries out its actions and emits its events.
+    /// Hands a command to the machine, now. The next [`turn`](Self::turn) carries out what it leads to and tells its events.
     ///
     /// # Errors
     /// If it cannot be carried out; nothing has changed then.
@@ -158,19 +183,20 @@ impl<M: Machine> Driver<M> {
         self.machine.command(self.now, command)
     }
 
-    /// Takes one turn of the loop: carries out the machine's actions, sleeps until a socket, a deadline or a [`Waker`] wakes it,
-    /// but at most for `wait_max`, and reads every ready source within its budget. Does not sleep while a source is left to
-    /// read, nor after it has emitted events of commands.
+    /// One turn of the loop: carries out the machine's actions, sleeps until a socket, a deadline or a [`Waker`] ends the
+    /// sleep, or `wait_max` has passed, and reads every source that has something, within its budget. Does not sleep while
+    /// there is something left to read, nor after it has told an event that a command led to.
     ///
-    /// `on_event` is called with each event and has no access to the driver; give commands between turns.
+    /// `on_event` is called with each event. It cannot reach the driver: the commands that an event leads to are given
+    /// between turns.
     ///
     /// # Errors
-    /// If the operating system refuses to wait for sockets. No peer can cause that, and no later turn can succeed.
+    /// If the operating system refuses to wait for sockets. No peer can bring that about, and no later turn can succeed.
     pub fn turn(&mut self, wait_max: Option<Duration>, mut on_event: impl FnMut(EventOf<'_, M>)) -> io::Result<()> {
         let on_event: &mut dyn FnMut(EventOf<'_, M>) = &mut on_event;
         self.stats.turns += 1;
         self.now = self.clock.now();
-        // The events of commands are emitted at once, so that the embedder can react before the next input.
+        // The application may want to react to what its commands led to before anything else happens.
         let told = self.drain(on_event);
         let wait = if told { Some(Duration::ZERO) } else { self.wait(wait_max) };
         self.poll(wait)?;
@@ -182,10 +208,16 @@ impl<M: Machine> Driver<M> {
         if self.machine.poll_timeout().is_some_and(|at| at <= self.now) {
             self.machine.handle(self.now, Input::Timeout);
         }
-        self.receive();
+        self.answer();
         self.drain(on_event);
-        self.accept();
-        self.drain(on_event);
+        for socket in self.sockets.udp_ids() {
+            self.receive(socket);
+            self.drain(on_event);
+        }
+        for listener in self.sockets.tcp_ids() {
+            self.accept(listener);
+            self.drain(on_event);
+        }
         let mut last = None;
         while let Some(conn) = self.streams.next_ready(last) {
             self.advance(conn);
@@ -195,122 +227,128 @@ impl<M: Machine> Driver<M> {
         Ok(())
     }
 
-    /// How long to sleep; `None` is without a limit.
+    /// For how long to sleep; `None` is without limit.
     fn wait(&self, wait_max: Option<Duration>) -> Option<Duration> {
         let machine = &self.machine;
-        let paused = self.accept_pause.as_ref().map(|(until, _)| *until);
-        let busy = self.udp_readable
-            || (self.tcp_readable && paused.is_none())
+        let paused_until = self.accept_pause.as_ref().map(|(until, _)| *until);
+        let is_busy = self.has_answers
+            || self.sockets.has_datagrams()
+            || (self.sockets.has_streams() && paused_until.is_none())
             || self.streams.has_work(|conn| machine.wants_read(conn));
-        if busy {
+        if is_busy {
             return Some(Duration::ZERO);
         }
-        let deadline = machine.poll_timeout().into_iter().chain(paused).min();
+        let deadline = machine.poll_timeout().into_iter().chain(paused_until).min();
         deadline.map(|at| at.since(self.now)).into_iter().chain(wait_max).min()
     }
 
-    /// Waits, and notes the edges.
+    /// Waits, and notes what the operating system says.
     fn poll(&mut self, wait: Option<Duration>) -> io::Result<()> {
         match self.sockets.poll.poll(&mut self.events, wait) {
             Ok(()) => {}
-            // A signal: the turn goes on without edges.
+            // A signal: the turn goes on with nothing.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(error),
         }
         for edge in &self.events {
-            match edge.token() {
-                UDP => self.udp_readable = true,
-                TCP => self.tcp_readable = true,
-                _ => self.streams.note(edge),
+            if self.sockets.note(edge) == Source::Stream {
+                self.streams.note(edge);
             }
         }
         Ok(())
     }
 
-    /// Carries out the machine's actions. Returns whether there was an event.
+    /// Carries out the machine's actions until there is none. Returns whether there was an event.
     fn drain(&mut self, on_event: &mut dyn FnMut(EventOf<'_, M>)) -> bool {
         let mut told = false;
         loop {
-            let todo = match self.machine.poll_action() {
+            let task = match self.machine.poll_action() {
                 None => return told,
-                Some(Action::Send { to, bytes, .. }) => {
-                    if self.sockets.send(to, bytes).is_err() {
+                Some(Action::Send { socket, to, bytes }) => {
+                    if self.sockets.send(socket, to, bytes).is_err() {
                         self.stats.datagrams_unsent += 1;
                     }
-                    Todo::Nothing
+                    None
                 }
                 Some(Action::Emit(event)) => {
                     on_event(event);
-                    Todo::Told
+                    told = true;
+                    None
                 }
-                Some(Action::Dial { conn, to }) => Todo::Dial(conn, to),
-                Some(Action::Flush { conn }) => Todo::Flush(conn),
-                Some(Action::Close { conn }) => Todo::Close(conn),
-                Some(Action::Query { id, .. }) => Todo::Query(id),
+                Some(Action::Dial { conn, to }) => {
+                    let dialled = self.streams.dial(self.sockets.poll.registry(), conn, to);
+                    dialled.err().map(|why| Task::Broken(conn, why))
+                }
+                Some(Action::Flush { conn }) => Some(Task::Flush(conn)),
+                Some(Action::Close { conn }) => {
+                    self.streams.close(conn);
+                    None
+                }
+                Some(Action::Query { id, what }) => {
+                    self.queries.start(id, what).err().map(|fault| Task::Answer(id, fault))
+                }
             };
-            match todo {
-                Todo::Nothing => {}
-                Todo::Told => told = true,
-                Todo::Dial(conn, to) => {
-                    if let Err(why) = self.streams.dial(self.sockets.poll.registry(), conn, to) {
-                        self.machine.handle(self.now, Input::Broken { conn, why });
-                    }
-                }
-                Todo::Flush(conn) => self.write(conn),
-                Todo::Close(conn) => self.streams.close(conn),
-                Todo::Query(id) => {
-                    self.machine.handle(self.now, Input::Answer { id, result: Err(QueryFault::Unsupported) });
+            match task {
+                None => {}
+                Some(Task::Flush(conn)) => self.write(conn),
+                Some(Task::Broken(conn, why)) => self.machine.handle(self.now, Input::Broken { conn, why }),
+                Some(Task::Answer(id, fault)) => {
+                    self.machine.handle(self.now, Input::Answer { id, result: Err(fault) });
                 }
             }
         }
     }
 
-    /// Reads datagrams.
-    fn receive(&mut self) {
+    /// Tells the machine the answers that are ready.
+    fn answer(&mut self) {
+        for _ in 0..ANSWERS_PER_TURN {
+            self.has_answers = false;
+            let Some((id, result)) = self.queries.poll() else { return };
+            self.has_answers = true;
+            match result {
+                Ok(resolved) => resolved.lend(|answer| {
+                    self.machine.handle(self.now, Input::Answer { id, result: Ok(answer) });
+                }),
+                Err(fault) => self.machine.handle(self.now, Input::Answer { id, result: Err(fault) }),
+            }
+        }
+    }
+
+    /// Reads datagrams from one socket.
+    fn receive(&mut self, socket: SocketId) {
         for _ in 0..DATAGRAMS_PER_TURN {
-            if !self.udp_readable {
-                return;
-            }
-            match self.sockets.receive(&mut self.buffer[..DATAGRAM_BYTES]) {
-                Ok((n, from)) => self
-                    .machine
-                    .handle(self.now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &self.buffer[..n] }),
-                Err(error) => {
-                    if error.kind() != io::ErrorKind::WouldBlock {
-                        self.stats.receive_errors += 1;
-                    }
-                    self.udp_readable = fault::is_passing(&error);
+            match self.sockets.receive(socket, &mut self.buffer[..DATAGRAM_BYTES]) {
+                None => return,
+                Some(Ok((n, from))) => {
+                    self.machine.handle(self.now, Input::Datagram { socket, from, bytes: &self.buffer[..n] });
                 }
+                Some(Err(_)) => self.stats.receive_errors += 1,
             }
         }
     }
 
-    /// Takes streams from the listener.
-    fn accept(&mut self) {
+    /// Takes streams from one listener.
+    fn accept(&mut self, listener: SocketId) {
         if self.accept_pause.as_ref().is_some_and(|(until, _)| self.now < *until) {
             return;
         }
         for _ in 0..ACCEPTS_PER_TURN {
-            if !self.tcp_readable {
-                return;
-            }
-            match self.sockets.accept() {
-                Ok((io, from)) => {
+            match self.sockets.accept(listener) {
+                None => {
                     self.accept_pause = None;
-                    // A refused stream closes here, unread.
-                    if let Some(conn) = self.machine.accept(self.now, SocketId::MAIN, from)
+                    return;
+                }
+                Some(Ok((io, from))) => {
+                    self.accept_pause = None;
+                    // A stream that the machine does not accept is dropped here: closed, unread.
+                    if let Some(conn) = self.machine.accept(self.now, listener, from)
                         && let Err(why) = self.streams.adopt(self.sockets.poll.registry(), conn, io)
                     {
                         self.machine.handle(self.now, Input::Broken { conn, why });
                     }
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.accept_pause = None;
-                    self.tcp_readable = false;
-                }
-                Err(error) if fault::is_passing(&error) => self.stats.accept_errors += 1,
-                Err(error) => {
-                    // The stream stays in the backlog, and no further edge reports it.
+                Some(Err(error)) if fault::is_passing(&error) => self.stats.accept_errors += 1,
+                Some(Err(error)) => {
                     self.stats.accept_pauses += 1;
                     self.accept_pause = Some((self.now + ACCEPT_PAUSE, error));
                     return;
@@ -319,7 +357,7 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    /// Handles a stream's news: its dial, then reading, then writing, then its failure.
+    /// Handles what is new of a stream: its dial, then reading, then writing what is queued, then a failed write.
     fn advance(&mut self, conn: ConnId) {
         match self.streams.poll_dial(conn) {
             Dialled::Pending => {}
@@ -341,7 +379,7 @@ impl<M: Machine> Driver<M> {
         self.streams.settle(conn);
     }
 
-    /// Reads up to the budget while the machine wants to read. Breaks if the stream is gone.
+    /// Reads up to the budget, as long as the machine wants it. Breaks if the stream has failed.
     fn read(&mut self, conn: ConnId) -> ControlFlow<()> {
         let mut budget = self.buffer.len();
         while budget > 0 && self.streams.is_readable(conn) && self.machine.wants_read(conn) {
@@ -361,7 +399,7 @@ impl<M: Machine> Driver<M> {
         ControlFlow::Continue(())
     }
 
-    /// Writes the outbound bytes, until none is left or the socket takes no more.
+    /// Writes what is queued, until nothing is or the socket takes no more.
     fn write(&mut self, conn: ConnId) {
         loop {
             let bytes = self.machine.outbound(conn);
@@ -375,7 +413,7 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    /// Closes a stream that has failed, and reports it.
+    /// Closes a stream that has failed, and tells the machine.
     fn fail(&mut self, conn: ConnId, why: IoFault) {
         self.streams.close(conn);
         self.machine.handle(self.now, Input::Broken { conn, why });
@@ -383,18 +421,18 @@ impl<M: Machine> Driver<M> {
 }
 
 impl Driver<Node> {
-    /// The node.
+    /// The node, for reading.
     pub fn node(&self) -> &Node {
         self.machine()
     }
 
-    /// Shuts the node down: takes turns until all streams are closed or `limit` has passed. Returns the number of streams
-    /// that are left, which close with the driver.
+    /// Shuts down: tells every peer that we are quitting and takes turns until all streams are closed, or `limit` has
+    /// passed. Returns how many were left; they close with the driver.
     ///
     /// # Errors
     /// As [`turn`](Self::turn).
     pub fn shutdown(&mut self, limit: Duration, mut on_event: impl FnMut(Event<'_>)) -> io::Result<usize> {
-        // Never refused; a second shutdown changes nothing.
+        // Never refused, and a second one changes nothing.
         let _ = self.command(Command::Shutdown);
         let end = self.now + limit;
         loop {
@@ -407,3 +445,6 @@ impl Driver<Node> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

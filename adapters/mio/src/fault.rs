@@ -1,4 +1,4 @@
-//! The meaning of the operating system's errors. The only file that knows their numbers.
+//! The meaning of the operating system's errors. No other file has their numbers.
 
 use std::io::{Error, ErrorKind};
 
@@ -17,18 +17,18 @@ mod os {
     pub(super) const NO_SUCH_FAMILY: i32 = 10047;
 }
 
-/// Whether the process or the system is out of files, buffers, watches or memory, so that an immediate retry fails too.
+/// Whether the host has no more files, buffers, watches or memory. Another try at once fails as well.
 pub(crate) fn is_exhausted(error: &Error) -> bool {
     error.kind() == ErrorKind::OutOfMemory || error.raw_os_error().is_some_and(|code| os::EXHAUSTED.contains(&code))
 }
 
-/// Whether the system does not support the address family, or has no address of it.
+/// Whether the host does not support the address's family, or has no address of it.
 pub(crate) fn is_family_missing(error: &Error) -> bool {
     error.kind() == ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(os::NO_SUCH_FAMILY)
 }
 
-/// Whether an error concerns one earlier datagram or one stream in the queue, and not the socket: ICMP messages, and streams
-/// that were reset before they were accepted.
+/// Whether an error is that of one datagram or of one stream not yet accepted, while the socket itself works: ICMP messages
+/// about an earlier datagram, streams that were reset in the backlog.
 pub(crate) fn is_passing(error: &Error) -> bool {
     matches!(
         error.kind(),
@@ -43,7 +43,7 @@ pub(crate) fn is_passing(error: &Error) -> bool {
     )
 }
 
-/// The fault of a stream for an error.
+/// The fault that a machine is told for a stream's error.
 pub(crate) fn of(error: &Error) -> IoFault {
     if is_exhausted(error) {
         return IoFault::Exhausted;
@@ -53,7 +53,7 @@ pub(crate) fn of(error: &Error) -> IoFault {
         ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => IoFault::Reset,
         ErrorKind::TimedOut => IoFault::TimedOut,
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => IoFault::Unreachable,
-        // On a dial: all local ports towards that address are in use.
+        // Of a dial: every local port towards that address is taken.
         ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable | ErrorKind::WouldBlock => IoFault::Exhausted,
         _ if is_family_missing(error) => IoFault::Unreachable,
         _ => IoFault::Other,
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_have_their_words() {
+    fn every_kind_of_error_has_its_fault() {
         for (kind, fault) in [
             (ErrorKind::ConnectionRefused, IoFault::Refused),
             (ErrorKind::BrokenPipe, IoFault::Reset),
@@ -81,7 +81,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn numbers_without_a_kind_are_known() {
+    fn error_numbers_without_a_kind_are_recognised() {
         assert_eq!(of(&Error::from_raw_os_error(libc::EMFILE)), IoFault::Exhausted);
         assert_eq!(of(&Error::from_raw_os_error(libc::ENFILE)), IoFault::Exhausted);
         assert_eq!(of(&Error::from_raw_os_error(libc::EAFNOSUPPORT)), IoFault::Unreachable);

@@ -1,14 +1,14 @@
-//! The event loop that drives a [`peerless::node::Node`] over real sockets: one thread, one UDP socket, one TCP listener,
-//! and the streams between.
+//! The event loop that drives a [`peerless::node::Node`], or any other [`Machine`](peerless::contract::Machine), over real
+//! sockets: one thread, UDP sockets, TCP listeners, and streams.
 //!
 //! ```text
 //!                  Driver::turn
-//!   sockets ──edges──▶ read, within budgets ──Input──▶ Node ──Action──▶ send, dial, write, close
-//!                                                        └────Event───▶ on_event
+//!   sockets, clock, resolver ──Input──▶ Machine ──Action──▶ send, dial, write, close, resolve
+//!                                          └────Event─────▶ on_event
 //! ```
 //!
-//! Sockets are bound first, because the node's record has its ports. Then the node is made, at the start of the driver's
-//! clock. Then the embedder turns the loop:
+//! Sockets are bound first, because a node tells others its ports; then the node is made, at the start of the driver's
+//! clock; then the application takes turns:
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -27,7 +27,7 @@
 //!     while peers < 5 {
 //!         driver.turn(None, |event| {
 //!             if let Event::Established { id, .. } = event {
-//!                 println!("in session with {id}");
+//!                 println!("connected to {id}");
 //!                 peers += 1;
 //!             }
 //!         })?;
@@ -37,32 +37,37 @@
 //! }
 //! ```
 //!
-//! What a driver guarantees beyond the contract:
+//! What a driver promises beyond the contract:
 //!
-//! - **One reading of the clock per turn**, after it has slept, and one to compute the time to sleep. All inputs of a turn have
-//!   one time.
-//! - **No source starves another, nor the timers**: each is read within a budget, and the rest is read in the next turn,
-//!   which does not sleep. Without work, it sleeps.
-//! - **No buffers** except the one that it reads into: bytes that cannot be written wait in the node, and bytes that the node
-//!   does not want to read wait in the kernel, where TCP pushes back.
-//! - **No bytes of the network end it.** A full file table pauses accepting and fails dials; datagrams that cannot be
-//!   sent are counted; ICMP errors are skipped.
-//!
-//! It drives any `Machine`; [`peerless::node::Node`] is the default.
+//! - **One reading of the clock per turn**, when it has slept, and one to know how long to sleep. All that a turn finds
+//!   happens at one instant. The machine is told the wall time in the first turn, and after a step of more than a second.
+//! - **No source starves another, nor the timers**: each is read within a budget, and what is left over is read in the
+//!   next turn, which does not sleep. When there is nothing to do, it sleeps.
+//! - **No buffers of its own**, except the one that it reads into: what cannot be written waits in the machine, what the
+//!   machine does not want to read waits in the kernel, where TCP applies backpressure.
+//! - **What a peer sent before a stream failed is read first**: its final Disconnect arrives although our write failed.
+//! - **Nothing from the network ends it.** A full file table pauses accepting and fails dials; datagrams that cannot be
+//!   sent are counted; ICMP errors are passed over.
+//! - **Every query is answered**: by the [`Resolver`] that the application sets, or as unsupported.
+//! - **A tap sees everything**, in order: see [`Driver::set_tap`].
 
 mod clock;
 mod driver;
 mod fault;
+mod listen;
+mod resolver;
 mod sockets;
 mod streams;
 
 pub use driver::{Driver, DriverStats};
-pub use sockets::{BindError, Listen, Sockets, Waker};
+pub use listen::{BindError, Listen};
+pub use resolver::{HostResolver, Resolved, Resolver};
+pub use sockets::{Sockets, Waker};
 
-/// Returns 32 bytes from the operating system, for a seed or a new secret key.
+/// A seed for a node, or 32 bytes for a new secret key, from the operating system.
 ///
 /// # Errors
-/// If the operating system has no entropy.
+/// If it has no entropy to give.
 pub fn seed_from_os() -> std::io::Result<[u8; 32]> {
     let mut seed = [0; 32];
     getrandom::fill(&mut seed)?;

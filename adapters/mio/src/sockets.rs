@@ -1,98 +1,85 @@
-//! The sockets that a driver owns from its start: the poll, one UDP socket, one TCP listener. They are bound before the node is
-//! made, because its record has their ports.
+//! The sockets that a driver owns from its start: the poll, UDP sockets, TCP listeners. Bound before the machine is made,
+//! because the machine tells others its ports.
 //!
-//! Knows addresses and families, and no machine.
+//! Knows addresses, families and ids, and nothing of machines.
 
-use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use mio::net::{TcpListener, TcpStream, UdpSocket};
-use mio::{Interest, Poll, Token};
+use mio::{Interest, Poll, Registry, Token};
+use peerless::contract::SocketId;
 use peerless::netfilter::canonical;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Protocol, Type};
 
 use crate::fault;
+use crate::listen::{BindError, Listen, SOCKETS_MAX, open};
 
-pub(crate) const WAKER: Token = Token(0);
-pub(crate) const UDP: Token = Token(1);
-pub(crate) const TCP: Token = Token(2);
-/// The first token of streams.
-pub(crate) const STREAMS: usize = 3;
+const WAKER: usize = 0;
+/// The first UDP socket's token; the others follow in the order of their ids.
+const UDP: usize = WAKER + 1;
+/// The first listener's token; the others follow in the order of their ids.
+const TCP: usize = UDP + SOCKETS_MAX;
+/// The first stream's token.
+pub(crate) const STREAMS: usize = TCP + SOCKETS_MAX;
 
-/// The most attempts to find one port that is free for both sockets.
+/// Attempts to find one port that is free for both UDP and TCP.
 const EQUAL_PORT_TRIES: usize = 8;
 
-/// The size of the operating system's queue of streams to accept; a usual value of servers.
+/// Connections that the operating system may hold for us until they are accepted: the value that most servers have.
 const BACKLOG: i32 = 1024;
 
-/// Where to listen.
-///
-/// A port of 0 takes any that is free; ask [`Sockets`] which one it became. The unspecified IPv6 address `[::]` serves
-/// IPv4 as well; on a machine without IPv6 it stands for `0.0.0.0`. Any other address is bound as it is given.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Listen {
-    /// For discv4 datagrams; `None` for a node without discovery.
-    pub udp: Option<SocketAddr>,
-    /// For RLPx streams; `None` for a node that only dials.
-    pub tcp: Option<SocketAddr>,
-}
-
-impl Listen {
-    /// Both at one address and port.
-    pub const fn at(addr: SocketAddr) -> Self {
-        Self { udp: Some(addr), tcp: Some(addr) }
-    }
-
-    /// Both on every address of the machine, IPv4 and IPv6.
-    pub const fn any(port: u16) -> Self {
-        Self::at(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))
-    }
-}
-
-/// Why a driver cannot start.
-#[derive(Debug)]
-pub enum BindError {
-    /// The operating system refuses an event queue.
-    Poll(io::Error),
-    /// The UDP socket cannot be bound.
-    Udp(SocketAddr, io::Error),
-    /// The TCP listener cannot be bound.
-    Tcp(SocketAddr, io::Error),
-}
-
-impl fmt::Display for BindError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (protocol, addr, error) = match self {
-            Self::Poll(error) => return write!(f, "no event queue from the operating system: {error}"),
-            Self::Udp(addr, error) => ("UDP", addr, error),
-            Self::Tcp(addr, error) => ("TCP", addr, error),
-        };
-        write!(f, "cannot listen on {protocol} {addr}: {error}")?;
-        match error.kind() {
-            io::ErrorKind::AddrInUse => f.write_str("; is another node running? choose another port, or 0 for any"),
-            io::ErrorKind::PermissionDenied => f.write_str("; ports below 1024 need privileges"),
-            io::ErrorKind::AddrNotAvailable => f.write_str("; this machine does not have that address"),
-            _ => Ok(()),
-        }
-    }
-}
-
-// The message includes the operating system's error, so there is no `source`: a chain of messages would repeat it.
-impl std::error::Error for BindError {}
-
-/// Wakes a sleeping [`Driver::turn`](crate::Driver::turn) from another thread; a turn that has not slept yet will not sleep.
+/// Wakes a sleeping [`Driver::turn`](crate::Driver::turn) from another thread. If the driver does not sleep, its next
+/// sleep ends at once.
 #[derive(Clone, Debug)]
 pub struct Waker(Arc<mio::Waker>);
 
 impl Waker {
-    /// Ends the sleep of the present or the next turn.
+    /// Ends the present or the next sleep.
     ///
     /// # Errors
-    /// If the operating system refuses, which it usually does not.
+    /// If the operating system refuses, which it has no usual reason for.
     pub fn wake(&self) -> io::Result<()> {
         self.0.wake()
+    }
+}
+
+/// A UDP socket or a listener.
+#[derive(Debug)]
+struct Bound<S> {
+    io: S,
+    /// With the real port.
+    local: SocketAddr,
+    /// A read or an accept may give something. Set by an edge, cleared by the driver.
+    is_readable: bool,
+}
+
+impl<S> Bound<S> {
+    const fn new(io: S, local: SocketAddr) -> Self {
+        Self { io, local, is_readable: false }
+    }
+}
+
+/// What an edge is about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Source {
+    Waker,
+    /// The place of a UDP socket, which is its id.
+    Udp(usize),
+    /// The place of a listener, which is its id.
+    Tcp(usize),
+    Stream,
+}
+
+impl Source {
+    const fn of(token: Token) -> Self {
+        match token.0 {
+            WAKER => Self::Waker,
+            token @ UDP..TCP => Self::Udp(token - UDP),
+            token @ TCP..STREAMS => Self::Tcp(token - TCP),
+            _ => Self::Stream,
+        }
     }
 }
 
@@ -101,185 +88,268 @@ impl Waker {
 pub struct Sockets {
     pub(crate) poll: Poll,
     waker: Waker,
-    udp: Option<(UdpSocket, SocketAddr)>,
-    tcp: Option<(TcpListener, SocketAddr)>,
+    /// In the order of their ids.
+    udp: Vec<Bound<UdpSocket>>,
+    /// In the order of their ids.
+    tcp: Vec<Bound<TcpListener>>,
 }
 
 impl Sockets {
-    /// Binds the sockets of `listen`. If both ports are 0, they become equal if possible.
+    /// Binds what `listen` asks for. A UDP socket and a listener of the same id that may both have any port have the same
+    /// one, if it can be found.
     ///
     /// # Errors
-    /// If an address is taken, foreign or forbidden, or the process has no more files.
+    /// If an address is taken, foreign or forbidden, the process has no more files, or there are too many sockets.
     pub fn bind(listen: &Listen) -> Result<Self, BindError> {
-        let (Some(udp), Some(tcp)) = (listen.udp, listen.tcp) else { return Self::bind_exactly(listen) };
-        if (udp.port(), tcp.port()) == (0, 0) {
-            for _ in 0..EQUAL_PORT_TRIES {
-                let chosen = Self::bind_exactly(&Listen { udp: None, tcp: Some(tcp) })?;
-                let Some(port) = chosen.tcp_addr().map(|addr| addr.port()) else { break };
-                drop(chosen);
-                let equal =
-                    Listen { udp: Some(SocketAddr::new(udp.ip(), port)), tcp: Some(SocketAddr::new(tcp.ip(), port)) };
-                if let Ok(sockets) = Self::bind_exactly(&equal) {
-                    return Ok(sockets);
-                }
-            }
+        if listen.udp.len().max(listen.tcp.len()) > SOCKETS_MAX {
+            return Err(BindError::TooMany);
         }
-        Self::bind_exactly(listen)
-    }
-
-    fn bind_exactly(listen: &Listen) -> Result<Self, BindError> {
         let poll = Poll::new().map_err(BindError::Poll)?;
-        let waker = mio::Waker::new(poll.registry(), WAKER).map_err(BindError::Poll)?;
-        let mut sockets = Self { poll, waker: Waker(Arc::new(waker)), udp: None, tcp: None };
-        if let Some(addr) = listen.udp {
-            sockets.udp = Some(sockets.open_udp(addr).map_err(|error| BindError::Udp(addr, error))?);
-        }
-        if let Some(addr) = listen.tcp {
-            sockets.tcp = Some(sockets.open_tcp(addr).map_err(|error| BindError::Tcp(addr, error))?);
+        let waker = mio::Waker::new(poll.registry(), Token(WAKER)).map_err(BindError::Poll)?;
+        let mut sockets = Self { poll, waker: Waker(Arc::new(waker)), udp: Vec::new(), tcp: Vec::new() };
+        for id in 0..listen.udp.len().max(listen.tcp.len()) {
+            sockets.bind_pair(listen, id)?;
         }
         Ok(sockets)
     }
 
-    /// The address of the UDP socket, with the real port.
-    pub fn udp_addr(&self) -> Option<SocketAddr> {
-        self.udp.as_ref().map(|(_, addr)| *addr)
+    /// Binds the UDP socket and the listener of one id.
+    fn bind_pair(&mut self, listen: &Listen, id: usize) -> Result<(), BindError> {
+        let registry = self.poll.registry();
+        let udp = |addr| open_udp(registry, id, &listen.udp, addr).map_err(|error| BindError::Udp(addr, error));
+        let tcp = |addr| open_tcp(registry, id, &listen.tcp, addr).map_err(|error| BindError::Tcp(addr, error));
+        let wanted = (listen.udp.get(id).copied(), listen.tcp.get(id).copied());
+        if let (Some(udp_addr), Some(tcp_addr)) = wanted
+            && (udp_addr.port(), tcp_addr.port()) == (0, 0)
+        {
+            for _ in 0..EQUAL_PORT_TRIES {
+                let listener = tcp(tcp_addr)?;
+                if let Ok(socket) = udp(SocketAddr::new(udp_addr.ip(), listener.local.port())) {
+                    self.udp.push(socket);
+                    self.tcp.push(listener);
+                    return Ok(());
+                }
+            }
+        }
+        self.udp.extend(wanted.0.map(udp).transpose()?);
+        self.tcp.extend(wanted.1.map(tcp).transpose()?);
+        Ok(())
     }
 
-    /// The address of the listener, with the real port.
+    /// The address where the main UDP socket receives, with the real port.
+    pub fn udp_addr(&self) -> Option<SocketAddr> {
+        self.udp.first().map(|socket| socket.local)
+    }
+
+    /// The address where the main listener accepts, with the real port.
     pub fn tcp_addr(&self) -> Option<SocketAddr> {
-        self.tcp.as_ref().map(|(_, addr)| *addr)
+        self.tcp.first().map(|listener| listener.local)
+    }
+
+    /// The addresses where all UDP sockets receive, with the real ports.
+    pub fn udp_addrs(&self) -> impl Iterator<Item = (SocketId, SocketAddr)> {
+        self.udp_ids().zip(self.udp.iter().map(|socket| socket.local))
+    }
+
+    /// The addresses where all listeners accept, with the real ports.
+    pub fn tcp_addrs(&self) -> impl Iterator<Item = (SocketId, SocketAddr)> {
+        self.tcp_ids().zip(self.tcp.iter().map(|listener| listener.local))
+    }
+
+    /// The ids of all UDP sockets.
+    pub(crate) fn udp_ids(&self) -> impl Iterator<Item = SocketId> + use<> {
+        ids(self.udp.len())
+    }
+
+    /// The ids of all listeners.
+    pub(crate) fn tcp_ids(&self) -> impl Iterator<Item = SocketId> + use<> {
+        ids(self.tcp.len())
     }
 
     pub(crate) fn waker(&self) -> Waker {
         self.waker.clone()
     }
 
-    /// Sends one datagram, or drops it.
-    pub(crate) fn send(&self, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
-        let Some((udp, local)) = &self.udp else { return Err(io::ErrorKind::NotConnected.into()) };
-        let to = match (local, to) {
-            // A socket of both families has IPv4 addresses mapped to IPv6.
+    /// Notes an edge, and tells what it is about.
+    pub(crate) fn note(&mut self, edge: &mio::event::Event) -> Source {
+        let source = Source::of(edge.token());
+        let readable = match source {
+            Source::Udp(place) => self.udp.get_mut(place).map(|socket| &mut socket.is_readable),
+            Source::Tcp(place) => self.tcp.get_mut(place).map(|listener| &mut listener.is_readable),
+            Source::Waker | Source::Stream => None,
+        };
+        if let Some(readable) = readable {
+            *readable = true;
+        }
+        source
+    }
+
+    /// Whether a UDP socket may have a datagram.
+    pub(crate) fn has_datagrams(&self) -> bool {
+        self.udp.iter().any(|socket| socket.is_readable)
+    }
+
+    /// Whether a listener may have a stream.
+    pub(crate) fn has_streams(&self) -> bool {
+        self.tcp.iter().any(|listener| listener.is_readable)
+    }
+
+    /// Sends one datagram; it may be lost here as anywhere.
+    pub(crate) fn send(&self, socket: SocketId, to: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        let Some(socket) = self.udp.get(usize::from(socket.0)) else { return Err(io::ErrorKind::NotConnected.into()) };
+        let to = match (socket.local, to) {
+            // A socket of both families takes IPv4 addresses in their IPv6 form.
             (SocketAddr::V6(_), SocketAddr::V4(v4)) => SocketAddr::new(v4.ip().to_ipv6_mapped().into(), v4.port()),
             _ => to,
         };
-        udp.send_to(bytes, to).map(|_| ())
+        socket.io.send_to(bytes, to).map(|_| ())
     }
 
-    /// Receives one datagram, cut to the buffer's size, from a canonical address.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let Some((udp, _)) = &self.udp else { return Err(io::ErrorKind::WouldBlock.into()) };
-        udp.recv_from(buffer).map(|(n, from)| (n, canonical(from)))
+    /// Receives one datagram, cut to the buffer's size, from a canonical address. `None` until the next edge.
+    pub(crate) fn receive(&mut self, socket: SocketId, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddr)>> {
+        let socket = self.udp.get_mut(usize::from(socket.0)).filter(|socket| socket.is_readable)?;
+        let result = socket.io.recv_from(buffer).map(|(n, from)| (n, canonical(from)));
+        socket.is_readable = result.as_ref().map_or_else(fault::is_passing, |_| true);
+        if result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock) { None } else { Some(result) }
     }
 
-    /// Accepts one stream, from a canonical address.
-    pub(crate) fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let Some((tcp, _)) = &self.tcp else { return Err(io::ErrorKind::WouldBlock.into()) };
-        tcp.accept().map(|(stream, from)| (stream, canonical(from)))
-    }
-
-    fn open_udp(&self, addr: SocketAddr) -> io::Result<(UdpSocket, SocketAddr)> {
-        let socket = or_v4(addr, |addr| open(addr, Type::DGRAM, Protocol::UDP))?;
-        let mut udp = UdpSocket::from_std(socket.into());
-        self.poll.registry().register(&mut udp, UDP, Interest::READABLE)?;
-        let local = udp.local_addr()?;
-        Ok((udp, local))
-    }
-
-    fn open_tcp(&self, addr: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
-        let socket = or_v4(addr, |addr| open(addr, Type::STREAM, Protocol::TCP))?;
-        socket.listen(BACKLOG)?;
-        let mut tcp = TcpListener::from_std(socket.into());
-        self.poll.registry().register(&mut tcp, TCP, Interest::READABLE)?;
-        let local = tcp.local_addr()?;
-        Ok((tcp, local))
+    /// Accepts one stream, from a canonical address. `None` until the next edge. After an error the listener remains
+    /// readable: the stream is still in its backlog, and no edge will tell of it again.
+    pub(crate) fn accept(&mut self, listener: SocketId) -> Option<io::Result<(TcpStream, SocketAddr)>> {
+        let listener = self.tcp.get_mut(usize::from(listener.0)).filter(|listener| listener.is_readable)?;
+        let result = listener.io.accept().map(|(stream, from)| (stream, canonical(from)));
+        listener.is_readable = !result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock);
+        listener.is_readable.then_some(result)
     }
 }
 
-fn open(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
-    socket.set_nonblocking(true)?;
-    if addr.is_ipv6() {
-        socket.set_only_v6(!addr.ip().is_unspecified())?;
-    }
-    // A node that restarts finds its old connections in TIME_WAIT. On Windows the option would share the port instead.
-    if cfg!(unix) && kind == Type::STREAM {
-        socket.set_reuse_address(true)?;
-    }
-    socket.bind(&addr.into())?;
-    Ok(socket)
+fn ids(count: usize) -> impl Iterator<Item = SocketId> {
+    (0..=u8::MAX).take(count).map(SocketId)
 }
 
-/// Retries with the unspecified IPv4 address in place of IPv6's on a system without IPv6.
-fn or_v4<T>(addr: SocketAddr, open: impl Fn(SocketAddr) -> io::Result<T>) -> io::Result<T> {
-    match open(addr) {
-        Err(error) if addr.ip() == Ipv6Addr::UNSPECIFIED && fault::is_family_missing(&error) => {
-            open(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port()))
-        }
-        result => result,
-    }
+fn open_udp(registry: &Registry, id: usize, all: &[SocketAddr], addr: SocketAddr) -> io::Result<Bound<UdpSocket>> {
+    let mut udp = UdpSocket::from_std(open(all, addr, Type::DGRAM, Protocol::UDP)?.into());
+    registry.register(&mut udp, Token(UDP + id), Interest::READABLE)?;
+    let local = udp.local_addr()?;
+    Ok(Bound::new(udp, local))
+}
+
+fn open_tcp(registry: &Registry, id: usize, all: &[SocketAddr], addr: SocketAddr) -> io::Result<Bound<TcpListener>> {
+    let socket = open(all, addr, Type::STREAM, Protocol::TCP)?;
+    socket.listen(BACKLOG)?;
+    let mut tcp = TcpListener::from_std(socket.into());
+    registry.register(&mut tcp, Token(TCP + id), Interest::READABLE)?;
+    let local = tcp.local_addr()?;
+    Ok(Bound::new(tcp, local))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{TcpStream, UdpSocket};
+    use std::net::{IpAddr, TcpStream, UdpSocket};
     use std::time::{Duration, Instant};
 
+    use mio::Events;
     use peerless_tests::skip::has_ipv6;
 
     use super::*;
 
-    fn retry<T>(mut attempt: impl FnMut() -> io::Result<T>) -> T {
-        let deadline = Instant::now() + Duration::from_secs(5);
+    /// Polls until `attempt` gives something.
+    fn until<T>(sockets: &mut Sockets, mut attempt: impl FnMut(&mut Sockets) -> Option<io::Result<T>>) -> T {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let mut events = Events::with_capacity(16);
         loop {
-            match attempt() {
-                Ok(value) => return value,
-                Err(error) => assert!(Instant::now() < deadline, "{error}"),
+            if let Some(result) = attempt(sockets) {
+                return result.unwrap();
             }
-            std::thread::yield_now();
+            assert!(Instant::now() < deadline, "nothing arrived");
+            sockets.poll.poll(&mut events, Some(Duration::from_millis(100))).unwrap();
+            for edge in &events {
+                sockets.note(edge);
+            }
         }
+    }
+
+    /// Whether a datagram sent to `udp` and a stream dialled to `tcp` come with that id and a canonical address, and the
+    /// datagram's answer comes from where it was sent to.
+    fn serves(sockets: &mut Sockets, id: SocketId, udp: SocketAddr, tcp: SocketAddr) {
+        let peer = UdpSocket::bind((udp.ip(), 0)).unwrap();
+        peer.send_to(b"ping", udp).unwrap();
+        let mut buffer = [0; 2048];
+        let (n, from) = until(sockets, |sockets| sockets.receive(id, &mut buffer));
+        assert_eq!((&buffer[..n], from), (&b"ping"[..], peer.local_addr().unwrap()), "canonical");
+        sockets.send(id, from, b"pong").unwrap();
+        peer.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert_eq!(peer.recv_from(&mut buffer).unwrap(), (4, udp));
+
+        let stream = TcpStream::connect(tcp).unwrap();
+        let (_, from) = until(sockets, |sockets| sockets.accept(id));
+        assert_eq!(from, stream.local_addr().unwrap());
     }
 
     #[test]
     fn the_unspecified_address_serves_both_families() {
-        let sockets = Sockets::bind(&Listen::any(0)).unwrap();
+        let mut sockets = Sockets::bind(&Listen::any(0)).unwrap();
         let (udp, tcp) = (sockets.udp_addr().unwrap().port(), sockets.tcp_addr().unwrap().port());
-        assert!(udp != 0 && tcp != 0);
+        assert!(udp != 0 && udp == tcp, "one port for both");
         for host in ["127.0.0.1", "::1"] {
             let host: IpAddr = host.parse().unwrap();
-            if host.is_ipv6() && !has_ipv6() {
-                continue;
+            if host.is_ipv4() || has_ipv6() {
+                serves(&mut sockets, SocketId::MAIN, (host, udp).into(), (host, tcp).into());
             }
-            let peer = UdpSocket::bind((host, 0)).unwrap();
-            peer.send_to(b"ping", (host, udp)).unwrap();
-            let mut buffer = [0; 2048];
-            let (n, from) = retry(|| sockets.receive(&mut buffer));
-            assert_eq!((&buffer[..n], from), (&b"ping"[..], peer.local_addr().unwrap()), "canonical");
-            sockets.send(from, b"pong").unwrap();
-            peer.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-            assert_eq!(peer.recv(&mut buffer).unwrap(), 4);
-
-            let stream = TcpStream::connect((host, tcp)).unwrap();
-            let (_, from) = retry(|| sockets.accept());
-            assert_eq!(from, stream.local_addr().unwrap());
         }
     }
 
     #[test]
-    fn a_taken_port_is_a_clear_error() {
-        let taken = Sockets::bind(&Listen::at("127.0.0.1:0".parse().unwrap())).unwrap();
-        let error = Sockets::bind(&Listen { udp: taken.udp_addr(), tcp: None }).unwrap_err();
-        let addr = taken.udp_addr().unwrap();
-        assert!(matches!(error, BindError::Udp(at, _) if at == addr));
-        let text = error.to_string();
-        assert!(text.starts_with(&format!("cannot listen on UDP {addr}: ")), "{text}");
-        assert!(text.ends_with("choose another port, or 0 for any"), "{text}");
-        let error = Sockets::bind(&Listen { udp: None, tcp: taken.tcp_addr() }).unwrap_err();
-        assert!(matches!(error, BindError::Tcp(_, ref error) if error.kind() == io::ErrorKind::AddrInUse), "{error}");
+    fn each_family_can_have_its_own_socket_at_one_port() {
+        if !has_ipv6() {
+            return;
+        }
+        let v4: IpAddr = "0.0.0.0".parse().unwrap();
+        let chosen = Sockets::bind(&Listen::at((v4, 0).into())).unwrap().udp_addr().unwrap().port();
+        let mut sockets = Sockets::bind(&Listen::at((v4, chosen).into()).and(Listen::any(chosen).udp[0])).unwrap();
+        let ids: Vec<_> = sockets.udp_addrs().map(|(id, addr)| (id, addr.is_ipv6(), addr.port())).collect();
+        assert_eq!(ids, [(SocketId::MAIN, false, chosen), (SocketId(1), true, chosen)]);
+        for (id, host) in [(SocketId::MAIN, "127.0.0.1"), (SocketId(1), "::1")] {
+            let addr = (host.parse::<IpAddr>().unwrap(), chosen).into();
+            serves(&mut sockets, id, addr, addr);
+        }
+        let v4_peer = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert!(sockets.send(SocketId(1), v4_peer, b"x").is_err(), "not of that family");
     }
 
     #[test]
-    fn a_foreign_address_is_a_clear_error() {
-        let error = Sockets::bind(&Listen { udp: None, tcp: Some("192.0.2.1:0".parse().unwrap()) }).unwrap_err();
-        assert!(error.to_string().ends_with("this machine does not have that address"), "{error}");
+    fn every_socket_has_its_id() {
+        let any = "127.0.0.1:0".parse().unwrap();
+        let mut listen = Listen::at(any).and(any);
+        listen.udp.push(any);
+        let mut sockets = Sockets::bind(&listen).unwrap();
+        let udp: Vec<_> = sockets.udp_addrs().collect();
+        let tcp: Vec<_> = sockets.tcp_addrs().collect();
+        assert_eq!(udp.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!(tcp.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(
+            (sockets.udp_addr(), sockets.tcp_addr()),
+            (Some(udp[0].1), Some(tcp[0].1)),
+            "the main ones are first"
+        );
+        for ((id, udp), (_, tcp)) in udp.iter().zip(&tcp) {
+            assert_eq!(udp.port(), tcp.port(), "one port for both");
+            serves(&mut sockets, *id, *udp, *tcp);
+        }
+    }
+
+    #[test]
+    fn sources_are_told_apart_by_their_tokens() {
+        for (token, source) in [
+            (WAKER, Source::Waker),
+            (UDP, Source::Udp(0)),
+            (UDP + 255, Source::Udp(255)),
+            (TCP, Source::Tcp(0)),
+            (TCP + 255, Source::Tcp(255)),
+            (STREAMS, Source::Stream),
+            (usize::MAX, Source::Stream),
+        ] {
+            assert_eq!(Source::of(Token(token)), source, "{token}");
+        }
     }
 }

@@ -1,8 +1,8 @@
-//! The streams of a driver, in a slab: the readiness of each, and the system calls on it.
+//! The streams of a driver, in a slab: what the operating system said of each, and the system calls on it.
 //!
-//! Readiness is edge-triggered: both interests are registered once, and an edge is kept here until a call shows that it is
-//! over. Buffers nothing. A [`ConnId`] (never reused) maps to an index of the slab (reused); an index is looked up from an
-//! edge only while no stream can open or close.
+//! Readiness is edge-triggered: both interests are registered once, and what an edge said is kept here until a call
+//! says otherwise. Buffers nothing. A [`ConnId`] (never reused) leads to a slab's key (reused). The other direction, from
+//! an edge's key to a stream, is taken only while no stream can be added or removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -18,10 +18,10 @@ use slab::Slab;
 use crate::fault;
 use crate::sockets::STREAMS;
 
-/// The state of a dial.
+/// What a dial has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Dialled {
-    /// Not decided yet, or reported before.
+    /// Not decided yet, or not a dial, or told already.
     Pending,
     /// The stream is open.
     Connected,
@@ -29,14 +29,14 @@ pub(crate) enum Dialled {
     Failed(IoFault),
 }
 
-/// The result of a read.
+/// What a read has come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Moved {
-    /// That many bytes, at least one.
+    /// So many bytes, at least one.
     Bytes(usize),
     /// None until the next edge.
     Blocked,
-    /// The other side has closed its half. Reported once.
+    /// The peer closed its half of the stream. Returned once.
     Eof,
     /// The stream failed.
     Failed(IoFault),
@@ -46,21 +46,22 @@ struct Stream {
     conn: ConnId,
     io: TcpStream,
     connecting: bool,
-    /// Whether a read may give bytes. Stays false after the end of the stream.
+    /// A read may give something. Never again after the end of the stream.
     readable: bool,
     at_eof: bool,
-    /// Whether the socket may take a write.
+    /// A write may be taken.
     writable: bool,
-    /// The fault of a failed write. Bytes that arrived before are read first: they usually have the reason.
+    /// A write failed. What the peer sent before is read first: usually it holds the reason.
     fault: Option<IoFault>,
 }
 
-/// The open streams of a driver.
+/// The streams of a driver.
 #[derive(Default)]
 pub(crate) struct Streams {
     slab: Slab<Stream>,
     places: BTreeMap<ConnId, usize>,
-    /// Streams with unhandled news: edges of this turn, and those whose reading a budget or the machine stopped.
+    /// Streams that are to be advanced: edges of this turn, failed writes, and streams whose reading a budget or the machine
+    /// stopped.
     ready: BTreeSet<ConnId>,
 }
 
@@ -76,9 +77,9 @@ impl Streams {
         self.insert(registry, conn, io, true)
     }
 
-    /// Takes an accepted stream.
+    /// Adds an accepted stream.
     pub(crate) fn adopt(&mut self, registry: &Registry, conn: ConnId, io: TcpStream) -> Result<(), IoFault> {
-        // Without it, small frames wait for the acknowledgement of earlier ones. A stream works without it too.
+        // Without it small frames wait for the acknowledgement of earlier ones. A stream that refuses the option still works.
         let _ = io.set_nodelay(true);
         self.insert(registry, conn, io, false)
     }
@@ -108,36 +109,36 @@ impl Streams {
         }
     }
 
-    /// Notes an edge. To be called for all edges of a turn before any is handled.
+    /// Notes an edge. All edges of a turn are noted before a stream is added or removed.
     pub(crate) fn note(&mut self, edge: &mio::event::Event) {
         let place = edge.token().0.wrapping_sub(STREAMS);
         let Some(stream) = self.slab.get_mut(place) else { return };
-        // The next call reports an error or a hang-up, after the bytes before it.
-        let over = edge.is_error();
-        stream.readable |= !stream.at_eof && (over || edge.is_readable() || edge.is_read_closed());
-        stream.writable |= !stream.connecting && (over || edge.is_writable() || edge.is_write_closed());
+        // An error or a hang-up is the result of a later call, after the bytes that came before it.
+        let is_error = edge.is_error();
+        stream.readable |= !stream.at_eof && (is_error || edge.is_readable() || edge.is_read_closed());
+        stream.writable |= !stream.connecting && (is_error || edge.is_writable() || edge.is_write_closed());
         self.ready.insert(stream.conn);
     }
 
-    /// The first stream after `last` that has news.
+    /// The first stream after `last` that is to be advanced.
     pub(crate) fn next_ready(&self, last: Option<ConnId>) -> Option<ConnId> {
         let after = last.map_or(Bound::Unbounded, Bound::Excluded);
         self.ready.range((after, Bound::Unbounded)).next().copied()
     }
 
-    /// Whether a stream has news that can be handled now; `wants_read` says which streams the machine wants to read.
+    /// Whether a stream can be advanced now; `wants_read` tells which ones the machine wants to read.
     pub(crate) fn has_work(&self, wants_read: impl Fn(ConnId) -> bool) -> bool {
         self.ready.iter().any(|conn| self.fault(*conn).is_some() || wants_read(*conn))
     }
 
-    /// Removes a stream from the ones with news, if none is left.
+    /// Takes a stream off those to be advanced, unless there is something left to read or to tell.
     pub(crate) fn settle(&mut self, conn: ConnId) {
         if !self.get(conn).is_some_and(|stream| stream.readable || stream.fault.is_some()) {
             self.ready.remove(&conn);
         }
     }
 
-    /// How a write of that stream failed.
+    /// How a write of the stream failed.
     pub(crate) fn fault(&self, conn: ConnId) -> Option<IoFault> {
         self.get(conn)?.fault
     }
@@ -147,15 +148,15 @@ impl Streams {
         self.get(conn).is_some_and(|stream| stream.readable && !stream.connecting)
     }
 
-    /// The local address of a stream.
+    /// The stream's local address.
     pub(crate) fn local_addr(&self, conn: ConnId) -> Option<SocketAddr> {
         self.get(conn)?.io.local_addr().ok().map(canonical)
     }
 
-    /// The state of a dial; `Pending` for every other stream.
+    /// What a dial has come to. `Pending` for every other stream.
     pub(crate) fn poll_dial(&mut self, conn: ConnId) -> Dialled {
         let Some(stream) = self.get_mut(conn).filter(|stream| stream.connecting) else { return Dialled::Pending };
-        // A writable stream may not be connected: ask for the error first, then for the peer.
+        // A writable stream may not be connected: the error decides first, then whether it has a peer's address.
         match stream.io.take_error() {
             Ok(None) => {}
             Ok(Some(error)) | Err(error) => return Dialled::Failed(fault::of(&error)),
@@ -194,8 +195,8 @@ impl Streams {
         }
     }
 
-    /// Writes once, and returns the number of bytes that were taken: 0 until the next edge, and after a failure, which
-    /// [`Streams::fault`] returns.
+    /// Writes once. Returns how many bytes were taken; 0 if the socket takes none until the next edge, or the write failed,
+    /// which [`Streams::fault`] tells.
     pub(crate) fn write(&mut self, conn: ConnId, bytes: &[u8]) -> usize {
         let Some(stream) = self.get_mut(conn).filter(|stream| stream.writable) else { return 0 };
         let error = loop {
@@ -212,6 +213,12 @@ impl Streams {
             self.ready.insert(conn);
         }
         0
+    }
+
+    /// Whether small writes are sent at once.
+    #[cfg(test)]
+    pub(crate) fn is_nodelay(&self, conn: ConnId) -> bool {
+        self.get(conn).is_some_and(|stream| stream.io.nodelay().unwrap_or(false))
     }
 
     fn get(&self, conn: ConnId) -> Option<&Stream> {
@@ -256,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_dial_says_so() {
+    fn a_refused_dial_fails_as_refused() {
         let unused = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let (mut streams, mut poll) = (Streams::default(), Poll::new().unwrap());
         let mut dialled = match streams.dial(poll.registry(), CONN, unused) {
@@ -302,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_told_once_and_writing_goes_on() {
+    fn the_end_is_returned_once_and_writing_goes_on() {
         let (mut streams, mut poll, mut other) = dialled();
         other.shutdown(std::net::Shutdown::Write).unwrap();
         until(&mut streams, &mut poll, |streams| streams.read(CONN, &mut [0; 9]) == Moved::Eof);
@@ -317,10 +324,10 @@ mod tests {
     }
 
     #[test]
-    fn received_bytes_are_read_before_a_failed_write_is_reported() {
+    fn a_final_message_is_read_after_a_failed_write() {
         let (mut streams, mut poll, mut other) = dialled();
         other.write_all(b"too many peers").unwrap();
-        // With its own bytes unread, the other end's close is a reset.
+        // With bytes unread, the other end's close is a reset.
         assert_eq!(streams.write(CONN, b"hello"), 5);
         other.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
         other.peek(&mut [0; 1]).unwrap();
@@ -334,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn closed_streams_have_no_name_left() {
+    fn the_id_of_a_closed_stream_does_nothing() {
         let (mut streams, mut poll, other) = dialled();
         streams.close(CONN);
         drop(other);
@@ -342,7 +349,7 @@ mod tests {
         assert_eq!(streams.read(CONN, &mut [0; 1]), Moved::Blocked);
         assert_eq!(streams.write(CONN, b"x"), 0);
         assert_eq!(streams.poll_dial(CONN), Dialled::Pending);
-        // The index is used again, with another id.
+        // The slab's key is used again, by another id.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         streams.dial(poll.registry(), ConnId(8), listener.local_addr().unwrap()).unwrap();
         until(&mut streams, &mut poll, |streams| streams.poll_dial(ConnId(8)) == Dialled::Connected);

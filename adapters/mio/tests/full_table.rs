@@ -1,4 +1,4 @@
-//! A process without file descriptors left: accepting pauses, dials fail, nothing spins and nothing ends.
+//! A process without free file descriptors: accepting pauses, dials fail, and the driver neither spins nor fails.
 #![cfg(unix)]
 
 mod common;
@@ -32,7 +32,7 @@ fn a_full_file_table_pauses_accepting() {
 fn crowded() {
     let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery.discv4 = None);
     let contact = Peer::new("127.0.0.1", 2, |_| ()).contact;
-    // Waits in the backlog, which is the kernel's.
+    // The stream waits in the kernel's backlog.
     let caller = TcpStream::connect(a.contact.tcp_addr()).unwrap();
     let mut files: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).take(1000).collect();
     assert!(files.len() < 100, "this test is to run with few files");

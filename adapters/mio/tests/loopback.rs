@@ -1,11 +1,12 @@
-//! Real nodes over real sockets on loopback: they meet, talk and part; and what the loop promises while they do.
+//! Nodes over real sockets on loopback: they discover each other, exchange requests and disconnect; and the driver's promises
+//! while they do.
 
 mod common;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Peer, Told, connect, has, until};
@@ -28,7 +29,7 @@ fn noise(len: usize) -> Vec<u8> {
     out
 }
 
-fn meet_and_part(host: &str) {
+fn discover_request_and_disconnect(host: &str) {
     if !has(host) {
         return;
     }
@@ -41,8 +42,7 @@ fn meet_and_part(host: &str) {
     });
     let ping = a.command(Command::Ping { contact: bootnode });
     until([&mut a, &mut b], "a pong", |[a, _]| a.told.contains(&Told::Pong(ping)));
-    // Nobody is told to dial: they find each other.
-    // Of two dials that cross, one stream is left.
+    // Without a command to dial: discovery finds the other node. Of two dials that cross, one stream is left.
     until([&mut a, &mut b], "one session", |[a, b]| {
         [a, b].iter().all(|peer| peer.session().is_some() && peer.driver.stream_count() == 1)
     });
@@ -79,7 +79,7 @@ fn meet_and_part(host: &str) {
                 _ => None,
             })
         });
-        assert_eq!(a.driver.shutdown(PATIENCE, |_| ()).unwrap(), 0, "everybody was told");
+        assert_eq!(a.driver.shutdown(PATIENCE, |_| ()).unwrap(), 0, "streams are left open");
         let end = b.join().unwrap().unwrap();
         assert_eq!((end.by, end.stage), (Side::Them, Stage::Established));
         assert_eq!(end.why, EndReason::Disconnect(DisconnectReason::ClientQuitting));
@@ -88,14 +88,14 @@ fn meet_and_part(host: &str) {
 }
 
 #[test]
-fn nodes_meet_and_part_on_ipv4() {
-    meet_and_part("127.0.0.1");
+fn nodes_discover_each_other_and_disconnect_on_ipv4() {
+    discover_request_and_disconnect("127.0.0.1");
 }
 
 #[test]
-fn nodes_meet_and_part_on_ipv6() {
+fn nodes_discover_each_other_and_disconnect_on_ipv6() {
     if has_ipv6() {
-        meet_and_part("::1");
+        discover_request_and_disconnect("::1");
     }
 }
 
@@ -112,7 +112,7 @@ fn a_dial_to_a_closed_port_is_refused() {
 }
 
 #[test]
-fn a_stream_that_ends_without_a_word_is_an_end() {
+fn a_stream_that_ends_before_any_byte_is_an_end_of_stream() {
     let mut a = Peer::new("127.0.0.1", 1, |_| ());
     let stream = TcpStream::connect(a.contact.tcp_addr()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -125,12 +125,11 @@ fn a_stream_that_ends_without_a_word_is_an_end() {
 
 /// Counts the inputs that concern the loop.
 #[derive(Clone, Default)]
-struct Counts(Arc<[AtomicU64; 4]>);
+struct Counts(Arc<[AtomicU64; 3]>);
 
 const DATAGRAMS: usize = 0;
 const STREAM_BYTES: usize = 1;
 const WRITES: usize = 2;
-const WALL_CLOCKS: usize = 3;
 
 impl Counts {
     /// Begins to count what passes a peer's driver.
@@ -152,7 +151,6 @@ impl Tap for Counts {
             Input::Datagram { .. } => (DATAGRAMS, 1),
             Input::Bytes { bytes, .. } => (STREAM_BYTES, bytes.len() as u64),
             Input::Wrote { .. } => (WRITES, 1),
-            Input::WallClock { .. } => (WALL_CLOCKS, 1),
             _ => return,
         };
         self.0[what].fetch_add(n, Ordering::Relaxed);
@@ -176,15 +174,15 @@ fn large_messages_arrive_whole_at_a_slow_reader() {
         id: GET_BLOCK_BODIES,
         body: &body,
     });
-    // The writer turns until its socket is full, then sleeps: there is nothing to do until the reader reads.
+    // The writer takes turns until its socket is full, then sleeps until the reader reads.
     let before = b.driver.stats().turns;
     let deadline = Instant::now() + Duration::from_millis(300);
     while Instant::now() < deadline {
         b.turn(deadline.saturating_duration_since(Instant::now()));
     }
     assert!(!b.driver.node().outbound(conn).is_empty(), "the socket cannot have taken it all");
-    assert!(b.driver.stats().turns - before < 20, "a full socket is not waited for in circles");
-    // The reader takes a budget's worth, then leaves the writer ten turns.
+    assert!(b.driver.stats().turns - before < 20, "the driver spins beside a full socket");
+    // The reader takes one turn, then the writer ten.
     let deadline = Instant::now() + PATIENCE;
     while a.responses().next().is_none() {
         assert!(Instant::now() < deadline, "no response");
@@ -195,7 +193,7 @@ fn large_messages_arrive_whole_at_a_slow_reader() {
         (0..10).for_each(|_| b.turn(Duration::ZERO));
     }
     assert!(a.told.contains(&Told::Response { command, body }));
-    assert!(writes.take(WRITES) > 2, "partial writes were the point");
+    assert!(writes.take(WRITES) > 2, "no write was partial");
 }
 
 #[test]
@@ -216,7 +214,7 @@ fn an_idle_driver_sleeps() {
 }
 
 #[test]
-fn what_is_not_wanted_waits_without_spinning() {
+fn a_stream_under_backpressure_waits_without_spinning() {
     let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
     let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
     let (conn, theirs) = connect(&mut a, &mut b);
@@ -235,9 +233,9 @@ fn what_is_not_wanted_waits_without_spinning() {
     while start.elapsed() < Duration::from_millis(300) {
         b.turn(Duration::from_millis(100));
     }
-    assert!(b.driver.stats().turns - before <= 6, "the paused stream is polled in circles");
-    assert_eq!(b.requests(), open, "and is not read");
-    // Answers make room, and no edge will tell: the driver has to ask again, and not to sleep.
+    assert!(b.driver.stats().turns - before <= 6, "the driver spins beside a paused stream");
+    assert_eq!(b.requests(), open, "a paused stream is read");
+    // Answers make room, and no edge tells: the driver asks again, and does not sleep.
     answer(&mut b);
     let start = Instant::now();
     b.turn(PATIENCE);
@@ -251,7 +249,7 @@ fn what_is_not_wanted_waits_without_spinning() {
     }
 }
 
-/// Answers every request that was told, with nothing.
+/// Answers every request so far with an empty list.
 fn answer(peer: &mut Peer) {
     for told in std::mem::take(&mut peer.told) {
         if let Told::Request { conn, request_id, .. } = told {
@@ -293,22 +291,6 @@ fn a_flood_starves_neither_timers_nor_streams() {
 }
 
 #[test]
-fn another_thread_wakes_a_sleeping_turn() {
-    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery.discv4 = None);
-    let (waker, woken) = (a.driver.waker(), AtomicBool::new(false));
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            woken.store(true, Ordering::SeqCst);
-            waker.wake().unwrap();
-        });
-        // Without the waker this sleeps for ever: nothing is due.
-        while !woken.load(Ordering::SeqCst) {
-            a.driver.turn(None, |_| ()).unwrap();
-        }
-    });
-}
-
-#[test]
 fn garbage_on_a_stream_ends_it_and_nothing_else() {
     let mut a = Peer::new("127.0.0.1", 1, |_| ());
     let mut stream = TcpStream::connect(a.contact.tcp_addr()).unwrap();
@@ -321,7 +303,7 @@ fn garbage_on_a_stream_ends_it_and_nothing_else() {
 }
 
 #[test]
-fn names_of_closed_streams_mean_nothing() {
+fn the_id_of_a_closed_stream_is_unknown() {
     let mut a = Peer::new("127.0.0.1", 1, |_| ());
     let gone = ConnId(u64::MAX);
     assert!(a.driver.command(Command::Disconnect { conn: gone, reason: DisconnectReason::Requested }).is_err());
@@ -343,11 +325,27 @@ fn what_a_command_leads_to_is_told_before_sleeping() {
 }
 
 #[test]
-fn the_node_is_told_the_wall_time_once() {
-    let mut a = Peer::new("127.0.0.1", 1, |_| ());
-    let counts = Counts::of(&mut a);
+fn a_peers_final_disconnect_is_told_although_our_write_fails() {
+    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
+    let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
+    let (conn, _) = connect(&mut a, &mut b);
+    for _ in 0..5 {
+        a.turn(Duration::ZERO);
+        b.turn(Duration::ZERO);
+    }
+    let request = Command::Request {
+        conn,
+        capability: Capability::eth(69),
+        id: GET_BLOCK_HEADERS,
+        body: &[0xc4, 1, 2, 0x80, 0x80],
+    };
+    a.command(request);
     a.turn(Duration::ZERO);
-    assert_eq!(counts.take(WALL_CLOCKS), 1);
-    (0..10).for_each(|_| a.turn(Duration::from_millis(1)));
-    assert_eq!(counts.take(WALL_CLOCKS), 0, "it has not stepped");
+    // The request is unread when the peer has sent its Disconnect and closes: that resets the stream.
+    assert_eq!(b.driver.shutdown(Duration::ZERO, |_| ()).unwrap(), 1);
+    drop(b);
+    a.command(request);
+    a.until("the end", |a| a.end().is_some());
+    let end = a.end().unwrap();
+    assert_eq!((end.by, end.why), (Side::Them, EndReason::Disconnect(DisconnectReason::ClientQuitting)));
 }

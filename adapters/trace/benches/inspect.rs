@@ -14,7 +14,7 @@ mod common;
 
 use std::io::{self, Cursor, Read, Write, sink};
 
-use common::{Host, World, config, contact, recorder};
+use common::{add, config, contact, established, recorder, run, world};
 use peerless::contract::Command;
 use peerless::wire::p2p::Capability;
 use peerless_trace::capture::{Item, Reader};
@@ -67,40 +67,39 @@ impl Load {
         let mut subject = config(1, None);
         subject.export_secrets = true;
         let (tap, bytes) = recorder(&subject, 1, Options::default());
-        let mut hosts = vec![Host::new(subject, 1, Box::new(tap))];
-        hosts.extend(PEERS.map(|number| Host::new(config(number, Some(contact(1))), number, Box::new(()))));
-        let mut world = World::new(hosts);
-        world.write_bytes = SEGMENT_BYTES;
-        world.run(100);
-        let peers = 1..world.hosts.len();
-        for peer in peers.clone() {
-            let now = world.now;
-            assert!(self.messages.is_empty() || world.hosts[peer].command(now, Command::Dial { contact: contact(1) }));
+        let mut world = world();
+        (world.link.write_bytes_max, world.link.chunk_bytes_max) = (SEGMENT_BYTES, SEGMENT_BYTES);
+        world.link.random_sizes = false;
+        let subject = add(&mut world, subject, 1, Box::new(tap));
+        let peers: Vec<_> =
+            PEERS.map(|number| add(&mut world, config(number, Some(contact(1))), number, Box::new(()))).collect();
+        run(&mut world, 100);
+        for peer in peers.iter().filter(|_| !self.messages.is_empty()) {
+            world.command(*peer, Command::Dial { contact: contact(1) }).expect("a dial");
         }
-        world.run(500);
+        run(&mut world, 500);
         let mut state = 1;
         for tenth in 0..60 {
-            let now = world.now;
-            for peer in peers.clone() {
+            for peer in peers.iter().copied() {
                 if self.datagrams {
                     let asked = match tenth % 2 {
                         0 => Command::Ping { contact: contact(1) },
                         _ => Command::FindNode { contact: contact(1), target: [tenth; 64] },
                     };
-                    world.hosts[peer].command(now, asked);
+                    // A refused command is left out.
+                    let _ = world.command(peer, asked);
                 }
                 for length in self.messages {
-                    let (conn, capability) = (world.hosts[peer].established[0], Capability::eth(69));
+                    let (conn, capability) = (established(&world, peer), Capability::eth(69));
                     let payload = message(*length, &mut state);
                     let sent = Command::Send { conn, capability, id: 2, payload: &payload };
-                    assert!(world.hosts[peer].command(now, sent));
+                    world.command(peer, sent).expect("a message");
                 }
             }
-            world.run(100);
+            run(&mut world, 100);
         }
-        let now = world.now;
-        world.hosts[0].command(now, Command::Shutdown);
-        world.run(3000);
+        world.command(subject, Command::Shutdown).expect("a shutdown");
+        run(&mut world, 3000);
         drop(world);
         Capture::new(&bytes.take(), self.is_open, self.datagrams || self.messages.is_empty())
     }

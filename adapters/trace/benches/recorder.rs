@@ -16,8 +16,8 @@ use std::hint::black_box;
 use std::io::Cursor;
 use std::path::PathBuf;
 
-use common::{Host, START, UNIX, World, config, contact, recorder, seed};
-use peerless::contract::{Command, Devp2p, Input, Machine, Tap, Tapped};
+use common::{Host, START, UNIX, World, add, config, contact, established, recorder, respond, run, seed, world};
+use peerless::contract::{Command, Devp2p, Event, Input, Machine, Tap, Tapped};
 use peerless::crypto::Secp256k1;
 use peerless::node::{Config, Node};
 use peerless::wire::p2p::Capability;
@@ -82,30 +82,34 @@ impl Load {
     fn play(&self) -> Script {
         let subject = config(1, None);
         let (tap, bytes) = recorder(&subject, 1, Options::default());
-        let mut hosts = vec![Host::new(subject.clone(), 1, Box::new(tap))];
-        hosts.extend(PEERS.map(|number| Host::new(config(number, Some(contact(1))), number, Box::new(()))));
-        let mut world = World::new(hosts);
-        world.write_bytes = CHUNK_BYTES;
-        world.answer = message(self.answer.max(56), 0);
-        world.run(100);
-        for peer in 1..world.hosts.len() {
-            let now = world.now;
-            assert!(world.hosts[peer].command(now, Command::Dial { contact: contact(1) }));
+        let mut world = world();
+        (world.link.write_bytes_max, world.link.chunk_bytes_max) = (CHUNK_BYTES, CHUNK_BYTES);
+        world.link.random_sizes = false;
+        let host = add(&mut world, subject.clone(), 1, Box::new(tap));
+        let peers: Vec<_> =
+            PEERS.map(|number| add(&mut world, config(number, Some(contact(1))), number, Box::new(()))).collect();
+        let answer = message(self.answer.max(56), 0);
+        run(&mut world, 100);
+        for peer in &peers {
+            world.command(*peer, Command::Dial { contact: contact(1) }).expect("a dial");
         }
-        world.run(1000);
-        assert_eq!(world.hosts[0].established.len(), PEERS.count());
-        let mut number = 0;
+        run(&mut world, 1000);
+        assert_eq!(world.machine(host).machine().peers().counts().established, peers.len());
+        let (mut number, mut answered) = (0, 0);
         for tenth in 0..self.tenths {
-            for peer in 1..world.hosts.len() {
-                self.act(&mut world, peer, tenth, &mut number);
+            for peer in &peers {
+                self.act(&mut world, *peer, tenth, &mut number);
             }
             for turn in 0..self.large {
                 number += 1;
-                let peer = 1 + (tenth * self.large + turn) as usize % PEERS.count();
+                let peer = peers[(tenth * self.large + turn) as usize % peers.len()];
                 send(&mut world, peer, &message(10_000 + number as usize * 7919 % 90_000, number));
             }
-            world.run(100);
-            assert!(world.hosts.iter().all(|host| host.ended == 0), "a session ended");
+            for _ in 0..100 {
+                run(&mut world, 1);
+                answered = respond(&mut world, host, answered, &answer);
+            }
+            assert!(!world.saw(host, |event| matches!(event, Event::Ended { .. })), "a session ended");
         }
         drop(world);
         let mut reader = Reader::new(Cursor::new(bytes.take()));
@@ -120,32 +124,35 @@ impl Load {
         Script { config: subject, inputs, end }
     }
 
-    fn act(&self, world: &mut World, peer: usize, tenth: u32, number: &mut u32) {
-        let (now, to) = (world.now, contact(1));
+    fn act(&self, world: &mut World, peer: Host, tenth: u32, number: &mut u32) {
+        let to = contact(1);
         for _ in 0..self.datagrams {
             let command = match tenth % 2 {
                 0 => Command::Ping { contact: to },
                 _ => Command::FindNode { contact: to, target: [tenth as u8; 64] },
             };
-            world.hosts[peer].command(now, command);
+            // A refused command is left out.
+            let _ = world.command(peer, command);
         }
         for _ in 0..self.small {
             *number += 1;
             send(world, peer, &message(100 + *number as usize * 7919 % 1400, *number));
         }
         for _ in 0..self.requests {
-            let conn = world.hosts[peer].established[0];
-            assert!(world.hosts[peer].command(
-                now,
-                Command::Request { conn, capability: Capability::eth(69), id: 3, body: &[0xc2, 0x01, 0x02] }
-            ));
+            let conn = established(world, peer);
+            world
+                .command(
+                    peer,
+                    Command::Request { conn, capability: Capability::eth(69), id: 3, body: &[0xc2, 0x01, 0x02] },
+                )
+                .expect("a request");
         }
     }
 }
 
-fn send(world: &mut World, peer: usize, payload: &[u8]) {
-    let (now, conn) = (world.now, world.hosts[peer].established[0]);
-    assert!(world.hosts[peer].command(now, Command::Send { conn, capability: Capability::eth(69), id: 2, payload }));
+fn send(world: &mut World, peer: Host, payload: &[u8]) {
+    let conn = established(world, peer);
+    world.command(peer, Command::Send { conn, capability: Capability::eth(69), id: 2, payload }).expect("a message");
 }
 
 impl Script {

@@ -85,7 +85,8 @@ pub enum Event<'a> {
         /// The secrets, which decrypt this session only.
         secrets: Box<SessionSecrets>,
     },
-    /// A peer has proven its key and sent a Hello with shared capabilities.
+    /// A peer has proven its key and sent a Hello with shared capabilities. Messages of eth may be sent from `Established` on,
+    /// those of other capabilities from this event on, unless `Ended` follows because the peer gets no place.
     Hello {
         /// The connection.
         conn: ConnId,

@@ -269,7 +269,8 @@ pub enum CommandError {
     /// The message is larger than a frame may be.
     TooLarge,
     /// A queue is full. If it is a connection's (`Send`, `Request`, `Respond`), `Event::ConnReady` says when it takes commands
-    /// again; if it is discovery's, `Event::DiscoveryReady` does; otherwise drain the actions and try again.
+    /// again; if it is discovery's, `Event::DiscoveryReady` does. Every command but `Disconnect` and `Shutdown` is refused
+    /// while the outbox is full: then drain, and try again.
     Busy,
     /// The contact has no port for this.
     NoPort,

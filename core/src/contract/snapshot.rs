@@ -12,8 +12,7 @@ use crate::wire::enode::Contact;
 pub struct Snapshot {
     /// The sequence number of the last record; the next run begins with a higher one.
     pub record_seq: u64,
-    /// Nodes that discovery found alive, the most recently proven ones first. The next run pings them, and each enters the
-    /// table when it answers.
+    /// Nodes that discovery found alive. The next run pings them, and each enters the table when it answers.
     pub nodes: Vec<Contact>,
     /// Bans in force.
     pub bans: Vec<BanRecord>,

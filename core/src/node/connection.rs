@@ -111,12 +111,14 @@
 //! ```
 
 mod sending;
+mod timers;
 
 use alloc::boxed::Box;
 use core::fmt;
 use core::net::SocketAddr;
 
 use self::sending::Refused;
+use self::timers::Timers;
 use crate::contract::{
     ConnId, ConnTimer, Cx, Direction, End, EndReason, Event, Fault, IoFault, Outbound, ScoreReason, Side, Stage,
 };
@@ -124,7 +126,7 @@ use crate::crypto::{NodeId, PublicKey, SecretKey};
 use crate::limits;
 use crate::protocols::{self, Link, Outcome, Protocols};
 use crate::rlpx::{Agreed, Handshake, LocalHello, Progress, Session, Step};
-use crate::time::{Deadlines, Instant};
+use crate::time::Instant;
 use crate::wire::enode::Contact;
 use crate::wire::p2p::{DisconnectReason, Hello, Shared};
 
@@ -182,7 +184,7 @@ pub struct Connection {
     /// Whether `Flush` is queued for the bytes in `out`.
     flush_queued: bool,
     refused: Refused,
-    deadlines: Deadlines<ConnTimer>,
+    deadlines: Timers,
 }
 
 enum State {
@@ -230,7 +232,7 @@ impl Connection {
     }
 
     fn new(id: ConnId, addr: SocketAddr, direction: Direction, state: State) -> Self {
-        let (out, refused, deadlines) = (Outbound::default(), Refused::default(), Deadlines::default());
+        let (out, refused, deadlines) = (Outbound::default(), Refused::default(), Timers::default());
         Self { id, addr, direction, peer: None, state, out, flush_queued: false, refused, deadlines }
     }
 
@@ -505,7 +507,7 @@ impl Connection {
             return None;
         }
         let end = End { by, stage: self.stage(), why };
-        self.deadlines = Deadlines::default();
+        self.deadlines = Timers::default();
         self.refused = Refused::default();
         if let State::Session(framed) = &mut self.state {
             let Framed { session, phase } = &mut **framed;
@@ -550,7 +552,7 @@ impl Connection {
 
     fn close(&mut self, cx: &mut Cx<'_>, end: End) {
         self.out = Outbound::default();
-        self.deadlines = Deadlines::default();
+        self.deadlines = Timers::default();
         self.state = State::Ended(end);
         cx.out.close(self.id);
         cx.out.emit(Event::Ended { conn: self.id, id: self.peer, addr: self.addr, direction: self.direction, end });

@@ -239,7 +239,7 @@ impl Node {
         let due = [backlog, discovery, dial, conn, behaviours].into_iter().flatten().min_by_key(|(at, _)| *at);
         let (at, reason) = due?;
         let at = at.max(now + Duration::from_micros(1));
-        (at > now).then_some((at, reason))
+        (at > now && at != Instant::NEVER).then_some((at, reason))
     }
 
     /// The bytes that wait for a connection's socket. Report a written prefix of them by `Input::Wrote`.

@@ -9,7 +9,7 @@
 use alloc::collections::VecDeque;
 
 use super::bounded::Bounded;
-use crate::contract::{Fault, Label, ScoreReason, StatusRefusal};
+use crate::contract::{FaultClass, Label, ScoreReason};
 use crate::crypto::NodeId;
 use crate::limits::{LEDGER_ENTRIES, LEDGERS_MAX};
 use crate::time::{Duration, Instant};
@@ -71,36 +71,10 @@ pub struct Weight {
 /// The weight of each reason. `Reported` and `Embedder` have delta 0 here: a report has its own delta, and a ban of the
 /// embedder none.
 pub const fn weight(reason: &ScoreReason) -> Weight {
-    use Severity::{Fatal, Mild, Serious};
+    use Severity::Mild;
     let (delta, limit, severity) = match reason {
-        ScoreReason::Fault(fault) => match fault {
-            // No key is proven yet, or the record that led us there may be forged (P3b).
-            Fault::Handshake | Fault::UnexpectedIdentity => (-2, BLAMELESS, Mild),
-            // Discovery returned our own address.
-            Fault::ConnectedToSelf => (0, 0, Mild),
-            // Honest nodes of other networks and older versions.
-            Fault::IncompatibleVersion | Fault::Useless => (-2, BLAMELESS, Mild),
-            // TCP has checksums, so the cause is a forgery or a bug in the cipher's state. Two within the hour are a ban.
-            Fault::HeaderMac | Fault::FrameMac => (-60, i32::MIN, Serious),
-            // They cost memory and decompression before they can be refused.
-            Fault::EmptyFrame | Fault::TooLarge | Fault::Snappy | Fault::Overrun => (-50, i32::MIN, Serious),
-            // Clients sometimes disagree about encodings: the fourth in a row is a ban, as in reth.
-            Fault::Message(_) | Fault::UnknownMessage => (-25, i32::MIN, Serious),
-            // Messages out of order: a bug, and the peer is of no use until it is fixed.
-            Fault::HelloExpected | Fault::StatusExpected | Fault::InvalidIdentity => (-25, i32::MIN, Serious),
-            // No client sends these twice: an attempt to change our state.
-            Fault::HelloTwice | Fault::StatusTwice => (-50, i32::MIN, Serious),
-            // May be an answer that came after our timeout.
-            Fault::UnsolicitedResponse => (-MINOR_FAULT, i32::MIN, Serious),
-            // Attack F10, and messages that only a proof-of-work fork or an attacker sends (H14): a ban at any credit.
-            Fault::PingFlood | Fault::ForbiddenMessage => (BAN_SCORE - CREDIT_MAX, i32::MIN, Fatal),
-        },
-        ScoreReason::Status(refusal) => match refusal {
-            // Another network is no misbehaviour; the dial history delays the next dial.
-            StatusRefusal::Network(_) | StatusRefusal::Genesis | StatusRefusal::Fork(_) => (-2, BLAMELESS, Mild),
-            // A version that was not negotiated, or a range with earliest > latest.
-            StatusRefusal::Version(_) | StatusRefusal::Range => (-25, i32::MIN, Serious),
-        },
+        ScoreReason::Fault(fault) => of_class(fault.class()),
+        ScoreReason::Status(refusal) => of_class(refusal.class()),
         // Any node can spread a wrong address for another's key, so this must never add up to a ban (P3b).
         ScoreReason::Unreachable => (-2, BLAMELESS, Mild),
         // Load and loss cause timeouts; a peer with twenty-five more of them than answers is a tar pit (H4).
@@ -112,6 +86,23 @@ pub const fn weight(reason: &ScoreReason) -> Weight {
         ScoreReason::Reported(_) | ScoreReason::Embedder => (0, i32::MIN, Mild),
     };
     Weight { delta, limit, severity }
+}
+
+/// The weight of a fault by its class: points, the score beyond which it alone does not lead, and severity.
+const fn of_class(class: FaultClass) -> (i32, i32, Severity) {
+    match class {
+        FaultClass::Own => (0, 0, Severity::Mild),
+        // It must never add up to a ban (P3b); the dial history delays the next dial.
+        FaultClass::Blameless => (-2, BLAMELESS, Severity::Mild),
+        FaultClass::Minor => (-MINOR_FAULT, i32::MIN, Severity::Serious),
+        // Clients sometimes disagree about encodings: the fourth in a row is a ban, as in reth.
+        FaultClass::Malformed => (-25, i32::MIN, Severity::Serious),
+        FaultClass::Costly => (-50, i32::MIN, Severity::Serious),
+        // Two within the hour are a ban.
+        FaultClass::Forged => (-60, i32::MIN, Severity::Serious),
+        // A ban at any credit.
+        FaultClass::Attack => (BAN_SCORE - CREDIT_MAX, i32::MIN, Severity::Fatal),
+    }
 }
 
 /// One entry of a ledger.
@@ -292,6 +283,7 @@ impl Ledgers {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::contract::{Fault, StatusRefusal};
     use crate::rng::Seed;
     use crate::wire::DecodeError;
     use proptest::prelude::*;

@@ -208,7 +208,7 @@ impl World {
     /// A packet of a stranger: a request, or an answer to our latest request to that address.
     fn stranger(&mut self, key: usize, from: SocketAddr, choices: &mut Choices<'_>, reached: &mut Reached) {
         let expiration = match choices.byte() {
-            ..0xe0 => self.context.unix().plus_secs(20),
+            ..0xe0 => UnixTime::from_secs(self.context.unix().as_secs().saturating_add(20)),
             0xe0..0xf0 => {
                 UnixTime::from_secs(self.context.unix().as_secs().saturating_sub(1 + u64::from(choices.byte())))
             }

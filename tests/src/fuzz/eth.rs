@@ -7,12 +7,12 @@ use peerless::eth::{EthHandshake, Policy};
 use peerless::limits;
 use peerless::protocols::{Incoming, Requests};
 use peerless::rng::{Rng, Seed};
+use peerless::testing::chain;
 use peerless::time::Instant;
 use peerless::wire::eth::{self, BlockRange, ChainState, Status, role};
 use peerless::wire::schema::Role;
 
 use super::{Choices, Memory, Reached, Target};
-use crate::net::chain;
 
 /// Statuses, requests, answers, late answers, announcements.
 pub const ETH: Target = Target {

@@ -12,6 +12,7 @@ use peerless::crypto::{Crypto, Digest, keccak256};
 use peerless::eth::Policy;
 use peerless::limits;
 use peerless::node::Node;
+use peerless::testing::{START, chain, config};
 use peerless::time::{Instant, UnixTime};
 use peerless::wire::discv4::{Endpoint, Packet};
 use peerless::wire::enode::Contact;
@@ -23,7 +24,6 @@ use peerless::wire::schema::Role;
 use super::crypto::secret;
 use super::remote::Remote;
 use super::{Cheap, Choices, Memory, Reached, Target};
-use crate::net::{START, chain, config};
 
 /// Everything that a driver can hand in.
 pub const NODE: Target = Target {

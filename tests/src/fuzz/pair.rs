@@ -9,12 +9,12 @@ use std::time::Duration;
 use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault, SocketId, Stage};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
+use peerless::testing::{START, chain, config};
 use peerless::time::Instant;
 use peerless::wire::eth;
 use peerless::wire::p2p::Capability;
 
 use super::{Cheap, Choices, Memory, Reached, Target};
-use crate::net::{START, chain, config};
 
 /// Edits of streams and datagrams in flight.
 pub const PAIR: Target = Target {

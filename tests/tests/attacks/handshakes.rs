@@ -4,37 +4,38 @@ use std::time::Duration;
 
 use peerless::contract::{Command, ConnTimer, EndReason, Fault, Input, Side, SocketId, Stage};
 use peerless::limits;
+use peerless::netfilter::NetFilter;
 use peerless::node::Node;
+use peerless::testing::{Net, START, quiet_config};
 use peerless::time::Instant;
 use peerless::wire::p2p;
 use peerless_tests::memory::peak_of;
-use peerless_tests::net::{Net, START};
 use peerless_tests::stranger::Stranger;
 
-use crate::{SECOND, global, local, quiet, victim};
+use crate::{SECOND, VICTIM, global, local, victim};
 
 /// C7: an auth that stops at any of its bytes is given up when its time is over, counted from the accept.
 #[test]
 fn a_handshake_that_stalls_ends_at_its_deadline() {
     let mut net = victim(1);
     let mut stranger = Stranger::new(1);
-    let (_, auth) = stranger.auth(net.contact(0).key());
+    let (_, auth) = stranger.auth(net.contact(VICTIM).key());
     for offsets in (0..auth.len()).collect::<Vec<_>>().chunks(limits::PENDING_MAX) {
-        let begun = net.now;
+        let begun = net.now();
         let mut raws = Vec::new();
         for at in offsets {
-            let raw = net.connect_raw(0, local(*at as u16)).expect("slots are free again");
+            let raw = net.connect_raw(VICTIM, local(*at as u16)).expect("slots are free again");
             net.write_raw(raw, &auth[..*at]);
             raws.push(raw);
         }
         net.run_for(limits::HANDSHAKE_TIMEOUT * 2);
         for raw in raws {
-            let (at, end) = net.end(0, raw.conn).expect("no connection stays");
+            let (at, end) = net.end(VICTIM, raw.conn).expect("no connection stays");
             assert_eq!((at, end.by, end.stage), (begun + limits::HANDSHAKE_TIMEOUT, Side::Us, Stage::Handshake));
             assert_eq!(end.why, EndReason::Timeout(ConnTimer::Handshake));
-            assert!(net.is_closed(raw) && net.read_raw(raw).is_empty(), "a stranger learns nothing");
+            assert!(net.is_closed(raw) && net.read_raw(raw).is_empty(), "the node sends nothing to an unproven peer");
         }
-        assert_eq!(net.members[0].node.sessions().count(), 0);
+        assert_eq!(net.machine(VICTIM).sessions().count(), 0);
     }
 }
 
@@ -43,37 +44,37 @@ fn a_handshake_that_stalls_ends_at_its_deadline() {
 fn a_trickle_does_not_buy_time() {
     let mut net = victim(2);
     let mut stranger = Stranger::new(1);
-    let (_, auth) = stranger.auth(net.contact(0).key());
-    let begun = net.now;
-    let raw = net.connect_raw(0, local(1)).unwrap();
+    let (_, auth) = stranger.auth(net.contact(VICTIM).key());
+    let begun = net.now();
+    let raw = net.connect_raw(VICTIM, local(1)).unwrap();
     for byte in &auth {
         net.write_raw(raw, &[*byte]);
         net.run_for(limits::HANDSHAKE_TIMEOUT / 100);
     }
-    let (at, end) = net.end(0, raw.conn).unwrap();
+    let (at, end) = net.end(VICTIM, raw.conn).unwrap();
     assert_eq!((at, end.why), (begun + limits::HANDSHAKE_TIMEOUT, EndReason::Timeout(ConnTimer::Handshake)));
 
     // A whole auth, and then a Hello that trickles.
-    let mut talk = stranger.dial(&mut net, 0, local(2)).unwrap();
-    let shaken = net.now;
+    let mut talk = stranger.dial(&mut net, VICTIM, local(2)).unwrap();
+    let shaken = net.now();
     let hello = stranger.hello(69).encode();
     for byte in talk.seal(p2p::id::HELLO, &hello) {
         net.write_raw(talk.raw, &[byte]);
         net.run_for(limits::HELLO_TIMEOUT / 50);
     }
-    let (at, end) = net.end(0, talk.conn()).unwrap();
+    let (at, end) = net.end(VICTIM, talk.conn()).unwrap();
     assert!(at <= shaken + limits::HELLO_TIMEOUT + limits::CLOSING_TIMEOUT, "{at}");
     assert_eq!((end.stage, end.why), (Stage::Hello, EndReason::Timeout(ConnTimer::Hello)));
 
     // A Hello, and then no Status; pings are a sign of life, and no Status.
-    let mut talk = stranger.dial(&mut net, 0, local(3)).unwrap();
-    let shaken = net.now;
+    let mut talk = stranger.dial(&mut net, VICTIM, local(3)).unwrap();
+    let shaken = net.now();
     talk.say_plain(&mut net, p2p::id::HELLO, &hello);
     for _ in 0..8 {
         talk.listen(&mut net);
         talk.say(&mut net, p2p::id::PING, &p2p::EMPTY_PAYLOAD);
     }
-    let (at, end) = net.end(0, talk.conn()).unwrap();
+    let (at, end) = net.end(VICTIM, talk.conn()).unwrap();
     assert!(
         at <= shaken + limits::STATUS_TIMEOUT + limits::CLOSING_TIMEOUT + SECOND / 10,
         "{at}: on its way since {shaken}"
@@ -84,8 +85,8 @@ fn a_trickle_does_not_buy_time() {
 /// C8: a flood of streams from ten thousand addresses takes no more slots than there are for the purpose, and little memory.
 #[test]
 fn an_accept_flood_is_bounded() {
-    let mut config = quiet(0);
-    config.filter = peerless::netfilter::NetFilter::default();
+    let mut config = quiet_config(0, 1);
+    config.filter = NetFilter::default();
     let mut node = Node::new(config, [1; 32], Instant::ZERO, START).unwrap();
     let mut accepted = 0;
     let peak = peak_of(|| {
@@ -120,25 +121,25 @@ fn an_accept_flood_is_bounded() {
 #[test]
 fn an_accept_flood_does_not_keep_us_from_dialling() {
     let mut net = victim(3);
-    let honest = net.add(quiet(1));
+    let honest = net.add_node(quiet_config(1, 1));
     let mut flood = 0;
-    let refused = |net: &Net| net.members[0].node.stats().accepts_refused;
+    let refused = |net: &Net<Node>| net.machine(VICTIM).stats().accepts_refused;
     for _ in 0..2000 {
-        let _ = net.connect_raw(0, global(flood));
+        let _ = net.connect_raw(VICTIM, global(flood));
         flood += 1;
     }
     assert_eq!(refused(&net), 2000 - limits::PENDING_MAX as u64);
     let contact = net.contact(honest);
-    net.command(0, Command::Dial { contact }).unwrap();
+    net.command(VICTIM, Command::Dial { contact }).unwrap();
     for _ in 0..100 {
         net.run_for(SECOND / 10);
         for _ in 0..100 {
-            let _ = net.connect_raw(0, global(flood));
+            let _ = net.connect_raw(VICTIM, global(flood));
             flood += 1;
         }
-        assert!(net.members[0].node.sessions().count() <= limits::PENDING_MAX + 1);
+        assert!(net.machine(VICTIM).sessions().count() <= limits::PENDING_MAX + 1);
     }
-    assert_eq!((net.established(0), net.established(honest)), (1, 1));
+    assert_eq!((net.established(VICTIM), net.established(honest)), (1, 1));
 }
 
 /// C10: what was broken off does not stand in the way of what comes next from there.
@@ -146,24 +147,24 @@ fn an_accept_flood_does_not_keep_us_from_dialling() {
 fn garbage_does_not_spoil_the_next_session() {
     let mut net = victim(4);
     for (n, garbage) in [vec![0xff; 307], vec![0; 500], [vec![1, 0x33], vec![0xff; 307]].concat()].iter().enumerate() {
-        let raw = net.connect_raw(0, local(7)).unwrap();
+        let raw = net.connect_raw(VICTIM, local(7)).unwrap();
         net.write_raw(raw, garbage);
         net.run_for(SECOND);
-        let (_, end) = net.end(0, raw.conn).unwrap();
+        let (_, end) = net.end(VICTIM, raw.conn).unwrap();
         assert_eq!((end.by, end.stage, end.why), (Side::Us, Stage::Handshake, EndReason::Fault(Fault::Handshake)));
         assert!(net.is_closed(raw) && net.read_raw(raw).is_empty(), "nothing is said");
-        let talk = Stranger::new(n as u8).establish(&mut net, 0, local(7), 69);
+        let talk = Stranger::new(n as u8).establish(&mut net, VICTIM, local(7), 69);
         assert!(talk.is_some(), "after {garbage:02x?}");
     }
-    assert!(crate::scored(&net, 0).is_empty(), "nobody had a name");
+    assert!(crate::scored(&net, VICTIM).is_empty(), "no peer had proven a key");
 
     // From a global address, when its throttle has passed.
-    let raw = net.connect_raw(0, global(1)).unwrap();
+    let raw = net.connect_raw(VICTIM, global(1)).unwrap();
     net.write_raw(raw, &[0xff; 307]);
     net.run_for(SECOND);
-    assert!(net.connect_raw(0, global(1)).is_none());
+    assert!(net.connect_raw(VICTIM, global(1)).is_none());
     net.run_for(limits::INBOUND_THROTTLE);
-    assert!(Stranger::new(9).establish(&mut net, 0, global(1), 69).is_some());
+    assert!(Stranger::new(9).establish(&mut net, VICTIM, global(1), 69).is_some());
 }
 
 /// C11: an auth that was overheard opens nothing: the answer is for its author.
@@ -171,14 +172,14 @@ fn garbage_does_not_spoil_the_next_session() {
 fn a_replayed_auth_gets_no_further() {
     let mut net = victim(5);
     let mut stranger = Stranger::new(1);
-    let (_, auth) = stranger.auth(net.contact(0).key());
+    let (_, auth) = stranger.auth(net.contact(VICTIM).key());
     for _ in 0..3 {
-        let raw = net.connect_raw(0, local(1)).unwrap();
+        let raw = net.connect_raw(VICTIM, local(1)).unwrap();
         net.write_raw(raw, &auth);
         net.write_raw(raw, &[0x42; 600]);
         net.run_for(Duration::from_secs(10));
-        let (_, end) = net.end(0, raw.conn).unwrap();
+        let (_, end) = net.end(VICTIM, raw.conn).unwrap();
         assert_eq!((end.stage, end.why), (Stage::Hello, EndReason::Fault(Fault::HeaderMac)));
     }
-    assert!(crate::scored(&net, 0).is_empty(), "its author is not blamed");
+    assert!(crate::scored(&net, VICTIM).is_empty(), "its author is not blamed");
 }

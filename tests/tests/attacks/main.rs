@@ -9,28 +9,26 @@ mod peers;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use peerless::node::Config;
+use peerless::contract::{Event, ScoreReason};
+use peerless::netfilter::NetFilter;
+use peerless::node::Node;
+use peerless::testing::{Host, Net, quiet_config};
 use peerless_tests::memory::Counting;
-use peerless_tests::net::{Net, Seen, config};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Node `i` of network 1, which dials and seeks nobody by itself.
-fn quiet(i: usize) -> Config {
-    let mut config = config(i, 1);
-    config.discovery.discv4 = None;
-    config
-}
+/// The node that is attacked.
+const VICTIM: Host = Host(0);
 
-/// A network with one quiet node that talks to everybody, 0.
-fn victim(seed: u64) -> Net {
+/// A network with one node, which dials no peer by itself and filters no address.
+fn victim(seed: u64) -> Net<Node> {
     let mut net = Net::new(seed);
-    let mut config = quiet(0);
-    config.filter = peerless::netfilter::NetFilter::default();
-    net.add(config);
+    let mut config = quiet_config(0, 1);
+    config.filter = NetFilter::default();
+    net.add_node(config);
     net
 }
 
@@ -45,9 +43,11 @@ fn global(n: u32) -> SocketAddr {
     ([60 + (n >> 16) as u8, high, low, 9], 40_000).into()
 }
 
-/// What a node has told of scores: by how much, to what it led is in its ledger.
-fn scored(net: &Net, member: usize) -> Vec<(i32, peerless::contract::ScoreReason)> {
-    let told = net.members[member].seen.iter();
-    told.filter_map(|(_, seen)| if let Seen::Scored(_, delta, why) = seen { Some((*delta, *why)) } else { None })
-        .collect()
+/// The changes of scores that a node has emitted, with their reasons.
+fn scored(net: &Net<Node>, host: Host) -> Vec<(i32, ScoreReason)> {
+    let changes = net.events(host).iter().filter_map(|(_, event)| match event {
+        Event::Scored { delta, reason, .. } => Some((*delta, *reason)),
+        _ => None,
+    });
+    changes.collect()
 }

@@ -1,37 +1,39 @@
 //! In a session, with a proven key: floods, bombs, lies and what the protocol forbids.
 
-use peerless::contract::{Command, EndReason, Fault, ScoreReason, Side};
+use peerless::contract::{Command, ConnTimer, EndReason, Event, Fault, Input, ScoreReason, Side};
 use peerless::limits;
+use peerless::node::Node;
+use peerless::rng::Seed;
+use peerless::testing::{Net, chain};
 use peerless::wire::eth::{self, id};
 use peerless::wire::p2p::{self, Capability, DisconnectReason};
 use peerless_tests::memory::peak_of;
-use peerless_tests::net::{Net, Seen, chain};
 use peerless_tests::stranger::{Stranger, Talk};
 
-use crate::{SECOND, local, scored, victim};
+use crate::{SECOND, VICTIM, local, scored, victim};
 
 const ETH: u64 = p2p::id::CAPABILITIES;
 
-fn established(seed: u64, version: u32) -> (Net, Stranger, Talk) {
+fn established(seed: u64, version: u32) -> (Net<Node>, Stranger, Talk) {
     let mut net = victim(seed);
     let mut stranger = Stranger::new(1);
-    let talk = stranger.establish(&mut net, 0, local(1), version).unwrap();
+    let talk = stranger.establish(&mut net, VICTIM, local(1), version).unwrap();
     (net, stranger, talk)
 }
 
 /// Asserts that the session has ended for `fault`, that the stranger was told, and that it was entered against it.
-fn ends_for(net: &mut Net, talk: &mut Talk, fault: Fault) {
+fn ends_for(net: &mut Net<Node>, talk: &mut Talk, fault: Fault) {
     talk.listen(net);
     // It says why, and does not wait for ever for that to be read.
     net.run_for(limits::CLOSING_TIMEOUT);
-    let (_, end) = net.end(0, talk.conn()).unwrap_or_else(|| panic!("no end for {fault}"));
+    let (_, end) = net.end(VICTIM, talk.conn()).unwrap_or_else(|| panic!("no end for {fault}"));
     assert_eq!((end.by, end.why), (Side::Us, EndReason::Fault(fault)));
-    assert_eq!(talk.last_words(), fault.disconnect_reason());
+    assert_eq!(talk.final_disconnect(), fault.disconnect_reason());
     assert!(net.is_closed(talk.raw));
-    assert!(scored(net, 0).iter().any(|(delta, why)| *delta < 0 && *why == ScoreReason::Fault(fault)));
+    assert!(scored(net, VICTIM).iter().any(|(delta, why)| *delta < 0 && *why == ScoreReason::Fault(fault)));
 }
 
-/// F10: pings that nobody reads the answers of leave one pong in the queue, and are too many soon.
+/// F10: pings of a peer that reads no answers leave one pong in the queue, and are too many soon.
 #[test]
 fn a_ping_flood_queues_one_pong_and_ends() {
     let (mut net, _, mut talk) = established(1, 69);
@@ -40,7 +42,7 @@ fn a_ping_flood_queues_one_pong_and_ends() {
     let burst: Vec<u8> = (0..limits::PING_BURST).flat_map(|_| talk.seal(p2p::id::PING, &[1, 0, 0xc0])).collect();
     net.write_raw(talk.raw, &burst);
     net.run_for(SECOND / 2);
-    let queued = net.members[0].node.outbound(talk.conn()).len();
+    let queued = net.machine(VICTIM).outbound(talk.conn()).len();
     assert!((1..=64).contains(&queued), "{queued} bytes: one pong");
     net.stall_raw(talk.raw, false);
     talk.listen(&mut net);
@@ -50,7 +52,7 @@ fn a_ping_flood_queues_one_pong_and_ends() {
     net.write_raw(talk.raw, &flood);
     ends_for(&mut net, &mut talk, Fault::PingFlood);
     assert!(talk.count(p2p::id::PONG) <= 1 + limits::PING_BURST as usize);
-    assert!(net.members[0].seen.iter().any(|(_, seen)| matches!(seen, Seen::Banned(..))), "no client does this");
+    assert!(net.saw(VICTIM, |event| matches!(event, Event::Banned { .. })), "no client does this");
 }
 
 /// F10: what honest clients do is answered.
@@ -70,25 +72,23 @@ fn a_header_alone_reserves_nothing() {
     let (mut net, _, mut talk) = established(3, 69);
     let frame = talk.seal(ETH + id::TRANSACTIONS, &vec![0; limits::ETH_MESSAGE_BYTES_MAX]);
     let conn = talk.conn();
-    let peak = peak_of(|| {
-        for byte in &frame[..64] {
-            net.members[0].node.handle(net.now, peerless::contract::Input::Bytes { conn, bytes: &[*byte] });
-        }
+    let peak = net.with(VICTIM, |node, now| {
+        peak_of(|| frame[..64].iter().for_each(|byte| node.handle(now, Input::Bytes { conn, bytes: &[*byte] })))
     });
     assert!(peak <= 2 * 64 + limits::FRAME_BUFFER_SLACK_BYTES, "{peak} bytes for 64");
 
-    let mut talk = Stranger::new(2).establish(&mut net, 0, local(2), 69).unwrap();
+    let mut talk = Stranger::new(2).establish(&mut net, VICTIM, local(2), 69).unwrap();
     let frame = talk.seal(ETH + id::TRANSACTIONS, &vec![0; limits::MESSAGE_BYTES_MAX - 8]);
     net.write_raw(talk.raw, &frame[..32]);
     ends_for(&mut net, &mut talk, Fault::TooLarge);
 
     // Before Hello, two kilobytes are the limit.
-    let mut talk = Stranger::new(3).dial(&mut net, 0, local(3)).unwrap();
+    let mut talk = Stranger::new(3).dial(&mut net, VICTIM, local(3)).unwrap();
     let frame = talk.seal(p2p::id::HELLO, &[0; limits::HELLO_BYTES_MAX + 1]);
     net.write_raw(talk.raw, &frame[..32]);
     talk.listen(&mut net);
     net.run_for(limits::CLOSING_TIMEOUT);
-    assert_eq!(net.end(0, talk.conn()).unwrap().1.why, EndReason::Fault(Fault::TooLarge));
+    assert_eq!(net.end(VICTIM, talk.conn()).unwrap().1.why, EndReason::Fault(Fault::TooLarge));
 }
 
 /// F3: a few bytes that claim to inflate to much are refused before they do.
@@ -124,9 +124,9 @@ fn disconnects_of_any_kind_are_ends() {
             number += 1;
             let mut stranger = Stranger::new(number);
             let mut talk = if greets {
-                stranger.establish(&mut net, 0, local(number.into()), 69).unwrap()
+                stranger.establish(&mut net, VICTIM, local(number.into()), 69).unwrap()
             } else {
-                stranger.dial(&mut net, 0, local(number.into())).unwrap()
+                stranger.dial(&mut net, VICTIM, local(number.into())).unwrap()
             };
             if compresses {
                 talk.say(&mut net, p2p::id::DISCONNECT, payload);
@@ -134,13 +134,13 @@ fn disconnects_of_any_kind_are_ends() {
                 talk.say_plain(&mut net, p2p::id::DISCONNECT, payload);
             }
             talk.listen(&mut net);
-            let (_, end) = net.end(0, talk.conn()).unwrap_or_else(|| panic!("{payload:02x?}"));
+            let (_, end) = net.end(VICTIM, talk.conn()).unwrap_or_else(|| panic!("{payload:02x?}"));
             assert!(matches!((end.by, end.why), (Side::Them, EndReason::Disconnect(_))), "{payload:02x?}: {end}");
             let line = end.to_string();
             assert!(line.len() < 120 && line.chars().all(|c| c.is_ascii_graphic() || c == ' '), "{line:?}");
         }
     }
-    assert!(scored(&net, 0).is_empty(), "whoever leaves is not blamed");
+    assert!(scored(&net, VICTIM).is_empty(), "a peer that leaves is not blamed");
 }
 
 /// F8: names are for logs and terminals.
@@ -159,11 +159,11 @@ fn hostile_names_are_made_harmless() {
         let mut stranger = Stranger::new(number as u8);
         let mut hello = stranger.hello(69);
         hello.client = name.clone();
-        let mut talk = stranger.dial(&mut net, 0, local(1)).unwrap();
+        let mut talk = stranger.dial(&mut net, VICTIM, local(1)).unwrap();
         talk.say_plain(&mut net, p2p::id::HELLO, &hello.encode());
         talk.listen(&mut net);
-        let told = net.members[0].seen.iter().find_map(|(_, seen)| match seen {
-            Seen::Hello(.., hello) => Some(hello.client.clone()),
+        let told = net.find(VICTIM, |event| match event {
+            Event::Hello { hello, .. } => Some(hello.client.clone()),
             _ => None,
         });
         let told = told.unwrap_or_else(|| panic!("{name:?} is no reason to refuse"));
@@ -179,7 +179,7 @@ fn unsolicited_responses_are_faults() {
         let (mut net, _, mut talk) = established(7, version);
         talk.say(&mut net, ETH + message, &[0xc2, 0x07, 0xc0]);
         ends_for(&mut net, &mut talk, Fault::UnsolicitedResponse);
-        assert_eq!(talk.last_words(), Some(DisconnectReason::SubprotocolError));
+        assert_eq!(talk.final_disconnect(), Some(DisconnectReason::SubprotocolError));
     }
     // An answer of another kind, with another id, or once more.
     for (message, request_id, again) in
@@ -189,7 +189,7 @@ fn unsolicited_responses_are_faults() {
         let conn = talk.conn();
         let body = [0xc4, 0x80, 0x01, 0x80, 0x80];
         net.command(
-            0,
+            VICTIM,
             Command::Request { conn, capability: Capability::eth(69), id: id::GET_BLOCK_HEADERS, body: &body },
         )
         .unwrap();
@@ -202,7 +202,8 @@ fn unsolicited_responses_are_faults() {
             talk.say(&mut net, ETH + message, &answer);
         }
         ends_for(&mut net, &mut talk, Fault::UnsolicitedResponse);
-        let answers = net.members[0].seen.iter().filter(|(_, seen)| matches!(seen, Seen::Response { .. })).count();
+        let is_response = |event: &Event<'_>| matches!(event, Event::Response { .. });
+        let answers = net.events(VICTIM).iter().filter(|(_, event)| is_response(event)).count();
         assert_eq!(answers, usize::from(again), "each is told once");
     }
 }
@@ -219,10 +220,10 @@ fn a_second_status_is_a_fault() {
     let (mut net, _, mut talk) = established(9, 69);
     talk.say(&mut net, ETH + id::STATUS, &chain(1).status(69).encode());
     ends_for(&mut net, &mut talk, Fault::StatusTwice);
-    assert_eq!(talk.last_words(), Some(DisconnectReason::SubprotocolError));
+    assert_eq!(talk.final_disconnect(), Some(DisconnectReason::SubprotocolError));
 
     let mut stranger = Stranger::new(2);
-    let mut talk = stranger.dial(&mut net, 0, local(2)).unwrap();
+    let mut talk = stranger.dial(&mut net, VICTIM, local(2)).unwrap();
     talk.say_plain(&mut net, p2p::id::HELLO, &stranger.hello(69).encode());
     talk.say(&mut net, ETH + id::TRANSACTIONS, &[0xc0]);
     ends_for(&mut net, &mut talk, Fault::StatusExpected);
@@ -243,12 +244,11 @@ fn forbidden_messages_ban() {
         talk.say(&mut net, ETH + message, &[0xc2, 0xc0, 0x80]);
         if is_forbidden {
             ends_for(&mut net, &mut talk, Fault::ForbiddenMessage);
-            assert!(net.members[0].node.peers().is_banned(net.now, &stranger.id));
+            assert!(net.machine(VICTIM).peers().is_banned(net.now(), &stranger.id));
         } else {
             talk.listen(&mut net);
-            assert_eq!(net.end(0, talk.conn()), None);
-            let told = |seen: &Seen| matches!(seen, Seen::Message { id, .. } if *id == message);
-            assert!(net.members[0].seen.iter().any(|(_, seen)| told(seen)));
+            assert_eq!(net.end(VICTIM, talk.conn()), None);
+            assert!(net.saw(VICTIM, |event| matches!(event, Event::Message { id, .. } if *id == message)));
         }
     }
 }
@@ -260,20 +260,18 @@ fn a_peer_that_never_reads_is_let_go() {
     net.stall_raw(talk.raw, true);
     net.run_for(SECOND);
     let (conn, capability) = (talk.conn(), Capability::eth(69));
-    let begun = net.now;
-    let payload = vec![0x55; 100_000];
-    let mut rng = peerless::rng::Seed::new([1; 32]).fork("noise");
-    let mut noise = payload.clone();
-    rng.fill(&mut noise);
+    let begun = net.now();
+    let mut noise = vec![0; 100_000];
+    Seed::new([1; 32]).fork("noise").fill(&mut noise);
     let sent = (0..1000)
         .take_while(|_| {
-            net.command(0, Command::Send { conn, capability, id: id::TRANSACTIONS, payload: &noise }).is_ok()
+            net.command(VICTIM, Command::Send { conn, capability, id: id::TRANSACTIONS, payload: &noise }).is_ok()
         })
         .count();
     assert!(sent < 30, "{sent} messages of 100 kB were queued");
-    assert!(net.members[0].node.outbound(conn).len() <= limits::OUTBOUND_BYTES_MAX + payload.len() + 1000);
+    assert!(net.machine(VICTIM).outbound(conn).len() <= limits::OUTBOUND_BYTES_MAX + noise.len() + 1000);
     net.run_for(limits::WRITE_TIMEOUT + limits::CLOSING_TIMEOUT + SECOND);
-    let (at, end) = net.end(0, conn).unwrap();
+    let (at, end) = net.end(VICTIM, conn).unwrap();
     assert!(at <= begun + limits::WRITE_TIMEOUT + limits::CLOSING_TIMEOUT, "{at} {end}");
-    assert_eq!(end.why, EndReason::Timeout(peerless::contract::ConnTimer::Write));
+    assert_eq!(end.why, EndReason::Timeout(ConnTimer::Write));
 }

@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use peerless::contract::{Command, EndReason, PeerKind, Refusal, ScoreReason, Side};
+use peerless::contract::{Command, EndReason, Event, Fault, PeerKind, Refusal, ScoreReason, Side};
 use peerless::limits;
+use peerless::node::Node;
 use peerless::peers::Severity;
+use peerless::testing::{Host, Net, config};
+use peerless::wire::enode::Contact;
 use peerless::wire::p2p::{self, Capability, DisconnectReason};
-use peerless_tests::net::{Net, Seen, config};
 use peerless_tests::stranger::Stranger;
 
-use crate::{SECOND, global, local, quiet, victim};
+use crate::{SECOND, VICTIM, global, local, victim};
 
 const ETH: u64 = p2p::id::CAPABILITIES;
 
@@ -20,48 +22,41 @@ const ETH: u64 = p2p::id::CAPABILITIES;
 fn all_dial_all_at_once() {
     const NODES: usize = 6;
     for seed in 0..24 {
-        let mut net = Net::new(seed);
-        for i in 0..NODES {
-            net.add(quiet(i));
-        }
-        net.dial_loss_percent = seed % 3 * 25;
-        for i in 0..NODES {
-            for j in (0..NODES).filter(|j| *j != i) {
+        let (mut net, hosts): (_, [Host; NODES]) = Net::nodes(seed);
+        net.link.dial_loss_percent = seed % 3 * 25;
+        for i in hosts {
+            for j in hosts.into_iter().filter(|j| *j != i) {
                 let contact = net.contact(j);
                 net.command(i, Command::AddPeer { contact, kind: PeerKind::Static }).unwrap();
             }
         }
-        let met = |net: &Net| (0..NODES).all(|i| net.established(i) == NODES - 1);
-        let limit = if net.dial_loss_percent == 0 { 5 * SECOND } else { limits::REDIAL_INTERVAL_MAX };
-        assert!(
-            net.run_until(limit, met),
-            "seed {seed}: {:?}",
-            (0..NODES).map(|i| net.established(i)).collect::<Vec<_>>()
-        );
+        let met = |net: &Net<Node>| hosts.iter().all(|host| net.established(*host) == NODES - 1);
+        let limit = if net.link.dial_loss_percent == 0 { 5 * SECOND } else { limits::REDIAL_INTERVAL_MAX };
+        assert!(net.run_until(limit, met), "seed {seed}: {:?}", hosts.map(|host| net.established(host)));
         net.run_for(60 * SECOND);
-        for i in 0..NODES {
-            let peers: Vec<_> = net.members[i].node.sessions().filter(|s| !s.is_ending).map(|s| s.id).collect();
+        for i in hosts {
+            let peers: Vec<_> = net.machine(i).sessions().filter(|s| !s.is_ending).map(|s| s.id).collect();
             assert_eq!(peers.iter().collect::<BTreeSet<_>>().len(), peers.len(), "seed {seed}: a peer twice");
-            for j in (0..NODES).filter(|j| *j != i) {
-                assert!(net.conn(i, j).is_some(), "seed {seed}: {i} has no session with {j}");
-                let by = |a: usize, b: usize| {
+            for j in hosts.into_iter().filter(|j| *j != i) {
+                assert!(net.conn(i, j).is_some(), "seed {seed}: {i:?} has no session with {j:?}");
+                let by = |a: Host, b: Host| {
                     let conn = net.conn(a, b).unwrap();
-                    net.members[a].node.sessions().find(|s| s.conn == conn).unwrap().direction
+                    net.machine(a).sessions().find(|s| s.conn == conn).unwrap().direction
                 };
-                assert_ne!(by(i, j), by(j, i), "seed {seed}: {i} and {j} keep different ones");
+                assert_ne!(by(i, j), by(j, i), "seed {seed}: {i:?} and {j:?} keep different ones");
             }
             assert_eq!(net.established(i), NODES - 1);
         }
-        assert!(net.members.iter().all(|member| member.seen.iter().all(|(_, seen)| !matches!(seen, Seen::Banned(..)))));
+        assert!(!hosts.iter().any(|host| net.saw(*host, |event| matches!(event, Event::Banned { .. }))));
     }
 }
 
 /// Has a stranger banned for what no client does.
-fn ban(net: &mut Net, stranger: &mut Stranger, from: std::net::SocketAddr) {
-    let mut talk = stranger.establish(net, 0, from, 69).unwrap();
+fn ban(net: &mut Net<Node>, stranger: &mut Stranger, from: std::net::SocketAddr) {
+    let mut talk = stranger.establish(net, VICTIM, from, 69).unwrap();
     talk.say(net, ETH + peerless::wire::eth::id::NEW_BLOCK, &[0xc0]);
     talk.listen(net);
-    assert!(net.members[0].node.peers().is_banned(net.now, &stranger.id));
+    assert!(net.machine(VICTIM).peers().is_banned(net.now(), &stranger.id));
 }
 
 /// P3: the holder of a banned key is refused as long as the ban lasts, and not a moment longer.
@@ -70,23 +65,23 @@ fn a_ban_lasts_as_long_as_it_says() {
     let mut net = victim(1);
     let mut stranger = Stranger::new(1);
     ban(&mut net, &mut stranger, local(1));
-    let banned = net.now;
+    let banned = net.now();
     for hours in [0, 1, 6, 11] {
-        net.run_for((banned + Duration::from_secs(hours * 3600)).since(net.now));
-        let mut talk = stranger.dial(&mut net, 0, local(2)).expect("nobody knows who it is yet");
+        net.run_for((banned + Duration::from_secs(hours * 3600)).since(net.now()));
+        let mut talk = stranger.dial(&mut net, VICTIM, local(2)).expect("its key is not known yet");
         talk.say_plain(&mut net, p2p::id::HELLO, &stranger.hello(69).encode());
         talk.listen(&mut net);
         net.close_raw(talk.raw);
         net.run_for(SECOND);
-        let (_, end) = net.end(0, talk.conn()).unwrap();
+        let (_, end) = net.end(VICTIM, talk.conn()).unwrap();
         assert_eq!((end.by, end.why), (Side::Us, EndReason::Refused(Refusal::Banned)), "after {hours} hours");
-        assert_eq!(talk.last_words(), Some(DisconnectReason::UselessPeer));
-        let contact = peerless::wire::enode::Contact::new(stranger.key, [127, 0, 0, 1].into(), 1, 40_002);
-        assert!(net.command(0, Command::Dial { contact }).is_err(), "nor do we dial it");
+        assert_eq!(talk.final_disconnect(), Some(DisconnectReason::UselessPeer));
+        let contact = Contact::new(stranger.key, [127, 0, 0, 1].into(), 1, 40_002);
+        assert!(net.command(VICTIM, Command::Dial { contact }).is_err(), "nor do we dial it");
     }
-    assert!(Stranger::new(2).establish(&mut net, 0, local(1), 69).is_some(), "on this machine live others");
-    net.run_for((banned + Severity::Fatal.ban_duration()).since(net.now));
-    assert!(stranger.establish(&mut net, 0, local(3), 69).is_some());
+    assert!(Stranger::new(2).establish(&mut net, VICTIM, local(1), 69).is_some(), "other nodes share the address");
+    net.run_for((banned + Severity::Fatal.ban_duration()).since(net.now()));
+    assert!(stranger.establish(&mut net, VICTIM, local(3), 69).is_some());
 }
 
 /// P3: a new key from a banned address is no way around, and neighbours pay only when there are many.
@@ -96,15 +91,15 @@ fn a_new_key_does_not_evade_a_ban() {
     let home = |host: u8, port: u16| -> std::net::SocketAddr { ([70, 1, 1, host], port).into() };
     ban(&mut net, &mut Stranger::new(1), home(1, 5000));
     net.run_for(limits::INBOUND_THROTTLE);
-    assert!(net.connect_raw(0, home(1, 5001)).is_none(), "the address is banned");
+    assert!(net.connect_raw(VICTIM, home(1, 5001)).is_none(), "the address is banned");
     for host in 2..=limits::SUBNET_BAN_HOSTS as u8 {
         net.run_for(limits::INBOUND_THROTTLE);
         ban(&mut net, &mut Stranger::new(host), home(host, 5000));
     }
-    assert!(net.connect_raw(0, home(99, 5000)).is_none(), "the subnet is one party's");
-    assert!(net.connect_raw(0, global(1)).is_some());
+    assert!(net.connect_raw(VICTIM, home(99, 5000)).is_none(), "the subnet is one party's");
+    assert!(net.connect_raw(VICTIM, global(1)).is_some());
     net.run_for(limits::HOST_BAN_MAX);
-    assert!(net.connect_raw(0, home(99, 5000)).is_some(), "others may live there");
+    assert!(net.connect_raw(VICTIM, home(99, 5000)).is_some(), "other nodes may have the address");
 }
 
 /// The ledger says why a score is what it is: its entries add up, and are those that were told.
@@ -114,11 +109,11 @@ fn a_ledger_adds_up() {
     let mut stranger = Stranger::new(1);
     let body = [0xc4, 0x80, 0x01, 0x80, 0x80];
     for round in 0..4 {
-        let mut talk = stranger.establish(&mut net, 0, local(round), 69).unwrap();
+        let mut talk = stranger.establish(&mut net, VICTIM, local(round), 69).unwrap();
         let conn = talk.conn();
         for _ in 0..2 {
             let id = peerless::wire::eth::id::GET_BLOCK_HEADERS;
-            net.command(0, Command::Request { conn, capability: Capability::eth(69), id, body: &body }).unwrap();
+            net.command(VICTIM, Command::Request { conn, capability: Capability::eth(69), id, body: &body }).unwrap();
         }
         talk.listen(&mut net);
         let asked: Vec<_> =
@@ -134,29 +129,29 @@ fn a_ledger_adds_up() {
         talk.listen(&mut net);
         net.close_raw(talk.raw);
         net.run_for(SECOND);
-        assert!(net.end(0, conn).is_some());
+        assert!(net.end(VICTIM, conn).is_some());
     }
-    let ledger = net.members[0].node.peers().ledgers().get(&stranger.id).unwrap();
+    let ledger = net.machine(VICTIM).peers().ledgers().get(&stranger.id).unwrap();
     let entries: Vec<_> = ledger.entries().copied().collect();
     // Within a minute nothing is forgiven.
-    assert!(net.now.since(entries[0].at) < Duration::from_secs(60));
+    assert!(net.now().since(entries[0].at) < Duration::from_secs(60));
     let mut score = 0;
     for entry in &entries {
         score += entry.delta;
         assert_eq!(entry.score, score, "{entries:#?}");
     }
-    assert_eq!(net.members[0].node.peers().ledgers().score(net.now, &stranger.id), score);
-    let told = crate::scored(&net, 0);
+    assert_eq!(net.machine(VICTIM).peers().ledgers().score(net.now(), &stranger.id), score);
+    let told = crate::scored(&net, VICTIM);
     assert_eq!(told.iter().map(|(delta, _)| delta).sum::<i32>(), score);
     let of = |wanted: ScoreReason| entries.iter().filter(|e| e.reason == wanted).map(|e| e.delta).sum::<i32>();
-    let faults = of(ScoreReason::Fault(peerless::contract::Fault::UnsolicitedResponse));
+    let faults = of(ScoreReason::Fault(Fault::UnsolicitedResponse));
     assert_eq!(of(ScoreReason::Served) + faults, score);
     assert!(of(ScoreReason::Served) > 0 && faults < 0);
 
-    let mut talk = stranger.establish(&mut net, 0, local(9), 69).unwrap();
+    let mut talk = stranger.establish(&mut net, VICTIM, local(9), 69).unwrap();
     talk.say(&mut net, ETH + 4, &[0xc2, 0x07, 0xc0]);
     talk.listen(&mut net);
-    let banned = net.members[0].node.peers().is_banned(net.now, &stranger.id);
+    let banned = net.machine(VICTIM).peers().is_banned(net.now(), &stranger.id);
     assert_eq!(banned, score - 20 <= peerless::peers::score::BAN_SCORE);
 }
 
@@ -166,37 +161,36 @@ fn foreign_nodes_do_not_hold_places() {
     const OURS: usize = 4;
     const ALL: usize = 14;
     let mut net = Net::new(4);
-    let boot = net.add(config(0, 1));
+    let boot = net.add_node(config(0, 1));
     let boot = net.contact(boot);
     for i in 1..ALL {
         let mut config = config(i, if i < OURS { 1 } else { 2 + i as u64 });
         config.discovery.discv4.as_mut().unwrap().bootnodes = vec![boot];
-        net.add(config);
+        net.add_node(config);
     }
-    // The foreign ones come by all the same.
+    // The foreign nodes dial ours.
     for i in OURS..ALL {
-        let contact = net.contact(i % OURS);
-        net.command(i, Command::AddPeer { contact, kind: PeerKind::Static }).unwrap();
+        let contact = net.contact(Host(i % OURS));
+        net.command(Host(i), Command::AddPeer { contact, kind: PeerKind::Static }).unwrap();
     }
     net.run_for(600 * SECOND);
     let limit = limits::CONNECT_TIMEOUT.max(limits::STATUS_TIMEOUT + limits::CLOSING_TIMEOUT);
-    for i in 0..OURS {
-        assert_eq!(net.established(i), OURS - 1, "our own are all there");
-        let foreign: BTreeSet<_> = (OURS..ALL).map(|j| net.contact(j).id()).collect();
-        let seen = &net.members[i].seen;
+    for host in (0..OURS).map(Host) {
+        assert_eq!(net.established(host), OURS - 1, "all nodes of our network");
+        let foreign: BTreeSet<_> = (OURS..ALL).map(|j| net.contact(Host(j)).id()).collect();
         let mut visits = 0;
-        for (came, conn) in seen.iter().filter_map(|(at, seen)| match seen {
-            Seen::Hello(conn, _, contact, _) if foreign.contains(&contact.id()) => Some((*at, *conn)),
+        for (came, conn) in net.events(host).iter().filter_map(|(at, event)| match event {
+            Event::Hello { conn, contact, .. } if foreign.contains(&contact.id()) => Some((*at, *conn)),
             _ => None,
         }) {
             visits += 1;
-            let (left, _) = net.end(i, conn).unwrap_or_else(|| panic!("{conn} of a foreign node is still there"));
+            let (left, _) = net.end(host, conn).unwrap_or_else(|| panic!("{conn} of a foreign node is still there"));
             assert!(left.since(came) <= limit, "{conn} was there for {:?}", left.since(came));
         }
-        assert!(visits > 0, "they have come");
-        assert!(!seen.iter().any(|(_, seen)| matches!(seen, Seen::Established(_, id, _) if foreign.contains(id))));
-        assert!(!seen.iter().any(|(_, seen)| matches!(seen, Seen::Banned(..))), "nor is it misbehaviour");
-        let ours = net.members[i].node.stats().dials;
+        assert!(visits > 0, "foreign nodes have dialled");
+        assert!(!net.saw(host, |event| matches!(event, Event::Established { id, .. } if foreign.contains(id))));
+        assert!(!net.saw(host, |event| matches!(event, Event::Banned { .. })), "nor is it misbehaviour");
+        let ours = net.machine(host).stats().dials;
         assert!(ours <= 100, "{ours} dials in ten minutes: the fork id in a record is looked at first");
     }
 }

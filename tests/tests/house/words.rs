@@ -31,27 +31,10 @@ const BANNED: [(&[&str], &str); 19] = [
     (&["from xy ", "checked"], "from_xy_unchecked"),
 ];
 
-/// Files and folders whose text is not revised yet. The list only shrinks.
-const UNREVISED: [&str; 10] = [
-    "adapters/mio/tests/",
-    "adapters/trace/tests/common/",
-    "core/src/discv4/tests/net.rs",
-    "tests/src/net.rs",
-    "tests/src/stranger.rs",
-    "tests/tests/attacks/",
-    "tests/tests/garbage.rs",
-    "tests/tests/keylog.rs",
-    "tests/tests/memory.rs",
-    "tests/tests/node.rs",
-];
-
 #[test]
 fn text_is_plain_technical_english() {
     let mut found = Vec::new();
     for name in tracked(&["rs", "md"]) {
-        if UNREVISED.iter().any(|unrevised| name.starts_with(unrevised)) {
-            continue;
-        }
         for (number, line) in (1..).zip(read(&name).lines()) {
             found.extend(banned(line).map(|(words, better)| format!("{name}:{number}: `{words}`: write {better}")));
         }
@@ -60,14 +43,6 @@ fn text_is_plain_technical_english() {
         &found,
         "A word of private language: say it in the words of the field, with the type or the peer as subject.",
     );
-}
-
-#[test]
-fn unrevised_texts_exist() {
-    let names = tracked(&["rs", "md"]);
-    let gone: Vec<_> =
-        UNREVISED.iter().filter(|unrevised| !names.iter().any(|name| name.starts_with(**unrevised))).collect();
-    assert_none(&gone, "Take it out of UNREVISED (tests/tests/house/words.rs).");
 }
 
 /// The files of the contract that hold for any protocol family.

@@ -15,7 +15,7 @@ use peerless_mio::{Driver, Listen, Sockets};
 /// How long anything on loopback may take before the test has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
-/// What a node told, in owned form.
+/// An event that owns its parts.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Told {
     NodeAdded(NodeId),

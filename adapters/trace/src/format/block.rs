@@ -6,7 +6,7 @@
 use twox_hash::XxHash3_64;
 
 use super::codec::Encode;
-use super::{INPUT, encode_seal, packet};
+use super::{END, INPUT, encode_seal, packet};
 use crate::pcapng::{self, CUSTOM, Note, PACKET, PACKET_HEAD, block, pad};
 
 /// Peerless has no private enterprise number. RFC 5612 reserves this one for documentation; [`MAGIC`] marks our blocks.
@@ -107,6 +107,8 @@ pub(crate) struct Sealed {
     pub end: usize,
     /// Whether the record is an input.
     pub is_input: bool,
+    /// Whether it is the end of the trace, which nothing follows.
+    pub is_end: bool,
 }
 
 /// Completes blocks in their order: the checksums of packets, and the digests that chain records.
@@ -140,7 +142,8 @@ impl Sealer {
                 let covered = end - CUSTOM_TAIL;
                 self.digest = digest(self.digest, &bytes[start..covered]);
                 bytes[covered..covered + DIGEST].copy_from_slice(&self.digest.to_le_bytes());
-                return Some(Sealed { end, is_input: bytes[at + CUSTOM_HEAD] == INPUT });
+                let record = bytes[at + CUSTOM_HEAD];
+                return Some(Sealed { end, is_input: record == INPUT, is_end: record == END });
             }
             if kind == PACKET {
                 let length = &bytes[at + PACKET_HEAD - 4..at + PACKET_HEAD];

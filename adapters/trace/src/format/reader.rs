@@ -14,7 +14,10 @@ use peerless::contract::Devp2p;
 use peerless::crypto::{Crypto, Secp256k1};
 
 use super::block::verify;
-use super::{BLOCK_BYTES_MAX, Header, Malformed, Record, Recordable, SEGMENT_MAX, decode_record, packet, record_of};
+use super::{
+    BLOCK_BYTES_MAX, END, Header, INPUT, Malformed, Record, Recordable, SEGMENT_MAX, VERSION, decode_record, packet,
+    record_of,
+};
 use crate::pcapng::{PACKET, SECTION_HEADER};
 
 /// Why a trace cannot be read any further.
@@ -33,6 +36,11 @@ pub enum Broken {
         part: u32,
         /// The offset in that part at which the last good record ends.
         offset: u64,
+    },
+    /// The trace is of an earlier version of the format, whose inputs cannot be decoded; headers, packets and session secrets can.
+    OldVersion {
+        /// The version.
+        version: u16,
     },
     /// The digest is right, but the record cannot be decoded.
     Malformed {
@@ -59,7 +67,7 @@ impl Broken {
         match self {
             Self::Changed { input, .. } | Self::Malformed { input, .. } => *input,
             Self::Cut { inputs } => Some(*inputs),
-            Self::Io(_) | Self::Foreign | Self::Part { .. } => None,
+            Self::Io(_) | Self::Foreign | Self::Part { .. } | Self::OldVersion { .. } => None,
         }
     }
 }
@@ -68,6 +76,9 @@ impl fmt::Display for Broken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io(error) => write!(f, "cannot be read: {error}"),
+            Self::OldVersion { version } => {
+                write!(f, "is of version {version} of the format, of which this release reads packets only")
+            }
             Self::Foreign => f.write_str("is not a trace of Peerless"),
             Self::Changed { input: Some(input), part, offset } => {
                 write!(f, "was changed at input #{input} (part {part}, after byte {offset})")
@@ -123,6 +134,8 @@ pub struct Reader<L: Recordable = Devp2p> {
     offset: u64,
     inputs: u64,
     header_read: bool,
+    /// The version that the header tells.
+    version: u16,
     is_over: bool,
     language: PhantomData<fn() -> L>,
 }
@@ -183,6 +196,7 @@ impl<L: Recordable> Reader<L> {
             offset: 0,
             inputs: 0,
             header_read: false,
+            version: VERSION,
             is_over: false,
             language: PhantomData,
         }
@@ -264,6 +278,9 @@ impl<L: Recordable> Reader<L> {
                 self.packets.extend_from_slice(received);
             } else if let Some(record) = record_of(block) {
                 self.digest = verify(self.digest, &self.segment).ok_or_else(|| self.changed())?;
+                if self.version != VERSION && matches!(record.first(), Some(&(INPUT | END))) {
+                    return Err(Broken::OldVersion { version: self.version });
+                }
                 let record = decode_record::<L>(record, &*self.crypto, &mut self.packets)
                     .map_err(|why| Broken::Malformed { input: self.header_read.then_some(self.inputs), why })?;
                 return self.in_order(record);
@@ -282,6 +299,7 @@ impl<L: Recordable> Reader<L> {
                     return Err(self.malformed("beginning: this is not the first part"));
                 }
                 self.header_read = true;
+                self.version = header.version;
             }
             Record::Header(_) => return Err(self.malformed("record: a second header")),
             _ if self.offset == 0 => return Err(self.malformed("beginning: no header")),

@@ -66,13 +66,13 @@ impl Writer {
         self.output.write(blocks.as_bytes())
     }
 
-    /// Writes these blocks; a part ends with the record by which it reaches its size.
+    /// Writes these blocks; a part ends with the record by which it reaches its size. No part follows the end mark.
     pub(super) fn write(&mut self, blocks: &mut Blocks) -> io::Result<()> {
         let (mut written, mut end) = (0, 0);
         while let Some(sealed) = self.sealer.seal(blocks, end) {
             end = sealed.end;
             self.inputs += u64::from(sealed.is_input);
-            if self.output.is_full(end - written) {
+            if !sealed.is_end && self.output.is_full(end - written) {
                 self.output.write(&blocks.as_bytes()[written..end])?;
                 written = end;
                 self.next_part()?;

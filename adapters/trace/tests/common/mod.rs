@@ -1,24 +1,26 @@
-//! Two nodes on a link of one millisecond, in virtual time, each with a tap: the same bytes in every run.
+//! Two nodes behind taps on a network in memory: the same bytes in every run.
 #![allow(dead_code, unreachable_pub, reason = "every test uses its own part")]
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, SocketId, Tap};
+use peerless::contract::{Command, ConnId, Event, Input, Machine, SocketId, Tap, Tapped};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::discv4;
 use peerless::eth::Chain;
 use peerless::node::{Config, Node};
+pub use peerless::testing::Host;
+use peerless::testing::Net;
 use peerless::time::{Duration, Instant, UnixTime};
 use peerless::wire::enode::Contact;
 use peerless::wire::forkid::{ForkSchedule, Head, Network};
 use peerless::wire::p2p::{Capability, DisconnectReason};
 use peerless_trace::record::{Options, Recorder, Subject};
 
-pub const START: Instant = Instant::from_micros(250_000);
-pub const UNIX: UnixTime = UnixTime::from_secs(1_750_000_000);
+/// The monotonic and the wall time at which every network starts.
+pub const START: Instant = Instant::from_micros(1_000_000);
+pub const UNIX: UnixTime = peerless::testing::START;
 
 /// The bytes that a recorder writes, for inspection.
 #[derive(Clone, Default)]
@@ -77,183 +79,50 @@ pub fn recorder(config: &Config, number: u8, options: Options) -> (Recorder, Byt
     (recorder, bytes)
 }
 
-enum Mail {
-    Datagram { from: SocketAddr, bytes: Vec<u8> },
-    Incoming { from: SocketAddr, dialler: (usize, ConnId) },
-    Connected { conn: ConnId },
-    Bytes { conn: ConnId, bytes: Vec<u8> },
-    Eof { conn: ConnId },
-    Broken { conn: ConnId, why: IoFault },
+/// A network of nodes behind taps.
+pub type World = Net<Tapped<Node, Box<dyn Tap>>>;
+
+/// A network on which every delay is one millisecond.
+pub fn world() -> World {
+    let mut world = World::new(1);
+    world.link.delay = (Duration::from_millis(1), Duration::from_millis(1));
+    world
 }
 
-pub struct Host {
-    pub node: Node,
-    tap: Box<dyn Tap>,
-    addr: SocketAddr,
-    /// The other end of each stream.
-    links: BTreeMap<ConnId, (usize, ConnId)>,
-    pub established: Vec<ConnId>,
-    requests: Vec<(ConnId, u64, u64)>,
-    pub messages: u64,
-    pub ended: u64,
+/// Adds the node of a number and a configuration.
+pub fn add(world: &mut World, config: Config, number: u8, tap: Box<dyn Tap>) -> Host {
+    let addr = SocketAddr::new(ip(number), config.addresses.udp);
+    world.add(addr, |start| {
+        assert_eq!((start.now, start.unix), (START, UNIX), "recorders are told so");
+        Tapped::new(Node::new(config, seed(number), start.now, start.unix).unwrap(), tap, start.now)
+    })
 }
 
-impl Host {
-    pub fn new(config: Config, number: u8, tap: Box<dyn Tap>) -> Self {
-        let addr = SocketAddr::new(ip(number), config.addresses.udp);
-        let node = Node::new(config, seed(number), START, UNIX).unwrap();
-        let (links, established, requests) = (BTreeMap::new(), Vec::new(), Vec::new());
-        Self { node, tap, addr, links, established, requests, messages: 0, ended: 0 }
-    }
-
-    pub fn handle(&mut self, now: Instant, input: Input<'_>) {
-        if let Input::Wrote { conn, n } = input {
-            self.tap.wrote(now, conn, &self.node.outbound(conn)[..n]);
-        }
-        self.tap.input(now, &input);
-        self.node.handle(now, input);
-    }
-
-    pub fn accept(&mut self, now: Instant, from: SocketAddr) -> Option<ConnId> {
-        self.tap.input(now, &Input::Incoming { socket: SocketId::MAIN, from });
-        let conn = self.node.accept(now, SocketId::MAIN, from);
-        self.tap.accepted(now, conn);
-        conn
-    }
-
-    pub fn command(&mut self, now: Instant, command: Command<'_>) -> bool {
-        self.tap.input(now, &Input::Command(command));
-        let answer = self.node.command(now, command);
-        self.tap.commanded(now, answer);
-        answer.is_ok()
-    }
+/// Lets milliseconds pass.
+pub fn run(world: &mut World, milliseconds: u64) {
+    world.run_for(Duration::from_millis(milliseconds));
 }
 
-/// The pair of nodes; see the module.
-pub struct World {
-    pub now: Instant,
-    pub hosts: Vec<Host>,
-    mail: VecDeque<(Instant, usize, Mail)>,
-    /// Bytes that a socket takes at once.
-    pub write_bytes: usize,
-    /// The body of every response.
-    pub answer: Vec<u8>,
+/// The first established connection of a host.
+pub fn established(world: &World, host: Host) -> ConnId {
+    let conn = world.find(host, |event| match event {
+        Event::Established { conn, .. } => Some(*conn),
+        _ => None,
+    });
+    conn.expect("a session")
 }
 
-impl World {
-    pub fn new(hosts: Vec<Host>) -> Self {
-        Self { now: START, hosts, mail: VecDeque::new(), write_bytes: 700, answer: vec![0xc0] }
+/// Answers the requests among a host's events from number `from` on. Returns the number of its events.
+pub fn respond(world: &mut World, host: Host, from: usize, body: &[u8]) -> usize {
+    let events = &world.events(host)[from..];
+    let requests = events.iter().filter_map(|(_, event)| match event {
+        Event::Request { conn, capability, request_id, id, .. } => Some((*conn, *capability, *request_id, *id)),
+        _ => None,
+    });
+    for (conn, capability, request_id, id) in requests.collect::<Vec<_>>() {
+        world.command(host, Command::Respond { conn, capability, request_id, id, body }).unwrap();
     }
-
-    pub fn run(&mut self, milliseconds: u64) {
-        for _ in 0..milliseconds {
-            self.now = self.now + Duration::from_millis(1);
-            self.tick();
-        }
-    }
-
-    fn tick(&mut self) {
-        let now = self.now;
-        while self.mail.front().is_some_and(|(at, ..)| *at <= now) {
-            if let Some((_, host, mail)) = self.mail.pop_front() {
-                self.deliver(host, mail);
-            }
-        }
-        for host in 0..self.hosts.len() {
-            if self.hosts[host].node.poll_timeout().is_some_and(|(at, _)| at <= now) {
-                self.hosts[host].handle(now, Input::Timeout);
-            }
-            self.drain(host);
-            for (conn, request_id, id) in std::mem::take(&mut self.hosts[host].requests) {
-                self.hosts[host].command(
-                    now,
-                    Command::Respond { conn, capability: Capability::eth(69), request_id, id, body: &self.answer },
-                );
-            }
-            self.drain(host);
-        }
-    }
-
-    fn post(&mut self, host: usize, mail: Mail) {
-        self.mail.push_back((self.now + Duration::from_millis(1), host, mail));
-    }
-
-    fn deliver(&mut self, host: usize, mail: Mail) {
-        let now = self.now;
-        let to = &mut self.hosts[host];
-        match mail {
-            Mail::Datagram { from, bytes } => {
-                to.handle(now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &bytes })
-            }
-            Mail::Incoming { from, dialler } => match to.accept(now, from) {
-                Some(conn) => {
-                    to.links.insert(conn, dialler);
-                    self.hosts[dialler.0].links.insert(dialler.1, (host, conn));
-                    self.post(dialler.0, Mail::Connected { conn: dialler.1 });
-                }
-                None => self.post(dialler.0, Mail::Broken { conn: dialler.1, why: IoFault::Reset }),
-            },
-            Mail::Connected { conn } => to.handle(now, Input::Connected { conn, local: None }),
-            Mail::Bytes { conn, bytes } => to.handle(now, Input::Bytes { conn, bytes: &bytes }),
-            Mail::Eof { conn } => to.handle(now, Input::Eof { conn }),
-            Mail::Broken { conn, why } => to.handle(now, Input::Broken { conn, why }),
-        }
-        // Some inputs follow each other without a drain.
-        if !now.as_micros().is_multiple_of(3000) {
-            self.drain(host);
-        }
-    }
-
-    pub fn drain(&mut self, host: usize) {
-        let now = self.now;
-        loop {
-            let from = &mut self.hosts[host];
-            let Some(action) = from.node.poll_action() else {
-                from.tap.drained(now);
-                return;
-            };
-            from.tap.action(now, &action);
-            match action {
-                Action::Send { to, bytes, .. } => {
-                    let mail = Mail::Datagram { from: from.addr, bytes: bytes.to_vec() };
-                    if let Some(to) = self.hosts.iter().position(|host| host.addr == to) {
-                        self.post(to, mail);
-                    }
-                }
-                Action::Dial { conn, to } => {
-                    let from = SocketAddr::new(from.addr.ip(), 50_000 + conn.0 as u16);
-                    match self.hosts.iter().position(|host| host.addr == to) {
-                        Some(to) => self.post(to, Mail::Incoming { from, dialler: (host, conn) }),
-                        None => self.post(host, Mail::Broken { conn, why: IoFault::Refused }),
-                    }
-                }
-                Action::Flush { conn } => self.write(host, conn),
-                Action::Close { conn } => {
-                    if let Some((other, theirs)) = from.links.remove(&conn) {
-                        self.post(other, Mail::Eof { conn: theirs });
-                    }
-                }
-                Action::Emit(Event::Established { conn, .. }) => from.established.push(conn),
-                Action::Emit(Event::Request { conn, request_id, id, .. }) => from.requests.push((conn, request_id, id)),
-                Action::Emit(Event::Message { .. }) => from.messages += 1,
-                Action::Emit(Event::Ended { .. }) => from.ended += 1,
-                Action::Emit(_) | Action::Query { .. } => {}
-            }
-        }
-    }
-
-    fn write(&mut self, host: usize, conn: ConnId) {
-        let Some((other, theirs)) = self.hosts[host].links.get(&conn).copied() else { return };
-        loop {
-            let bytes = self.hosts[host].node.outbound(conn);
-            if bytes.is_empty() {
-                return;
-            }
-            let bytes = bytes[..bytes.len().min(self.write_bytes)].to_vec();
-            self.hosts[host].handle(self.now, Input::Wrote { conn, n: bytes.len() });
-            self.post(other, Mail::Bytes { conn: theirs, bytes });
-        }
-    }
+    world.events(host).len()
 }
 
 /// Two nodes dial, exchange messages, receive bytes from a third party, and disconnect. Returns the trace of each.
@@ -263,56 +132,55 @@ pub fn meeting(options: Options) -> [Vec<u8>; 2] {
 
 /// As [`meeting`], of nodes with these numbers.
 pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
+    let mut world = world();
     let configs = [config(numbers[0], None), config(numbers[1], Some(contact(numbers[0])))];
-    let recorders = [0, 1].map(|i| recorder(&configs[i], numbers[i], options));
-    let bytes = [0, 1].map(|i| recorders[i].1.clone());
-    let mut hosts = Vec::new();
-    for ((config, number), (recorder, _)) in configs.into_iter().zip(numbers).zip(recorders) {
-        hosts.push(Host::new(config, number, Box::new(recorder)));
+    let [(one, bytes_of_one), (two, bytes_of_two)] = [0, 1].map(|i| {
+        let (recorder, bytes) = recorder(&configs[i], numbers[i], options);
+        (add(&mut world, configs[i].clone(), numbers[i], Box::new(recorder)), bytes)
+    });
+    for host in [one, two] {
+        world.input(host, Input::WallClock { unix: UNIX });
     }
-    let mut world = World::new(hosts);
-    for host in &mut world.hosts {
-        host.handle(START, Input::WallClock { unix: UNIX });
-    }
-    world.run(30);
+    run(&mut world, 30);
     let stranger = "8.8.4.4:9".parse().unwrap();
-    let now = world.now;
-    world.hosts[0].handle(now, Input::Datagram { socket: SocketId::MAIN, from: stranger, bytes: b"what is this" });
-    world.hosts[0].handle(now, Input::Datagram { socket: SocketId::MAIN, from: stranger, bytes: &[] });
+    // Two inputs before one drain.
+    world.with(one, |node, now| {
+        let socket = SocketId::MAIN;
+        node.handle(now, Input::Datagram { socket, from: stranger, bytes: b"what is this" });
+        node.handle(now, Input::Datagram { socket, from: stranger, bytes: &[] });
+    });
     // No socket listens there.
-    assert!(world.hosts[0].command(now, Command::Dial { contact: contact(5) }));
-    world.hosts[1].command(now, Command::Ping { contact: contact(numbers[0]) });
-    assert!(world.hosts[1].command(now, Command::Dial { contact: contact(numbers[0]) }));
-    assert!(!world.hosts[1].command(now, Command::Dial { contact: contact(numbers[1]) }), "that is itself");
-    let garbage = world.hosts[0].accept(now, stranger).expect("a place for a stranger");
-    world.drain(0);
-    world.hosts[0].handle(now, Input::Bytes { conn: garbage, bytes: &[0x16; 300] });
-    let again = "8.8.4.4:10".parse().unwrap();
-    assert_eq!(world.hosts[0].accept(now, again), None, "so soon again");
-    world.hosts[0].handle(now, Input::Eof { conn: ConnId(999) });
-    world.run(300);
-    let (now, conn) = (world.now, world.hosts[1].established[0]);
+    world.command(one, Command::Dial { contact: contact(5) }).unwrap();
+    world.command(two, Command::Ping { contact: contact(numbers[0]) }).unwrap();
+    world.command(two, Command::Dial { contact: contact(numbers[0]) }).unwrap();
+    world.command(two, Command::Dial { contact: contact(numbers[1]) }).expect_err("that is itself");
+    let garbage = world.connect_raw(one, stranger).expect("a slot for a stranger");
+    world.input(one, Input::Bytes { conn: garbage.conn, bytes: &[0x16; 300] });
+    assert!(world.connect_raw(one, "8.8.4.4:10".parse().unwrap()).is_none(), "so soon again");
+    world.input(one, Input::Eof { conn: ConnId(999) });
+    run(&mut world, 300);
+    let conn = established(&world, two);
     let capability = Capability::eth(69);
     let payload = [&[0xb9, 0x20, 0x00][..], &[0; 0x2000]].concat();
-    assert!(world.hosts[1].command(now, Command::Send { conn, capability, id: 2, payload: &payload }));
-    assert!(
-        world.hosts[1]
-            .command(now, Command::Request { conn, capability: Capability::eth(69), id: 3, body: &[0xc2, 0x01, 0x02] })
-    );
+    world.command(two, Command::Send { conn, capability, id: 2, payload: &payload }).unwrap();
+    world.command(two, Command::Request { conn, capability, id: 3, body: &[0xc2, 0x01, 0x02] }).unwrap();
     let head = Head { number: 100, time: 1_750_000_001, hash: [4; 32] };
-    assert!(world.hosts[0].command(now, Command::SetHead { head, earliest: 1 }));
-    world.run(60);
-    let now = world.now;
-    world.hosts[0].handle(now, Input::WallClock { unix: UnixTime::from_secs(1_750_000_100) });
-    assert_eq!(world.hosts[0].messages, 1);
-    world.run(1500);
-    let (now, conn) = (world.now, world.hosts[0].established[0]);
-    world.hosts[0].command(now, Command::Disconnect { conn, reason: DisconnectReason::TooManyPeers });
-    world.run(20);
-    let now = world.now;
-    world.hosts[1].command(now, Command::Shutdown);
-    world.run(20);
-    assert!(world.hosts.iter().all(|host| host.ended > 0));
+    world.command(one, Command::SetHead { head, earliest: 1 }).unwrap();
+    run(&mut world, 60);
+    respond(&mut world, one, 0, &[0xc0]);
+    world.input(one, Input::WallClock { unix: UnixTime::from_secs(1_750_000_100) });
+    let messages = world.events(one).iter().filter(|(_, event)| matches!(event, Event::Message { .. }));
+    assert_eq!(messages.count(), 1);
+    run(&mut world, 1500);
+    assert!(world.saw(two, |event| matches!(event, Event::Response { .. })));
+    let conn = established(&world, one);
+    world.command(one, Command::Disconnect { conn, reason: DisconnectReason::TooManyPeers }).unwrap();
+    run(&mut world, 20);
+    world.command(two, Command::Shutdown).unwrap();
+    run(&mut world, 20);
+    for host in [one, two] {
+        assert!(world.saw(host, |event| matches!(event, Event::Ended { .. })));
+    }
     drop(world);
-    bytes.map(|bytes| bytes.take())
+    [bytes_of_one.take(), bytes_of_two.take()]
 }

@@ -1,4 +1,4 @@
-//! Published attacks on discv4 and bugs of other implementations, D1 to D20, tried on this one.
+//! Published attacks on discv4 and bugs of other implementations, tried on this one; `docs/attacks.md` explains the codes.
 
 use core::net::IpAddr;
 
@@ -13,7 +13,7 @@ fn stranger() -> Stranger {
 fn junk(rng: &mut Rng, kind: u8) -> Vec<u8> {
     let mut hashed = rng.bytes::<65>().to_vec();
     hashed[64] &= 3;
-    let expiration = UNIX.plus_secs(100).as_secs();
+    let expiration = START.plus_secs(100).as_secs();
     let mut list = crate::wire::rlp::RlpStream::new_list(2);
     list.append(&&rng.bytes::<64>()[..]).append(&expiration);
     hashed.push(kind);
@@ -25,14 +25,14 @@ fn junk(rng: &mut Rng, kind: u8) -> Vec<u8> {
 fn answer_find_node(net: &mut Net, stranger: &Stranger, packets: &[Vec<Neighbor>]) -> Vec<Contact> {
     net.bond(stranger);
     let contact = stranger.contact();
-    net.with(0, |machine, cx| machine.find_node(cx, CommandId(1), contact, [9; 64])).unwrap();
+    net.call(0, |machine, cx| machine.find_node(cx, CommandId(1), contact, [9; 64])).unwrap();
     assert!(net.take(stranger.addr).iter().any(|(packet, _)| packet.kind() == Kind::FindNode));
     for nodes in packets {
         let neighbors = Packet::Neighbors { nodes: nodes.clone(), expiration: net.soon() };
-        _ = net.send(stranger, &neighbors);
+        _ = net.send_from(stranger, &neighbors);
     }
-    net.run(secs(1));
-    let answer = net.peers[0].events.iter().find_map(|event| match event {
+    net.run_for(secs(1));
+    let answer = net.find(Host(0), |event| match event {
         Event::Nodes { command: CommandId(1), nodes, .. } => Some(nodes.clone()),
         _ => None,
     });
@@ -44,41 +44,36 @@ fn neighbor(n: u8, at: &str) -> Neighbor {
     Neighbor { ip: addr.ip(), udp: addr.port(), tcp: addr.port(), key: *Stranger::new(n, at).key.as_bytes() }
 }
 
-fn pings_to(net: &mut Net, ip: IpAddr) -> usize {
-    let is_to = |(to, _): &&(SocketAddr, Vec<u8>)| to.ip() == ip;
-    net.inbox.iter().filter(is_to).count()
-}
-
 #[test]
 fn d2_a_pong_proves_an_endpoint_once_and_in_time() {
     let ping_back = |net: &mut Net, stranger: &Stranger| {
         let ping = net.ping();
-        _ = net.send(stranger, &ping);
+        _ = net.send_from(stranger, &ping);
         let answers = net.take(stranger.addr);
         answers.into_iter().find(|(packet, _)| packet.kind() == Kind::Ping).unwrap().1
     };
     let unsolicited = Received::Dropped(DropReason::Unsolicited);
 
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     let hash = ping_back(&mut net, &stranger);
     let pong = net.pong(hash);
-    assert_eq!(net.send(&stranger.at("90.1.1.1:30304"), &pong).1, unsolicited);
-    assert_eq!(net.send(&Stranger::new(8, "90.1.1.1:30303"), &pong).1, unsolicited, "another key");
-    assert_eq!(net.send(&stranger, &pong).1, Received::Handled);
-    assert_eq!(net.send(&stranger, &pong).1, unsolicited, "the second time");
-    assert_eq!(net.peers[0].machine.table().len(), 1);
+    assert_eq!(net.send_from(&stranger.at("90.1.1.1:30304"), &pong).1, unsolicited);
+    assert_eq!(net.send_from(&Stranger::new(8, "90.1.1.1:30303"), &pong).1, unsolicited, "another key");
+    assert_eq!(net.send_from(&stranger, &pong).1, Received::Handled);
+    assert_eq!(net.send_from(&stranger, &pong).1, unsolicited, "the second time");
+    assert_eq!(net.discv4(0).table().len(), 1);
 
-    let (mut net, stranger) = (Net::with_victim(), self::stranger());
+    let (mut net, stranger) = (victim(), self::stranger());
     let hash = ping_back(&mut net, &stranger);
-    net.run(limits::CALL_TIMEOUT);
+    net.run_for(limits::CALL_TIMEOUT);
     let pong = net.pong(hash);
-    assert_eq!(net.send(&stranger, &pong).1, unsolicited, "too late");
-    assert!(net.peers[0].machine.table().is_empty() && net.peers[0].machine.bonds.is_empty());
+    assert_eq!(net.send_from(&stranger, &pong).1, unsolicited, "too late");
+    assert!(net.discv4(0).table().is_empty() && net.discv4(0).bonds.is_empty());
 }
 
 #[test]
 fn d5_spoofed_pings_are_not_amplified() {
-    let mut net = Net::with_victim();
+    let mut net = victim();
     for n in 0..4000u32 {
         // A new identity each time, the smallest ping possible, one target.
         let mut secret = [1; 32];
@@ -87,28 +82,28 @@ fn d5_spoofed_pings_are_not_amplified() {
         let at = Stranger { key: CRYPTO.public_key(&secret), secret, addr: addr("90.1.1.1:53") };
         let nowhere = Endpoint { ip: None, udp: 0, tcp: 0 };
         let ping = Packet::Ping { version: 4, from: nowhere, to: nowhere, expiration: net.soon(), enr_seq: None };
-        _ = net.send(&at, &ping);
-        net.run(millis(1));
+        _ = net.send_from(&at, &ping);
+        net.run_for(millis(1));
     }
-    let (received, sent, _) = net.peers[0].ledger[&addr("90.1.1.1:53")];
+    let Account { received_bytes: received, sent_bytes: sent, .. } = net.machine(Host(0)).ledger[&addr("90.1.1.1:53")];
     assert!(sent * 4 <= received * 5, "{sent} bytes for {received}");
     assert!(sent < 40_000, "at most the budget of a subnet: {sent}");
-    assert_eq!(net.peers[0].machine.bonds.len(), 0, "and no memory");
+    assert_eq!(net.discv4(0).bonds.len(), 0, "and no memory");
 }
 
 #[test]
 fn d6_d7_d8_floods_reach_no_signature_check_and_stop_no_lookup() {
-    let mut net = Net::new();
+    let mut net = empty();
     for i in 0..12 {
-        net.add(&alloc::format!("80.{i}.0.1:30303"), if i == 0 { &[] } else { &[0] });
+        net.add_at(&alloc::format!("80.{i}.0.1:30303"), if i == 0 { &[] } else { &[0] });
     }
-    net.run(secs(40));
-    let neighbors: Vec<_> = net.peers[1..].iter().map(|peer| peer.addr).collect();
-    assert_eq!(net.peers[0].machine.table().len(), 11);
+    net.run_for(secs(40));
+    let neighbors: Vec<_> = net.hosts().skip(1).map(|host| net.addr(host)).collect();
+    assert_eq!(net.discv4(0).table().len(), 11);
     let mut rng = Seed::new([3; 32]).fork("flood");
     let mut admitted = 0;
-    net.peers[0].events.clear();
-    net.with(0, |machine, cx| machine.lookup(cx, Some(CommandId(1)), [5; 64])).unwrap();
+    net.forget();
+    net.call(0, |machine, cx| machine.lookup(cx, Some(CommandId(1)), [5; 64])).unwrap();
     for i in 0..4000u32 {
         // From random addresses, and from the address of every honest neighbour.
         let spoofed = SocketAddr::new((0x2000_0000 + i * 7919).to_be_bytes().into(), 30303);
@@ -120,24 +115,24 @@ fn d6_d7_d8_floods_reach_no_signature_check_and_stop_no_lookup() {
             let bad_signature = DropReason::Malformed(crate::wire::DecodeError::BadSignature);
             admitted += usize::from([is_checked, bad_signature].map(Received::Dropped).contains(&received));
         }
-        net.run(millis(1));
+        net.run_for(millis(1));
     }
-    net.run(secs(2));
+    net.run_for(secs(2));
     assert!(admitted < 4000, "{admitted} signatures were checked");
-    let found = net.peers[0].events.iter().find_map(|event| match event {
+    let found = net.find(Host(0), |event| match event {
         Event::Nodes { nodes, .. } => Some(nodes.len()),
         _ => None,
     });
     assert_eq!(found, Some(11), "answers to our own questions pass");
-    assert_eq!(net.peers[0].machine.table().len(), 11);
+    assert_eq!(net.discv4(0).table().len(), 11);
 }
 
 #[test]
 fn d9_unusable_neighbours_are_neither_reported_nor_pinged() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     let mut off_curve = neighbor(20, "20.1.1.1:30303");
     off_curve.key[63] ^= 1;
-    let own = Neighbor { key: *net.peers[0].machine.local().key().as_bytes(), ..neighbor(20, "20.1.1.1:30303") };
+    let own = Neighbor { key: *net.discv4(0).local().key().as_bytes(), ..neighbor(20, "20.1.1.1:30303") };
     let good = neighbor(21, "20.2.1.1:30303");
     let bad = [
         neighbor(22, "20.3.1.1:0"),
@@ -152,16 +147,15 @@ fn d9_unusable_neighbours_are_neither_reported_nor_pinged() {
     ];
     let nodes = answer_find_node(&mut net, &stranger, &[bad.to_vec(), vec![good, good]]);
     assert_eq!(nodes.iter().map(|node| *node.key().as_bytes()).collect::<Vec<_>>(), [good.key]);
-    net.run(secs(30));
-    let strangers = net.inbox.iter().filter(|(to, _)| *to != stranger.addr && to.ip() != good.ip);
-    assert_eq!(strangers.count(), 0);
-    let mut entries = net.peers[0].machine.table().entries();
+    net.run_for(secs(30));
+    assert_eq!(net.sent_to(|to| to != stranger.addr && to.ip() != good.ip), 0);
+    let mut entries = net.discv4(0).table().entries();
     assert!(entries.all(|entry| entry.contact().key() == stranger.key), "only a node that answered comes in");
 }
 
 #[test]
 fn d9_at_most_sixteen_neighbours_are_taken() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     let nodes: Vec<_> = (30..60).map(|n| neighbor(n, &alloc::format!("21.{n}.1.1:30303"))).collect();
     let packets: Vec<_> = nodes.chunks(6).map(<[_]>::to_vec).collect();
     let taken = answer_find_node(&mut net, &stranger, &packets);
@@ -170,7 +164,7 @@ fn d9_at_most_sixteen_neighbours_are_taken() {
 
 #[test]
 fn d10_an_address_that_others_name_is_pinged_twice_a_minute_at_most() {
-    let mut net = Net::with_victim();
+    let mut net = victim();
     let target: IpAddr = "66.6.6.6".parse().unwrap();
     let mut key = 60;
     for liar in 0..8u8 {
@@ -180,20 +174,21 @@ fn d10_an_address_that_others_name_is_pinged_twice_a_minute_at_most() {
             key += 1;
             fakes.push(neighbor(key, &alloc::format!("66.6.6.6:{}", 2000 + u16::from(key))));
         }
-        net.peers[0].events.clear();
+        net.forget();
         let nodes = answer_find_node(&mut net, &stranger, &[fakes]);
         // The embedder is told of them and adds them all.
         for node in nodes {
-            _ = net.with(0, |machine, cx| machine.add_node(cx, node));
+            _ = net.call(0, |machine, cx| machine.add_node(cx, node));
         }
     }
-    let minutes = net.now.since(Instant::ZERO).as_secs().div_ceil(60) as usize;
-    assert!((1..=2 * minutes).contains(&pings_to(&mut net, target)), "{}", pings_to(&mut net, target));
+    let pings = net.sent_to(|to| to.ip() == target);
+    let minutes = net.now().since(Instant::ZERO).as_secs().div_ceil(60) as usize;
+    assert!((1..=2 * minutes).contains(&pings), "{pings}");
 }
 
 #[test]
 fn d13_expirations_in_the_past_or_far_future_are_refused() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     net.bond(&stranger);
     let now = net.unix().as_secs();
     for (expiration, is_void) in [
@@ -208,101 +203,96 @@ fn d13_expirations_in_the_past_or_far_future_are_refused() {
     ] {
         let find_node = Packet::FindNode { target: [1; 64], expiration: UnixTime::from_secs(expiration) };
         let expected = if is_void { Received::Dropped(DropReason::Expired) } else { Received::Handled };
-        assert_eq!(net.send(&stranger, &find_node).1, expected, "{expiration}");
+        assert_eq!(net.send_from(&stranger, &find_node).1, expected, "{expiration}");
     }
 }
 
 #[test]
 fn d13_replays_are_dropped() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     net.bond(&stranger);
     let packets = [net.ping(), net.find_node([4; 64])];
     for packet in &packets {
-        assert_eq!(net.send(&stranger, packet).1, Received::Handled);
+        assert_eq!(net.send_from(&stranger, packet).1, Received::Handled);
     }
     for (wait, expected) in [(19, DropReason::Replayed), (2, DropReason::Expired), (86_400, DropReason::Expired)] {
-        net.run(secs(wait));
+        net.run_for(secs(wait));
         net.take(stranger.addr);
         for packet in &packets {
-            assert_eq!(net.send(&stranger, packet).1, Received::Dropped(expected));
+            assert_eq!(net.send_from(&stranger, packet).1, Received::Dropped(expected));
         }
     }
     // From another address it has no endpoint proof.
-    let (mut net, stranger) = (Net::with_victim(), self::stranger());
+    let (mut net, stranger) = (victim(), self::stranger());
     net.bond(&stranger);
     let packet = net.find_node([4; 64]);
-    _ = net.send(&stranger, &packet);
+    _ = net.send_from(&stranger, &packet);
     let elsewhere = stranger.at("90.9.9.9:30303");
-    assert_eq!(net.send(&elsewhere, &packet).1, Received::Dropped(DropReason::NoEndpointProof));
+    assert_eq!(net.send_from(&elsewhere, &packet).1, Received::Dropped(DropReason::NoEndpointProof));
 }
 
 #[test]
 fn d14_a_wrong_clock_does_not_empty_the_table() {
     let mut net = devnet(10);
-    net.run(secs(60));
-    let baseline = net.peers[3].machine.table().len();
+    net.run_for(secs(60));
+    let baseline = net.discv4(3).table().len();
     assert_eq!(baseline, 9);
     let unix = |net: &Net, offset: i64| UnixTime::from_secs(net.unix().as_secs().saturating_add_signed(offset));
     for offset in [30, -30, 3600, -3600, 3600, -3600] {
         let wrong = unix(&net, offset);
-        net.peers[3].context.set_wall_clock(wrong);
-        net.run(secs(60));
-        let left = net.peers[3].machine.table().len();
+        net.input(Host(3), Input::WallClock { unix: wrong });
+        net.run_for(secs(60));
+        let left = net.discv4(3).table().len();
         assert!(left * 2 >= baseline, "{left} left at {offset} s");
     }
     let right = unix(&net, 0);
-    net.peers[3].context.advance(net.now);
-    net.peers[3].context.set_wall_clock(right);
-    net.run(secs(60));
-    assert_eq!(net.peers[3].machine.table().len(), baseline);
+    net.input(Host(3), Input::WallClock { unix: right });
+    net.run_for(secs(60));
+    assert_eq!(net.discv4(3).table().len(), baseline);
     let others = (0..10).filter(|i| *i != 3 && net.knows(*i, 3)).count();
     assert_eq!(others, 9, "the others have it in their tables again");
 }
 
 #[test]
 fn d20_nodes_that_contact_us_are_admitted_after_the_first_refresh() {
-    let mut net = Net::new();
-    net.add("100.0.0.1:30303", &[]);
-    net.add("100.9.0.1:30303", &[0]);
-    // Strangers contact the restarted machine before its bootnode can have answered.
-    net.peers.swap(0, 1);
-    net.run(millis(1));
+    let mut net = empty();
+    net.add_with("100.9.0.1:30303", vec![contact_of(1, "100.0.0.1:30303")], NetFilter::default());
+    net.add_at("100.0.0.1:30303", &[]);
+    // Strangers contact the machine before its bootnode can have answered.
+    net.run_for(millis(1));
     for n in 0..20u8 {
         net.bond_if_pinged(&Stranger::new(50 + n, &alloc::format!("9{}.{n}.1.1:30303", n % 10)));
     }
-    let bootnode = *net.peers[1].machine.local().id();
-    assert!(
-        net.peers[0].machine.table().entries().all(|entry| entry.contact().id() == bootnode),
-        "no stranger came in first"
-    );
-    net.run(secs(5));
+    let bootnode = *net.discv4(1).local().id();
+    assert!(net.discv4(0).table().entries().all(|entry| entry.contact().id() == bootnode), "no stranger came in first");
+    net.run_for(secs(5));
     assert!(net.knows(0, 1), "the bootnode came in");
     let late = Stranger::new(99, "95.95.1.1:30303");
     net.bond(&late);
-    assert!(net.peers[0].machine.table().entry(&late.key.node_id()).is_some());
+    assert!(net.discv4(0).table().entry(&late.key.node_id()).is_some());
 }
 
 #[test]
 fn datagrams_from_ourselves_and_from_filtered_addresses_are_dropped() {
-    let mut net = Net::new();
-    let index = net.add_with("100.0.0.1:30303", &[], "100.0.0.0/8, 90.0.0.0/8".parse().unwrap());
-    net.run(millis(1));
+    let mut net = empty();
+    net.add_with("100.0.0.1:30303", vec![], "100.0.0.0/8, 90.0.0.0/8".parse().unwrap());
+    net.run_for(millis(1));
     let ping = net.ping();
     let outside = Stranger::new(7, "80.1.1.1:30303");
-    assert_eq!(net.send(&outside, &ping).1, Received::Dropped(DropReason::Filtered));
+    assert_eq!(net.send_from(&outside, &ping).1, Received::Dropped(DropReason::Filtered));
     let refused = Err(CommandError::Refused(Refusal::Filtered));
-    assert_eq!(net.with(index, |machine, cx| machine.ping(cx, CommandId(1), outside.contact())), refused);
-    assert_eq!(net.with(index, |machine, cx| machine.add_node(cx, outside.contact())), refused);
-    let secret = net.peers[0].machine.local.secret.clone();
-    let mirror = Stranger { key: *net.peers[0].machine.local().key(), secret, addr: addr("90.1.1.1:30303") };
-    assert_eq!(net.send(&mirror, &ping).1, Received::Dropped(DropReason::FromSelf));
-    net.run(secs(1));
-    assert!(net.inbox.is_empty());
+    assert_eq!(net.call(0, |machine, cx| machine.ping(cx, CommandId(1), outside.contact())), refused);
+    assert_eq!(net.call(0, |machine, cx| machine.add_node(cx, outside.contact())), refused);
+    let secret = net.discv4(0).local.secret.clone();
+    let mirror = Stranger { key: *net.discv4(0).local().key(), secret, addr: addr("90.1.1.1:30303") };
+    assert_eq!(net.send_from(&mirror, &ping).1, Received::Dropped(DropReason::FromSelf));
+    net.run_for(secs(1));
+    assert_eq!(net.sent(), 0);
 }
 
 #[test]
 fn lan_addresses_are_not_relayed_to_public_ones() {
-    let mut net = Net::with_victim();
+    let mut net = victim();
     let inside = Stranger::new(8, "192.168.0.5:30303");
     let outside = Stranger::new(9, "90.1.1.1:30303");
     let (near, far) = (Stranger::new(10, "192.168.0.6:30303"), Stranger::new(11, "91.1.1.1:30303"));
@@ -312,7 +302,7 @@ fn lan_addresses_are_not_relayed_to_public_ones() {
     let mut told = |to: &Stranger| {
         let find_node = net.find_node([1; 64]);
         net.take(to.addr);
-        _ = net.send(to, &find_node);
+        _ = net.send_from(to, &find_node);
         let packets = net.take(to.addr);
         let nodes = packets.into_iter().filter_map(|(packet, _)| match packet {
             Packet::Neighbors { nodes, .. } => Some(nodes),

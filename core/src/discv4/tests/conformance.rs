@@ -10,7 +10,7 @@ use crate::wire::rlp::RlpStream;
 fn ping_with_extras(net: &Net, stranger: &Stranger, from: &str) -> (Digest, Vec<u8>) {
     let mut list = RlpStream::new_list(6);
     list.append(&4u8);
-    for endpoint in [addr(from), net.peers[0].addr] {
+    for endpoint in [addr(from), net.addr(Host(0))] {
         let IpAddr::V4(ip) = endpoint.ip() else { panic!() };
         list.begin_list(3).append(&&ip.octets()[..]).append(&endpoint.port()).append(&0u16);
     }
@@ -38,9 +38,9 @@ fn is_ponged(net: &mut Net, stranger: &Stranger, ping: Digest) -> bool {
 
 #[test]
 fn ping_basic() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     let ping = net.ping();
-    let (hash, received) = net.send(&stranger, &ping);
+    let (hash, received) = net.send_from(&stranger, &ping);
     assert_eq!(received, Received::Handled);
     assert!(is_ponged(&mut net, &stranger, hash));
 }
@@ -48,10 +48,10 @@ fn ping_basic() {
 #[test]
 fn ping_wrong_to_and_wrong_from() {
     for (from, to) in [("90.1.1.1:30303", "1.2.3.4:5"), ("1.2.3.4:5", "100.0.0.1:30303")] {
-        let (mut net, stranger) = (Net::with_victim(), stranger());
+        let (mut net, stranger) = (victim(), stranger());
         let (from, to) = (Endpoint::from(addr(from)), Endpoint::from(addr(to)));
         let ping = Packet::Ping { version: 4, from, to, expiration: net.soon(), enr_seq: None };
-        let (hash, _) = net.send(&stranger, &ping);
+        let (hash, _) = net.send_from(&stranger, &ping);
         assert!(is_ponged(&mut net, &stranger, hash));
     }
 }
@@ -59,7 +59,7 @@ fn ping_wrong_to_and_wrong_from() {
 #[test]
 fn ping_with_extra_data_and_with_wrong_from_besides() {
     for from in ["90.1.1.1:30303", "1.2.3.4:5"] {
-        let (mut net, stranger) = (Net::with_victim(), stranger());
+        let (mut net, stranger) = (victim(), stranger());
         let (hash, bytes) = ping_with_extras(&net, &stranger, from);
         assert_eq!(net.deliver(0, stranger.addr, &bytes), Received::Handled);
         assert!(is_ponged(&mut net, &stranger, hash));
@@ -68,56 +68,56 @@ fn ping_with_extra_data_and_with_wrong_from_besides() {
 
 #[test]
 fn ping_past_expiration() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
-    net.run(secs(5));
+    let (mut net, stranger) = (victim(), stranger());
+    net.run_for(secs(5));
     let mut ping = net.ping();
     let Packet::Ping { expiration, .. } = &mut ping else { panic!() };
     *expiration = UnixTime::from_secs(net.unix().as_secs() - 1);
-    assert_eq!(net.send(&stranger, &ping).1, Received::Dropped(DropReason::Expired));
+    assert_eq!(net.send_from(&stranger, &ping).1, Received::Dropped(DropReason::Expired));
     assert!(net.take(stranger.addr).is_empty());
 }
 
 #[test]
 fn wrong_packet_type() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     for packet in [
         net.pong([1; 32]),
         Packet::Neighbors { nodes: vec![], expiration: net.soon() },
         Packet::EnrResponse { request_hash: [1; 32], record: vec![0xc0] },
     ] {
-        assert_eq!(net.send(&stranger, &packet).1, Received::Dropped(DropReason::Unsolicited));
+        assert_eq!(net.send_from(&stranger, &packet).1, Received::Dropped(DropReason::Unsolicited));
     }
     assert!(net.take(stranger.addr).is_empty());
 }
 
 #[test]
 fn bond_then_ping_with_wrong_from() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     net.bond(&stranger);
-    net.run(secs(1));
+    net.run_for(secs(1));
     net.take(stranger.addr);
-    let (from, to) = (Endpoint::from(addr("4.4.4.4:4")), Endpoint::from(net.peers[0].addr));
+    let (from, to) = (Endpoint::from(addr("4.4.4.4:4")), Endpoint::from(net.addr(Host(0))));
     let ping = Packet::Ping { version: 4, from, to, expiration: net.soon(), enr_seq: None };
-    let (hash, _) = net.send(&stranger, &ping);
+    let (hash, _) = net.send_from(&stranger, &ping);
     assert!(is_ponged(&mut net, &stranger, hash));
 }
 
 #[test]
 fn find_node_without_endpoint_proof() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     let find_node = net.find_node([7; 64]);
-    assert_eq!(net.send(&stranger, &find_node).1, Received::Dropped(DropReason::NoEndpointProof));
+    assert_eq!(net.send_from(&stranger, &find_node).1, Received::Dropped(DropReason::NoEndpointProof));
     let request = Packet::EnrRequest { expiration: net.soon() };
-    assert_eq!(net.send(&stranger, &request).1, Received::Dropped(DropReason::NoEndpointProof));
+    assert_eq!(net.send_from(&stranger, &request).1, Received::Dropped(DropReason::NoEndpointProof));
     assert!(net.take(stranger.addr).is_empty());
 }
 
 #[test]
 fn find_node_basic() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     net.bond(&stranger);
     let find_node = net.find_node([7; 64]);
-    assert_eq!(net.send(&stranger, &find_node).1, Received::Handled);
+    assert_eq!(net.send_from(&stranger, &find_node).1, Received::Handled);
     let answers = net.take(stranger.addr);
     let [(Packet::Neighbors { nodes, .. }, _)] = &answers[..] else { panic!("{answers:?}") };
     assert!(nodes.is_empty(), "an empty table is answered with an empty packet");
@@ -125,14 +125,14 @@ fn find_node_basic() {
 
 #[test]
 fn find_node_is_answered_by_sixteen_in_two_packets() {
-    let mut net = Net::with_victim();
+    let mut net = victim();
     let others: Vec<_> = (10..40).map(|n| Stranger::new(n, &alloc::format!("91.{n}.1.1:30303"))).collect();
     others.iter().for_each(|other| net.bond(other));
     let live: BTreeSet<_> = others.iter().map(|other| *other.key.as_bytes()).collect();
     let target = *others[3].key.as_bytes();
     let find_node = net.find_node(target);
     net.take(others[0].addr);
-    assert_eq!(net.send(&others[0], &find_node).1, Received::Handled);
+    assert_eq!(net.send_from(&others[0], &find_node).1, Received::Handled);
     let mut nodes = vec![];
     for (packet, _) in net.take(others[0].addr) {
         if let Packet::Neighbors { nodes: some, .. } = packet {
@@ -146,7 +146,7 @@ fn find_node_is_answered_by_sixteen_in_two_packets() {
 
 #[test]
 fn find_node_unsolicited_neighbors() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     net.bond(&stranger);
     let fake = Neighbor {
         ip: [92, 1, 1, 1].into(),
@@ -155,10 +155,10 @@ fn find_node_unsolicited_neighbors() {
         key: *Stranger::new(8, "1.1.1.1:1").key.as_bytes(),
     };
     let neighbors = Packet::Neighbors { nodes: vec![fake], expiration: net.soon() };
-    assert_eq!(net.send(&stranger, &neighbors).1, Received::Dropped(DropReason::Unsolicited));
+    assert_eq!(net.send_from(&stranger, &neighbors).1, Received::Dropped(DropReason::Unsolicited));
     let find_node = net.find_node(fake.key);
     net.take(stranger.addr);
-    _ = net.send(&stranger, &find_node);
+    _ = net.send_from(&stranger, &find_node);
     let answers = net.take(stranger.addr);
     assert!(
         answers.iter().all(|(packet, _)| !matches!(packet, Packet::Neighbors { nodes, .. } if nodes.contains(&fake)))
@@ -168,39 +168,39 @@ fn find_node_unsolicited_neighbors() {
 
 #[test]
 fn find_node_past_expiration() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     net.bond(&stranger);
-    net.run(secs(5));
+    net.run_for(secs(5));
     net.take(stranger.addr);
     let expiration = UnixTime::from_secs(net.unix().as_secs() - 1);
     let find_node = Packet::FindNode { target: [7; 64], expiration };
-    assert_eq!(net.send(&stranger, &find_node).1, Received::Dropped(DropReason::Expired));
+    assert_eq!(net.send_from(&stranger, &find_node).1, Received::Dropped(DropReason::Expired));
     assert!(net.take(stranger.addr).iter().all(|(packet, _)| packet.kind() == Kind::Ping));
 }
 
 #[test]
 fn amplification_invalid_pong_hash() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     let ping = net.ping();
-    _ = net.send(&stranger, &ping);
+    _ = net.send_from(&stranger, &ping);
     let answers = net.take(stranger.addr);
     let (_, mut hash) = answers.into_iter().find(|(packet, _)| packet.kind() == Kind::Ping).unwrap();
     hash[31] ^= 1;
     let pong = net.pong(hash);
-    assert_eq!(net.send(&stranger, &pong).1, Received::Dropped(DropReason::Unsolicited));
+    assert_eq!(net.send_from(&stranger, &pong).1, Received::Dropped(DropReason::Unsolicited));
     let find_node = net.find_node([7; 64]);
-    assert_eq!(net.send(&stranger, &find_node).1, Received::Dropped(DropReason::NoEndpointProof));
-    assert!(net.peers[0].machine.table().is_empty());
+    assert_eq!(net.send_from(&stranger, &find_node).1, Received::Dropped(DropReason::NoEndpointProof));
+    assert!(net.discv4(0).table().is_empty());
 }
 
 #[test]
 fn amplification_wrong_ip() {
-    let (mut net, stranger) = (Net::with_victim(), stranger());
+    let (mut net, stranger) = (victim(), stranger());
     net.bond(&stranger);
     for elsewhere in ["90.1.1.2:30303", "90.1.1.1:30304"] {
         let find_node = net.find_node([7; 64]);
         let moved = stranger.at(elsewhere);
-        assert_eq!(net.send(&moved, &find_node).1, Received::Dropped(DropReason::NoEndpointProof));
+        assert_eq!(net.send_from(&moved, &find_node).1, Received::Dropped(DropReason::NoEndpointProof));
         assert!(net.take(moved.addr).is_empty());
     }
 }

