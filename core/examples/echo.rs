@@ -102,6 +102,7 @@ impl Language for Echo {
 }
 
 /// One stream.
+#[derive(Debug)]
 struct Stream {
     is_dialled: bool,
     is_open: bool,
@@ -110,7 +111,8 @@ struct Stream {
     idle_at: Instant,
 }
 
-/// See the module.
+/// The machine of the toy family.
+#[derive(Debug)]
 pub struct EchoMachine {
     context: Context<Echo>,
     rng: Rng,

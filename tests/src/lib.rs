@@ -1,7 +1,7 @@
-//! What the tests that cross crates share: peers of other make, a peer that breaks the protocol,
-//! and what is fuzzed. The network in memory is `peerless::testing`.
+//! The shared parts of tests across crates: peers of other implementations, a peer that breaks the protocol, and the bodies
+//! of the fuzz targets. The network in memory is `peerless::testing`.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, missing_debug_implementations, reason = "only this package's tests use it")]
 
 pub mod fuzz;
 pub mod memory;

@@ -197,7 +197,7 @@ impl Form {
                 // A custom block, and one of a type that is still to be invented.
                 let mut custom = Vec::new();
                 self.u32(&mut custom, 32473);
-                custom.extend(b"somebody's own..");
+                custom.extend(b"some other tool.");
                 self.block(&mut out, 0x0bad, &custom);
             }
         }

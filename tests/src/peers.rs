@@ -204,7 +204,7 @@ fn install_ethereumjs(home: &Path) -> Result<(), String> {
     let npm = run(Command::new("npm").args(arguments).current_dir(&fresh), NPM_LIMIT);
     if npm.is_ok() {
         if !is_complete(home) && home.exists() {
-            // Whoever loses a race here finds what the winner has put there.
+            // A process that loses a race here finds the files of the winner.
             let _ = fs::rename(home, &stale);
         }
         let _ = fs::rename(&fresh, home);

@@ -21,7 +21,7 @@ fn fuzz() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz")
 }
 
-/// A target's committed inputs, by name. What libFuzzer has put beside them, 40 hexadecimal digits each, nobody has chosen.
+/// A target's committed inputs, by name. Files of libFuzzer, named by 40 hexadecimal digits, are skipped.
 fn corpus(target: &Target) -> Vec<(String, Vec<u8>)> {
     let folder = fuzz().join("corpus").join(target.name);
     let entries = fs::read_dir(&folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));

@@ -309,7 +309,7 @@ fn pings_keep_a_session(kind: Kind) {
         (stats.frames_in.count, stats.frames_out.count)
     };
     let (read, written) = frames(&bench);
-    // Neither side sends anything else: of the frames one is a ping and one is a pong, each way.
+    // Neither side sends anything else: one ping and one pong in each direction.
     bench.until_within(KEEP_ALIVE, "two pings and two pongs", |bench| {
         let (read_now, written_now) = frames(bench);
         (read_now >= read + 2 && written_now >= written + 2).then_some(())

@@ -244,7 +244,7 @@ fn a_broken_invariant_is_where_the_trace_ends() {
 
 #[test]
 fn a_failed_demand_names_its_host_and_the_trace_has_its_state() {
-    let scenario = find("mesh").unwrap().always("nobody has more than three peers", |run| {
+    let scenario = find("mesh").unwrap().always("no node has more than three peers", |run| {
         let many = run.honest().find(|(_, node)| run.peers(node).count() > 3);
         many.map_or(Ok(()), |(host, node)| Err(Unmet::of(host, format!("it has {}", run.peers(node).count()))))
     });

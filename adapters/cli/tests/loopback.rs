@@ -86,7 +86,7 @@ fn a_refusal_has_stage_side_and_reason() {
     let refused = &last(&output)["refused"];
     assert_eq!(refused["stage"], "handshake", "{refused}");
     // A stream that is closed unread is an end or a reset, by whether our auth was there already.
-    let ends = [("them", "closed without a word"), ("network", "connection reset")];
+    let ends = [("them", "closed without a Disconnect"), ("network", "connection reset")];
     assert!(ends.iter().any(|(side, reason)| refused["side"] == *side && refused["reason"] == *reason), "{refused}");
 
     let closed = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port();

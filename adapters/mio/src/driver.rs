@@ -411,6 +411,7 @@ impl<M: Machine> Driver<M> {
     }
 }
 
+/// Omits the machine and its tap.
 impl<M: Machine> fmt::Debug for Driver<M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { sockets, streams, now, accept_pause, stats, .. } = self;

@@ -1,14 +1,15 @@
 //! The recorder: a tap that writes a trace as it happens.
 //!
-//! On the node's thread, what happens is only laid out; a thread of its own makes checksums and digests, and writes. What
-//! the driver has drained is in the file within a second; what was not written is lost if the process is killed, and nothing
-//! if it panics or exits by returning. A node that is faster than its disk waits for it, with 16 MiB on the way, for five
-//! seconds at most. A recorder that cannot write any more says so once and stays silent: the node goes on.
+//! On the node's thread, packets and records are only laid out; another thread computes checksums and digests, and writes.
+//! What the driver has drained is in the file within a second. A process that is killed loses what was not written; one that
+//! panics or returns loses nothing. A node that is faster than its disk waits once 16 MiB are queued, for at most five
+//! seconds. A recorder that cannot write reports that once and stops: the node goes on.
 
 mod conversations;
 mod output;
 mod writer;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::marker::PhantomData;
 use std::net::SocketAddr;
@@ -28,12 +29,12 @@ use crate::format::{
     self, Behaviour, Blocks, DATAGRAM_BYTES_MAX, Header, Payload, Recordable, SECP256K1, Secrets, Way,
 };
 
-/// How long a recorder without a thread holds back what it has, as long as the driver drains.
+/// How long a recorder without a thread keeps bytes in its buffer while the driver drains.
 const FLUSH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a machine is made of, as its recording has to tell.
+/// The origin of a machine: what its trace's header needs.
 pub struct Subject<'a> {
-    /// The machine's configuration except for its secret key, as its family encodes it.
+    /// The machine's configuration without its secret key, encoded by its family.
     pub config: Vec<u8>,
     /// The machine's secret key, if it has one.
     pub secret: Option<SecretKey>,
@@ -41,18 +42,27 @@ pub struct Subject<'a> {
     pub key: Option<[u8; 64]>,
     /// The seed of its run.
     pub seed: &'a [u8; 32],
-    /// The first `now`, as the machine was given it.
+    /// The machine's first `now`.
     pub now: Instant,
-    /// The wall time then, as the machine was given it.
+    /// The machine's first wall time.
     pub unix: UnixTime,
-    /// The name of the primitives that the machine has: [`SECP256K1`] or a simulator's own.
+    /// The name of the machine's primitives: [`SECP256K1`] or a simulator's own.
     pub primitives: &'a str,
-    /// Where its datagrams are received, if known.
+    /// Its address for datagrams, if known.
     pub udp: Option<SocketAddr>,
-    /// Where its streams are accepted, if known.
+    /// Its address for accepted streams, if known.
     pub tcp: Option<SocketAddr>,
-    /// The ports that packets show where the address is not known: UDP and TCP.
+    /// The ports in packets while the address is not known: UDP and TCP.
     pub ports: (u16, u16),
+}
+
+/// Omits key, seed and configuration.
+impl fmt::Debug for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Subject");
+        debug.field("now", &self.now).field("unix", &self.unix).field("primitives", &self.primitives);
+        debug.field("udp", &self.udp).field("tcp", &self.tcp).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Subject<'a> {
@@ -76,37 +86,37 @@ impl<'a> Subject<'a> {
     }
 }
 
-/// How to record.
+/// The settings of a recorder.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Options {
-    /// Leave out the secret key and the seed: the trace can be inspected, and not replayed.
+    /// Whether to omit the secret key and the seed: the trace can then be inspected, and not replayed.
     pub is_redacted: bool,
-    /// Begin another part when one has grown to so many bytes.
+    /// The size of a part in bytes after which the next one begins.
     pub rotate_bytes: Option<u64>,
 }
 
-/// Hears of the failure that ends a recording.
+/// Called with the failure that ends a recording.
 pub type OnFailure = Box<dyn FnOnce(io::Error) + Send>;
 
-/// Who completes and writes what was laid out.
+/// The thread that completes and writes blocks.
 enum Sink {
     /// The thread that records.
     Here(Box<Writer>),
-    /// A thread of its own.
+    /// Another thread.
     Background(Background),
 }
 
-/// See the module. Dropping it writes the end mark; [`Recorder::finish`] tells whether that went well.
+/// A tap that writes a trace. Dropping it writes the end mark; [`Recorder::finish`] returns whether that succeeded.
 pub struct Recorder<L: Recordable = Devp2p> {
     sink: Sink,
     blocks: Blocks,
-    /// Whether the blocks lie at the sink.
+    /// Whether the blocks are parked at the sink.
     is_parked: bool,
     behaviour: Behaviour,
     conversations: Conversations,
     holds_secrets: bool,
     start: Instant,
-    /// Of the first `now`, in microseconds since 1970.
+    /// The wall time of the first `now`, in microseconds since 1970.
     epoch: u64,
     inputs: u64,
     written_at: Instant,
@@ -115,11 +125,20 @@ pub struct Recorder<L: Recordable = Devp2p> {
     language: PhantomData<fn() -> L>,
 }
 
+/// Omits what is recorded.
+impl<L: Recordable> fmt::Debug for Recorder<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Recorder");
+        debug.field("start", &self.start).field("inputs", &self.inputs).field("is_over", &self.is_over);
+        debug.finish_non_exhaustive()
+    }
+}
+
 impl Recorder {
     /// As [`Recorder::create_as`], for a node.
     ///
     /// # Errors
-    /// Likewise.
+    /// As [`Recorder::create_as`].
     pub fn create(path: &Path, subject: &Subject<'_>, options: Options, on_failure: OnFailure) -> io::Result<Self> {
         Self::create_as(path, subject, options, on_failure)
     }
@@ -136,11 +155,10 @@ impl Recorder {
 }
 
 impl<L: Recordable> Recorder<L> {
-    /// Records into a new file, which only its owner can read if the trace is one that can be replayed. A thread is
-    /// started that writes it.
+    /// Records into a new file, which only its owner can read if the trace can be replayed. Starts a thread that writes it.
     ///
     /// # Errors
-    /// If there is such a file already, or it cannot be made or written.
+    /// If the file exists, or cannot be created or written.
     pub fn create_as(path: &Path, subject: &Subject<'_>, options: Options, on_failure: OnFailure) -> io::Result<Self> {
         let output = Output::create(path, !options.is_redacted, options.rotate_bytes)?;
         let mut writer = Writer::new(output, header::<L>(subject, options));
@@ -149,8 +167,8 @@ impl<L: Recordable> Recorder<L> {
         Ok(Self::new(Sink::Background(background), subject, options, on_failure))
     }
 
-    /// Records into anything, in one part, and writes on the thread that records: for what is memory, or in virtual
-    /// time, since the same inputs then lead to the same bytes.
+    /// Records into any writer, in one part, and writes on the recording thread: for memory, and for virtual time, since the
+    /// same inputs then give the same bytes.
     pub fn to_writer_as(
         writer: Box<dyn Write + Send>,
         subject: &Subject<'_>,
@@ -183,15 +201,15 @@ impl<L: Recordable> Recorder<L> {
         }
     }
 
-    /// Ends the recording, and says whether all of it was written.
+    /// Ends the recording, and returns whether all of it was written.
     ///
     /// # Errors
-    /// If writing fails now. An earlier failure was told to `on_failure`.
+    /// If writing fails now. An earlier failure was reported to `on_failure`.
     pub fn finish(mut self) -> io::Result<()> {
         self.end()
     }
 
-    /// Keeps what decrypts a session, as a line of the key log.
+    /// Records the secrets of a session, as a line of the key log.
     fn session_secrets(&mut self, conn: ConnId, line: &str) {
         if !self.resume() {
             return;
@@ -199,12 +217,12 @@ impl<L: Recordable> Recorder<L> {
         self.blocks.record(|out| format::encode_secrets(conn, line, out));
     }
 
-    /// The microseconds since 1970 at which a packet was seen: the wall clock of the start, and the monotonic one since.
+    /// The stamp of a packet in microseconds since 1970: the wall time at the start plus the monotonic time since.
     fn stamp(&self, now: Instant) -> u64 {
         self.epoch.saturating_add(now.max(self.start).as_micros() - self.start.as_micros())
     }
 
-    /// The packets that an input brings with it, and where its payload is.
+    /// Appends the packets of an input, and returns where its payload is.
     fn packets_of(&mut self, now: Instant, input: &Input<'_, L::Command<'_>>) -> Payload {
         let stamp = self.stamp(now);
         let Self { blocks, conversations, .. } = self;
@@ -228,7 +246,7 @@ impl<L: Recordable> Recorder<L> {
         Payload::Here
     }
 
-    /// Goes on after a pause. False if the recording is over.
+    /// Takes the blocks back from the sink. Returns `false` if the recording is over.
     fn resume(&mut self) -> bool {
         if self.is_parked
             && let Sink::Background(background) = &self.sink
@@ -258,7 +276,7 @@ impl<L: Recordable> Recorder<L> {
         }
     }
 
-    /// Ends the recording with a failure, if it is one.
+    /// Ends the recording if the result is a failure.
     fn check(&mut self, written: io::Result<()>) {
         if let Err(error) = written {
             self.is_over = true;

@@ -1,7 +1,7 @@
-//! Builds the machine of a trace again and hands it every input: what it does must be what was recorded.
+//! Builds the machine of a trace again, hands it every input, and compares its behaviour with the recorded one.
 //!
-//! One step is one input and everything that the driver took from the node before the next one. Its digest is compared
-//! after each step, so the first input at which behaviour differs is known by its number.
+//! One step is one input and all actions that the driver popped before the next one. The digest is compared after each step,
+//! so a failure names the first input at which behaviour differs.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,16 +20,16 @@ use crate::format::{
 /// The command of a machine's language, with its bytes.
 type OwnedCommandOf<M> = <<M as Machine>::Language as Recordable>::OwnedCommand;
 
-/// An input that was handed in, and that nothing is wrong with so far.
+/// An input that was handed in.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Step<C = OwnedCommand> {
     /// Its number, from 0.
     pub index: u64,
     /// When it was handed in.
     pub now: Instant,
-    /// Since the start.
+    /// The time since the start.
     pub elapsed: Duration,
-    /// What it was.
+    /// The input.
     pub input: OwnedInput<C>,
 }
 
@@ -40,26 +40,27 @@ impl<C: fmt::Display> fmt::Display for Step<C> {
     }
 }
 
-/// How a node has behaved otherwise than it was recorded.
+/// How the behaviour of a machine differs from the recorded one.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Difference {
-    /// It wanted less done.
+    /// Fewer actions than recorded.
     Fewer {
         /// Actions in the recording.
         recorded: u64,
-        /// Actions of the node.
+        /// Actions of the machine.
         popped: u64,
     },
-    /// It wanted more done.
+    /// More actions than recorded.
     More {
         /// Actions in the recording.
         recorded: u64,
-        /// The first one beyond.
+        /// The first additional action.
         action: String,
     },
-    /// As much, and not the same.
+    /// As many actions, with other content.
     Other {
-        /// Actions in the recording, and of the node.
+        /// Actions in the recording, and of the machine.
         popped: u64,
     },
 }
@@ -74,33 +75,33 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Why a replay cannot go on.
+/// Why a replay failed.
 #[derive(Debug)]
 pub enum Failure<C = OwnedCommand> {
-    /// The trace is changed, cut off, or none.
+    /// The trace cannot be read any further.
     Broken(Broken),
     /// The trace cannot be replayed: it holds no secrets.
     Redacted,
-    /// It is of an earlier version of the format, whose nodes draw other keys: an older release replays it.
+    /// The trace is of an earlier version of the format, whose nodes draw other keys: an older release can replay it.
     OldVersion(u16),
-    /// It is the trace of another protocol family.
+    /// The trace is of another protocol family.
     Family(String),
-    /// It was made with primitives that are not at hand.
+    /// The trace was made with primitives that are not available.
     Primitives(String),
-    /// The configuration in it makes no node.
+    /// The machine cannot be built from the trace's configuration.
     Config(String),
-    /// The node behaves otherwise from this input on; `None` before the first.
+    /// The machine behaves differently from this input on; `None` before the first.
     Differs {
-        /// The first input with another outcome.
+        /// The first input after which behaviour differs.
         step: Option<Box<Step<C>>>,
-        /// How.
+        /// The difference.
         difference: Difference,
     },
-    /// The node panics at this input: a bug, which is what the trace is for.
+    /// The machine panics at this input.
     Panics {
         /// The input.
         step: Box<Step<C>>,
-        /// What the panic says.
+        /// The message of the panic.
         what: String,
     },
 }
@@ -116,8 +117,10 @@ impl<C: fmt::Display> fmt::Display for Failure<C> {
                  Peerless (0.1.0 before version {VERSION}) replays it; it can still be inspected"
             ),
             Self::Family(family) => write!(f, "the trace is of the protocol family {family:?}"),
-            Self::Primitives(name) => write!(f, "the trace was made with the primitives {name:?}, which are not here"),
-            Self::Config(why) => write!(f, "the trace's configuration makes no node: {why}"),
+            Self::Primitives(name) => {
+                write!(f, "the trace was made with the primitives {name:?}, which are not available")
+            }
+            Self::Config(why) => write!(f, "the trace's configuration cannot be used: {why}"),
             Self::Differs { step: Some(step), difference } => write!(f, "behaviour differs at {step}: {difference}"),
             Self::Panics { step, what } => write!(f, "the node panics at {step}: {what}"),
             Self::Differs { step: None, difference } => write!(f, "behaviour differs at the start: {difference}"),
@@ -133,7 +136,7 @@ impl<C> From<Broken> for Failure<C> {
     }
 }
 
-/// See the module.
+/// A replay of a trace, one step at a time.
 pub struct Replay<M: Replayable = Node> {
     reader: Reader<M::Language>,
     header: Box<Header>,
@@ -144,10 +147,19 @@ pub struct Replay<M: Replayable = Node> {
     now: Instant,
 }
 
-/// What the trace says next.
+/// Omits the machine.
+impl<M: Replayable> fmt::Debug for Replay<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Replay");
+        debug.field("header", &self.header).field("inputs", &self.reader.inputs()).field("now", &self.now);
+        debug.finish_non_exhaustive()
+    }
+}
+
+/// The next part of the trace.
 enum Next<C> {
     Input(Box<Recorded<C>>),
-    /// All inputs are handed in, and what came after the last is as recorded.
+    /// All inputs were handed in, and the behaviour after the last is as recorded.
     Over,
 }
 
@@ -160,10 +172,10 @@ impl Replay {
         Self::new_as(reader, |_| None)
     }
 
-    /// As [`Replay::new`], for a trace that may have been made with other primitives: `find` knows them by their name.
+    /// As [`Replay::new`], for a trace that may have been made with other primitives, which `find` returns by name.
     ///
     /// # Errors
-    /// Likewise.
+    /// As [`Replay::new`].
     pub fn with_primitives(
         reader: Reader,
         find: impl FnOnce(&str) -> Option<Arc<dyn Crypto + Send + Sync>>,
@@ -173,7 +185,7 @@ impl Replay {
 }
 
 impl<M: Replayable> Replay<M> {
-    /// Builds the machine of a trace. `find` knows primitives other than the real ones by their name.
+    /// Builds the machine of a trace. `find` returns primitives other than the real ones by name.
     ///
     /// # Errors
     /// If the trace cannot be replayed, or the machine differs before its first input.
@@ -204,12 +216,12 @@ impl<M: Replayable> Replay<M> {
         Ok(replay)
     }
 
-    /// What the trace says of itself.
+    /// The header of the trace.
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The machine, as it is after the last step.
+    /// The machine after the last step.
     pub fn machine(&self) -> &M {
         &self.machine
     }
@@ -224,7 +236,7 @@ impl<M: Replayable> Replay<M> {
         self.now
     }
 
-    /// The input that is next.
+    /// The next input.
     pub fn peek(&self) -> Option<&Recorded<OwnedCommandOf<M>>> {
         match &self.next {
             Next::Input(input) => Some(input),
@@ -232,23 +244,23 @@ impl<M: Replayable> Replay<M> {
         }
     }
 
-    /// Number of inputs handed in.
+    /// The number of inputs that were handed in.
     pub fn inputs(&self) -> u64 {
         self.last.as_ref().map_or(0, |step| step.index + 1)
     }
 
-    /// Hands in the next input. `None` when all were, and everything was as recorded.
+    /// Hands in the next input. Returns `None` when all were handed in and all behaviour was as recorded.
     ///
     /// # Errors
-    /// If the node behaves otherwise, or the trace is broken; a replay that failed is of no further use.
+    /// If behaviour differs, or the trace is broken; a replay that failed cannot continue.
     pub fn step(&mut self) -> Result<Option<&Step<OwnedCommandOf<M>>>, Failure<OwnedCommandOf<M>>> {
         self.step_with(&mut |_| {})
     }
 
-    /// As [`Replay::step`], with every action told.
+    /// As [`Replay::step`], with a description of every action.
     ///
     /// # Errors
-    /// Likewise.
+    /// As [`Replay::step`].
     #[allow(clippy::type_complexity, reason = "a step of the machine's language")]
     pub fn step_with(
         &mut self,
@@ -281,7 +293,7 @@ impl<M: Replayable> Replay<M> {
         Ok(self.inputs())
     }
 
-    /// Reads on, and takes from the node what its driver took; it must be the same.
+    /// Reads the next record, pops as many actions as its driver did, and compares.
     fn read_on(
         &mut self,
         on_action: &mut dyn FnMut(&Action<'_, EventOf<'_, M>>),
@@ -326,7 +338,7 @@ impl<M: Replayable> Replay<M> {
             }
             behaviour.drained();
         }
-        // What a socket took was there before anybody said that it did.
+        // The bytes that a socket took were outbound before the input that reports them.
         if let Some((conn, n)) = wrote {
             let bytes = machine.outbound(conn);
             behaviour.wrote(conn, &bytes[..bytes.len().min(n)]);
@@ -335,7 +347,7 @@ impl<M: Replayable> Replay<M> {
     }
 }
 
-/// Hands an input in as drivers do, and notes the answers that come back at once.
+/// Hands in an input as drivers do, and notes the immediate answers.
 fn hand_in<M: Replayable>(
     machine: &mut M,
     now: Instant,

@@ -1,4 +1,4 @@
-//! What a node believes, for people and programs: a snapshot of everything that it lets be seen.
+//! The state of a node, as text and as JSON: everything that it shows.
 
 mod condition;
 
@@ -14,10 +14,10 @@ use serde::Serialize;
 pub use self::condition::{Condition, InvalidCondition};
 use crate::format::Recordable;
 
-/// A snapshot. The texts are for reading, not for parsing.
+/// The state of a node at one time. The texts are for reading, not for parsing.
 #[derive(Clone, Debug, Serialize)]
 pub struct State {
-    /// When, in microseconds of the driver's clock.
+    /// The time, in microseconds of the driver's clock.
     pub now_us: u64,
     /// The node's id.
     pub id: String,
@@ -27,7 +27,7 @@ pub struct State {
     pub table: Vec<TableEntry>,
     /// Endpoint proofs, lapsed ones included.
     pub proofs: usize,
-    /// Discovery's open questions.
+    /// Discovery's open calls.
     pub calls: Vec<CallView>,
     /// Connections.
     pub connections: Vec<Connection>,
@@ -35,8 +35,8 @@ pub struct State {
     pub scores: Vec<Score>,
     /// Bans in force.
     pub bans: Vec<BanView>,
-    /// Peers that the embedder named.
-    pub named: Vec<String>,
+    /// Static and trusted peers.
+    pub declared: Vec<String>,
     /// The next deadline.
     pub deadline: Option<Deadline>,
     /// Datagrams and frames so far.
@@ -54,87 +54,87 @@ pub struct TableEntry {
     pub liveness: u64,
 }
 
-/// An open question of discovery.
+/// An open call of discovery.
 #[derive(Clone, Debug, Serialize)]
 pub struct CallView {
-    /// Who is asked.
+    /// The id of the node that is asked.
     pub id: String,
-    /// Where.
+    /// Its endpoint.
     pub addr: String,
-    /// What is asked.
+    /// The request.
     pub question: &'static str,
-    /// What for.
+    /// Its purpose.
     pub purpose: String,
-    /// How far it is.
+    /// Its state.
     pub stage: &'static str,
 }
 
 /// A connection.
 #[derive(Clone, Debug, Serialize)]
 pub struct Connection {
-    /// Its name.
+    /// Its id.
     pub conn: u64,
     /// The peer's id, expected or proven.
     pub id: Option<String>,
     /// The other end.
     pub addr: String,
-    /// Who dialled.
+    /// The side that dialled.
     pub direction: String,
-    /// How far it has come.
+    /// The stage that it has reached.
     pub stage: String,
     /// Whether its end is decided.
     pub is_ending: bool,
-    /// Where it stands among the slots.
+    /// The state of its slot.
     pub slot: Option<&'static str>,
     /// The peer's client.
     pub client: Option<String>,
-    /// What is shared.
+    /// The shared capabilities.
     pub shared: Vec<String>,
     /// Bytes that wait for the socket.
     pub outbound_bytes: usize,
 }
 
-/// What one peer is thought of.
+/// The score of one peer.
 #[derive(Clone, Debug, Serialize)]
 pub struct Score {
     /// The peer.
     pub id: String,
     /// Its score now.
     pub score: i32,
-    /// The last changes, oldest first: when, by how much, to what, why.
+    /// The last changes, oldest first.
     pub ledger: Vec<LedgerLine>,
 }
 
 /// One change of a score.
 #[derive(Clone, Debug, Serialize)]
 pub struct LedgerLine {
-    /// When, in microseconds.
+    /// The time, in microseconds.
     pub at_us: u64,
-    /// By how much.
+    /// The change in points.
     pub delta: i32,
-    /// To what.
+    /// The score after it.
     pub score: i32,
-    /// Why.
+    /// The reason.
     pub reason: String,
 }
 
 /// A ban.
 #[derive(Clone, Debug, Serialize)]
 pub struct BanView {
-    /// Who.
+    /// The target.
     pub who: String,
-    /// Until when, in microseconds.
+    /// Its end, in microseconds.
     pub until_us: u64,
-    /// The last straw.
+    /// The reason for the charge that led to it.
     pub reason: String,
 }
 
-/// The next thing to do.
+/// The next deadline.
 #[derive(Clone, Debug, Serialize)]
 pub struct Deadline {
-    /// When, in microseconds.
+    /// The time, in microseconds.
     pub at_us: u64,
-    /// What.
+    /// Its reason.
     pub reason: String,
 }
 
@@ -156,7 +156,7 @@ pub struct Traffic {
 }
 
 impl State {
-    /// What `node` believes at `now`.
+    /// The state of `node` at `now`.
     pub fn of(node: &Node, now: Instant) -> Self {
         let discovery = node.discovery().discv4();
         let stats = node.stats();
@@ -170,7 +170,7 @@ impl State {
             connections: node.sessions().map(|session| connection(&session)).collect(),
             scores: scores(node, now),
             bans: node.peers().bans().iter(now).map(|(who, ban)| ban_view(who, ban)).collect(),
-            named: node.peers().declared().map(|(contact, kind)| format!("{kind:?} {contact}")).collect(),
+            declared: node.peers().declared().map(|(contact, kind)| format!("{kind:?} {contact}")).collect(),
             deadline: node
                 .poll_timeout()
                 .map(|(at, reason)| Deadline { at_us: at.as_micros(), reason: describe_reason(&reason) }),
@@ -209,14 +209,14 @@ fn call(call: &calls::Call) -> CallView {
             calls::Purpose::Lookup(_) => "lookup".to_owned(),
             calls::Purpose::Bond => "endpoint proof".to_owned(),
             calls::Purpose::Verify => "first contact".to_owned(),
-            calls::Purpose::PingBack => "answering a stranger's ping".to_owned(),
+            calls::Purpose::PingBack => "ping back".to_owned(),
             calls::Purpose::Check => "liveness check".to_owned(),
             calls::Purpose::Record => "newer record".to_owned(),
         },
         stage: match call.state {
             calls::CallState::AwaitingPong => "waits for an endpoint proof",
             calls::CallState::AwaitingPingBack => "waits to be pinged back",
-            calls::CallState::Queued => "waits for another of its kind",
+            calls::CallState::Queued => "queued",
             calls::CallState::InFlight { .. } => "asked",
         },
     }
@@ -266,6 +266,7 @@ fn ban_view(who: &Banned, ban: &peerless::peers::Ban) -> BanView {
         Banned::Id(id) => id.to_string(),
         Banned::Host(ip) => ip.to_string(),
         Banned::Subnet(subnet) => format!("subnet {}", const_hex::encode(subnet.as_bytes())),
+        _ => format!("{who:?}"),
     };
     BanView { who, until_us: ban.until.as_micros(), reason: ban.reason.to_string() }
 }
@@ -277,10 +278,11 @@ fn describe_reason(reason: &Reason) -> String {
         Reason::Conn(conn, timer) => format!("connection {conn}: {}", format!("{timer:?}").to_lowercase()),
         Reason::Behaviour => "behaviour".to_owned(),
         Reason::Backlog => "backlog".to_owned(),
+        reason => format!("{reason:?}").to_lowercase(),
     }
 }
 
-/// Whether a session is established and not about to end.
+/// Whether a session is established and its end is not decided.
 fn is_in_session(session: &SessionView<'_>) -> bool {
     session.stage == Stage::Established && !session.is_ending
 }
@@ -324,8 +326,8 @@ impl fmt::Display for State {
         for BanView { who, until_us, reason } in &self.bans {
             writeln!(f, "  {} until {}: {reason}", short(who), seconds(*until_us))?;
         }
-        for named in &self.named {
-            writeln!(f, "named: {named}")?;
+        for peer in &self.declared {
+            writeln!(f, "static or trusted: {peer}")?;
         }
         let Traffic { datagrams_in, datagrams_out, dropped, frames_in, frames_out, ended } = &self.traffic;
         write!(f, "datagrams: {datagrams_in} in, {datagrams_out} out; frames: {frames_in} in, {frames_out} out")?;
@@ -341,7 +343,7 @@ impl fmt::Display for State {
 impl fmt::Display for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { conn, id, addr, direction, stage, is_ending, slot, client, shared, outbound_bytes } = self;
-        let id = id.as_deref().map_or("somebody", short);
+        let id = id.as_deref().map_or("unknown peer", short);
         write!(f, "#{conn} {direction} {id} {addr}, {stage}{}", if *is_ending { ", ending" } else { "" })?;
         if let Some(slot) = slot {
             write!(f, ", slot {slot}")?;
@@ -385,7 +387,7 @@ pub(crate) fn describe_event(event: &Event<'_>) -> String {
             format!("message {id:#04x} of {capability} from {conn}, {} bytes", payload.len())
         }
         Event::Ended { conn, id: Some(id), end, .. } => format!("{conn} with {id:?} {end}"),
-        Event::Ended { conn, addr, end, .. } => format!("{conn} with somebody at {addr} {end}"),
+        Event::Ended { conn, addr, end, .. } => format!("{conn} with an unknown peer at {addr} {end}"),
         Event::Scored { id, delta, score, reason } => format!("score of {id:?} {delta:+} to {score}: {reason}"),
         Event::Banned { id, duration, reason } => format!("banned {id:?} for {} s: {reason}", duration.as_secs()),
         event => format!("{event:?}"),

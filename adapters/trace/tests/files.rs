@@ -93,7 +93,7 @@ fn parts_are_one_trace() {
     // Parts are not interchangeable.
     std::fs::copy(part_path(&path, 1), part_path(&path, 2)).unwrap();
     let failure = replay(&path).unwrap_err();
-    assert!(failure.to_string().contains("goes on in part 2"), "{failure}");
+    assert!(failure.to_string().contains("continues in part 2"), "{failure}");
     assert!(replay(&part_path(&path, 1)).unwrap_err().to_string().contains("not the first part"));
 }
 

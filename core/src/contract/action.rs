@@ -1,4 +1,4 @@
-//! What a machine asks its driver to do.
+//! The actions that a machine asks of its driver.
 
 use core::net::SocketAddr;
 
@@ -6,12 +6,12 @@ use super::event::Event;
 use super::ids::{ConnId, QueryId, SocketId};
 use super::query::Query;
 
-/// One thing for the driver to do. Payloads are lent until the next call.
+/// One action for the driver to carry out. Payloads are lent until the next call.
 ///
 /// `E` is the event type of the machine's language. The enum is exhaustive: a driver must not overlook an action.
 #[derive(Debug)]
 pub enum Action<'a, E = Event<'a>> {
-    /// Send a datagram. It may be lost; nothing waits for it.
+    /// Send a datagram. The driver may drop it.
     Send {
         /// The socket to send from.
         socket: SocketId,
@@ -41,9 +41,9 @@ pub enum Action<'a, E = Event<'a>> {
     Query {
         /// The id of the answer.
         id: QueryId,
-        /// What is asked.
+        /// The name and the kind of its records.
         what: Query<'a>,
     },
-    /// Tell the application.
+    /// Give an event to the application.
     Emit(E),
 }

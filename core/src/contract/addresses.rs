@@ -1,22 +1,22 @@
-//! The addresses of a node, in both families.
+//! The addresses of a node, IPv4 and IPv6.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Where others reach a node. An address that is not known is told to no peer.
+/// The addresses at which other nodes reach a node. Records and pings omit those that are not known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Addresses {
     /// The IPv4 address, if it is known.
     pub ip4: Option<Ipv4Addr>,
     /// The IPv6 address, if it is known.
     pub ip6: Option<Ipv6Addr>,
-    /// The port of discovery, in both families; 0 if there is none.
+    /// The UDP port of discovery, for both families; 0 if there is none.
     pub udp: u16,
-    /// The RLPx port, in both families; 0 if the node does not listen.
+    /// The TCP port of sessions, for both families; 0 if the node does not listen.
     pub tcp: u16,
 }
 
 impl Addresses {
-    /// The address that is told first: IPv4 before IPv6.
+    /// The first known address: IPv4 before IPv6.
     pub fn ip(&self) -> Option<IpAddr> {
         self.ip4.map(IpAddr::V4).or(self.ip6.map(IpAddr::V6))
     }

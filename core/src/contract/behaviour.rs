@@ -1,8 +1,8 @@
-//! Machines across connections: what a [`Behaviour`] is told of sessions, and what it may wish.
+//! Machines across connections: the events that a [`Behaviour`] sees, and the wishes that it states.
 //!
-//! A behaviour sees the events of all sessions, lent, and states wishes: to send, to request, to charge. It reaches no
-//! connection itself. The node carries out one wish at a time and polls again, a bounded number in a turn; what is left is
-//! due a microsecond later. An announcement to all peers, gossip and synchronisation are behaviours.
+//! A behaviour sees the events of all sessions and states wishes: to send, to request, to charge. It has no access to
+//! connections. The node carries out one wish at a time and polls again, a bounded number in a turn; the rest is due a
+//! microsecond later. An announcement to all peers, gossip and synchronisation are behaviours.
 
 use core::fmt::Debug;
 
@@ -21,7 +21,7 @@ pub trait Behaviour: Debug + Send + Sync {
     /// Handles one event.
     fn handle(&mut self, now: Instant, rng: &mut Rng, event: PeerEvent<'_>);
 
-    /// The next wish, which is then carried out. Polled until it is `None`, after events and timeouts.
+    /// Returns the next wish, which the node then carries out. Polled after events and timeouts until it returns `None`.
     fn poll_wish(&mut self) -> Option<Wish<'_>>;
 
     /// When [`Behaviour::handle_timeout`] is due.
@@ -29,14 +29,14 @@ pub trait Behaviour: Debug + Send + Sync {
         None
     }
 
-    /// Handles a deadline that has passed. Afterwards the next one lies later than `now`.
+    /// Handles a deadline that has passed. Afterwards the next one is later than `now`.
     fn handle_timeout(&mut self, now: Instant, rng: &mut Rng) {
         let _ = (now, rng);
     }
 }
 
-/// What a behaviour is told. Byte slices are lent for the call. The application is told of messages, requests, responses
-/// and ends too.
+/// An event for a behaviour. Byte slices are lent for the call. The application sees messages, requests, responses and ends
+/// too.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum PeerEvent<'a> {
@@ -60,7 +60,7 @@ pub enum PeerEvent<'a> {
     Message {
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
         /// Message id, relative to the capability's offset.
         id: u64,
@@ -71,7 +71,7 @@ pub enum PeerEvent<'a> {
     Request {
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
         /// The peer's request id.
         request_id: u64,
@@ -84,26 +84,26 @@ pub enum PeerEvent<'a> {
     Response {
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
-        /// Which request.
+        /// The request's id.
         command: CommandId,
         /// The response's message id.
         id: u64,
         /// The RLP items that follow the request id, concatenated.
         body: &'a [u8],
-        /// From the request to this.
+        /// The time from the request to its response.
         rtt: Duration,
     },
     /// A request of ours was not answered.
     RequestFailed {
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
-        /// Which request.
+        /// The request's id.
         command: CommandId,
-        /// Why.
+        /// The reason.
         why: CallFailure,
     },
     /// A connection takes messages again after one was refused as busy.
@@ -111,7 +111,7 @@ pub enum PeerEvent<'a> {
         /// The connection.
         conn: ConnId,
     },
-    /// A connection is over.
+    /// A connection has ended.
     Ended {
         /// The connection.
         conn: ConnId,
@@ -120,14 +120,14 @@ pub enum PeerEvent<'a> {
     Requested {
         /// The connection.
         conn: ConnId,
-        /// How its answer will name it.
+        /// The id in the event of its answer.
         command: CommandId,
     },
     /// The behaviour's own last [`Wish::Send`] or [`Wish::Request`] was not carried out.
     Refused {
         /// The connection.
         conn: ConnId,
-        /// Why.
+        /// The reason.
         why: CommandError,
     },
 }
@@ -153,7 +153,7 @@ impl<'a> PeerEvent<'a> {
     }
 }
 
-/// What a behaviour wants done. Byte slices are lent until it is polled again.
+/// A wish of a behaviour. Byte slices are lent until it is polled again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum Wish<'a> {
@@ -161,15 +161,15 @@ pub enum Wish<'a> {
     Send {
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
         /// Message id, relative to the capability's offset.
         id: u64,
         /// Uncompressed payload.
         payload: &'a [u8],
     },
-    /// Send a message to every established session that shares `since` or a later version of the same protocol. One that
-    /// cannot take it now does not get it.
+    /// Send a message to every established session that shares `since` or a later version of the same protocol. A session
+    /// that is busy misses it.
     Broadcast {
         /// The protocol, and its first version that has the message.
         since: Capability,
@@ -182,7 +182,7 @@ pub enum Wish<'a> {
     Request {
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
         /// The request's message id.
         id: u64,
@@ -193,7 +193,7 @@ pub enum Wish<'a> {
     Charge {
         /// The connection.
         conn: ConnId,
-        /// Why.
+        /// The reason.
         reason: ScoreReason,
     },
 }

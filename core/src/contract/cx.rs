@@ -1,6 +1,7 @@
-//! What a machine is given with every call: the time, randomness, primitives, and somewhere to put its actions.
+//! The context of a machine's call: time, randomness, primitives, filter, outbox, counters.
 
 use alloc::sync::Arc;
+use core::fmt;
 use core::net::SocketAddr;
 
 use super::ids::SocketId;
@@ -14,7 +15,7 @@ use crate::rng::Rng;
 use crate::time::{Instant, UnixTime, WallClock};
 use crate::wire::snappy::Compressor;
 
-/// Passed down by `&mut` to every machine; borrowed from a [`Context`]. `L` is the language of the machine's events.
+/// The context of one call, borrowed from a [`Context`]; every machine gets it by `&mut`. `L` is the language of its events.
 pub struct Cx<'a, L: Language = Devp2p> {
     /// Monotonic time of this turn.
     pub now: Instant,
@@ -24,19 +25,19 @@ pub struct Cx<'a, L: Language = Devp2p> {
     pub rng: &'a mut Rng,
     /// The costly primitives.
     pub crypto: &'a dyn Crypto,
-    /// The addresses that may be talked to.
+    /// The addresses that the node may communicate with.
     pub filter: &'a NetFilter,
     /// Compresses messages, in scratch space that all connections share.
     pub snappy: &'a mut Compressor,
-    /// Where actions go.
+    /// The queue of actions.
     pub out: &'a mut Outbox<L>,
-    /// What is counted.
+    /// The counters.
     pub stats: &'a mut Stats,
 }
 
 impl<L: Language> Cx<'_, L> {
-    /// Queues what is staged in the outbox as a datagram. If the address is filtered or the outbox is full, the datagram is
-    /// discarded and counted. Returns whether it was queued.
+    /// Queues the staged bytes of the outbox as a datagram. If the address is filtered or the outbox is full, discards and
+    /// counts it. Returns whether it was queued.
     pub fn send_staged(&mut self, socket: SocketId, to: SocketAddr) -> bool {
         let bytes = self.out.staged().len();
         let dropped = if !self.filter.permits(to.ip()) {
@@ -53,41 +54,41 @@ impl<L: Language> Cx<'_, L> {
     }
 }
 
-/// What outlives a call: clock, primitives, scratch space, filter, outbox, counters. A node owns one, as does a driver of a
-/// single machine: one for each thread, never one for each connection, because the compressor alone takes 34 KiB.
+/// The owner of what a [`Cx`] borrows: clock, primitives, scratch space, filter, outbox, counters. A node owns one, as does
+/// the driver of a single machine: one for each thread, not one for each connection, because the compressor takes 34 KiB.
 pub struct Context<L: Language = Devp2p> {
     now: Instant,
     clock: WallClock,
     crypto: Arc<dyn Crypto + Send + Sync>,
     snappy: Compressor,
-    /// The addresses that may be talked to.
+    /// The addresses that the node may communicate with.
     pub filter: NetFilter,
-    /// Where actions wait.
+    /// The queue of actions.
     pub out: Outbox<L>,
-    /// What is counted.
+    /// The counters.
     pub stats: Stats,
 }
 
 impl<L: Language> Context<L> {
-    /// A context at `now`, when the wall clock shows `unix`.
+    /// Creates a context at `now` with the wall time `unix`.
     pub fn new(now: Instant, unix: UnixTime, filter: NetFilter, crypto: Arc<dyn Crypto + Send + Sync>) -> Self {
         let clock = WallClock::new(now, unix);
         let snappy = Compressor::default();
         Self { now, clock, crypto, snappy, filter, out: Outbox::default(), stats: Stats::default() }
     }
 
-    /// Moves time forward; a `now` before the last one seen is taken as that one.
+    /// Moves time forward and returns it. A `now` before the present time changes nothing.
     pub fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(now);
         self.now
     }
 
-    /// The last time seen.
+    /// The present time.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// The wall clock shows `unix` now.
+    /// Sets the present wall time.
     pub fn set_wall_clock(&mut self, unix: UnixTime) {
         self.clock = WallClock::new(self.now, unix);
     }
@@ -102,11 +103,29 @@ impl<L: Language> Context<L> {
         &*self.crypto
     }
 
-    /// What a machine is given.
+    /// Borrows the context for a machine whose generator is `rng`.
     pub fn cx<'a>(&'a mut self, rng: &'a mut Rng) -> Cx<'a, L> {
         let unix = self.unix();
         let Self { now, crypto, snappy, filter, out, stats, .. } = self;
         Cx { now: *now, unix, rng, crypto: &**crypto, filter, snappy, out, stats }
+    }
+}
+
+/// Omits generator, primitives and scratch space.
+impl<L: Language> fmt::Debug for Cx<'_, L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Cx");
+        debug.field("now", &self.now).field("unix", &self.unix).field("filter", self.filter);
+        debug.field("out", self.out).field("stats", self.stats).finish_non_exhaustive()
+    }
+}
+
+/// Omits primitives and scratch space.
+impl<L: Language> fmt::Debug for Context<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Context");
+        debug.field("now", &self.now).field("unix", &self.unix()).field("filter", &self.filter);
+        debug.field("out", &self.out).field("stats", &self.stats).finish_non_exhaustive()
     }
 }
 
@@ -122,7 +141,7 @@ mod tests {
     use crate::rng::Seed;
 
     #[test]
-    fn what_cannot_be_sent_is_counted_and_forgotten() {
+    fn a_datagram_that_cannot_be_sent_is_counted_and_discarded() {
         let filter = NetFilter::only(vec!["10.0.0.0/8".parse().unwrap()]);
         let mut context: Context =
             Context::new(Instant::ZERO, UnixTime::from_secs(0), filter, Arc::new(Secp256k1::new()));

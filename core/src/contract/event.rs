@@ -1,4 +1,4 @@
-//! What a node tells its application: devp2p's events.
+//! The events of devp2p.
 
 use alloc::borrow::Cow;
 use alloc::boxed::Box;
@@ -16,8 +16,9 @@ use crate::wire::enr::Record;
 use crate::wire::eth::Status;
 use crate::wire::p2p::{Capability, Hello, Shared};
 
-/// Something that happened. Borrowed bytes are lent until the next call; [`Event::into_owned`] keeps them.
+/// An event of a node for its application. Borrowed bytes are lent until the next call; [`Event::into_owned`] copies them.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Event<'a> {
     /// A node proved its endpoint and entered the discovery table.
     NodeAdded {
@@ -31,44 +32,44 @@ pub enum Event<'a> {
     },
     /// Answers `Command::Ping`.
     Pong {
-        /// Which command.
+        /// The command's id.
         command: CommandId,
-        /// Who answered.
+        /// The node that answered.
         contact: Contact,
-        /// From the ping to its pong.
+        /// The time from the ping to its pong.
         rtt: Duration,
-        /// The sequence number of its record, if it told.
+        /// The sequence number of the node's record, if the pong has it.
         enr_seq: Option<u64>,
-        /// Where the node saw our ping come from.
+        /// The address from which the node received our ping, as it says.
         seen_as: Option<SocketAddr>,
     },
     /// Answers `Command::RequestRecord`.
     Record {
-        /// Which command.
+        /// The command's id.
         command: CommandId,
-        /// The record, verified.
+        /// The record, whose signature is verified.
         record: Box<Record>,
     },
     /// Answers `Command::FindNode` and `Command::Lookup`.
     Nodes {
-        /// Which command.
+        /// The command's id.
         command: CommandId,
         /// The nodes, nearest first.
         nodes: Vec<Contact>,
-        /// How many nodes were asked.
+        /// The number of nodes that were asked.
         queries: u32,
     },
-    /// Discovery takes commands again after one was refused as [`Busy`](super::CommandError::Busy). Exactly one for each
-    /// period in which commands were refused.
+    /// Discovery takes commands again after it refused one as [`Busy`](super::CommandError::Busy). Emitted once for each period
+    /// of refusals.
     DiscoveryReady,
-    /// A discovery command came to nothing.
+    /// A discovery command failed.
     CallFailed {
-        /// Which command.
+        /// The command's id.
         command: CommandId,
-        /// Why.
+        /// The reason.
         why: CallFailure,
     },
-    /// A datagram of no protocol that the node speaks: for another implementation that shares the socket.
+    /// A datagram of no protocol of the node: for another implementation that shares the socket.
     Unrecognised {
         /// The socket that received it.
         socket: SocketId,
@@ -77,26 +78,25 @@ pub enum Event<'a> {
         /// Its content.
         bytes: Cow<'a, [u8]>,
     },
-    /// A handshake is done, and these are its session's secrets. Told only if `Config::export_secrets` asks for it.
+    /// The secrets of a session whose handshake is done. Emitted only if `Config::export_secrets` is set.
     Secrets {
         /// The connection.
         conn: ConnId,
-        /// What opens the session, and nothing else.
+        /// The secrets, which decrypt this session only.
         secrets: Box<SessionSecrets>,
     },
-    /// A peer has proven its key and said Hello, and shares capabilities with us. Messages of eth may be sent from
-    /// `Established` on, those of other capabilities from this event on, unless `Ended` follows because the peer gets no
-    /// place.
+    /// A peer has proven its key and sent a Hello with shared capabilities. Messages of eth may be sent from `Established` on,
+    /// those of other capabilities from this event on, unless `Ended` follows because the peer gets no place.
     Hello {
         /// The connection.
         conn: ConnId,
         /// The peer, with the address of the connection and the port that we dialled or that it claims.
         contact: Contact,
-        /// Who dialled.
+        /// The side that dialled.
         direction: Direction,
-        /// What it said.
+        /// The peer's Hello.
         hello: Box<Hello>,
-        /// What we share.
+        /// The shared capabilities.
         shared: Vec<Shared>,
     },
     /// The peer's eth Status was accepted: the session is established.
@@ -108,11 +108,11 @@ pub enum Event<'a> {
         /// The peer's Status.
         status: Box<Status>,
     },
-    /// The peer asks for something; answer with `Command::Respond`.
+    /// A request of the peer; answer with `Command::Respond`.
     Request {
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
         /// The peer's request id.
         request_id: u64,
@@ -123,78 +123,78 @@ pub enum Event<'a> {
     },
     /// Answers `Command::Request`.
     Response {
-        /// Which command.
+        /// The command's id.
         command: CommandId,
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
         /// The response's message id.
         id: u64,
         /// The RLP items that follow the request id, concatenated.
         body: Cow<'a, [u8]>,
-        /// From the request to this.
+        /// The time from the request to its response.
         rtt: Duration,
     },
-    /// A request came to nothing; the session goes on, or its end is told beside.
+    /// A request failed. The session goes on, unless `Event::Ended` follows.
     RequestFailed {
-        /// Which command.
+        /// The command's id.
         command: CommandId,
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
-        /// Why.
+        /// The reason.
         why: CallFailure,
     },
     /// Any other message of a shared capability.
     Message {
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
         /// Message id, relative to the capability's offset.
         id: u64,
         /// Uncompressed payload.
         payload: Cow<'a, [u8]>,
     },
-    /// A connection takes commands again after one to it was refused as [`Busy`](super::CommandError::Busy): less than
-    /// half of the bytes that may wait for its socket wait, or fewer requests of ours are open than may be. Exactly one
-    /// for each time that it was refused until then; none if the connection ends first.
+    /// A connection takes commands again after it refused one as [`Busy`](super::CommandError::Busy): the bytes that wait for
+    /// its socket are below half of their limit, or our open requests are below theirs. Emitted once for each period of
+    /// refusals; not if the connection ends first.
     ConnReady {
         /// The connection.
         conn: ConnId,
     },
-    /// A connection is over. Exactly one for each `Dial` and each accepted stream; the node forgets the connection when this
+    /// A connection has ended. Emitted once for each `Dial` and each accepted stream; the node removes the connection when this
     /// event is popped.
     Ended {
         /// The connection.
         conn: ConnId,
-        /// The peer, if it had proven its key or was dialled by it.
+        /// The peer, if it had proven its key or we dialled it.
         id: Option<NodeId>,
         /// The other end.
         addr: SocketAddr,
-        /// Who dialled.
+        /// The side that dialled.
         direction: Direction,
-        /// Who ended it, at which stage, why.
+        /// The side that ended it, the stage and the reason.
         end: End,
     },
     /// A peer's score changed.
     Scored {
         /// The peer.
         id: NodeId,
-        /// By how much.
+        /// The change in points.
         delta: i32,
-        /// To what.
+        /// The score after it.
         score: i32,
-        /// Why.
+        /// The reason.
         reason: ScoreReason,
     },
     /// A peer was banned.
     Banned {
         /// The peer.
         id: NodeId,
-        /// For how long.
+        /// The length of the ban.
         duration: Duration,
         /// The reason for the charge that led to the ban, or `Embedder`.
         reason: ScoreReason,
@@ -203,12 +203,12 @@ pub enum Event<'a> {
     AddressBanned {
         /// The address.
         ip: IpAddr,
-        /// For how long.
+        /// The length of the ban.
         duration: Duration,
     },
     /// The embedder lifted a ban.
     Unbanned {
-        /// Which.
+        /// The target.
         target: BanTarget,
     },
 }
@@ -224,7 +224,7 @@ impl Event<'_> {
 }
 
 impl<'a> Event<'a> {
-    /// The bytes that this event lends, if it is of a kind that does.
+    /// The bytes that this event lends, if its variant has any.
     pub(super) fn lent_mut(&mut self) -> Option<&mut Cow<'a, [u8]>> {
         match self {
             Self::Unrecognised { bytes, .. } => Some(bytes),
@@ -234,7 +234,7 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// The same event with its own copy of what it lends, to be kept beyond the next call.
+    /// Copies what the event lends, so that it can be kept beyond the next call.
     pub fn into_owned(self) -> Event<'static> {
         let own = |bytes: Cow<'a, [u8]>| Cow::Owned(bytes.into_owned());
         match self {
@@ -275,14 +275,15 @@ impl<'a> Event<'a> {
     }
 }
 
-/// Why a question was not answered.
+/// Why a request was not answered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum CallFailure {
     /// No answer in time.
     Timeout,
-    /// The address may not be talked to.
+    /// The filter forbids the address.
     Filtered,
-    /// Too many questions are open.
+    /// Too many requests are open.
     Busy,
     /// The connection ended, or the node is shutting down.
     Closed,
@@ -292,8 +293,8 @@ impl fmt::Display for CallFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Timeout => "no answer in time",
-            Self::Filtered => "the address may not be talked to",
-            Self::Busy => "too many questions are open",
+            Self::Filtered => "the filter forbids the address",
+            Self::Busy => "too many requests are open",
             Self::Closed => "closed",
         })
     }

@@ -1,11 +1,11 @@
-//! Ids of things that live on both sides of the boundary.
+//! Ids and small values that machine and driver share.
 
 use core::fmt;
 use core::net::IpAddr;
 
 use crate::crypto::NodeId;
 
-/// A connection. Never reused within a run.
+/// The id of a connection. Never reused within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct ConnId(pub u64);
 
@@ -15,30 +15,30 @@ impl fmt::Display for ConnId {
     }
 }
 
-/// A command that was accepted; its outcome comes as an event with this id. Never reused within a run.
+/// The id of an accepted command, which the event of its outcome carries. Never reused within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct CommandId(pub u64);
 
-/// A socket of the driver: the one that received a datagram or a stream, or is to send a datagram. A driver with one socket
-/// of each kind uses [`SocketId::MAIN`] for all.
+/// The id of a socket of the driver: the one that received a datagram or a stream, or that is to send a datagram. A driver with
+/// one socket of each kind uses [`SocketId::MAIN`] for all.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct SocketId(pub u8);
 
 impl SocketId {
-    /// The first, and usually the only one.
+    /// The first socket, and usually the only one.
     pub const MAIN: Self = Self(0);
 }
 
-/// A query to the world; its answer comes with this id. Never reused within a run.
+/// The id of a query, which its answer carries. Never reused within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct QueryId(pub u64);
 
 /// The side that opened a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Direction {
-    /// The peer did.
+    /// The peer dialled.
     Inbound,
-    /// We did.
+    /// We dialled.
     Outbound,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// What the embedder has declared a peer to be.
+/// The kind of a peer that the embedder has declared.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum PeerKind {
     /// Dialled again until it is removed.
@@ -60,7 +60,7 @@ pub enum PeerKind {
     Trusted,
 }
 
-/// What the embedder bans or unbans.
+/// The target of a ban of the embedder.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum BanTarget {
     /// The holder of a key, at any address.
@@ -80,7 +80,7 @@ impl Label {
     /// Length of the longest label.
     pub const BYTES_MAX: usize = 15;
 
-    /// `None` if the text is empty, too long, or has a character outside of printable ASCII.
+    /// Creates a label. Returns `None` if the text is empty, too long, or not printable ASCII.
     ///
     /// ```
     /// use peerless::contract::Label;

@@ -1,4 +1,4 @@
-//! Every way in which the world can act on a machine. This is also what a recording consists of.
+//! The inputs of a machine, and the commands of devp2p. A recording consists of inputs.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::wire::enode::Contact;
 use crate::wire::forkid::Head;
 use crate::wire::p2p::{Capability, DisconnectReason};
 
-/// What happened.
+/// Something that a driver or an embedder hands to a machine.
 ///
 /// `C` is the command type of the machine's language. The enum is exhaustive: it is also the recording format.
 #[derive(Clone, Copy, Debug)]
@@ -38,66 +38,66 @@ pub enum Input<'a, C = Command<'a>> {
     },
     /// A dialled stream is connected.
     Connected {
-        /// Which.
+        /// The stream.
         conn: ConnId,
-        /// The stream's own end, if the driver can tell.
+        /// The local address of the stream, if the driver knows it.
         local: Option<SocketAddr>,
     },
     /// A stream's next bytes, chunked in any way.
     Bytes {
-        /// Which stream.
+        /// The stream.
         conn: ConnId,
         /// The bytes.
         bytes: &'a [u8],
     },
     /// The socket took the first `n` bytes of `outbound(conn)`; clamped to what there was.
     Wrote {
-        /// Which stream.
+        /// The stream.
         conn: ConnId,
-        /// How many bytes.
+        /// The number of bytes.
         n: usize,
     },
     /// The other side closed its half of the stream.
     Eof {
-        /// Which stream.
+        /// The stream.
         conn: ConnId,
     },
     /// The stream failed, or its dial did.
     Broken {
-        /// Which stream.
+        /// The stream.
         conn: ConnId,
-        /// How.
+        /// The cause.
         why: IoFault,
     },
-    /// The wall clock shows this: at the start, and whenever it steps.
+    /// The wall time: at the start, and whenever the clock steps.
     WallClock {
         /// Time since 1970, in microseconds.
         unix: UnixTime,
     },
     /// The outcome of an `Action::Query`.
     Answer {
-        /// Which query.
+        /// The query's id.
         id: QueryId,
         /// The answer, or why there is none.
         result: Result<Answer<'a>, QueryFault>,
     },
     /// Time has passed, to the deadline or not.
     Timeout,
-    /// The embedder wants something. `Machine::command` is this input with its answer.
+    /// A command of the embedder. `Machine::command` is this input with its answer.
     Command(C),
 }
 
-/// What an embedder can ask of a node.
+/// A command of the embedder to a node. The enum is exhaustive, as [`Input`] is: a recorder must not overlook a command.
 #[derive(Clone, Copy, Debug)]
 pub enum Command<'a> {
-    /// Keep a connection to this peer, from now on.
+    /// Keep a connection with this peer from now on.
     AddPeer {
         /// The peer.
         contact: Contact,
         /// Static or trusted.
         kind: PeerKind,
     },
-    /// Forget that a peer was static or trusted. Does not disconnect it.
+    /// Stop keeping a connection with a static or trusted peer. Does not disconnect it.
     RemovePeer {
         /// The peer.
         id: NodeId,
@@ -107,7 +107,7 @@ pub enum Command<'a> {
         /// The candidate.
         contact: Contact,
     },
-    /// Charge or credit a peer, connected or not. A score that falls to the threshold bans the peer.
+    /// Charge or credit a peer, connected or not. A score at the threshold bans the peer.
     Report {
         /// The peer.
         id: NodeId,
@@ -116,16 +116,16 @@ pub enum Command<'a> {
         /// The reason, which shows in the peer's ledger.
         reason: Label,
     },
-    /// Ban a peer or an address, and end its connections. Told by `Event::Banned` or `Event::AddressBanned`.
+    /// Ban a peer or an address, and end its connections. Emits `Event::Banned` or `Event::AddressBanned`.
     Ban {
-        /// What is banned.
+        /// The target.
         target: BanTarget,
-        /// For how long.
+        /// The length of the ban.
         duration: Duration,
     },
-    /// Lift a ban. Told by `Event::Unbanned`.
+    /// Lift a ban. Emits `Event::Unbanned`.
     Unban {
-        /// What was banned.
+        /// The target.
         target: BanTarget,
     },
     /// Change the limits of peers. Peers beyond lower limits stay until their connections end.
@@ -133,7 +133,7 @@ pub enum Command<'a> {
         /// The new limits.
         limits: PeerLimits,
     },
-    /// Change the addresses that may be talked to. Connections to others end.
+    /// Change the addresses that the node may communicate with. Connections with others end.
     SetFilter {
         /// The new filter.
         filter: &'a NetFilter,
@@ -143,54 +143,53 @@ pub enum Command<'a> {
         /// All bootnodes.
         nodes: &'a [Contact],
     },
-    /// Change the addresses that others are told. Signs a new record if they differ.
+    /// Change the addresses in the record and in pings. Signs a new record if they differ.
     SetAddresses {
         /// All addresses.
         addresses: Addresses,
     },
-    /// Set, replace or remove an entry of our record, such as `snap` or `opel`. Signs a new record if it differs.
+    /// Set, replace or remove an entry of our record. Signs a new record if it differs.
     SetRecordEntry {
-        /// The entry's key. Entries that follow from the configuration, such as `ip` and `eth`, are refused.
+        /// The entry's key. [`RESERVED_KEYS`](crate::wire::enr::RESERVED_KEYS) are refused.
         key: &'a [u8],
         /// One RLP value; `None` removes the entry.
         value: Option<&'a [u8]>,
     },
-    /// Change the capabilities that are offered in sessions from now on. Sessions under way keep theirs: the protocol has no
-    /// second Hello.
+    /// Change the capabilities that are offered in later sessions. Present sessions keep theirs: there is no second Hello.
     SetCapabilities {
         /// All capabilities; each must be in the capability table of the configuration.
         offered: &'a [Capability],
     },
-    /// Dial once, now, past history and slots. The end or the session tells the outcome.
+    /// Dial once, now, regardless of history and slots. `Event::Hello` or `Event::Ended` has the outcome.
     Dial {
         /// The peer.
         contact: Contact,
     },
-    /// End a connection, telling the peer why.
+    /// End a connection with a reason for the peer.
     Disconnect {
-        /// Which.
+        /// The connection.
         conn: ConnId,
-        /// Why.
+        /// The reason.
         reason: DisconnectReason,
     },
-    /// Tell discovery of a node.
+    /// Add a node to discovery: it is pinged, and enters the table when it answers.
     AddNode {
         /// The node.
         contact: Contact,
     },
-    /// Send a discv4 ping; answered by `Event::Pong` or `Event::CallFailed`.
+    /// Ping a node; answered by `Event::Pong` or `Event::CallFailed`.
     Ping {
-        /// To whom.
+        /// The node.
         contact: Contact,
     },
     /// Ask for a node's record, proving our endpoint first; answered by `Event::Record` or `Event::CallFailed`.
     RequestRecord {
-        /// Whom.
+        /// The node.
         contact: Contact,
     },
-    /// Ask one node for its closest to a target; answered by `Event::Nodes` or `Event::CallFailed`.
+    /// Ask one node for its nodes closest to a target; answered by `Event::Nodes` or `Event::CallFailed`.
     FindNode {
-        /// Whom.
+        /// The node.
         contact: Contact,
         /// 64 bytes, usually a public key.
         target: [u8; 64],
@@ -202,9 +201,9 @@ pub enum Command<'a> {
     },
     /// Send a message of a shared capability.
     Send {
-        /// To whom.
+        /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
         /// Message id, relative to the capability's offset.
         id: u64,
@@ -215,7 +214,7 @@ pub enum Command<'a> {
     Request {
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
         /// The request's message id.
         id: u64,
@@ -226,7 +225,7 @@ pub enum Command<'a> {
     Respond {
         /// The connection.
         conn: ConnId,
-        /// Of which capability.
+        /// The capability.
         capability: Capability,
         /// The request's id.
         request_id: u64,
@@ -235,19 +234,21 @@ pub enum Command<'a> {
         /// The RLP items that follow the request id, concatenated.
         body: &'a [u8],
     },
-    /// The chain has a new head. Moves the fork id; sessions that speak eth/69 are told of the range in their time.
+    /// Set the head of the chain. Updates the fork id in the record; the machines across connections see the head and may
+    /// announce it.
     SetHead {
         /// The head block.
         head: Head,
         /// The first block that can be served.
         earliest: u64,
     },
-    /// Say goodbye to everybody and stop dialling, accepting and discovering. `Ended` events tell when each is gone.
+    /// Stop dialling, accepting and discovering, and disconnect all peers. Each connection ends with its `Event::Ended`.
     Shutdown,
 }
 
-/// Why a command was not carried out. The embedder's misuse, or a state that it could have asked for.
+/// Why a command was not carried out: misuse by the embedder, or a state that it could have read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum CommandError {
     /// No such connection, or it has ended.
     UnknownConn,
@@ -255,29 +256,29 @@ pub enum CommandError {
     UnknownPeer,
     /// There is no such ban.
     NotBanned,
-    /// The session is not that far yet.
+    /// The capability's handshake is not done.
     NotEstablished,
     /// The session does not share that capability.
     NotShared,
-    /// The capability has no such message, or not one of that kind.
+    /// The capability has no such message, or the message is of another kind.
     UnknownMessage,
-    /// No such entry can be set in our record.
+    /// The record entry is reserved, or its value is not one RLP value.
     RecordEntry,
-    /// A capability that is not in the capability table.
+    /// The capability is not in the capability table.
     UnknownCapability,
     /// No request with that id awaits an answer.
     UnknownRequest,
     /// The message is larger than a frame may be.
     TooLarge,
-    /// Too much is queued already. If a connection refused it (`Send`, `Request`, `Respond`), `Event::ConnReady` tells when
-    /// it takes commands again; if discovery did, `Event::DiscoveryReady` does. Every command but `Disconnect` and `Shutdown`
-    /// is refused while the outbox is full: then drain, and try again.
+    /// A queue is full. If it is a connection's (`Send`, `Request`, `Respond`), `Event::ConnReady` says when it takes commands
+    /// again; if it is discovery's, `Event::DiscoveryReady` does. Every command but `Disconnect` and `Shutdown` is refused
+    /// while the outbox is full: then drain, and try again.
     Busy,
     /// The contact has no port for this.
     NoPort,
     /// Discovery is switched off.
     NoDiscovery,
-    /// Not allowed now.
+    /// The node refuses it for this reason.
     Refused(Refusal),
     /// The node is shutting down.
     ShuttingDown,
@@ -296,7 +297,7 @@ impl fmt::Display for CommandError {
             Self::UnknownCapability => "the capability is not in the capability table",
             Self::UnknownRequest => "no such request awaits an answer",
             Self::TooLarge => "the message is too large",
-            Self::Busy => "too much is queued",
+            Self::Busy => "a queue is full",
             Self::NoPort => "the contact has no port for this",
             Self::NoDiscovery => "discovery is off",
             Self::Refused(refusal) => return write!(f, "refused: {refusal}"),

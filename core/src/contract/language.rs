@@ -1,7 +1,7 @@
-//! The words of a protocol family: what its machines tell an application, and what an application can ask of them.
+//! The language of a protocol family: the types of its events, commands and refusals.
 //!
-//! The words hang on a marker type rather than on a machine, so that [`Outbox`](super::Outbox), [`Cx`](super::Cx) and
-//! [`Tap`](super::Tap) can name them without naming a machine.
+//! They belong to a marker type rather than to a machine, so that [`Outbox`](super::Outbox), [`Cx`](super::Cx) and
+//! [`Tap`](super::Tap) can name them without a machine.
 
 use alloc::borrow::Cow;
 use core::fmt::Debug;
@@ -11,18 +11,18 @@ use super::input::{Command, CommandError};
 
 /// The events, commands and refusals of one protocol family. Implemented by an empty marker type, such as [`Devp2p`].
 pub trait Language: 'static {
-    /// What a machine tells its application. Byte slices are lent until the next call.
+    /// An event of a machine for its application. Byte slices are lent until the next call.
     type Event<'a>: Debug;
-    /// What an application can ask of a machine.
+    /// A command of an application to a machine.
     type Command<'a>: Copy + Debug;
     /// Why a command was not carried out.
     type Refused: Copy + Debug;
 
-    /// Puts `bytes`, which were queued with `event`, into the event's lent slice. An event that lends nothing is returned
-    /// as it is.
+    /// Puts `bytes`, which were queued with `event`, into the event's lent slice. Returns an event that lends nothing
+    /// unchanged.
     fn lend<'a>(event: Self::Event<'static>, bytes: &'a [u8]) -> Self::Event<'a>;
 
-    /// The same event with its own copy of what it lends.
+    /// Copies what the event lends.
     fn into_owned(event: Self::Event<'_>) -> Self::Event<'static>;
 
     /// Whether the application can miss this event without losing track of a connection or a command. Such events are
@@ -30,7 +30,7 @@ pub trait Language: 'static {
     fn is_droppable(event: &Self::Event<'_>) -> bool;
 }
 
-/// The words of Ethereum's devp2p: [`Event`], [`Command`], [`CommandError`].
+/// The language of Ethereum's devp2p: [`Event`], [`Command`], [`CommandError`].
 #[derive(Debug)]
 pub enum Devp2p {}
 

@@ -1,6 +1,6 @@
-//! The driver contract as a trait: what a driver needs of a machine, whatever its protocol family.
+//! The driver contract as a trait, for machines of any protocol family.
 //!
-//! [`Node`](crate::node::Node) is one such machine. Drivers, simulator, recorder and the in-memory network take any.
+//! [`Node`](crate::node::Node) implements it. Drivers, simulator, recorder and the in-memory network take any implementation.
 
 use core::net::SocketAddr;
 
@@ -41,16 +41,16 @@ pub type RefusedOf<M> = <<M as Machine>::Language as Language>::Refused;
 /// }
 /// ```
 pub trait Machine {
-    /// The words of the machine's protocol family.
+    /// The language of the machine's protocol family.
     type Language: Language;
 
     /// Handles one input. Total: any input, in any order, at any time.
     fn handle(&mut self, now: Instant, input: Input<'_, CommandOf<'_, Self>>);
 
-    /// A listener has a stream from `from`. `None`: the driver closes it unread.
+    /// Offers a stream from `from` that a listener has accepted. Returns its id, or `None` if the driver is to close it unread.
     fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId>;
 
-    /// Carries out a command. Its outcome, if it has one, comes as an event with the returned id.
+    /// Carries out a command. Its outcome, if it has one, is an event with the returned id.
     ///
     /// # Errors
     /// If it cannot be carried out; nothing has changed then.
@@ -68,8 +68,8 @@ pub trait Machine {
     /// Whether the driver should read from a connection's socket now; false applies backpressure.
     fn wants_read(&self, conn: ConnId) -> bool;
 
-    /// Takes the work done for a connection since the last call, in units of one Keccak permutation's time, for drivers
-    /// and simulators that share a processor fairly. 0 from machines that do not count.
+    /// Returns the work done for a connection since the last call, in units of the time of one Keccak permutation, so that a
+    /// driver or simulator can share a processor fairly. 0 for machines that do not count it.
     fn take_work(&mut self, conn: ConnId) -> u64 {
         let _ = conn;
         0
@@ -84,7 +84,7 @@ pub trait Machine {
         let _ = (input, depth, memory);
     }
 
-    /// The number of depths that [`Machine::prefetch`] has something to show for.
+    /// The number of depths of [`Machine::prefetch`].
     const PREFETCH_DEPTHS: usize = 0;
 }
 

@@ -1,7 +1,8 @@
-//! What crosses the boundary between a machine and its driver: inputs in, actions out, and the words for why.
+//! The boundary between a machine and its driver: inputs, actions, and the reasons that they carry.
 //!
-//! Made of wire types and plain enums only. No machine is known here. [`machine::Machine`] is the contract itself, for any
-//! protocol family; [`language::Language`] are the words of a family, and [`event`], [`input`] and [`reason`] those of devp2p.
+//! Consists of wire types and plain enums only, and knows no machine. [`machine::Machine`] is the contract itself, for any
+//! protocol family; a [`language::Language`] has the types of one family, and [`event`], [`input`] and [`reason`] are those of
+//! devp2p.
 
 pub mod action;
 pub mod addresses;

@@ -1,4 +1,4 @@
-//! The bytes that wait for a stream's socket: appended by the machines, lent to the driver, taken away as it writes.
+//! The bytes that wait for a stream's socket: machines append them, and they are removed as the driver writes them.
 
 use alloc::vec::Vec;
 
@@ -9,17 +9,17 @@ use crate::limits;
 pub struct Outbound {
     bytes: Vec<u8>,
     written: usize,
-    /// Bytes of the stream that were written and are no longer in `bytes`.
-    forgotten: u64,
+    /// The number of written bytes that are no longer in `bytes`.
+    removed: u64,
 }
 
 impl Outbound {
-    /// What the socket has not taken yet.
+    /// The bytes that the socket has not taken yet.
     pub fn as_slice(&self) -> &[u8] {
         &self.bytes[self.written..]
     }
 
-    /// Number of bytes the socket has not taken yet.
+    /// The number of bytes that the socket has not taken yet.
     pub fn len(&self) -> usize {
         self.bytes.len() - self.written
     }
@@ -29,35 +29,35 @@ impl Outbound {
         self.len() == 0
     }
 
-    /// How far the socket has come: bytes it has taken since the stream began.
+    /// The number of bytes that the socket has taken since the stream began.
     pub fn written(&self) -> u64 {
-        self.forgotten + self.written as u64
+        self.removed + self.written as u64
     }
 
-    /// Where the next byte appended will stand in the stream. What ends here has left when [`written`](Self::written)
-    /// comes this far.
+    /// The offset in the stream of the next byte to be appended. All bytes before it have left once
+    /// [`written`](Self::written) reaches it.
     pub fn end(&self) -> u64 {
-        self.forgotten + self.bytes.len() as u64
+        self.removed + self.bytes.len() as u64
     }
 
-    /// Where machines append. What is there already must stay as it is.
+    /// The buffer, for appending. The present bytes must not be changed.
     pub fn tail(&mut self) -> &mut Vec<u8> {
-        // A long queue that is written piecemeal would keep its dead front for ever; moving it once per its own length
-        // costs each byte one copy at most.
+        // A queue that is never empty would keep its written front. Removing that once it is half of the buffer costs each
+        // byte at most one copy.
         if self.written > self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
-            self.forgotten += self.written as u64;
+            self.removed += self.written as u64;
             self.written = 0;
         }
         &mut self.bytes
     }
 
-    /// The socket took the first `n` bytes; clamped to what there is. Gives memory back after a burst.
+    /// Removes the first `n` bytes, or all if there are fewer. Frees memory after a burst.
     pub fn consume(&mut self, n: usize) {
         self.written += n.min(self.len());
         if self.is_empty() {
             self.bytes.clear();
-            self.forgotten += self.written as u64;
+            self.removed += self.written as u64;
             self.written = 0;
             self.bytes.shrink_to(limits::IDLE_BUFFER_BYTES);
         }

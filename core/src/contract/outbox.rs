@@ -30,13 +30,13 @@ enum Queued<L: Language> {
     Emit(L::Event<'static>),
 }
 
-/// The variants of [`Query`] without the name, which lies in the arena.
+/// The variants of [`Query`] without the name, which is in the arena.
 enum QueryKind {
     Txt,
     Host,
 }
 
-/// The queue of a machine that speaks the language `L`. See the module.
+/// The queue of actions of a machine of the language `L`.
 pub struct Outbox<L: Language = Devp2p> {
     queue: VecDeque<Entry<L>>,
     arena: Vec<u8>,
@@ -44,7 +44,7 @@ pub struct Outbox<L: Language = Devp2p> {
     popped: usize,
     /// Arena bytes from here on are staged.
     committed: usize,
-    /// Events that could be dropped, by how many were.
+    /// The number of dropped events.
     dropped: u64,
 }
 
@@ -61,33 +61,34 @@ impl<L: Language> fmt::Debug for Outbox<L> {
 }
 
 impl<L: Language> Outbox<L> {
-    /// Payload bytes waiting.
+    /// The number of payload bytes that wait.
     pub fn bytes(&self) -> usize {
         self.committed - self.popped
     }
 
-    /// Actions waiting.
+    /// The number of actions that wait.
     pub fn len(&self) -> usize {
         self.queue.len()
     }
 
-    /// Whether nothing waits.
+    /// Whether no action waits.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
 
-    /// Whether the driver should drain before more comes: datagrams are dropped, and connections want no reading.
+    /// Whether the high-water mark is reached: datagrams are dropped, and connections apply backpressure, until the driver
+    /// drains.
     pub fn is_full(&self) -> bool {
         self.bytes() >= limits::OUTBOX_BYTES_HIGH_WATER || self.len() >= limits::OUTBOX_ACTIONS_HIGH_WATER
     }
 
-    /// Events that the application missed because it did not drain.
+    /// The number of events that were dropped because the driver did not drain.
     pub fn events_dropped(&self) -> u64 {
         self.dropped
     }
 
-    /// Queues what is staged as a datagram; false, and it is forgotten, if the outbox is full. The address must have been
-    /// filtered: machines use `Cx::send_staged`.
+    /// Queues the staged bytes as a datagram, or discards them and returns `false` if the outbox is full. Does not apply the
+    /// filter: machines use `Cx::send_staged`.
     pub(super) fn send_staged(&mut self, socket: SocketId, to: SocketAddr) -> bool {
         if self.is_full() {
             self.discard_staged();
@@ -131,7 +132,7 @@ impl<L: Language> Outbox<L> {
         self.emit_staged(event, 0..0);
     }
 
-    /// Makes room for `len` bytes at the arena's end, replacing what was staged.
+    /// Stages `len` zeros at the arena's end in place of what was staged, and returns them to be written.
     pub fn stage(&mut self, len: usize) -> &mut [u8] {
         let arena = self.tail();
         let start = arena.len();
@@ -139,8 +140,8 @@ impl<L: Language> Outbox<L> {
         &mut arena[start..]
     }
 
-    /// Where a payload can be appended whose length is not known before; what was staged is forgotten. What is there already
-    /// must stay as it is: it belongs to the actions that wait.
+    /// Discards what was staged and returns the arena, for a payload whose length is not known before. Only append: the
+    /// present bytes belong to the actions that wait.
     pub(crate) fn tail(&mut self) -> &mut Vec<u8> {
         self.discard_staged();
         self.reclaim();
@@ -150,22 +151,22 @@ impl<L: Language> Outbox<L> {
         &mut self.arena
     }
 
-    /// Cuts what is staged to its first `len` bytes.
+    /// Truncates the staged bytes to the first `len`.
     pub fn truncate_staged(&mut self, len: usize) {
         self.arena.truncate(self.committed + len);
     }
 
-    /// What is staged.
+    /// The staged bytes.
     pub fn staged(&self) -> &[u8] {
         &self.arena[self.committed..]
     }
 
-    /// Forgets what is staged.
+    /// Discards the staged bytes.
     pub fn discard_staged(&mut self) {
         self.arena.truncate(self.committed);
     }
 
-    /// Queues an event that lends `range` of what is staged.
+    /// Queues an event that lends `range` of the staged bytes. Drops and counts it if it is droppable and the outbox is full.
     pub fn emit_staged(&mut self, event: L::Event<'static>, range: Range<usize>) {
         if L::is_droppable(&event) && self.is_full() {
             self.discard_staged();
@@ -196,7 +197,7 @@ impl<L: Language> Outbox<L> {
     pub fn pop(&mut self) -> Option<Action<'_, L::Event<'_>>> {
         self.discard_staged();
         let Some(Entry { lent, action }) = self.queue.pop_front() else {
-            self.rest();
+            self.free();
             return None;
         };
         let start = self.popped;
@@ -220,7 +221,7 @@ impl<L: Language> Outbox<L> {
         })
     }
 
-    /// Queues an action with everything staged as its payload.
+    /// Queues an action with the staged bytes as its payload.
     fn push(&mut self, action: Queued<L>) {
         let lent = self.arena.len() - self.committed;
         self.committed = self.arena.len();
@@ -228,7 +229,7 @@ impl<L: Language> Outbox<L> {
         self.reclaim();
     }
 
-    /// Gives the arena's dead front back, at a cost of at most one copy per byte.
+    /// Removes the popped front of the arena, at a cost of at most one copy per byte.
     fn reclaim(&mut self) {
         if self.popped > self.committed / 2 {
             self.arena.drain(..self.popped);
@@ -237,8 +238,8 @@ impl<L: Language> Outbox<L> {
         }
     }
 
-    /// Gives the memory back when all of it has been popped.
-    fn rest(&mut self) {
+    /// Frees the memory when all of it has been popped.
+    fn free(&mut self) {
         (self.queue, self.arena) = (VecDeque::new(), Vec::new());
         (self.popped, self.committed) = (0, 0);
     }

@@ -1,17 +1,18 @@
-//! How many peers a node has: the limits that the embedder sets.
+//! The limits on the number of peers, which the embedder sets.
 
 use crate::limits::{DIAL_RATIO, INBOUND_PER_SUBNET, PEERS_MAX, PENDING_MAX};
 
-/// How many peers to have, and of which kind.
+/// Limits on the number of peers and of pending connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PeerLimits {
-    /// Peers in session, trusted ones and those dialled on command not counted. With 0, only those two kinds are admitted.
+    /// The most peers in session, not counting trusted ones and those dialled on command. With 0, only those two kinds are
+    /// admitted.
     pub max_peers: usize,
-    /// One in so many is dialled by us; at least one, if there are any. 0 dials static and trusted peers only.
+    /// One in so many peers is dialled by us, and at least one. With 0, only static and trusted peers are dialled.
     pub dial_ratio: usize,
-    /// Connections in each direction whose peer has not proven its key yet.
+    /// The most connections in each direction whose peer has not proven its key.
     pub max_pending: usize,
-    /// Inbound peers from one subnet of global addresses.
+    /// The most inbound peers from one subnet of global addresses.
     pub inbound_per_subnet: usize,
 }
 

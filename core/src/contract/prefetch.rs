@@ -1,10 +1,10 @@
-//! What an input will read, shown before it is handled.
+//! Prefetching: the memory that an input will read, shown before the input is handled.
 //!
-//! With many nodes in one process, nearly everything that a node reads has left the processor's caches since its last turn. A
-//! driver that knows which inputs come next can have their memory brought back while it handles those before them.
+//! With many nodes in one process, most of the memory of a node leaves the processor's caches between two of its turns. A
+//! driver that knows the next inputs can prefetch their memory while it handles those before them.
 
-/// Has memory brought nearer, or does nothing: no outcome depends on it.
+/// Prefetches memory. It may do nothing: no result depends on it.
 pub trait Prefetch {
-    /// This value will be read soon; what it points to is shown by itself.
+    /// Prefetches a value that will be read soon, without what it points to.
     fn prefetch<T: ?Sized>(&mut self, value: &T);
 }

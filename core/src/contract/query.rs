@@ -1,13 +1,13 @@
-//! Questions that a machine asks of the world outside its sockets, and their answers.
+//! Queries: names that a machine asks its driver to resolve, and the answers.
 //!
-//! A machine asks only if its configuration names something to resolve. A driver that cannot resolve answers
+//! A machine emits queries only if its configuration has names to resolve. A driver that cannot resolve names answers
 //! [`QueryFault::Unsupported`].
 
 use core::fmt;
 use core::net::IpAddr;
 use core::time::Duration;
 
-/// What a machine asks.
+/// A name to resolve. The enum is exhaustive: a driver must not overlook a kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Query<'a> {
     /// The TXT records of a domain name.
@@ -17,7 +17,7 @@ pub enum Query<'a> {
 }
 
 impl Query<'_> {
-    /// The name that is asked for.
+    /// The name.
     pub const fn name(&self) -> &str {
         match self {
             Self::Txt(name) | Self::Host(name) => name,
@@ -25,7 +25,7 @@ impl Query<'_> {
     }
 }
 
-/// What the world answered. The slices belong to the driver.
+/// The answer to a query. The slices belong to the driver.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Answer<'a> {
     /// The TXT records.

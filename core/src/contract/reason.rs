@@ -1,4 +1,4 @@
-//! Reasons: why a deadline is set, a datagram was dropped, a session ended, a score changed.
+//! The reasons of deadlines, dropped datagrams, ended connections and score changes.
 
 use core::fmt;
 
@@ -7,23 +7,25 @@ use crate::wire::DecodeError;
 use crate::wire::forkid::ForkMismatch;
 use crate::wire::p2p::DisconnectReason;
 
-/// What a deadline is for.
+/// The reason of a deadline.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Reason {
-    /// Discovery has something to do.
+    /// A timer of discovery.
     Discovery(DiscoveryTimer),
-    /// The next dial is due.
+    /// The next dial.
     Dial,
-    /// A connection has something to do.
+    /// A timer of a connection.
     Conn(ConnId, ConnTimer),
-    /// A machine across connections has something to do.
+    /// A timer or a wish of a machine across connections.
     Behaviour,
-    /// Work was put off from the last turn: a shutdown, or a change of the filter.
+    /// The rest of a turn's work: of a shutdown, or of a change of the filter or of bans.
     Backlog,
 }
 
-/// What discovery waits for.
+/// A timer of discovery: what it waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum DiscoveryTimer {
     /// A call's answer.
     Call,
@@ -35,12 +37,13 @@ pub enum DiscoveryTimer {
     Refresh,
 }
 
-/// What a connection waits for.
+/// A timer of a connection: what it waits for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum ConnTimer {
     /// The dialled stream.
     Connect,
-    /// Auth or ack.
+    /// The end of the transport's handshake.
     Handshake,
     /// The peer's Hello.
     Hello,
@@ -48,9 +51,9 @@ pub enum ConnTimer {
     Status,
     /// The next ping of ours.
     Ping,
-    /// Any sign of life.
+    /// Any byte of the peer.
     Idle,
-    /// The socket to take what is queued.
+    /// The socket to take queued bytes.
     Write,
     /// A request's answer.
     Request,
@@ -58,14 +61,15 @@ pub enum ConnTimer {
     Closing,
 }
 
-/// Why a datagram was not acted upon.
+/// Why a datagram was dropped.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum DropReason {
     /// It is malformed.
     Malformed(DecodeError),
-    /// It is too old, or claims to last too long.
+    /// It has expired, or expires too far in the future.
     Expired,
-    /// Its source, its subnet or all sources together have sent too much.
+    /// Its source, its subnet or all sources together exceed a rate.
     RateLimited,
     /// An answer without a request, or one that does not match its request.
     Unsolicited,
@@ -75,11 +79,11 @@ pub enum DropReason {
     Replayed,
     /// It claims to be from ourselves.
     FromSelf,
-    /// Its address may not be talked to.
+    /// The filter forbids its address.
     Filtered,
-    /// An outgoing one: the driver does not drain.
+    /// An outgoing datagram while the outbox is full.
     OutboxFull,
-    /// The node is shutting down and answers nothing any more.
+    /// The node is shutting down.
     ShuttingDown,
 }
 
@@ -100,10 +104,11 @@ impl fmt::Display for DropReason {
     }
 }
 
-/// What a peer did wrong on a stream. Ends the session.
+/// A violation of a protocol on a stream. Ends the session.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Fault {
-    /// The handshake message is not one. Deliberately tells nothing more.
+    /// An invalid handshake message. Deliberately without details.
     Handshake,
     /// A frame header whose MAC is wrong.
     HeaderMac,
@@ -113,17 +118,17 @@ pub enum Fault {
     EmptyFrame,
     /// A frame or message larger than allowed at this stage.
     TooLarge,
-    /// A message that does not inflate.
+    /// A message that cannot be decompressed.
     Snappy,
     /// A malformed message.
     Message(DecodeError),
-    /// Another message than Hello or Disconnect at first.
+    /// A first message other than Hello or Disconnect.
     HelloExpected,
     /// A second Hello.
     HelloTwice,
-    /// A base protocol that we do not speak.
+    /// A version of the base protocol that we do not support.
     IncompatibleVersion,
-    /// A Hello with an impossible key.
+    /// A Hello with an invalid key.
     InvalidIdentity,
     /// A Hello with another key than the handshake's, or a peer with another key than the one dialled.
     UnexpectedIdentity,
@@ -135,40 +140,40 @@ pub enum Fault {
     UnknownMessage,
     /// More pings than any client sends.
     PingFlood,
-    /// Another message than Status at first.
+    /// A first message of eth other than Status.
     StatusExpected,
     /// A second Status.
     StatusTwice,
-    /// A message that its protocol no longer has.
+    /// A message that the protocol has removed.
     ForbiddenMessage,
     /// A response without a request.
     UnsolicitedResponse,
-    /// More bytes than the connection wanted to read, or more open requests than may be.
+    /// More bytes than backpressure allows, or more open requests than the limit.
     Overrun,
 }
 
-/// How bad a fault is: what it costs is decided by class, without a look at the protocol that was broken.
+/// The severity of a fault, from which its charge follows without knowledge of the protocol.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum FaultClass {
-    /// Our own doing: the peer is ourselves.
+    /// Caused by us: we have connected to ourselves.
     Own,
-    /// No misbehaviour: it tells of another network or another time, or more about the record that led here than about the
-    /// peer.
+    /// No misbehaviour: another network or version, or a wrong record of the peer, which another node may have spread.
     Blameless,
-    /// It may be an answer that crossed our timeout.
+    /// May be an answer that came after our timeout.
     Minor,
     /// An encoding or an order that clients sometimes get wrong.
     Malformed,
-    /// It costs memory or work before it can be refused, or opens a second session within the first: no client does it.
+    /// Costs memory or work before it can be refused, or starts a second session within the first. No client does it.
     Costly,
-    /// Only a forger or a broken cipher does it: TCP has checksums.
+    /// A forgery or a broken cipher: TCP has checksums.
     Forged,
-    /// An attack: no client does it by mistake, whatever it has served before.
+    /// An attack: no client does it by mistake.
     Attack,
 }
 
 impl Fault {
-    /// How bad it is.
+    /// Its severity.
     pub const fn class(&self) -> FaultClass {
         match self {
             Self::ConnectedToSelf => FaultClass::Own,
@@ -216,12 +221,12 @@ impl fmt::Display for Fault {
             Self::FrameMac => "wrong MAC of a frame",
             Self::EmptyFrame => "frame without a message id",
             Self::TooLarge => "message too large",
-            Self::Snappy => "message that does not inflate",
+            Self::Snappy => "message that cannot be decompressed",
             Self::Message(error) => return write!(f, "malformed message: {error}"),
             Self::HelloExpected => "first message was not Hello",
             Self::HelloTwice => "second Hello",
             Self::IncompatibleVersion => "incompatible base protocol",
-            Self::InvalidIdentity => "impossible identity",
+            Self::InvalidIdentity => "invalid identity",
             Self::UnexpectedIdentity => "another identity than expected",
             Self::ConnectedToSelf => "connected to ourselves",
             Self::Useless => "no shared capability",
@@ -229,25 +234,25 @@ impl fmt::Display for Fault {
             Self::PingFlood => "too many pings",
             Self::StatusExpected => "first eth message was not Status",
             Self::StatusTwice => "second Status",
-            Self::ForbiddenMessage => "message that the protocol no longer has",
+            Self::ForbiddenMessage => "message that the protocol has removed",
             Self::UnsolicitedResponse => "unsolicited response",
-            Self::Overrun => "more than may be open at once",
+            Self::Overrun => "more than the limit of open requests or unread bytes",
         })
     }
 }
 
 impl core::error::Error for Fault {}
 
-/// How a stream failed, as far as an operating system tells.
+/// How a stream failed, as the operating system reports it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum IoFault {
     /// Nothing listens at the address.
     Refused,
-    /// The stream was reset, or broke off while being written to.
+    /// The stream was reset, or failed during a write.
     Reset,
-    /// The operating system gave up waiting.
+    /// The operating system's timeout.
     TimedOut,
-    /// There is no way there.
+    /// There is no route to the address.
     Unreachable,
     /// No more files, ports or memory on this machine.
     Exhausted,
@@ -268,8 +273,11 @@ impl fmt::Display for IoFault {
     }
 }
 
+impl core::error::Error for IoFault {}
+
 /// Why a peer's Status was not accepted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum StatusRefusal {
     /// Another eth version than was negotiated.
     Version(u32),
@@ -279,12 +287,12 @@ pub enum StatusRefusal {
     Genesis,
     /// Incompatible forks.
     Fork(ForkMismatch),
-    /// A block range that is upside down.
+    /// A block range with earliest > latest.
     Range,
 }
 
 impl StatusRefusal {
-    /// How bad it is: a peer of another network is not to blame, one that breaks what was negotiated is.
+    /// Its severity: a peer of another network is not to blame, one that violates what was negotiated is.
     pub const fn class(&self) -> FaultClass {
         match self {
             Self::Network(_) | Self::Genesis | Self::Fork(_) => FaultClass::Blameless,
@@ -300,15 +308,16 @@ impl fmt::Display for StatusRefusal {
             Self::Network(theirs) => write!(f, "foreign network {theirs}"),
             Self::Genesis => f.write_str("foreign genesis block"),
             Self::Fork(mismatch) => write!(f, "fork id: {mismatch}"),
-            Self::Range => f.write_str("impossible block range"),
+            Self::Range => f.write_str("block range with earliest > latest"),
         }
     }
 }
 
 impl core::error::Error for StatusRefusal {}
 
-/// Why we do not want a connection, whatever the peer does.
+/// Why we refuse a connection, for reasons other than the peer's conduct on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Refusal {
     /// All slots of its direction are taken.
     TooManyPeers,
@@ -316,17 +325,17 @@ pub enum Refusal {
     TooManyPending,
     /// Too many connections from that subnet.
     TooManyFromSubnet,
-    /// That address was accepted a moment ago.
+    /// That address was accepted recently.
     Throttled,
-    /// There is a session with that peer, or one that takes precedence is being made.
+    /// There is a session with that peer, or a connection that takes precedence.
     AlreadyConnected,
     /// The peer or its address is banned.
     Banned,
-    /// The address may not be talked to.
+    /// The filter forbids the address.
     Filtered,
-    /// It is us.
+    /// The key is our own.
     ToSelf,
-    /// It was dialled a moment ago.
+    /// It was dialled recently.
     RecentlyDialled,
     /// The node is shutting down.
     ShuttingDown,
@@ -335,7 +344,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// What the peer is told.
+    /// The reason in the Disconnect to the peer.
     pub const fn disconnect_reason(&self) -> DisconnectReason {
         match self {
             Self::AlreadyConnected => DisconnectReason::AlreadyConnected,
@@ -354,12 +363,12 @@ impl fmt::Display for Refusal {
             Self::TooManyPeers => "too many peers",
             Self::TooManyPending => "too many pending connections",
             Self::TooManyFromSubnet => "too many connections from that subnet",
-            Self::Throttled => "connected a moment ago",
+            Self::Throttled => "connected recently",
             Self::AlreadyConnected => "already connected",
             Self::Banned => "banned",
             Self::Filtered => "address not permitted",
-            Self::ToSelf => "that is ourselves",
-            Self::RecentlyDialled => "dialled a moment ago",
+            Self::ToSelf => "the key is our own",
+            Self::RecentlyDialled => "dialled recently",
             Self::ShuttingDown => "shutting down",
             Self::Overloaded => "overloaded: the driver does not drain",
         })
@@ -373,9 +382,9 @@ impl core::error::Error for Refusal {}
 pub enum Stage {
     /// The stream is being dialled.
     Dial,
-    /// Auth and ack are exchanged.
+    /// The transport's handshake.
     Handshake,
-    /// Hellos are exchanged, up to the decision whether the peer gets a place.
+    /// The exchange of Hellos, up to the decision whether the peer gets a place.
     Hello,
     /// The peer has a place, and a protocol's handshake is not done: eth's exchange of Statuses.
     Status,
@@ -395,12 +404,12 @@ impl fmt::Display for Stage {
     }
 }
 
-/// Who brought an end about.
+/// The side that ended a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Side {
     /// We did.
     Us,
-    /// They did.
+    /// The peer did.
     Them,
     /// The stream failed.
     Network,
@@ -409,16 +418,16 @@ pub enum Side {
 /// How a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct End {
-    /// Who ended it.
+    /// The side that ended it.
     pub by: Side,
-    /// How far it had come.
+    /// The stage that it had reached.
     pub stage: Stage,
-    /// Why.
+    /// The reason.
     pub why: EndReason,
 }
 
 impl End {
-    /// The same without the numbers that a peer may choose freely, so that there are few of them to count by.
+    /// The end without numbers that a peer chooses freely, so that ends can be counted by a bounded number of keys.
     pub const fn class(mut self) -> Self {
         self.why = match self.why {
             EndReason::Status(StatusRefusal::Version(_)) => EndReason::Status(StatusRefusal::Version(0)),
@@ -432,6 +441,7 @@ impl End {
 
 /// Why a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum EndReason {
     /// The peer sent Disconnect, or the embedder ended it.
     Disconnect(DisconnectReason),
@@ -439,9 +449,9 @@ pub enum EndReason {
     Fault(Fault),
     /// The peer's Status was not accepted.
     Status(StatusRefusal),
-    /// We do not want it.
+    /// We refused it.
     Refused(Refusal),
-    /// Nothing came in time.
+    /// A timer ran out.
     Timeout(ConnTimer),
     /// The stream failed.
     Io(IoFault),
@@ -472,10 +482,12 @@ impl fmt::Display for EndReason {
                 }
             ),
             Self::Io(fault) => write!(f, "{fault}"),
-            Self::Eof => f.write_str("closed without a word"),
+            Self::Eof => f.write_str("closed without a Disconnect"),
         }
     }
 }
+
+impl core::error::Error for EndReason {}
 
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -490,6 +502,7 @@ impl fmt::Display for End {
 
 /// Why a peer's score changed.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum ScoreReason {
     /// It broke the protocol.
     Fault(Fault),
@@ -499,7 +512,7 @@ pub enum ScoreReason {
     Unreachable,
     /// A request was not answered in time.
     RequestTimeout,
-    /// It went silent.
+    /// No byte of it came in time.
     Silent,
     /// A request was answered.
     Served,

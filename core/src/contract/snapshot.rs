@@ -1,4 +1,4 @@
-//! What a node carries from one run to the next, as plain data.
+//! The state that a node keeps from one run to the next, as plain data.
 
 use alloc::vec::Vec;
 
@@ -6,14 +6,13 @@ use super::ids::{BanTarget, PeerKind};
 use crate::time::UnixTime;
 use crate::wire::enode::Contact;
 
-/// What a node remembers. `Node::snapshot` makes one, and `Config::snapshot` gives it back to a later run.
+/// The state of a node. `Node::snapshot` returns one, and `Config::snapshot` gives it to a later run.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]
 pub struct Snapshot {
-    /// The sequence number of the record that others know; the next run begins with a higher one.
+    /// The sequence number of the last record; the next run begins with a higher one.
     pub record_seq: u64,
-    /// Nodes that discovery found alive. The next run hears of them and believes none
-    /// before it answers.
+    /// Nodes that discovery found alive. The next run pings them, and each enters the table when it answers.
     pub nodes: Vec<Contact>,
     /// Bans in force.
     pub bans: Vec<BanRecord>,
@@ -21,11 +20,11 @@ pub struct Snapshot {
     pub peers: Vec<(Contact, PeerKind)>,
 }
 
-/// A ban, in wall time.
+/// A ban with its end in wall time.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BanRecord {
-    /// What is banned.
+    /// The target.
     pub target: BanTarget,
-    /// Until when.
+    /// When it ends.
     pub until: UnixTime,
 }

@@ -1,4 +1,4 @@
-//! Plain counters of a node's traffic. Exporters live in adapters.
+//! The counters of a node. Exporters are in adapters.
 
 use alloc::collections::BTreeMap;
 
@@ -6,31 +6,33 @@ use super::ids::Direction;
 use super::reason::{DropReason, End};
 use crate::wire::p2p::Capability;
 
-/// A number of things and of their bytes.
+/// A number of items and the sum of their bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Traffic {
-    /// How many.
+    /// The number of items.
     pub count: u64,
-    /// How many bytes.
+    /// The sum of their bytes.
     pub bytes: u64,
 }
 
 impl Traffic {
-    /// Counts one of `bytes` bytes.
+    /// Counts one item of `bytes` bytes.
     pub fn add(&mut self, bytes: usize) {
         self.count += 1;
         self.bytes += bytes as u64;
     }
 }
 
-/// What a node has done since its start. Only grows; every key is an enum or a registered capability, so it is bounded.
+/// The counters of a node since its start. They only grow. Every key is an enum or a registered capability, so the memory is
+/// bounded.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Stats {
     /// Datagrams received, dropped ones included.
     pub datagrams_in: Traffic,
     /// Datagrams queued for sending.
     pub datagrams_out: Traffic,
-    /// Datagrams not acted upon or not sent, by reason.
+    /// Datagrams that were received and dropped, or not sent, by reason.
     pub datagrams_dropped: BTreeMap<DropReason, u64>,
     /// Frames opened, with their bytes on the wire.
     pub frames_in: Traffic,
@@ -68,7 +70,7 @@ mod tests {
     use crate::contract::{EndReason, Side, Stage, StatusRefusal};
 
     #[test]
-    fn a_peer_cannot_make_new_keys() {
+    fn ends_with_different_network_ids_are_counted_under_one_key() {
         let mut stats = Stats::default();
         for network in 0..1000 {
             let why = EndReason::Status(StatusRefusal::Network(network));

@@ -1,4 +1,4 @@
-//! A tap: sees everything that passes between a driver and its machine, in order.
+//! Taps, which see all that passes between a driver and its machine, in order.
 
 use alloc::boxed::Box;
 use core::net::SocketAddr;
@@ -24,7 +24,7 @@ pub trait Tap<L: Language = Devp2p> {
     /// The machine's answer to the `Input::Command` just before.
     fn commanded(&mut self, now: Instant, answer: Result<CommandId, L::Refused>) {}
 
-    /// What the socket took of a stream's outbound bytes, just before the `Input::Wrote` that says so.
+    /// The outbound bytes that a stream's socket took, just before their `Input::Wrote`.
     fn wrote(&mut self, now: Instant, conn: ConnId, bytes: &[u8]) {}
 
     /// An action, as it was popped.
@@ -79,7 +79,7 @@ impl<L: Language, T: Tap<L> + ?Sized> Tap<L> for Box<T> {
     forward!(tap => (**tap));
 }
 
-/// Both see everything, the first one first.
+/// Calls the first tap, then the second.
 impl<L: Language, A: Tap<L>, B: Tap<L>> Tap<L> for (A, B) {
     forward!(tap => tap.0, tap.1);
 }
@@ -135,8 +135,7 @@ pub struct Tapped<M, T> {
 }
 
 impl<M: Machine, T: Tap<M::Language>> Tapped<M, T> {
-    /// Shows `tap` what passes to and from `machine` from here on; `now` is the time of actions popped before the first
-    /// input.
+    /// Puts `tap` between a driver and `machine`. `now` is the time of actions that are popped before the first input.
     pub const fn new(machine: M, tap: T, now: Instant) -> Self {
         Self { machine, tap, now }
     }
@@ -151,7 +150,7 @@ impl<M: Machine, T: Tap<M::Language>> Tapped<M, T> {
         &self.tap
     }
 
-    /// The tap, to be changed between calls.
+    /// The tap, for changes between calls.
     pub const fn tap_mut(&mut self) -> &mut T {
         &mut self.tap
     }

@@ -100,7 +100,7 @@ fn ticks_between(then: u16, now: u16) -> u64 {
     u64::from(now.saturating_sub(then))
 }
 
-/// See the module.
+/// The endpoint proofs of all nodes.
 pub struct Bonds {
     hasher: SipHasher13,
     /// Tick 1. Moves on before ticks outgrow sixteen bits.

@@ -20,7 +20,7 @@ use crate::wire::enode::Contact;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct CallId(u64);
 
-/// What is requested.
+/// The request of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Request {
     /// A sign of life and an endpoint proof.
@@ -45,7 +45,7 @@ impl Request {
     }
 }
 
-/// What a call is for.
+/// The purpose of a call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Purpose {
     /// A command of the embedder.
@@ -54,7 +54,7 @@ pub enum Purpose {
     Lookup(LookupId),
     /// An endpoint proof that another call needs.
     Bond,
-    /// First contact with a node that another node or the embedder told of.
+    /// First contact with a node that another node or the embedder named.
     Verify,
     /// The answer to a ping of an unproven node.
     PingBack,
@@ -64,7 +64,7 @@ pub enum Purpose {
     Record,
 }
 
-/// What a call waits for.
+/// The state of a call: what it waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CallState {
     /// The answer to a ping in flight to the same endpoint.
@@ -87,7 +87,7 @@ pub enum CallState {
 pub struct Call {
     /// The node that is asked.
     pub contact: Contact,
-    /// What is requested.
+    /// The request of a call.
     pub request: Request,
     /// What it is for.
     pub purpose: Purpose,
@@ -128,7 +128,7 @@ pub enum Admission {
     Excessive,
 }
 
-/// See the module.
+/// The open calls.
 #[derive(Default, Debug)]
 pub struct Calls {
     /// In the order of their opening, which is that of their ids. They are few, and are mostly searched by address: scanning

@@ -252,7 +252,7 @@ impl Discv4 {
         let is_newer = seq > entry.record_seq() && entry.contact().udp_addr() == contact.udp_addr();
         let is_asked = self.calls.is_open(contact, Kind::EnrResponse, Purpose::Record);
         if is_newer && !is_asked {
-            // If it cannot be asked now, a later pong will tell again.
+            // If it cannot be asked now, a later pong has the number again.
             _ = self.start_request(cx, *contact, Request::EnrRequest, Purpose::Record);
         }
     }

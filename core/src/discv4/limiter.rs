@@ -27,7 +27,7 @@ struct Seen {
 #[repr(align(64))]
 struct SeenSet([Seen; limits::REPLAY_WAYS]);
 
-/// See the module.
+/// The budgets of sources and destinations, and the datagrams that were seen.
 #[derive(Debug)]
 pub struct Limiter {
     shared: limiter::Limiter,
@@ -73,8 +73,8 @@ impl Limiter {
         self.shared.prefetch(from.ip(), memory);
     }
 
-    /// Remembers a datagram. Tells whether the same datagram came from the same endpoint before, longer ago than a sender
-    /// may repeat itself.
+    /// Remembers a datagram. Returns whether the same datagram came from the same endpoint before, longer ago than a sender
+    /// may repeat it.
     #[must_use]
     pub fn is_replay(&mut self, from: SocketAddr, hash: &Digest, now: Instant) -> bool {
         let (set, fingerprint) = self.seen_key(from, hash);

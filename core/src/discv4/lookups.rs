@@ -83,7 +83,7 @@ impl Discv4 {
         Ok(())
     }
 
-    /// Queues a node that another node or the embedder told of until it can be pinged. False if it is in the table or
+    /// Queues a node that another node or the embedder named until it can be pinged. Returns `false` if it is in the table or
     /// queued already.
     pub(super) fn queue_verification(&mut self, cx: &Cx<'_>, contact: Contact) -> Result<bool, CommandError> {
         self.check_contact(cx, &contact)?;
@@ -112,7 +112,7 @@ impl Discv4 {
         while room > 0
             && let Some(contact) = self.unverified.pop_front()
         {
-            // A node that cannot be pinged now will be told of again.
+            // A node that cannot be pinged now will be named again.
             if self.table.has_room_for(&contact)
                 && self.start_request(cx, contact, Request::Ping, Purpose::Verify).is_ok()
             {

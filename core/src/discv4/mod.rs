@@ -34,14 +34,14 @@ use limiter::Limiter;
 /// The settings, with geth's values as defaults.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The nodes to start from. Without any, nodes that contact us are let into the table at once (attack D20 needs a first
-    /// lookup to wait for).
+    /// The nodes to start from. Without any, nodes that contact us enter the table at once; otherwise only after the first
+    /// refresh (attack D20).
     pub bootnodes: Vec<Contact>,
     /// The pause between two rounds of lookups, drawn from this range each time.
     pub refresh_interval: (Duration, Duration),
     /// The pause between two lookups while the table is small, and the shortest one while it is young.
     pub young_interval: (Duration, Duration),
-    /// The age up to which the table is young. Pauses between lookups are then as long as the table is old.
+    /// The age up to which the table is young. The pauses between lookups are then as long as its age.
     pub young_age: Duration,
     /// The number of nodes below which the table is small.
     pub young_nodes: usize,
@@ -83,7 +83,7 @@ pub struct Local {
 }
 
 impl Local {
-    /// The node of `secret`, which claims to be at `endpoint`. Without a record it does not take part in EIP-868.
+    /// The node of `secret`, which claims `endpoint`. Without a record it does not take part in EIP-868.
     pub fn new(crypto: &dyn Crypto, secret: SecretKey, endpoint: Endpoint, record: Option<Record>) -> Self {
         let key = crypto.public_key(&secret);
         Self { secret, id: key.node_id(), key, endpoint, record }
@@ -99,8 +99,7 @@ impl Local {
         &self.id
     }
 
-    /// Signs and sends a packet. Returns the hash by which answers refer to it. A datagram that cannot be sent is lost like
-    /// any other.
+    /// Signs and sends a packet. Returns the hash by which answers refer to it. A datagram that cannot be sent counts as lost.
     fn send(&self, cx: &mut Cx<'_>, to: SocketAddr, packet: &Packet) -> Digest {
         let hash = packet.seal(cx.crypto, &self.secret, cx.out.tail());
         cx.send_staged(SocketId::MAIN, to);
@@ -122,7 +121,7 @@ impl Local {
     }
 }
 
-/// Without the secret key.
+/// Omits the secret key.
 impl fmt::Debug for Local {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Local").field("id", &self.id).field("endpoint", &self.endpoint).finish_non_exhaustive()
@@ -144,7 +143,7 @@ struct ActiveLookup {
     command: Option<CommandId>,
 }
 
-/// See the module.
+/// The discv4 machine.
 #[derive(Debug)]
 pub struct Discv4 {
     config: Config,
@@ -156,34 +155,34 @@ pub struct Discv4 {
     /// Oldest first, which is the order of their ids; at most [`crate::limits::LOOKUPS_MAX`].
     lookups: Vec<ActiveLookup>,
     lookups_started: u64,
-    /// Nodes that others told of and that wait for a ping.
+    /// Nodes that other nodes or the embedder named and that wait for a ping.
     unverified: VecDeque<Contact>,
     started: Instant,
     refresh_due: Option<Instant>,
     /// Rounds in a row in which no bootnode answered.
     reseeds: u32,
     lifecycle: Lifecycle,
-    /// What the next verdict says.
+    /// The growth in the next verdict.
     growth: Growth,
     /// No deadline is reported before this: a microsecond after the last turn.
     not_before: Instant,
 }
 
-/// How far the machine is.
+/// The phase of the machine.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Lifecycle {
     /// The first refresh has not begun.
     New,
-    /// The first refresh is under way: nodes that contact us are not let into the table yet (attack D20).
+    /// The first refresh is under way: nodes that contact us do not enter the table yet (attack D20).
     Bootstrapping,
-    /// Every node that proves its endpoint is let into the table.
+    /// Every node that proves its endpoint may enter the table.
     Running,
     /// Shut down.
     Closed,
 }
 
 impl Discv4 {
-    /// A machine that begins at its first timeout, which is due at once.
+    /// Creates a machine whose first timeout is due at once.
     pub fn new(cx: &mut Cx<'_>, config: Config, local: Local) -> Self {
         let table = Table::new(local.id, config.fast_check_interval_max, config.slow_check_interval_max);
         Self {
@@ -254,7 +253,7 @@ impl Discv4 {
         due.min()
     }
 
-    /// Does what is due, up to the budget of one turn.
+    /// Handles the deadlines that have passed, up to the budget of one turn.
     pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) -> Growth {
         self.not_before = cx.now + Duration::from_micros(1);
         if self.lifecycle == Lifecycle::Closed {
@@ -272,8 +271,8 @@ impl Discv4 {
         core::mem::take(&mut self.growth)
     }
 
-    /// Adds a node, which is pinged in its turn and let into the table if it answers. A node that is in the table or waits
-    /// already is left as it is. A node whose address has been pinged too often by then is not pinged (attack D10).
+    /// Adds a node, which is pinged in its turn and enters the table if it answers. Changes nothing for a node that is in the
+    /// table or waits already. A node whose address has been pinged too often by then is not pinged (attack D10).
     ///
     /// # Errors
     /// As [`Discv4::ping`], but [`CommandError::Busy`] if [`UNVERIFIED_MAX`](crate::limits::UNVERIFIED_MAX) nodes wait
@@ -340,15 +339,15 @@ impl Discv4 {
         Ok(())
     }
 
-    /// Replaces our record. Pings and pongs from now on carry its sequence number, and EnrRequests are answered with it;
-    /// nothing is sent to tell of it. Requests in flight are not affected.
+    /// Replaces our record. Later pings and pongs carry its sequence number, and EnrRequests are answered with it. Sends
+    /// nothing; requests in flight are not affected.
     pub fn set_record(&mut self, record: Record) {
         self.local.record = Some(record);
     }
 
-    /// Replaces the endpoint that we claim. Pings from now on carry it, also those of calls that wait already. Requests in
-    /// flight are answered as before, and endpoint proofs, table and lookups stay: other nodes see our new address as the
-    /// source of our datagrams, and demand a proof for it then.
+    /// Replaces the endpoint that we claim. Later pings carry it, also those of calls that wait already. Requests in flight are
+    /// answered as before, and endpoint proofs, table and lookups stay: other nodes see our new address as the source of our
+    /// datagrams, and then require a proof for it.
     pub fn set_endpoint(&mut self, endpoint: Endpoint) {
         self.local.endpoint = endpoint;
     }
@@ -396,8 +395,8 @@ impl Discv4 {
         &self.calls
     }
 
-    /// Ends the machine: every open command fails with [`CallFailure::Closed`], no deadline is due and no datagram is
-    /// answered from here on.
+    /// Ends the machine: every open command fails with [`CallFailure::Closed`]; afterwards no deadline is due and no datagram
+    /// is answered.
     pub fn shutdown(&mut self, cx: &mut Cx<'_>) {
         self.lifecycle = Lifecycle::Closed;
         self.unverified.clear();
@@ -424,7 +423,7 @@ impl Discv4 {
         self.start_request(cx, contact, request, Purpose::Command(command))
     }
 
-    /// A node has proven its endpoint: it comes into the table if there is room.
+    /// Adds a node that has proven its endpoint to the table, if there is room.
     fn insert_into_table(&mut self, cx: &mut Cx<'_>, contact: Contact) {
         if !cx.filter.permits(contact.ip()) {
             return;
@@ -460,7 +459,7 @@ impl Discv4 {
         }
     }
 
-    /// Refuses a contact that cannot be asked anything.
+    /// Refuses a contact to which no request can be sent.
     fn check_contact(&self, cx: &Cx<'_>, contact: &Contact) -> Result<(), CommandError> {
         if contact.key() == self.local.key {
             Err(CommandError::Refused(Refusal::ToSelf))

@@ -57,8 +57,8 @@ impl Discv4 {
         if self.calls.room() < 1 + usize::from(sends_ping && !is_ping) {
             return Err(CommandError::Busy);
         }
-        // Commands and bootnodes are the embedder's choice and go at our own pace. What a stranger says must not make us
-        // ping a third party.
+        // Commands and bootnodes are the embedder's choice, at our own rate. A packet of another node must not make us ping a
+        // third party.
         let is_bootstrap = || self.table.is_empty() && self.config.bootnodes.contains(&contact);
         let is_own_choice = matches!(purpose, Purpose::Command(_)) || is_bootstrap();
         if sends_ping && !is_proven && !is_own_choice && !self.limiter.admit_unproven_ping(contact.ip(), cx.now) {
@@ -207,7 +207,7 @@ impl Discv4 {
         }
     }
 
-    /// Hands the result of a call to what it was for: a command, a lookup, the table.
+    /// Dispatches the result of a call by its purpose: to a command, a lookup, the table.
     fn dispatch_result(&mut self, cx: &mut Cx<'_>, call: &Call, outcome: Outcome) {
         let Call { contact, purpose, request, .. } = *call;
         let at = contact.udp_addr();
@@ -241,7 +241,7 @@ impl Discv4 {
                 }
                 if let Outcome::Nodes(nodes) = outcome {
                     for node in nodes {
-                        // Whatever speaks against it, the lookup goes on without it.
+                        // The lookup goes on without a node that cannot be asked.
                         _ = self.queue_verification(cx, node);
                     }
                 }

@@ -33,7 +33,7 @@ struct Ranked {
     state: State,
 }
 
-/// See the module.
+/// The state of one lookup.
 #[derive(Debug)]
 pub struct Lookup {
     target: NodeId,

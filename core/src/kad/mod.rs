@@ -1,8 +1,8 @@
 //! What discovery protocols share: the Kademlia table, the iterative lookup, the limits on sources and destinations.
 //!
 //! A protocol (a sibling of [`discv4`](crate::discv4)) owns its wire format, its endpoint proofs and its requests, and
-//! composes these parts. Nothing here knows a protocol, sends anything or reads a clock: callers pass the time and the
-//! generator, and act on what is returned.
+//! composes these parts. They know no protocol, send nothing and read no clock: callers pass the time and the generator, and
+//! act on the results.
 
 pub mod limiter;
 pub mod lookup;
@@ -12,27 +12,27 @@ use crate::contract::DropReason;
 use crate::wire::enode::Contact;
 use crate::wire::forkid::ForkId;
 
-/// What became of a datagram. The caller counts it.
+/// The result of a datagram. The caller counts it.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Received {
-    /// It was acted upon.
+    /// It was handled.
     Handled,
     /// It belongs to another protocol on the same port.
     Unrecognised,
-    /// It belongs to this protocol and was not acted upon.
+    /// It belongs to this protocol and was dropped.
     Dropped(DropReason),
 }
 
-/// Whether nodes came into a protocol's table during a call, so that there may be nodes to dial. Exactly then the call
-/// emitted `Event::NodeAdded`.
+/// Whether nodes entered a protocol's table during a call, so that there may be nodes to dial. If so, the call has emitted
+/// `Event::NodeAdded`.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Growth {
-    /// No node came in.
+    /// No node entered.
     #[default]
     None,
-    /// A node came in: a new one, or a replacement for one that left.
+    /// A node entered: a new one, or a replacement for one that left.
     Grew,
 }
 
@@ -40,16 +40,16 @@ pub enum Growth {
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Verdict {
-    /// What became of the datagram.
+    /// The result of the datagram.
     pub received: Received,
-    /// What it did to the table.
+    /// Its effect on the table.
     pub growth: Growth,
 }
 
 /// A node that the dialler may try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Candidate {
-    /// Where it is. Its endpoint is proven and it claims a TCP port.
+    /// Its contact. The endpoint is proven and it claims a TCP port.
     pub contact: Contact,
     /// The fork id in its record, if the record is known.
     pub fork_id: Option<ForkId>,

@@ -41,7 +41,7 @@ pub enum Change {
     Removed(NodeId),
 }
 
-/// See the module. `K` is what the protocol keeps of its nodes' records.
+/// The nodes that a discovery protocol knows. `K` is what the protocol keeps of their records.
 #[derive(Debug)]
 pub struct Table<K = ForkIds> {
     own: NodeId,

@@ -1,4 +1,4 @@
-//! The machines across connections: shows them what happens in sessions, and carries out what they wish.
+//! The behaviours of a node: shows them the events of sessions, and carries out their wishes.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,9 +16,9 @@ use crate::wire::p2p::Capability;
 pub(super) struct Behaviours {
     list: Vec<Box<dyn Behaviour>>,
     rng: Rng,
-    /// The behaviour that is polled next: a wish of each in turn.
+    /// The behaviour that is polled next; they take turns, one wish each.
     turn: usize,
-    /// Whether there may be a wish: something was shown since the last poll that gave none.
+    /// Whether there may be a wish: an event was shown since the last poll of all that gave none.
     is_due: bool,
 }
 
@@ -35,7 +35,7 @@ impl Behaviours {
         }
     }
 
-    /// When a behaviour has something to do; at once while there may be wishes.
+    /// The earliest deadline of a behaviour; `now` while there may be wishes.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
         if self.is_due {
             return Some(now);
@@ -43,7 +43,7 @@ impl Behaviours {
         self.list.iter().filter_map(|behaviour| behaviour.poll_timeout()).min()
     }
 
-    /// Has each behaviour whose deadline has passed do what is due.
+    /// Lets each behaviour handle its deadline, if that has passed.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
         for behaviour in &mut self.list {
             if behaviour.poll_timeout().is_some_and(|at| at <= now) {
@@ -53,7 +53,7 @@ impl Behaviours {
         }
     }
 
-    /// The index of the next behaviour that has a wish to be polled for, and moves on.
+    /// Returns the index of the behaviour whose turn it is, and passes the turn on.
     fn next(&mut self) -> Option<usize> {
         let index = self.turn.checked_rem(self.list.len())?;
         self.turn = index + 1;
@@ -88,7 +88,7 @@ impl Node {
         self.behaviours.is_due = room == 0;
     }
 
-    /// Carries out one wish of the behaviour whose turn it is; whether it had one.
+    /// Carries out one wish of the behaviour whose turn it is. Returns whether it had one.
     fn carry_out_next_wish(&mut self) -> bool {
         let Self { behaviours, conns, context, .. } = self;
         let Some(index) = behaviours.next() else { return false };
@@ -113,7 +113,7 @@ impl Node {
                 for conn in conns.ids() {
                     let Some(slot) = conns.get_mut(conn) else { continue };
                     let Some(capability) = shared_since(&slot.conn, since) else { continue };
-                    // A session that cannot take it now does not get it.
+                    // A broadcast is not retried: a session that is busy misses it.
                     let _ = slot.conn.send(&mut context.cx(&mut slot.rng), capability, id, &[payload]);
                     reached.push(conn);
                 }
@@ -128,7 +128,7 @@ impl Node {
         true
     }
 
-    /// Tells a behaviour what has become of its wish, if it must know.
+    /// Shows a behaviour the id of its request, or why its wish was refused.
     fn tell_outcome(&mut self, index: usize, conn: ConnId, result: Result<Option<CommandId>, CommandError>) {
         let event = match result {
             Ok(None) => return,
@@ -144,7 +144,7 @@ fn open_slot(conns: &mut Table, id: ConnId) -> Result<&mut Slot, CommandError> {
     conns.get_mut(id).filter(|slot| !slot.conn.is_ending()).ok_or(CommandError::UnknownConn)
 }
 
-/// The capability of an established session that is `since` or a later version of it.
+/// The shared capability that is `since` or a later version of it, if the session is established.
 fn shared_since(conn: &Connection, since: Capability) -> Option<Capability> {
     conn.protocols().filter(|protocols| protocols.is_established())?;
     conn.shared().iter().map(|shared| shared.capability).find(|capability| capability.is_version_from(since))

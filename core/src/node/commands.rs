@@ -1,4 +1,4 @@
-//! The node's commands: each is routed to the part that carries it out.
+//! The node's commands: routes each to the part that carries it out.
 
 use super::Node;
 use crate::contract::{Command, CommandError, CommandId, EndReason, PeerEvent};
@@ -6,7 +6,7 @@ use crate::time::Instant;
 use crate::wire::p2p::Hello;
 
 impl Node {
-    /// Carries out a command. Its outcome, if it has one, comes as an event with the returned id.
+    /// Carries out a command. Its outcome, if it has one, is an event with the returned id.
     ///
     /// # Errors
     /// If it cannot be carried out; nothing has changed then.
@@ -105,14 +105,14 @@ impl Node {
         }
     }
 
-    /// Hands a changed identity on to discovery.
+    /// Gives a changed identity to discovery.
     fn on_identity(&mut self, is_changed: bool) {
         if is_changed {
             self.discovery.set_identity(&self.identity);
         }
     }
 
-    /// The Hello of new sessions tells the port where we listen.
+    /// Puts the port where we listen into the Hello of new sessions.
     fn sync_hello(&mut self) -> Result<(), CommandError> {
         let hello = Hello { port: self.identity.addresses().tcp.into(), ..self.hello.hello().clone() };
         self.hello = self.hello.with(hello).map_err(|_| CommandError::TooLarge)?;

@@ -1,4 +1,4 @@
-//! What an embedder decides about a node before it starts.
+//! A node's configuration.
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
@@ -13,41 +13,41 @@ use crate::protocols::{self, Chain, Policy};
 use crate::rlpx::session::InvalidHello;
 use crate::wire::p2p::{Capability, CapabilityTable};
 
-/// A node's configuration. Start from [`Config::new`] and change what differs.
-#[derive(Clone)]
+/// A node's configuration. Start from [`Config::new`] and change fields.
+#[derive(Clone, Debug)]
 pub struct Config {
     /// The node's identity.
     pub secret: SecretKey,
-    /// The name in our Hello.
+    /// The client name in our Hello.
     pub client: String,
-    /// Where others reach the node; goes into its record and its pings.
+    /// The addresses at which other nodes reach this one, for its record and its pings.
     pub addresses: Addresses,
     /// Further entries of the node's record, as RLP.
     pub record_entries: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The settings of the discovery protocols.
     pub discovery: discovery::Config,
-    /// The network, and where its head is.
+    /// The network and its head.
     pub chain: Chain,
-    /// Whether we tell our Status, or echo the peer's.
+    /// Whether sessions announce our Status or echo the peer's.
     pub status: Policy,
-    /// Capabilities offered, in any order. All must be in `capability_table`.
+    /// The capabilities in our Hello, in any order. All must be in `capability_table`.
     pub capabilities: Vec<Capability>,
     /// The number of message ids of each capability.
     pub capability_table: CapabilityTable,
-    /// How many peers, and of which kind.
+    /// The limits on the numbers of peers and pending connections.
     pub peers: PeerLimits,
-    /// The addresses that the node may talk to.
+    /// The addresses that the node may send to, dial, accept and keep.
     pub filter: NetFilter,
-    /// Sequence number of our first record; must grow from run to run. Milliseconds since 1970 do, as in geth.
+    /// The sequence number of our first record. Must grow from run to run; geth uses milliseconds since 1970.
     pub record_seq: u64,
-    /// What an earlier run remembered.
+    /// The state of an earlier run, from [`Node::snapshot`](super::Node::snapshot).
     pub snapshot: Snapshot,
-    /// Whether each session's secrets are told by `Event::Secrets`: for a key log, never by default.
+    /// Whether each session's secrets are emitted as `Event::Secrets`, for a key log. Off by default.
     pub export_secrets: bool,
 }
 
 impl Config {
-    /// A node with discovery on, that offers [`protocols::offered`] on the given chain and listens at port 30303.
+    /// Creates a configuration with discovery on, [`protocols::offered`] as capabilities, and port 30303.
     pub fn new(secret: SecretKey, chain: Chain) -> Self {
         Self {
             secret,
@@ -70,12 +70,13 @@ impl Config {
 
 /// Why a configuration cannot work.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum ConfigError {
-    /// Our Hello cannot be said.
+    /// Our Hello cannot be encoded.
     Hello(InvalidHello),
     /// Our record would be larger than 300 bytes.
     Record,
-    /// An entry of our record that cannot be set, or is not one RLP value.
+    /// An entry of our record is reserved, or is not one RLP value.
     RecordEntry,
 }
 

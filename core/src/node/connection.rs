@@ -1,9 +1,9 @@
 //! One connection from dial or accept to its end: the stages of the stream in order, its deadlines, and the final
 //! Disconnect.
 //!
-//! Composes the RLPx handshake, the session and the session's [`protocols`]. A [`Connection`] knows of no
-//! other connection: what concerns places, scores and bans is returned as a [`Verdict`], and its owner must act on it. It
-//! has no outbox of its own: the owner of the [`Context`](crate::contract::Context) has one for all connections.
+//! Composes the transport's handshake, the session and the session's [`protocols`]. A [`Connection`] knows no other
+//! connection: what concerns places, scores and bans is returned as a [`Verdict`], and its owner must act on it. It has no
+//! outbox of its own: the owner of the [`Context`](crate::contract::Context) has one for all connections.
 //!
 //! It is usable without a node. Here two of them talk in memory:
 //!
@@ -130,7 +130,7 @@ use crate::time::Instant;
 use crate::wire::enode::Contact;
 use crate::wire::p2p::{DisconnectReason, Hello, Shared};
 
-/// What all connections of a node share. The same in every call.
+/// What all connections of a node share. Pass the same in every call.
 #[derive(Clone, Copy)]
 pub struct Local<'a> {
     /// Our secret key.
@@ -139,20 +139,20 @@ pub struct Local<'a> {
     pub key: &'a PublicKey,
     /// Our Hello.
     pub hello: &'a LocalHello,
-    /// What protocols know of us.
+    /// What the session's protocols need to know of us.
     pub protocols: protocols::Local<'a>,
-    /// Whether each session's secrets are told by [`Event::Secrets`].
+    /// Whether each session's secrets are emitted as [`Event::Secrets`].
     pub export_secrets: bool,
 }
 
-/// What a connection has come to; its owner must act on it.
+/// What the owner of a connection must act on.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Verdict {
     /// Nothing to act upon; all bytes are taken.
     Pending,
-    /// The peer's Hello was accepted, which proves that the peer holds [`Connection::peer`]'s key: an auth can be replayed,
-    /// and any node can make an ack. Decide with [`Connection::admit`] or [`Connection::end`]; until then no byte is taken.
+    /// The peer's Hello was accepted, which proves that the peer holds [`Connection::peer`]'s key; the handshake alone can be
+    /// replayed. Decide with [`Connection::admit`] or [`Connection::end`]; until then no byte is taken.
     Identified,
     /// All protocols of the session may send.
     Established,
@@ -173,7 +173,7 @@ impl Verdict {
     }
 }
 
-/// One connection. See the module.
+/// One connection, from dial or accept to its end.
 pub struct Connection {
     id: ConnId,
     addr: SocketAddr,
@@ -215,7 +215,7 @@ enum Phase {
 }
 
 impl Connection {
-    /// A connection that we dial. Queues the dial.
+    /// Dials a peer. Queues the dial.
     pub fn dial(cx: &mut Cx<'_>, id: ConnId, contact: &Contact) -> Self {
         let mut connection = Self::new(id, contact.tcp_addr(), Direction::Outbound, State::Dialling(contact.key()));
         connection.peer = Some(contact.id());
@@ -224,7 +224,7 @@ impl Connection {
         connection
     }
 
-    /// A connection over a stream that a listener has accepted.
+    /// Takes over a stream that a listener has accepted.
     pub fn accept(cx: &mut Cx<'_>, id: ConnId, from: SocketAddr) -> Self {
         let mut connection = Self::new(id, from, Direction::Inbound, State::Handshake(Handshake::receive()));
         connection.deadlines.set(ConnTimer::Handshake, cx.now + limits::HANDSHAKE_TIMEOUT);
@@ -305,13 +305,13 @@ impl Connection {
         }
     }
 
-    /// The bytes for its socket. Report what was written of them by [`Connection::handle_wrote`].
+    /// The bytes that wait for its socket. Report a written prefix by [`Connection::handle_wrote`].
     pub fn outbound(&self) -> &[u8] {
         self.out.as_slice()
     }
 
-    /// Whether more bytes may come. A connection that closes reads on, so that the stream is not reset before our final
-    /// Disconnect arrives.
+    /// Whether the driver should read more bytes. A connection that closes reads on, so that the stream is not reset before
+    /// our final Disconnect arrives.
     pub fn wants_read(&self) -> bool {
         match &self.state {
             State::Dialling(_) | State::Ended(_) => false,
@@ -349,7 +349,7 @@ impl Connection {
             State::Session(framed) => match framed.phase {
                 Phase::Identified => return Verdict::Identified,
                 Phase::Closing(_) => {
-                    // Whatever the peer still sends, the end is decided.
+                    // The end is decided: what the peer sends now changes nothing but whether it has sent its Disconnect.
                     let _ = framed.session.handle_bytes(cx, local.hello, bytes, &mut self.out);
                     self.close_if_drained(cx);
                     return Verdict::Pending;
@@ -383,7 +383,7 @@ impl Connection {
         };
         let Framed { session, phase } = &mut **framed;
         loop {
-            // A driver that asks `wants_read` never comes here: it feeds without draining.
+            // Reached only if the driver feeds bytes without asking `wants_read` and without draining.
             if cx.out.bytes() > limits::OUTBOX_BYTES_MAX {
                 return Verdict::fault(Fault::Overrun);
             }
@@ -416,8 +416,8 @@ impl Connection {
         }
     }
 
-    /// The peer has a place: starts the handshakes of the session's protocols. Answers [`Verdict::Identified`];
-    /// [`Verdict::Established`] if no protocol has a handshake.
+    /// Gives the peer a place: starts the handshakes of the session's protocols. To be called after [`Verdict::Identified`].
+    /// Returns [`Verdict::Established`] if no protocol has a handshake.
     pub fn admit(&mut self, cx: &mut Cx<'_>, local: &Local<'_>) -> Verdict {
         let Self { id: conn, peer: Some(peer), state: State::Session(framed), out, deadlines, .. } = self else {
             return Verdict::Pending;
@@ -459,7 +459,7 @@ impl Connection {
         self.handle_gone(cx, Side::Network, EndReason::Io(why))
     }
 
-    /// The stream is gone: a connection whose end is decided closes with that end.
+    /// The stream is gone: closes a connection whose end is decided.
     fn handle_gone(&mut self, cx: &mut Cx<'_>, by: Side, why: EndReason) -> Verdict {
         if let Some(end) = self.closing() {
             self.close(cx, end);
@@ -500,8 +500,8 @@ impl Connection {
         }
     }
 
-    /// Decides its end: queues the final Disconnect, and closes the stream once that is written and the peer's has come.
-    /// Tells each open request that it failed. `None` if the end was decided before.
+    /// Decides the connection's end: queues the final Disconnect, and closes the stream once that is written and the peer's
+    /// has come. Each open request fails. Returns `None` if the end was decided before.
     pub fn end(&mut self, cx: &mut Cx<'_>, by: Side, why: EndReason) -> Option<End> {
         if self.is_ending() {
             return None;
@@ -558,7 +558,7 @@ impl Connection {
         cx.out.emit(Event::Ended { conn: self.id, id: self.peer, addr: self.addr, direction: self.direction, end });
     }
 
-    /// Queues `Flush` if there are bytes to write that the driver does not know of. To be called after each turn.
+    /// Queues `Flush` if bytes wait that the driver was not told of. To be called after each change.
     pub fn flush(&mut self, cx: &mut Cx<'_>) {
         if !self.flush_queued && !self.out.is_empty() {
             self.flush_queued = true;
@@ -570,7 +570,7 @@ impl Connection {
     }
 }
 
-/// Without the secret key.
+/// Omits the secret key.
 impl fmt::Debug for Local<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Local");
@@ -579,7 +579,7 @@ impl fmt::Debug for Local<'_> {
     }
 }
 
-/// Without keys: the handshake has some.
+/// Omits the state, which holds keys.
 impl fmt::Debug for Connection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut debug = f.debug_struct("Connection");
@@ -589,7 +589,7 @@ impl fmt::Debug for Connection {
     }
 }
 
-/// What the peer is told when we end a session.
+/// The reason in the Disconnect that we send when we end a session; `None` to send none.
 const fn final_disconnect(why: EndReason) -> Option<DisconnectReason> {
     match why {
         EndReason::Disconnect(reason) => Some(reason),

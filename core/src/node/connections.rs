@@ -1,7 +1,7 @@
 //! A node's connections: acting on their verdicts, ending them, and dialling new ones.
 //!
-//! The verdicts of [`connection`](super::connection) meet those of [`peers`](crate::peers) here. Every change of a connection
-//! goes through [`Node::change`], which keeps the index of `peers` up to date and shows events to the behaviours.
+//! Acts on the verdicts of [`connection`](super::connection) and of [`peers`](crate::peers). Every change of a connection
+//! goes through [`Node::change`], which updates the index of `peers` and shows events to the behaviours.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -16,7 +16,7 @@ use crate::protocols;
 use crate::wire::enode::Contact;
 use crate::wire::p2p::DisconnectReason;
 
-/// Dials begun in one turn; the rest is due again.
+/// The most dials that begin in one turn; the rest is due again.
 const DIALS_PER_TURN: usize = 8;
 
 impl Node {
@@ -27,7 +27,7 @@ impl Node {
         self.conns.insert(slot);
     }
 
-    /// Changes a connection. The index of `peers` is told how it was and how it is.
+    /// Changes a connection, and updates the index of `peers`.
     pub(super) fn change<R>(
         &mut self,
         id: ConnId,
@@ -46,7 +46,7 @@ impl Node {
         Some(result)
     }
 
-    /// Gives a connection something to do, acts on its verdict, and brings its flush and deadline up to date.
+    /// Changes a connection, acts on its verdict, and updates its flush and its deadline.
     pub(super) fn touch(&mut self, id: ConnId, work: impl FnOnce(&mut Connection, &mut Cx<'_>, &Local<'_>) -> Verdict) {
         let Some(verdict) = self.change(id, work) else { return };
         self.act(id, verdict);
@@ -96,7 +96,7 @@ impl Node {
         self.touch(id, |conn, cx, local| conn.admit(cx, local));
     }
 
-    /// A connection with a place is in session from now on.
+    /// Notes that a connection with a place is in session, and shows it to the behaviours.
     fn on_established(&mut self, id: ConnId) {
         let now = self.context.now();
         self.change_slot(id, |slot| {
@@ -109,7 +109,7 @@ impl Node {
         self.behaviours.show(now, PeerEvent::Established { conn: id, id: peer, shared: conn.shared() });
     }
 
-    /// Changes what the node keeps for a connection.
+    /// Changes what the node keeps beside a connection, and updates the index of `peers`.
     pub(super) fn change_slot(&mut self, id: ConnId, work: impl FnOnce(&mut Slot)) {
         let Some(slot) = self.conns.get_mut(id) else { return };
         let before = slot.view();
@@ -123,7 +123,7 @@ impl Node {
         self.sync_conn(id);
     }
 
-    /// Decides a connection's end, once, and draws the consequences.
+    /// Decides a connection's end, once: counts it, charges its peer, and schedules the next dial.
     pub(super) fn end(&mut self, id: ConnId, by: Side, why: EndReason) {
         let Some(before) = self.conns.view(id) else { return };
         let Some(end) = self.change(id, |conn, cx, _| conn.end(cx, by, why)).flatten() else { return };
@@ -133,7 +133,7 @@ impl Node {
         self.sync_dial();
     }
 
-    /// Tells of a score's change, and ends the connections of a peer that is banned by it.
+    /// Emits a score's change, and ends the connections of a peer that is banned by it.
     pub(super) fn carry_out(&mut self, charge: Option<Charge>) {
         let Some(Charge { id, delta, score, reason, ban }) = charge else { return };
         self.context.out.emit(Event::Scored { id, delta, score, reason });
@@ -142,15 +142,15 @@ impl Node {
         self.disconnect_peer(id);
     }
 
-    /// Begins to end the connections that are no longer wanted.
+    /// Begins a sweep over all connections.
     pub(super) fn begin_sweep(&mut self) {
         self.to_sweep = self.conns.ids();
         self.to_sweep.reverse();
         self.sweep();
     }
 
-    /// Ends connections that are no longer wanted, at most so many a turn: all at a shutdown, otherwise those that the filter
-    /// or a ban of the embedder forbids.
+    /// Ends the connections that are no longer wanted: at a shutdown all, otherwise those that the filter or a ban of the
+    /// embedder forbids. Checks at most [`CONNS_PER_TURN`] of them a turn.
     pub(super) fn sweep(&mut self) {
         let rest = self.to_sweep.len().saturating_sub(CONNS_PER_TURN);
         for id in self.to_sweep.split_off(rest).into_iter().rev() {
@@ -163,7 +163,7 @@ impl Node {
         }
     }
 
-    /// After a connection was changed: its flush, and its deadline.
+    /// Updates a connection's flush and its deadline after a change.
     pub(super) fn sync_conn(&mut self, id: ConnId) {
         let Some(slot) = self.conns.get_mut(id) else { return };
         slot.conn.flush(&mut self.context.cx(&mut slot.rng));
@@ -199,8 +199,8 @@ impl Node {
         self.sync_dial();
     }
 
-    /// Dials what the schedule says: static and trusted peers, and candidates that discovery has verified and whose forks
-    /// fit.
+    /// Dials what is due: static and trusted peers, and candidates that discovery has verified and whose fork ids are
+    /// compatible.
     pub(super) fn dial_more(&mut self) {
         let now = self.context.now();
         self.next_dial_poll = None;
@@ -216,6 +216,7 @@ impl Node {
         self.sync_dial();
     }
 
+    /// Updates the dialler's deadline after a change.
     pub(super) fn sync_dial(&mut self) {
         self.dial_at = dial_due(&self.peers, self.discovery.is_on(), self.next_dial_poll, self.shutting_down);
     }

@@ -1,8 +1,8 @@
 //! A node's discovery protocols side by side: one socket, one deadline and one stream of candidates for all of them.
 //!
 //! Each protocol is a machine with a generator of its own. [`Discovery`] offers a datagram to one after the other until one
-//! recognises it, merges their deadlines, forwards commands, and takes candidates for the dialler from all in turn. It knows
-//! how to call them and nothing of their packets.
+//! recognises it, merges their deadlines, forwards commands, and takes candidates for the dialler from all in turn. It parses
+//! no packet.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -41,11 +41,11 @@ pub enum Source {
     Discv4,
 }
 
-/// See the module.
+/// The discovery protocols of a node.
 pub struct Discovery {
     discv4: Option<Box<Discv4>>,
     discv4_rng: Rng,
-    /// Nodes of an earlier run that are yet to be told to a protocol, the next one last.
+    /// Nodes of an earlier run that no protocol has taken yet, the next one last.
     restored: Vec<Contact>,
     /// Whether a command was refused as `Busy`, and `Event::DiscoveryReady` is to follow.
     is_waited_for: bool,
@@ -63,7 +63,7 @@ impl Discovery {
         Self { discv4, discv4_rng, restored: Vec::new(), is_waited_for: false }
     }
 
-    /// Nodes of an earlier run, which are pinged as there is room and enter a table only if they answer.
+    /// Queues nodes of an earlier run, which are pinged as there is room and enter a table only if they answer.
     pub(super) fn restore(&mut self, mut nodes: Vec<Contact>) {
         nodes.reverse();
         self.restored = nodes;
@@ -102,7 +102,7 @@ impl Discovery {
         verdict
     }
 
-    /// Has every protocol do what is due.
+    /// Handles the deadlines of all protocols that have passed.
     pub(super) fn handle_timeout(&mut self, context: &mut Context) -> Growth {
         let now = context.now();
         let Self { discv4: Some(discv4), discv4_rng, restored, .. } = self else { return Growth::None };
@@ -120,7 +120,7 @@ impl Discovery {
         growth
     }
 
-    /// Tells that commands are taken again, once for each time that one was refused as `Busy`.
+    /// Emits `DiscoveryReady` once after each refusal as `Busy`, when commands are taken again.
     fn report_ready(&mut self, context: &mut Context) {
         if self.is_waited_for && self.discv4.as_ref().is_some_and(|discv4| discv4.has_room()) {
             self.is_waited_for = false;
@@ -169,7 +169,7 @@ impl Discovery {
         self.with_discv4(context, |discv4, cx| discv4.lookup(cx, Some(id), target))
     }
 
-    /// Tells every protocol our changed record and endpoint.
+    /// Gives every protocol our changed record and endpoint.
     pub(super) fn set_identity(&mut self, identity: &Identity) {
         if let Some(discv4) = &mut self.discv4 {
             discv4.set_record(identity.record().clone());
@@ -183,7 +183,7 @@ impl Discovery {
         Ok(())
     }
 
-    /// Live nodes of all tables, for a later run.
+    /// The nodes of all tables that have answered, for a later run.
     pub(super) fn live_nodes(&self) -> Vec<Contact> {
         let entries = self.discv4.iter().flat_map(|discv4| discv4.table().entries());
         entries.filter(|entry| entry.liveness() > 0).map(|entry| *entry.contact()).collect()
@@ -227,7 +227,7 @@ impl Discovery {
     }
 }
 
-/// The endpoint that our pings claim.
+/// The endpoint in our pings.
 fn endpoint(identity: &Identity) -> Endpoint {
     let addresses = identity.addresses();
     Endpoint { ip: addresses.ip(), udp: addresses.udp, tcp: addresses.tcp }

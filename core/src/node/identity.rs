@@ -1,7 +1,7 @@
-//! Who the node is: its key, its addresses and its record (EIP-778).
+//! The node's identity: its key, its addresses and its record (EIP-778).
 //!
-//! The record is always signed over what stands here: every change that shows in it signs a new one with the next sequence
-//! number.
+//! The record always agrees with the other fields: a change of one that the record contains signs a new record with the
+//! next sequence number.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -11,17 +11,14 @@ use super::config::ConfigError;
 use crate::contract::{Addresses, CommandError};
 use crate::crypto::{Crypto, NodeId, PublicKey, SecretKey};
 use crate::wire::enode::Contact;
-use crate::wire::enr::{Record, RecordBuilder};
+use crate::wire::enr::{RESERVED_KEYS, Record, RecordBuilder};
 use crate::wire::forkid::ForkId;
 use crate::wire::rlp::{self, Bounds};
 
-/// Stands for an address that is not known.
+/// The address in the node's contact while none is known.
 const UNKNOWN_IP: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// Entries that follow from the rest of the configuration and cannot be set by hand.
-const OWN_ENTRIES: [&[u8]; 9] = [b"id", b"secp256k1", b"ip", b"ip6", b"udp", b"udp6", b"tcp", b"tcp6", b"eth"];
-
-/// See the module.
+/// The key, the addresses and the record that is signed over them.
 pub(super) struct Identity {
     pub(super) secret: SecretKey,
     key: PublicKey,
@@ -65,7 +62,7 @@ impl Identity {
         &self.id
     }
 
-    /// The addresses that are told to others.
+    /// The addresses in the record and in pings.
     pub(super) const fn addresses(&self) -> &Addresses {
         &self.addresses
     }
@@ -75,13 +72,13 @@ impl Identity {
         &self.record
     }
 
-    /// The key with the address that others are told first: IPv4 before IPv6, `0.0.0.0` if neither is known.
+    /// The key with its first known address: IPv4 before IPv6, `0.0.0.0` if neither is known.
     pub(super) fn contact(&self) -> Contact {
         let Addresses { udp, tcp, .. } = self.addresses;
         Contact::with_id(self.key, self.id, self.addresses.ip().unwrap_or(UNKNOWN_IP), udp, tcp)
     }
 
-    /// Changes the addresses. Returns whether there is a new record.
+    /// Changes the addresses. Returns whether a new record was signed.
     ///
     /// # Errors
     /// [`CommandError::TooLarge`] if the record would be larger than 300 bytes; nothing has changed then.
@@ -94,17 +91,17 @@ impl Identity {
         Ok(true)
     }
 
-    /// Changes the fork id. Returns whether there is a new record.
+    /// Changes the fork id. Returns whether a new record was signed.
     pub(super) fn set_fork_id(&mut self, crypto: &dyn Crypto, fork_id: ForkId) -> bool {
         if fork_id == self.fork_id {
             return false;
         }
         let old = core::mem::replace(&mut self.fork_id, fork_id);
-        // Its size differs by a few bytes at most; a record that is full keeps the old entry.
+        // The entry's size differs by a few bytes at most; if the record has no room for them, it keeps the old entry.
         self.sign(crypto).inspect_err(|_| self.fork_id = old).is_ok()
     }
 
-    /// Sets, replaces or (with `None`) removes an entry of the embedder's own. Returns whether there is a new record.
+    /// Sets, replaces or (with `None`) removes an entry of the embedder's own. Returns whether a new record was signed.
     ///
     /// # Errors
     /// [`CommandError::RecordEntry`] if the node sets that entry itself or the value is not one RLP value,
@@ -158,7 +155,7 @@ fn builder(addresses: &Addresses, fork_id: ForkId, entries: &BTreeMap<Vec<u8>, V
 
 fn is_settable(key: &[u8], value: &[u8]) -> bool {
     let is_one_value = rlp::check(value, Bounds::MESSAGE) == Ok(value.len());
-    !key.is_empty() && !OWN_ENTRIES.contains(&key) && is_one_value
+    !key.is_empty() && !RESERVED_KEYS.contains(&key) && is_one_value
 }
 
 #[cfg(test)]
@@ -176,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_tells_both_families_and_every_change_has_the_next_number() {
+    fn a_record_holds_both_address_families_and_each_change_increments_its_number() {
         let (crypto, mut identity) = identity();
         assert_eq!((identity.record().seq(), identity.record().ip(), identity.record().udp()), (7, None, None));
         let both = Addresses {
@@ -199,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn entries_of_the_embedder_are_set_and_removed_and_nothing_changes_on_refusal() {
+    fn embedder_entries_are_set_and_removed_and_a_refusal_changes_nothing() {
         let (crypto, mut identity) = identity();
         assert_eq!(identity.set_entry(&crypto, b"snap", Some(&[0xc0])), Ok(true));
         assert_eq!(identity.record().get(b"snap"), Some(&[0xc0][..]));

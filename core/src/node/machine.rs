@@ -1,4 +1,4 @@
-//! [`Node`] as a [`Machine`]: the driver contract by its trait.
+//! The driver contract of [`Node`] as the trait [`Machine`]. Each method calls the inherent one of the same name.
 
 use core::net::SocketAddr;
 

@@ -1,6 +1,7 @@
-//! The node: machines composed. It routes inputs to them, acts on their verdicts, and keeps their deadlines together.
+//! The node: the composition of all machines. Routes inputs to them, acts on their verdicts, and merges their deadlines.
 //!
-//! Implements the driver contract (see the crate's documentation). No protocol knowledge of its own.
+//! Implements the driver contract (see the crate's documentation). Knows no protocol: versions, message ids and encodings
+//! belong to the machines.
 
 mod behaviours;
 mod commands;
@@ -17,6 +18,7 @@ mod view;
 use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::fmt;
 use core::net::SocketAddr;
 
 use self::behaviours::Behaviours;
@@ -38,14 +40,14 @@ use crate::rng::{Rng, Seed};
 use crate::time::{Duration, Instant, UnixTime};
 use crate::wire::p2p::Hello;
 
-/// The part that a deadline belongs to. The order breaks ties.
+/// The part that a deadline belongs to. Of equal deadlines, the lower variant is handled first.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Owner {
     Dial,
     Conn(ConnId),
 }
 
-/// One fork of the run's randomness for each part that draws.
+/// A generator for each part of the node that draws, forked from the run's seed.
 struct Rngs {
     dial: Rng,
     /// Each connection has a generator of its own, forked from this one.
@@ -65,12 +67,11 @@ pub struct Node {
     peers: Peers,
     behaviours: Behaviours,
     conns: Table,
-    /// When the dialler is next due, as it said after the last change. Discovery is always asked: every datagram moves its
-    /// deadline.
+    /// The dialler's next deadline, as of the last change. Discovery's deadline is not cached: every datagram moves it.
     dial_at: Option<Instant>,
-    /// When to search for a candidate because discovery has found a node.
+    /// When to poll the dialler because discovery has found a node.
     next_dial_poll: Option<Instant>,
-    /// Connections that are yet to be ended if they are no longer wanted, the next one last.
+    /// Connections that a sweep has yet to check, the next one last.
     to_sweep: Vec<ConnId>,
     conns_made: u64,
     commands_made: u64,
@@ -78,9 +79,9 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node with the real primitives. It does nothing before its first input.
+    /// Creates a node with the real primitives. It does nothing before its first input.
     ///
-    /// `seed` decides every random draw of the run: take it from the operating system, or fix it to repeat a run.
+    /// `seed` determines every random draw of the run: take it from the operating system, or fix it to repeat a run.
     ///
     /// # Errors
     /// If the configuration cannot work.
@@ -88,7 +89,7 @@ impl Node {
         Self::with_crypto(config, seed, now, unix, Arc::new(Secp256k1::new()))
     }
 
-    /// As [`Node::new`], with primitives that many nodes may share, or others of the same shape.
+    /// As [`Node::new`], with primitives of the caller's choice; many nodes may share them.
     ///
     /// # Errors
     /// If the configuration cannot work.
@@ -137,13 +138,13 @@ impl Node {
         Ok(node)
     }
 
-    /// Handles one input. Total: whatever comes, in any order, at any time.
+    /// Handles one input. Total: any input is legal, in any order, at any time.
     pub fn handle(&mut self, now: Instant, input: Input<'_>) {
         self.context.advance(now);
         match input {
             Input::Datagram { socket, from, bytes } => self.handle_datagram(socket, canonical(from), bytes),
             Input::Incoming { socket, from } => {
-                // A driver that does not ask for the stream's id cannot feed it; its deadline ends it.
+                // A driver that does not call `accept` has no id to feed the stream by; the handshake's deadline ends it.
                 let _ = self.accept(now, socket, from);
             }
             Input::Connected { conn, .. } => self.touch(conn, |conn, cx, local| {
@@ -163,7 +164,7 @@ impl Node {
             Input::Eof { conn } => self.touch(conn, |conn, cx, _| conn.handle_eof(cx)),
             Input::Broken { conn, why } => self.touch(conn, |conn, cx, _| conn.handle_broken(cx, why)),
             Input::WallClock { unix } => self.context.set_wall_clock(unix),
-            // Nothing that this node is made of asks the world.
+            // No machine of this node emits queries.
             Input::Answer { .. } => {}
             Input::Timeout => self.handle_timeout(),
             Input::Command(command) => {
@@ -176,9 +177,9 @@ impl Node {
         }
     }
 
-    /// Shows what handling `input` will read, as far as that can be told: for drivers of many nodes (see [`Prefetch`]). At
-    /// depth 0 these are parts of the node itself, at each of the following what those before point to, and from
-    /// [`Node::PREFETCH_DEPTHS`] on nothing; between two of them the memory needs some time to come.
+    /// Shows `memory` what handling `input` will read, as far as that is known: for drivers of many nodes (see
+    /// [`Prefetch`]). Depth 0 shows parts of the node itself, each following depth what the one before points to, and
+    /// depths from [`Node::PREFETCH_DEPTHS`] on show nothing. Leave the memory some time between two depths.
     pub fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
         if depth == 0 {
             memory.prefetch(&self.context);
@@ -190,10 +191,10 @@ impl Node {
         self.discovery.prefetch(input, depth, memory);
     }
 
-    /// How deep [`Node::prefetch`] goes.
+    /// The number of depths of [`Node::prefetch`].
     pub const PREFETCH_DEPTHS: usize = 4;
 
-    /// A listener has a stream. `None`: close it unread.
+    /// Offers a stream that a listener has accepted. Returns its id, or `None` if it is to be closed unread.
     pub fn accept(&mut self, now: Instant, _socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         let now = self.context.advance(now);
         let from = canonical(from);
@@ -210,7 +211,7 @@ impl Node {
     }
 
     /// Takes the oldest action. Only pops, with one exception: when a connection's `Ended` is popped, the node forgets the
-    /// connection. From then on its id is unknown, and what it held may be given to another connection.
+    /// connection. From then on its id is unknown, and its slot and place are free.
     pub fn poll_action(&mut self) -> Option<Action<'_>> {
         let action = self.context.out.pop()?;
         if let Action::Emit(Event::Ended { conn, .. }) = &action
@@ -224,8 +225,8 @@ impl Node {
         Some(action)
     }
 
-    /// When to call with `Input::Timeout` at the latest, and what for. Later than the last `now`, whatever happened; `None`
-    /// at the end of time.
+    /// When to call with `Input::Timeout` at the latest, and what for. Always later than the last `now`; `None` if nothing is
+    /// due, or at the end of time.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let now = self.context.now();
         let backlog = (!self.to_sweep.is_empty()).then_some((now, Reason::Backlog));
@@ -241,12 +242,12 @@ impl Node {
         (at > now && at != Instant::NEVER).then_some((at, reason))
     }
 
-    /// The bytes that wait for a connection's socket. After writing a prefix of them, say so with `Input::Wrote`.
+    /// The bytes that wait for a connection's socket. Report a written prefix of them by `Input::Wrote`.
     pub fn outbound(&self, conn: ConnId) -> &[u8] {
         self.conns.get(conn).map_or(&[], |slot| slot.conn.outbound())
     }
 
-    /// Whether a connection's bytes should be read now. To be asked again after every drain for what was paused.
+    /// Whether the driver should read from a connection's stream now. Ask again after each drain for paused streams.
     pub fn wants_read(&self, conn: ConnId) -> bool {
         !self.context.out.is_full() && self.conns.get(conn).is_some_and(|slot| slot.conn.wants_read())
     }
@@ -276,10 +277,10 @@ impl Node {
         self.on_growth(growth);
     }
 
-    /// Brings the next poll of the dialler forward if discovery has found a node.
+    /// Brings the dialler's next poll forward if discovery has found a node.
     fn on_growth(&mut self, growth: Growth) {
         if growth == Growth::Grew && self.next_dial_poll.is_none() {
-            // Two nodes that have just met would dial each other at once.
+            // Without a random delay, two nodes that have just found each other dial at the same time.
             let wait = self.rngs.dial.duration(DIAL_CANDIDATE_DELAY, 2 * DIAL_CANDIDATE_DELAY);
             self.next_dial_poll = Some(self.context.now() + wait);
             self.sync_dial();
@@ -309,7 +310,16 @@ impl Node {
     }
 }
 
-/// When to poll the dialler. Found nodes bring a poll forward, if there is one at all.
+/// Omits key and generators.
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Node");
+        debug.field("contact", &self.contact()).field("now", &self.context.now()).field("peers", &self.peers.counts());
+        debug.field("shutting_down", &self.shutting_down).finish_non_exhaustive()
+    }
+}
+
+/// When to poll the dialler. Nodes that discovery has found bring a poll forward, but schedule none by themselves.
 fn dial_due(
     peers: &Peers,
     has_candidates: bool,

@@ -1,4 +1,4 @@
-//! What the embedder decides about peers while the node runs: reports, bans, candidates, limits, the filter.
+//! The embedder's commands about peers: declarations, candidates, reports, bans, limits, the filter; and the snapshot.
 
 use alloc::vec::Vec;
 
@@ -99,14 +99,14 @@ impl Node {
         self.sync_dial();
     }
 
-    /// What is worth keeping for the next run.
+    /// The state that the next run can start from.
     pub fn snapshot(&self) -> Snapshot {
         let (now, unix) = (self.context.now(), self.context.unix());
         let record = |(banned, ban): (&Banned, &Ban)| {
             let target = match *banned {
                 Banned::Id(id) => BanTarget::Id(id),
                 Banned::Host(ip) => BanTarget::Address(ip),
-                // Follows from the bans of its hosts.
+                // A subnet's ban follows from those of its hosts.
                 Banned::Subnet(_) => return None,
             };
             let left = u64::try_from(ban.until.since(now).as_micros()).unwrap_or(u64::MAX);
@@ -120,7 +120,7 @@ impl Node {
         }
     }
 
-    /// Takes up what an earlier run remembered. Bans that are over are forgotten, as are peers that the filter forbids.
+    /// Restores the state of an earlier run. Drops bans that are over, and peers that the filter forbids.
     pub(super) fn restore(&mut self, snapshot: Snapshot) {
         let Snapshot { record_seq: _, nodes, bans, peers } = snapshot;
         let unix = self.context.unix().as_micros();

@@ -1,6 +1,6 @@
-//! The node's connections: the table that holds each of them once, and the schedule of their deadlines.
+//! The table of the node's connections, which holds each of them once, and the schedule of their deadlines.
 //!
-//! A connection stands in it from its dial or accept until its `Ended` was popped. It knows no peer and no protocol.
+//! It holds a connection from its dial or accept until its `Ended` was popped. It knows no peer and no protocol.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeSet;
@@ -15,7 +15,7 @@ use crate::time::Instant;
 /// A connection with what the node keeps for it.
 pub(super) struct Slot {
     pub(super) conn: Connection,
-    /// The connection's own generator: its draws move no other's, and it is re-keyed after key material was drawn.
+    /// The connection's own generator, so that its draws change no other connection's. Re-keyed after key material was drawn.
     pub(super) rng: Rng,
     /// Whether the embedder commanded the dial.
     is_commanded: bool,
@@ -43,7 +43,7 @@ impl Slot {
     }
 }
 
-/// See the module.
+/// All connections by id and by deadline.
 #[derive(Default)]
 pub(super) struct Table {
     conns: ConnMap<Box<Slot>>,
@@ -57,12 +57,12 @@ impl Table {
         self.conns.get(id).map(|conn| &**conn)
     }
 
-    /// The connection, to be changed: what changes its [`View`] is to be told to the index.
+    /// The connection, for a change. The caller updates the index of `peers` if the [`View`] differs after it.
     pub(super) fn get_mut(&mut self, id: ConnId) -> Option<&mut Slot> {
         self.conns.get_mut(id).map(|conn| &mut **conn)
     }
 
-    /// What decisions see of a connection.
+    /// A connection as decisions about peers see it.
     pub(super) fn view(&self, id: ConnId) -> Option<View> {
         self.get(id).map(Slot::view)
     }
@@ -87,7 +87,7 @@ impl Table {
         self.conns.insert(id, Box::new(slot));
     }
 
-    /// Forgets a connection. Returns what it was.
+    /// Removes a connection. Returns its last view.
     pub(super) fn remove(&mut self, id: ConnId) -> Option<View> {
         let conn = self.conns.remove(id)?;
         if let Some((at, timer)) = conn.scheduled {
@@ -96,7 +96,7 @@ impl Table {
         Some(conn.view())
     }
 
-    /// Brings the schedule up to date after a connection was changed.
+    /// Updates the schedule after a connection was changed.
     pub(super) fn schedule(&mut self, id: ConnId) {
         let Some(slot) = self.conns.get_mut(id) else { return };
         let (old, new) = (slot.scheduled, slot.conn.poll_timeout());
@@ -117,8 +117,8 @@ impl Table {
         self.due.first().copied()
     }
 
-    /// Takes the earliest deadline out of the schedule, if it is not later than `now`. The connection is to be handled, and
-    /// then scheduled again.
+    /// Removes the earliest deadline from the schedule, if it is not later than `now`. The caller handles the connection and
+    /// schedules it again.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnId)> {
         let (at, id, _) = self.poll_timeout().filter(|(at, ..)| *at <= now)?;
         self.due.pop_first();

@@ -1,4 +1,4 @@
-//! A node's state for reading, between calls. Everything here is derived when it is asked for.
+//! A node's state, for reading between calls. Derives each value at the call.
 
 use core::net::SocketAddr;
 
@@ -11,8 +11,9 @@ use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
 use crate::wire::p2p::{Hello, Shared};
 
-/// One connection.
+/// One connection of a node.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct SessionView<'a> {
     /// Its id.
     pub conn: ConnId,
@@ -20,7 +21,7 @@ pub struct SessionView<'a> {
     pub addr: SocketAddr,
     /// Which side dialled.
     pub direction: Direction,
-    /// The peer's id: expected from a dial on, proven from Hello on.
+    /// The peer's id: from a dial on the expected one, from Hello on the proven one.
     pub id: Option<NodeId>,
     /// The stage that it has reached.
     pub stage: Stage,
@@ -30,21 +31,21 @@ pub struct SessionView<'a> {
     pub is_ending: bool,
     /// The peer's Hello.
     pub hello: Option<&'a Hello>,
-    /// What is shared; empty before Hello.
+    /// The capabilities that both sides have; empty before Hello.
     pub shared: &'a [Shared],
-    /// Its protocols, from the decision on that the peer has a place.
+    /// Its protocols, once the peer has a place.
     pub protocols: Option<&'a Protocols>,
     /// Bytes that wait for the socket.
     pub outbound_bytes: usize,
 }
 
 impl Node {
-    /// Our key and endpoint, as far as the endpoint is known.
+    /// Our key and endpoint; the address is `0.0.0.0` while none is known.
     pub fn contact(&self) -> Contact {
         self.identity.contact()
     }
 
-    /// The addresses that others are told.
+    /// The addresses in our record and pings.
     pub fn addresses(&self) -> &Addresses {
         self.identity.addresses()
     }
@@ -59,7 +60,7 @@ impl Node {
         &self.chain
     }
 
-    /// What has been counted since the start.
+    /// The counters since the start.
     pub fn stats(&self) -> &Stats {
         &self.context.stats
     }
@@ -69,7 +70,7 @@ impl Node {
         &self.discovery
     }
 
-    /// Scores, bans, limits and counts of peers.
+    /// The scores, bans, limits and counts of peers.
     pub fn peers(&self) -> &Peers {
         &self.peers
     }

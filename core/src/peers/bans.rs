@@ -1,8 +1,9 @@
-//! Bans: which node ids, hosts and subnets are refused for a while. The only place that refuses a peer for its conduct.
+//! Bans: which node ids, hosts and subnets are refused, and until when. The only place that refuses a peer for its conduct.
 //!
-//! Ids are free, so a serious fault also bans the host it came from, and several such hosts their subnet (attack P3); but
-//! only after the session was authenticated, for a shorter time since others may live there, and never on this machine
-//! or its network. The list is bounded (P5): the least severe goes first, then the one nearest to its end.
+//! Ids cost nothing, so a serious fault also bans the host it came from, and several such hosts ban their subnet (attack
+//! P3): only after the session was authenticated, for a shorter time since other nodes may share the address, and never for
+//! local addresses. The list is bounded (P5): when it is full, the least severe ban is dropped, of equal ones that which ends
+//! first.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -14,8 +15,9 @@ use crate::limits::{BANS_MAX, HOST_BAN_MAX, STATIC_PEER_BAN, SUBNET_BAN_HOSTS};
 use crate::netfilter::{Subnet, canonical, scope};
 use crate::time::{Duration, Instant};
 
-/// What is banned.
+/// The target of a ban.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Banned {
     /// The holder of a key.
     Id(NodeId),
@@ -25,14 +27,15 @@ pub enum Banned {
     Subnet(Subnet),
 }
 
-/// A ban.
+/// One ban.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct Ban {
-    /// Since when.
+    /// When it began.
     pub since: Instant,
-    /// When it is over.
+    /// When it ends.
     pub until: Instant,
-    /// How bad it was.
+    /// The severity of the fault that led to it.
     pub severity: Severity,
     /// The reason for the charge that led to it, or `Embedder`.
     pub reason: ScoreReason,
@@ -88,12 +91,12 @@ impl Bans {
         duration
     }
 
-    /// Bans what the embedder says. Such a ban is forgotten last.
+    /// Bans a target on the embedder's command. Such a ban has the highest severity, so it is dropped last.
     pub fn ban(&mut self, now: Instant, target: BanTarget, duration: Duration) {
         self.insert(now, Banned::from(target), duration, Severity::Fatal, ScoreReason::Embedder);
     }
 
-    /// Lifts a ban; of an address, also the ban of its subnet, whatever the reason. `false` if there was none in force.
+    /// Lifts a ban of any reason; of an address, also the ban of its subnet. Returns `false` if there was none in force.
     pub fn unban(&mut self, now: Instant, target: BanTarget) -> bool {
         let subnet = match target {
             BanTarget::Id(_) => None,
@@ -117,7 +120,7 @@ impl Bans {
         self.until(now, &Banned::Id(*id))
     }
 
-    /// Until when an address is banned, by itself or with its subnet. A local one can be banned by the embedder only.
+    /// Until when an address is banned, by itself or with its subnet. Only the embedder can ban a local one.
     pub fn addr_until(&self, now: Instant, ip: IpAddr) -> Option<Instant> {
         self.until(now, &Banned::Host(host(ip))).max(self.until(now, &Banned::Subnet(Subnet::of(ip))))
     }
@@ -127,12 +130,12 @@ impl Bans {
         self.0.iter().filter(move |(_, ban)| ban.until > now)
     }
 
-    /// How many bans are kept, those that are over and not yet swept included.
+    /// The number of bans in the list, expired ones that are not removed yet included.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether none is kept.
+    /// Whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -145,7 +148,7 @@ impl Bans {
     fn insert(&mut self, now: Instant, banned: Banned, duration: Duration, severity: Severity, reason: ScoreReason) {
         let mut ban = Ban { since: now, until: now + duration, severity, reason };
         if let Some(old) = self.0.get(&banned).filter(|old| old.until > now) {
-            // What the embedder has ordered stays ordered.
+            // A ban of the embedder keeps its reason.
             let reason = if old.reason == ScoreReason::Embedder { old.reason } else { reason };
             let (until, severity) = (ban.until.max(old.until), severity.max(old.severity));
             ban = Ban { since: old.since, until, severity, reason };
@@ -155,7 +158,7 @@ impl Bans {
         self.0.insert(banned, (ban.severity, ban.until), ban);
     }
 
-    /// Forgets one ban of each severity that is over, so that no live one is displaced while a dead one is kept.
+    /// Removes one expired ban of each severity, so that a ban in force is not dropped while an expired one is kept.
     fn sweep(&mut self, now: Instant) {
         let least = Banned::Id(NodeId([0; 32]));
         for severity in Severity::ALL {
@@ -209,12 +212,16 @@ mod tests {
         assert_eq!(duration, Duration::from_secs(12 * 3600));
         assert_eq!(bans.id_until(at(1), &NodeId([1; 32])), Some(at(1) + duration));
         assert_eq!(bans.id_until(at(1) + duration, &NodeId([1; 32])), None);
-        assert_eq!(bans.addr_until(at(1), ip("8.8.8.8")), Some(at(1) + HOST_BAN_MAX), "an address pays for less long");
+        assert_eq!(
+            bans.addr_until(at(1), ip("8.8.8.8")),
+            Some(at(1) + HOST_BAN_MAX),
+            "the ban of an address is shorter"
+        );
         assert_eq!(bans.addr_until(at(1), ip("8.8.8.9")), None);
     }
 
     #[test]
-    fn hosts_add_up_to_their_subnet() {
+    fn bans_of_several_hosts_ban_their_subnet() {
         for (base, sibling, stranger) in
             [("8.8.8.", "8.8.8.77", "8.8.9.1"), ("2a00:1:2:33", "2a00:1:2:33ff::1", "2a00:1:2:34ff::1")]
         {
@@ -230,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn local_addresses_mild_reasons_and_declared_peers_leave_no_address_banned() {
+    fn no_address_is_banned_for_local_peers_mild_reasons_or_declared_peers() {
         let mut bans = Bans::default();
         for local in ["127.0.0.1", "10.0.0.1", "192.168.7.7", "fd00::1", "::1"] {
             ban(&mut bans, at(0), 1, Some(ip(local)), Severity::Fatal);
@@ -263,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn dead_bans_make_room_before_live_ones() {
+    fn expired_bans_are_dropped_before_those_in_force() {
         let mut bans = Bans::default();
         for i in 0..BANS_MAX as u64 {
             let mut id = [0; 32];
@@ -288,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ban_of_the_embedder_holds_for_what_it_names_until_it_ends_or_is_lifted() {
+    fn a_ban_of_the_embedder_applies_to_its_target_until_it_ends_or_is_lifted() {
         let (id, hour) = (NodeId([1; 32]), Duration::from_secs(3600));
         for (address, same, other) in [
             ("8.8.8.8", "8.8.8.8", "8.8.8.9"),

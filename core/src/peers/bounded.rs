@@ -1,7 +1,7 @@
-//! Two bounded memories that the peer machines share: a map that forgets what ranks lowest, and recent addresses.
+//! Two bounded memories that the peer machines share: a map that drops its lowest rank, and recent addresses.
 //!
-//! Whatever strangers can make us remember lives in one of these, so that a flood of keys or addresses costs them work
-//! and us nothing (attacks D7, P5). Forgetting is a function of the content alone, never of hashing or luck.
+//! All that unknown nodes can make us remember is in one of these, so that a flood of keys or addresses does not grow our
+//! memory (attacks D7, P5). Which entry is dropped depends on the content alone, not on hashing or chance.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::{IpAddr, Ipv6Addr};
@@ -27,7 +27,7 @@ impl<K: Ord + Copy, R: Ord + Copy, V> Bounded<K, R, V> {
         self.by_key.get(key).map(|(_, value)| value)
     }
 
-    /// Sets a key's value and rank. What it displaces was there before: the newcomer always gets in.
+    /// Sets a key's value and rank. A new key always gets in: it displaces an older one if the map is full.
     pub(super) fn insert(&mut self, key: K, rank: R, value: V) {
         self.remove(&key);
         while self.by_key.len() >= self.max {
@@ -66,7 +66,7 @@ impl<K: Ord + Copy, R: Ord + Copy, V> Bounded<K, R, V> {
     }
 }
 
-/// What one host answers for: an IPv4 address, or the /64 that an IPv6 host can roam in.
+/// The unit that counts as one host: an IPv4 address, or the /64 of an IPv6 address.
 pub(super) fn host(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
@@ -83,7 +83,7 @@ fn number(ip: IpAddr) -> u64 {
     }
 }
 
-/// Hosts with which something was done less than `interval` ago. Local ones are never remembered.
+/// Hosts that were dialled or accepted less than `interval` ago, as the owner notes them. Local ones are never kept.
 #[derive(Clone, Debug)]
 pub(super) struct Recent {
     interval: Duration,
@@ -96,12 +96,12 @@ impl Recent {
         Self { interval, max: max.max(1), until: Deadlines::default() }
     }
 
-    /// Until when the host is to be left alone, if it is.
+    /// Until when the host counts as recent, if it does.
     pub(super) fn until(&self, now: Instant, ip: IpAddr) -> Option<Instant> {
         self.until.get(number(ip)).filter(|until| *until > now)
     }
 
-    /// Something was done with the host. When full, the one that would be forgotten first is.
+    /// Notes a host. When full, drops the one that expires first.
     pub(super) fn note(&mut self, now: Instant, ip: IpAddr) {
         if scope(ip).is_local() {
             return;
@@ -126,7 +126,7 @@ mod tests {
     use alloc::vec::Vec;
 
     #[test]
-    fn the_lowest_rank_goes_first_and_the_newcomer_stays() {
+    fn a_new_key_displaces_the_lowest_rank() {
         let mut map = Bounded::new(2);
         map.insert('a', 5, ());
         map.insert('b', 3, ());
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn recent_hosts_are_bounded_and_local_ones_never_remembered() {
+    fn recent_hosts_are_bounded_and_local_ones_are_not_kept() {
         let mut recent = Recent::new(Duration::from_secs(30), 4096);
         let now = Instant::from_micros(7);
         for i in 0..100_000u32 {
@@ -152,8 +152,8 @@ mod tests {
         recent.note(now, "127.0.0.1".parse().unwrap());
         assert_eq!(recent.until(now, "127.0.0.1".parse().unwrap()), None);
         recent.note(now, "2a00::1".parse().unwrap());
-        assert!(recent.until(now, "2a00::ffff:0:0:1".parse().unwrap()).is_some(), "an IPv6 host roams its /64");
+        assert!(recent.until(now, "2a00::ffff:0:0:1".parse().unwrap()).is_some(), "an IPv6 host is its /64");
         recent.note(now + Duration::from_secs(31), last);
-        assert_eq!(recent.len(), 1, "what is over is forgotten");
+        assert_eq!(recent.len(), 1, "expired hosts are dropped");
     }
 }

@@ -1,12 +1,12 @@
-//! The schedule of dials: which contact to dial next, and when to ask again.
+//! The schedule of dials: which contact to dial next, and when to poll again.
 //!
-//! Static and trusted peers are dialled first and for ever, with exponential back-off and full jitter. Places that are left
-//! go to candidates, found by discovery or offered by the embedder: half of the time to one never tried (attack P8),
-//! sampled and never the best (P12). Each node and each global host is left alone for [`REDIAL_INTERVAL`] between two dials
-//! (D10), whatever addresses are spread for it; longer pauses hold only for the endpoint that earned them, or for a key
-//! that was proven (P3b).
+//! Static and trusted peers are dialled first and without end, with exponential back-off and full jitter. The remaining
+//! places go to candidates, found by discovery or offered by the embedder: half of the time to one never tried (attack P8),
+//! sampled and never ranked (P12). Two dials of one node or of one global host are at least [`REDIAL_INTERVAL`] apart (D10),
+//! whatever addresses are spread for the node; longer pauses apply only to the endpoint that caused them, or to a key that
+//! was proven (P3b).
 //!
-//! Which peers are being dialled, connected or banned is not kept here: the caller tells.
+//! It does not know which peers are being dialled, connected or banned: the caller says.
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
@@ -25,21 +25,22 @@ use crate::wire::p2p::DisconnectReason;
 
 /// What an end means for the next dial.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Outcome {
-    /// It was reached: the next pause is the shortest.
+    /// The peer was reached: the shortest pause, and no back-off.
     Reached,
-    /// The end says nothing about the peer: the pause is the shortest, what was known of it stays.
+    /// The end says nothing about the peer: the back-off stays.
     Neutral,
-    /// It could not be reached, or broke off: the pause doubles each time.
+    /// The peer was not reached, or broke off: the pause doubles each time.
     Failed,
-    /// It has no room, which takes longer to change.
+    /// The peer has no room: a longer pause.
     Full,
-    /// It is of another network, or another node: the longest pause.
+    /// The peer is of another network, or another node: the longest pause.
     Useless,
 }
 
 impl Outcome {
-    /// What an end means. Total, so that no end is forgotten.
+    /// The outcome of a connection that ended.
     pub const fn of(end: &End) -> Self {
         let established = matches!(end.stage, Stage::Established);
         match end.why {
@@ -47,7 +48,7 @@ impl Outcome {
                 (Side::Us, _) | (_, DisconnectReason::AlreadyConnected) => Self::Neutral,
                 (_, DisconnectReason::TooManyPeers) => Self::Full,
                 (_, DisconnectReason::UselessPeer | DisconnectReason::IncompatibleVersion) => Self::Useless,
-                // What geth says when it does not like a Status.
+                // geth sends it when it refuses a Status.
                 (_, DisconnectReason::SubprotocolError) if !established => Self::Useless,
                 (_, DisconnectReason::ConnectedToSelf | DisconnectReason::UnexpectedIdentity) => Self::Useless,
                 _ if established => Self::Reached,
@@ -71,9 +72,9 @@ impl Outcome {
 struct Backoff(u8);
 
 impl Backoff {
-    /// Below this exponent the longest pause of a peer without room does not lie.
+    /// The least exponent after a refusal for want of room.
     const FULL: u8 = 3;
-    /// So many doublings are beyond the longest pause.
+    /// The exponent from which on the pause has its maximum.
     const DOUBLINGS_MAX: u8 = 7;
 
     /// Takes an outcome into account.
@@ -87,7 +88,7 @@ impl Backoff {
         }
     }
 
-    /// Between which bounds the pause after an outcome lies.
+    /// The shortest and the longest pause after an outcome.
     fn bounds(self, outcome: Outcome) -> (Duration, Duration) {
         if outcome == Outcome::Useless {
             return (REDIAL_INTERVAL_MAX / 2, REDIAL_INTERVAL_MAX);
@@ -113,14 +114,14 @@ struct Declared {
     backoff: Backoff,
 }
 
-/// What is remembered of a node that was dialled, or that came and proved itself useless.
+/// The history of a node that was dialled, or that connected and turned out to be useless.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Attempt {
     /// When we last dialled it, if ever.
     dialled: Option<Instant>,
     backoff: Backoff,
     not_before: Instant,
-    /// To which endpoint `not_before` applies; `None`: the key was proven, so to all.
+    /// The endpoint that `not_before` applies to; `None` if the key was proven, so that it applies to all.
     endpoint: Option<SocketAddr>,
 }
 
@@ -132,20 +133,21 @@ impl Attempt {
     }
 }
 
-/// What speaks against dialling a static or trusted peer now.
+/// Why a static or trusted peer cannot be dialled now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum Obstacle {
-    /// There is a connection; its end brings the peer back here.
+    /// There is a connection; its end schedules the next dial.
     Connected,
-    /// The filter forbids its address; [`Dialer::resume`] brings the peer back here.
+    /// The filter forbids its address; [`Dialer::resume`] schedules the next dial.
     Filtered,
-    /// Not before that instant.
+    /// It is banned until that instant.
     Until(Instant),
     /// No place is free.
     Full,
 }
 
-/// See the module.
+/// The schedule of dials and the history of those that were made.
 #[derive(Clone, Debug)]
 pub struct Dialer {
     declared: BTreeMap<NodeId, Declared>,
@@ -174,7 +176,8 @@ impl Default for Dialer {
 }
 
 impl Dialer {
-    /// Dials a peer until it is removed, beginning now. `false` if there are [`STATIC_PEERS_MAX`] already.
+    /// Adds a peer that is dialled until it is removed, beginning now. Returns `false` if there are [`STATIC_PEERS_MAX`]
+    /// already.
     #[must_use]
     pub fn add(&mut self, now: Instant, contact: Contact, kind: PeerKind) -> bool {
         if self.declared.len() >= STATIC_PEERS_MAX && !self.declared.contains_key(&contact.id()) {
@@ -189,7 +192,7 @@ impl Dialer {
         true
     }
 
-    /// Forgets that a peer was static or trusted. `false` if it was neither.
+    /// Removes a static or trusted peer. Returns `false` if it was neither.
     pub fn remove(&mut self, id: &NodeId) -> bool {
         self.due.set(*id, None);
         self.trusted.remove(id);
@@ -211,7 +214,7 @@ impl Dialer {
         !self.trusted.is_empty()
     }
 
-    /// Adds a candidate. `false` if [`OFFERED_MAX`] wait already. One that waits takes the new address.
+    /// Adds a candidate, or changes the address of one that waits. Returns `false` if [`OFFERED_MAX`] wait already.
     #[must_use]
     pub fn offer(&mut self, contact: Contact) -> bool {
         if let Some(old) = self.offered.iter_mut().find(|old| old.id() == contact.id()) {
@@ -237,7 +240,7 @@ impl Dialer {
         self.declared.contains_key(id) || self.history.get(id).is_some_and(recently)
     }
 
-    /// The static or trusted peer to dial now, if any is due. Those with an obstacle are put off; each is looked at once.
+    /// Returns a static or trusted peer that is due and has no obstacle. Postpones those that have one; checks each once.
     pub fn next_declared(
         &mut self,
         now: Instant,
@@ -267,7 +270,7 @@ impl Dialer {
         found
     }
 
-    /// Dials static and trusted peers now that wait for a later time, for nothing stands in their way any longer.
+    /// Schedules static and trusted peers for a dial now that have a later deadline and `is_free`: a ban of theirs was lifted.
     pub fn hasten(&mut self, now: Instant, is_free: impl Fn(&Contact) -> bool) {
         for (id, declared) in &self.declared {
             if self.due.get(*id).is_some_and(|at| at > now) && is_free(&declared.contact) {
@@ -276,7 +279,7 @@ impl Dialer {
         }
     }
 
-    /// Dials every static or trusted peer again that `is_possible` and is not due at any time.
+    /// Schedules every static or trusted peer for a dial that `is_possible` and has no deadline.
     pub fn resume(&mut self, now: Instant, is_possible: impl Fn(&Contact) -> bool) {
         for (id, declared) in &self.declared {
             if self.due.get(*id).is_none() && is_possible(&declared.contact) {
@@ -285,9 +288,9 @@ impl Dialer {
         }
     }
 
-    /// The first candidate that may be dialled now, offered ones before others: half of the time of those never tried, half
-    /// of the time of those tried before, or of the rest if there is none. Offered candidates that are not usable are
-    /// forgotten. The caller draws the others at random and bounds their number; their order is not sampled again.
+    /// Returns the first candidate that may be dialled now, offered ones before others: with equal probability from those
+    /// never tried or from those tried before; if there is none of that kind, from the other. Drops offered candidates that
+    /// are not usable. The caller draws the others at random and bounds their number; their order is kept.
     pub fn next_candidate(
         &mut self,
         now: Instant,
@@ -295,7 +298,7 @@ impl Dialer {
         candidates: impl IntoIterator<Item = Contact>,
         is_usable: impl Fn(&Contact) -> bool,
     ) -> Option<Contact> {
-        // What cannot be dialled would be looked at for ever.
+        // An offer that cannot be dialled would stay in the list without end.
         self.offered.retain(|contact| !self.declared.contains_key(&contact.id()) && is_usable(contact));
         // The first one never tried, and the first one tried before.
         let mut picks: [Option<Contact>; 2] = [None, None];
@@ -322,7 +325,7 @@ impl Dialer {
         pick
     }
 
-    /// A dial has begun.
+    /// Notes that a dial has begun.
     pub fn begun(&mut self, now: Instant, contact: &Contact) {
         self.hosts.note(now, contact.ip());
         self.due.set(contact.id(), None);
@@ -333,7 +336,8 @@ impl Dialer {
         self.history.insert(contact.id(), attempt.not_before, attempt);
     }
 
-    /// A connection with a peer, or a dial of it to `unproven_at`, has ended.
+    /// Schedules the next dial after the end of a connection with a peer, or of one to `unproven_at` on which the peer has
+    /// not proven its key.
     pub fn ended(
         &mut self,
         now: Instant,
@@ -354,7 +358,7 @@ impl Dialer {
         self.history.insert(id, not_before, Attempt { dialled, backoff, not_before, endpoint: unproven_at });
     }
 
-    /// When a contact may be dialled next: `has_candidates` tells whether there are candidates, and room for them.
+    /// When a contact may be dialled next. `has_candidates` says whether there are candidates, and room for them.
     pub fn poll_timeout(&self, has_candidates: bool) -> Option<Instant> {
         let due = self.due.next().map(|(at, _)| at);
         let poll = has_candidates.then_some(self.next_poll);
@@ -378,7 +382,7 @@ mod tests {
         Outcome::of(&End { by, stage, why })
     }
 
-    fn said(reason: DisconnectReason) -> Outcome {
+    fn disconnected(reason: DisconnectReason) -> Outcome {
         outcome(Side::Them, Stage::Hello, EndReason::Disconnect(reason))
     }
 
@@ -397,7 +401,7 @@ mod tests {
     #[test]
     fn a_peer_without_room_is_left_alone_longer_than_one_that_failed() {
         let [mut full, mut failed] = [Backoff::default(); 2];
-        full.note(said(DisconnectReason::TooManyPeers));
+        full.note(disconnected(DisconnectReason::TooManyPeers));
         failed.note(outcome(Side::Network, Stage::Dial, REFUSED));
         assert_eq!(full.bounds(Outcome::Full).1, REDIAL_INTERVAL * 8);
         assert_eq!(failed.bounds(Outcome::Failed).1, REDIAL_INTERVAL * 2);
@@ -409,7 +413,7 @@ mod tests {
     fn already_connected_is_no_failure() {
         let mut backoff = Backoff::default();
         for _ in 0..20 {
-            backoff.note(said(DisconnectReason::AlreadyConnected));
+            backoff.note(disconnected(DisconnectReason::AlreadyConnected));
         }
         assert_eq!(backoff, Backoff::default());
     }

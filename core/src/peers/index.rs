@@ -1,7 +1,8 @@
-//! The index over the node's connections: sets of connection ids by what decisions ask for.
+//! The index over the node's connections: sets of connection ids by the keys that decisions look up.
 //!
-//! It holds ids only. [`Index::update`] is the one function that changes it; it is called with each connection before and
-//! after a change, and every set follows from the [`View`] alone, so a number in use is the size of a set (attacks C9, P2).
+//! It holds ids only. [`Index::update`] is the only function that changes it: it is called with the views of a connection
+//! before and after a change. Each set follows from the [`View`]s alone, so that a count is the size of a set and cannot
+//! drift (attacks C9, P2).
 
 use alloc::collections::BTreeSet;
 
@@ -10,8 +11,9 @@ use crate::contract::{ConnId, ConnSet, Direction};
 use crate::crypto::NodeId;
 use crate::netfilter::{Subnet, scope};
 
-/// How many connections there are of each kind.
+/// The number of connections of each kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Counts {
     /// Accepted, without a place: not identified yet, or ended and not yet forgotten.
     pub pending_inbound: usize,
@@ -39,7 +41,7 @@ impl Counts {
     }
 }
 
-/// What a connection counts as. Each is exactly one.
+/// The kind that a connection is counted as. The kinds are disjoint.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Group {
     PendingInbound,
@@ -63,7 +65,7 @@ impl Group {
     }
 }
 
-/// Everything that the index says of one connection.
+/// The keys of one connection in the index.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Keys {
     group: Group,
@@ -92,13 +94,13 @@ impl Keys {
     }
 }
 
-/// The subnet of a connection's address; local addresses are of none.
+/// The subnet of a connection's address; `None` for local addresses.
 pub(super) fn global_subnet(view: &View) -> Option<Subnet> {
     let ip = view.addr.ip();
     (!scope(ip).is_local()).then(|| Subnet::of(ip))
 }
 
-/// See the module.
+/// Sets of connection ids by kind, peer and subnet.
 #[derive(Clone, Debug, Default)]
 pub struct Index {
     groups: [ConnSet; Group::COUNT],
@@ -110,7 +112,7 @@ pub struct Index {
 }
 
 impl Index {
-    /// A connection is no longer as `before` says but as `after` says; `None`: it does not exist.
+    /// Updates the sets after a change of a connection from `before` to `after`; `None` if it did not exist, or no longer does.
     pub fn update(&mut self, before: Option<&View>, after: Option<&View>) {
         let (old, new) =
             (before.map(|view| (view.conn, Keys::of(view))), after.map(|view| (view.conn, Keys::of(view))));
@@ -171,13 +173,13 @@ impl Index {
         }
     }
 
-    /// The connections with a peer, or to it in the making.
+    /// The connections with a peer, pending dials included.
     pub fn of_id(&self, id: &NodeId) -> impl Iterator<Item = ConnId> {
         self.by_id.range((*id, ConnId(0))..=(*id, ConnId(u64::MAX))).map(|(_, conn)| *conn)
     }
 
-    /// Whether there is any connection with that peer, or to it in the making.
-    pub fn knows(&self, id: &NodeId) -> bool {
+    /// Whether there is any connection with that peer, pending dials included.
+    pub fn contains(&self, id: &NodeId) -> bool {
         self.of_id(id).next().is_some()
     }
 
@@ -290,7 +292,7 @@ mod tests {
                 prop_assert_eq!(index.counts().total(), table.len());
                 for id in (0..4).map(|id| NodeId([id; 32])) {
                     let known: Vec<_> = table.values().filter(|view| view.target_id() == Some(id)).map(|view| view.conn).collect();
-                    prop_assert_eq!(index.knows(&id), !known.is_empty());
+                    prop_assert_eq!(index.contains(&id), !known.is_empty());
                     prop_assert_eq!(index.of_id(&id).collect::<Vec<_>>(), known);
                 }
                 let ordinary = |view: &&View| view.place.is_some_and(|place| place.is_ordinary_inbound());

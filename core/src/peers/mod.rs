@@ -1,8 +1,8 @@
-//! Peers: which connections to accept, dial, admit and end. The node asks here, and nowhere else.
+//! Peers: decides which connections to accept, dial, admit and end. The only place where the node asks.
 //!
-//! Composes scores, bans, slots and the schedule of dials; each owns its state. A connection itself lives in the node's
-//! table: it comes here as a [`View`], and every change of one is told to [`Peers::update`]. No bytes of a protocol, no
-//! socket and no event is known here. Verdicts are returned, and the caller must act on them.
+//! Composes scores, bans, slots and the schedule of dials; each owns its state. Connections live in the node's table: this
+//! module sees them as [`View`]s, and [`Peers::update`] is called with every change of one. It knows no bytes of a protocol,
+//! no socket and no event. It returns verdicts, and the caller must act on them.
 
 pub mod bans;
 mod bounded;
@@ -36,7 +36,7 @@ pub use view::{Origin, Place, View};
 
 use dial::Obstacle;
 
-/// A score has changed: tell the application, and if there is a ban, end every connection with the peer.
+/// A changed score: tell the application, and if it carries a ban, end every connection with the peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Charge {
@@ -52,7 +52,7 @@ pub struct Charge {
     pub ban: Option<Duration>,
 }
 
-/// See the module.
+/// Scores, bans, slots and the schedule of dials of a node.
 #[derive(Clone, Debug)]
 pub struct Peers {
     local: NodeId,
@@ -74,16 +74,16 @@ impl Peers {
         }
     }
 
-    /// A connection is no longer as `before` says but as `after` says; `None`: it does not exist. To be called with every
-    /// change.
+    /// Updates the index after a change of a connection from `before` to `after`; `None` if it did not exist, or no longer
+    /// does. To be called with every change.
     pub fn update(&mut self, before: Option<&View>, after: Option<&View>) {
         self.slots.update(before, after);
     }
 
-    // What the embedder wants
+    // Commands of the embedder
 
-    /// Declares a peer static or trusted: it is dialled now, and again until it is removed. Connections that it has already
-    /// are to be given the new kind by [`Place::promote`]; [`Self::conns`] has them.
+    /// Declares a peer static or trusted: it is dialled now, and again until it is removed. The caller promotes its present
+    /// connections, which [`Self::conns`] returns, by [`Place::promote`].
     ///
     /// # Errors
     /// `NoPort`, `Refused(ToSelf)`, `Refused(Filtered)`, or `Busy` if there are too many such peers.
@@ -106,8 +106,8 @@ impl Peers {
         if self.dialer.remove(id) { Ok(()) } else { Err(CommandError::UnknownPeer) }
     }
 
-    /// Offers a candidate, which the dialler uses like one that discovery has found. It is forgotten once it was
-    /// dialled, or cannot be.
+    /// Offers a candidate, which the dialler uses like one that discovery has found. The offer ends when the candidate was
+    /// dialled, or can no longer be dialled.
     ///
     /// # Errors
     /// `NoPort`, `Refused` with `ToSelf`, `Filtered`, `Banned` or `AlreadyConnected`, or `Busy` if too many wait.
@@ -116,13 +116,13 @@ impl Peers {
         if self.bans.id_until(now, &contact.id()).or(self.bans.addr_until(now, contact.ip())).is_some() {
             return Err(CommandError::Refused(Refusal::Banned));
         }
-        if self.slots.index().knows(&contact.id()) {
+        if self.slots.index().contains(&contact.id()) {
             return Err(CommandError::Refused(Refusal::AlreadyConnected));
         }
         if self.dialer.offer(contact) { Ok(()) } else { Err(CommandError::Busy) }
     }
 
-    /// Dials once, past history and limits. On `Ok` the connection is to be opened.
+    /// Dials once, regardless of history and of the limit on peers. On `Ok` the caller opens the connection.
     ///
     /// # Errors
     /// `NoPort`, or `Refused` with `ToSelf`, `Filtered`, `Banned` (the id), `AlreadyConnected` or `TooManyPending`.
@@ -131,7 +131,7 @@ impl Peers {
         if self.bans.id_until(now, &contact.id()).is_some() {
             return Err(CommandError::Refused(Refusal::Banned));
         }
-        if self.slots.index().knows(&contact.id()) {
+        if self.slots.index().contains(&contact.id()) {
             return Err(CommandError::Refused(Refusal::AlreadyConnected));
         }
         if !self.slots.may_dial() {
@@ -141,8 +141,8 @@ impl Peers {
         Ok(())
     }
 
-    /// Changes a peer's score by what the embedder reports of it, connected or not: negative for the worse. `at` is the
-    /// address of its authenticated connection, if it has one. Returns `None` if the score did not move.
+    /// Changes the score of a peer, connected or not, by a report of the embedder; a negative `delta` is a charge. `at` is the
+    /// address of its authenticated connection, if it has one. Returns `None` if the score did not change.
     pub fn report(
         &mut self,
         now: Instant,
@@ -155,13 +155,13 @@ impl Peers {
         Some(self.verdict(now, id, at, ScoreReason::Reported(label), change))
     }
 
-    /// Bans a peer or an address. A ban in force is made longer, never shorter. Connections are to be ended by the caller.
+    /// Bans a peer or an address. A ban in force is made longer, never shorter. The caller ends the connections.
     pub fn ban(&mut self, now: Instant, target: BanTarget, duration: Duration) {
         self.bans.ban(now, target, duration);
     }
 
     /// Lifts a ban; of an address, also the ban of its subnet. Static and trusted peers that waited for its end are dialled.
-    /// `false` if there was none.
+    /// Returns `false` if there was none.
     pub fn unban(&mut self, now: Instant, target: BanTarget) -> bool {
         let was_banned = self.bans.unban(now, target);
         if was_banned {
@@ -178,18 +178,19 @@ impl Peers {
         self.slots.set_config(config);
     }
 
-    /// The filter has changed: static and trusted peers that it permits now are dialled.
+    /// Schedules dials of the static and trusted peers that a changed filter permits.
     pub fn filter_changed(&mut self, now: Instant, filter: &NetFilter) {
         let index = self.slots.index();
-        self.dialer.resume(now, |contact| !index.knows(&contact.id()) && filter.permits(contact.ip()));
+        self.dialer.resume(now, |contact| !index.contains(&contact.id()) && filter.permits(contact.ip()));
     }
 
     // Connections
 
-    /// A listener has a stream. On `Ok` the connection is to be opened. The only place that asks the filter about one.
+    /// Decides about a stream that a listener has accepted. On `Ok` the caller opens the connection. The only place that
+    /// applies the filter to an accepted stream.
     ///
     /// # Errors
-    /// Why it is to be closed unread.
+    /// The reason to close it unread.
     pub fn accept(&mut self, now: Instant, filter: &NetFilter, addr: SocketAddr) -> Result<(), Refusal> {
         let addr = canonical(addr);
         if !filter.permits(addr.ip()) {
@@ -201,8 +202,8 @@ impl Peers {
         self.slots.accept(now, addr, self.dialer.has_trusted())
     }
 
-    /// Returns the next contact to dial now: the connection is to be opened. Call again until `None`, and whenever a
-    /// connection ends or discovery has found a node.
+    /// Returns the next contact that is due for a dial; the caller opens the connection. Call again until `None`, and whenever
+    /// a connection ends or discovery has found a node.
     pub fn dial_next(
         &mut self,
         now: Instant,
@@ -222,11 +223,11 @@ impl Peers {
         Some(contact)
     }
 
-    /// The next static or trusted peer to dial.
+    /// Returns the next static or trusted peer that is due for a dial.
     fn next_declared(&mut self, now: Instant, filter: &NetFilter) -> Option<Contact> {
         let Self { local, bans, slots, dialer, .. } = self;
         dialer.next_declared(now, |contact, kind| {
-            if slots.index().knows(&contact.id()) {
+            if slots.index().contains(&contact.id()) {
                 return Some(Obstacle::Connected);
             }
             if check_contact(local, filter, contact).is_err() {
@@ -240,7 +241,7 @@ impl Peers {
         })
     }
 
-    /// One of the candidates, or of those that the embedder has offered.
+    /// Returns one of the candidates, or of those that the embedder has offered.
     fn next_candidate(
         &mut self,
         now: Instant,
@@ -254,12 +255,12 @@ impl Peers {
                 && scope(contact.ip()) != Scope::Special
                 && bans.id_until(now, &contact.id()).is_none()
                 && bans.addr_until(now, contact.ip()).is_none()
-                && !slots.index().knows(&contact.id())
+                && !slots.index().contains(&contact.id())
         })
     }
 
-    /// When [`Self::dial_next`] may return a contact; later than the `now` of its last `None`. `None`: not before something
-    /// else happens. `has_candidates` tells whether there is a source of candidates.
+    /// When [`Self::dial_next`] may next return a contact; later than the `now` of its last `None`. Returns `None` if only
+    /// another event can change that. `has_candidates` says whether there is a source of candidates.
     pub fn poll_timeout(&self, has_candidates: bool) -> Option<Instant> {
         if !self.slots.may_dial() {
             return None;
@@ -268,8 +269,8 @@ impl Peers {
         self.dialer.poll_timeout(has_candidates && self.slots.dial_room() > 0)
     }
 
-    /// A connection's peer has proven that it holds the key of `id`: its first frame, a Hello, has verified. `views` shows
-    /// any connection of the node's table.
+    /// Decides whether a peer gets a place that has proven that it holds the key of `id`: its first frame, a Hello, has
+    /// verified. `views` returns any connection of the node's table.
     pub fn identified(
         &self,
         now: Instant,
@@ -285,8 +286,8 @@ impl Peers {
         self.slots.admit(now, newcomer, &self.local, claimant, &views, score)
     }
 
-    /// Enters a reason in the ledger of a connection's peer, if it has a place: a peer is not charged for what others do in
-    /// its name (attack P3b).
+    /// Enters a reason in the ledger of a connection's peer, if it has a place: a peer is not charged for what other nodes do
+    /// in its name (attack P3b).
     pub fn charge(&mut self, now: Instant, view: &View, reason: ScoreReason) -> Option<Charge> {
         let id = view.admitted_id()?;
         let change = self.ledgers.charge(now, id, reason)?;
@@ -307,7 +308,8 @@ impl Peers {
         Charge { id, delta: change.delta, score: change.score, reason, ban }
     }
 
-    /// A connection's end is decided: charges its peer and decides when it may be dialled again. `before` is how it was.
+    /// Charges the peer of a connection whose end is decided, and schedules its next dial. `before` is the view before the
+    /// end.
     pub fn ended(&mut self, now: Instant, rng: &mut Rng, before: &View, end: &End) -> Option<Charge> {
         let id = before.target_id()?;
         let is_proven = before.place.is_some();
@@ -317,12 +319,12 @@ impl Peers {
         Some(self.verdict(now, id, is_proven.then_some(before.addr), reason, change))
     }
 
-    /// The connections with a peer, or to it in the making.
+    /// The connections with a peer, pending dials included.
     pub fn conns(&self, id: &NodeId) -> impl Iterator<Item = ConnId> {
         self.slots.index().of_id(id)
     }
 
-    /// Whether a connection with this address is to be ended: the filter forbids it, or the embedder has banned it.
+    /// The reason to end a connection with this address, if there is one: the filter forbids it, or the embedder has banned it.
     pub fn is_refused(&self, now: Instant, filter: &NetFilter, addr: SocketAddr) -> Option<Refusal> {
         if !filter.permits(addr.ip()) {
             return Some(Refusal::Filtered);
@@ -332,7 +334,7 @@ impl Peers {
 
     // For reading
 
-    /// Scores and ledgers, of connected peers and others.
+    /// Scores and ledgers of all peers, connected or not.
     pub const fn ledgers(&self) -> &Ledgers {
         &self.ledgers
     }
@@ -368,7 +370,7 @@ impl Peers {
     }
 }
 
-/// What speaks against dialling a contact at all. The only place that asks the filter about a dial.
+/// Checks that a contact can be dialled at all. The only place that applies the filter to a dial.
 fn check_contact(local: &NodeId, filter: &NetFilter, contact: &Contact) -> Result<(), CommandError> {
     if contact.id() == *local {
         Err(CommandError::Refused(Refusal::ToSelf))
@@ -381,7 +383,7 @@ fn check_contact(local: &NodeId, filter: &NetFilter, contact: &Contact) -> Resul
     }
 }
 
-/// The reason to charge a peer for a connection's end. Total, and `None` where the end may be another's doing: a peer that
+/// The reason to charge a peer for a connection's end. Returns `None` where another node may have caused the end: a peer that
 /// has not proven its key can at most be found unreachable, and only by our own dial.
 const fn blame(end: &End, direction: Direction, is_proven: bool) -> Option<ScoreReason> {
     if !is_proven {
@@ -399,7 +401,7 @@ const fn blame(end: &End, direction: Direction, is_proven: bool) -> Option<Score
         EndReason::Fault(fault) => Some(ScoreReason::Fault(fault)),
         EndReason::Status(refusal) => Some(ScoreReason::Status(refusal)),
         EndReason::Timeout(ConnTimer::Request) => Some(ScoreReason::RequestTimeout),
-        // The final Disconnect was ours to flush.
+        // Our final Disconnect was not written in time.
         EndReason::Timeout(ConnTimer::Closing) => None,
         EndReason::Timeout(_) => Some(ScoreReason::Silent),
         // A peer may leave when it likes, and networks fail.

@@ -1,8 +1,8 @@
-//! Scores: a number for each peer's conduct, and the ledger that says why it is what it is.
+//! Scores: a number for each peer's conduct, and the ledger of its changes with their reasons.
 //!
-//! A score starts at 0 and a ban falls due at [`BAN_SCORE`]. Units are percent of a ban. It answers attack P4: integers
-//! saturate and a score decays to its baseline, but a fault of the protocol lowers the baseline for good, so that no
-//! schedule of faults goes on for ever; and attack E8: what is earned by serving is small and buys no protection.
+//! A score starts at 0; a peer is banned at [`BAN_SCORE`]. One point is one percent of a ban. Against attack P4, integers
+//! saturate and a score decays to its baseline, but a fault of the protocol lowers the baseline permanently, so that no
+//! schedule of faults can go on without a ban. Against attack E8, the credit for service is small and capped.
 //!
 //! A score by itself refuses no peer: only the list of bans does, so the two cannot disagree (attack P2).
 
@@ -16,29 +16,30 @@ use crate::time::{Duration, Instant};
 
 /// At this score, or below, a peer is banned.
 pub const BAN_SCORE: i32 = -100;
-/// As far above its baseline as a score can rise: it outweighs one small mistake, and never a ban.
+/// The most that a score can rise above its baseline: enough to outweigh one small fault, never a ban.
 pub const CREDIT_MAX: i32 = 20;
 /// A score moves one point towards its baseline in this time: a whole ban's worth in a hundred minutes.
 pub const DECAY_INTERVAL: Duration = Duration::from_secs(60);
-/// What each fault of the protocol takes from the baseline.
+/// The points by which each fault of the protocol lowers the baseline.
 pub const PERMANENT_PENALTY: i32 = 5;
 /// The most faults of the protocol that a peer can commit before a ban, at any pace and whatever it serves in between, as
 /// long as its ledger is kept.
 pub const FAULTS_BEFORE_BAN_MAX: u32 = 1 + ((CREDIT_MAX - BAN_SCORE - MINOR_FAULT) / PERMANENT_PENALTY) as u32;
 
-/// The cheapest fault of the protocol.
+/// The points of the least severe fault of the protocol.
 const MINOR_FAULT: i32 = 20;
-/// The score at which charges stop that others can cause, or that are no misbehaviour: far from a ban.
+/// The lowest score that charges can lead to which other nodes can cause, or which are no misbehaviour.
 const BLAMELESS: i32 = -20;
 
-/// How bad a fault is. Decides how long a ban lasts and which one is forgotten first.
+/// The severity of a fault. Decides how long a ban lasts and which one is dropped first when the list is full.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Severity {
-    /// It may be the network's fault, or the load's.
+    /// The network or load may be the cause.
     Mild,
-    /// The protocol was broken; a bug can do that.
+    /// A violation of the protocol that a bug can cause.
     Serious,
-    /// No client does this by mistake.
+    /// A violation that no client commits by mistake.
     Fatal,
 }
 
@@ -46,7 +47,7 @@ impl Severity {
     /// All of them, mildest first.
     pub const ALL: [Self; 3] = [Self::Mild, Self::Serious, Self::Fatal];
 
-    /// How long a ban lasts: reth and Lighthouse take twelve hours for everything.
+    /// How long a ban lasts. (reth and Lighthouse ban for twelve hours in all cases.)
     pub const fn ban_duration(self) -> Duration {
         Duration::from_secs(match self {
             Self::Mild => 15 * 60,
@@ -56,61 +57,62 @@ impl Severity {
     }
 }
 
-/// What a reason does to a score.
+/// The effect of a reason on a score.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Weight {
-    /// Points, negative for the worse.
+    /// The points to add; negative for a charge.
     pub delta: i32,
-    /// The score at which this reason stops to count: absolute for losses, above the baseline for gains.
+    /// The score beyond which this reason changes nothing: absolute for charges, relative to the baseline for credits.
     pub limit: i32,
-    /// How long a ban that it leads to lasts.
+    /// The severity of a ban that it leads to.
     pub severity: Severity,
 }
 
-/// The weight of each reason. `Reported` and `Embedder` have none of their own: a report brings its delta, a ban has none.
+/// The weight of each reason. `Reported` and `Embedder` have delta 0 here: a report has its own delta, and a ban of the
+/// embedder none.
 pub const fn weight(reason: &ScoreReason) -> Weight {
     use Severity::Mild;
     let (delta, limit, severity) = match reason {
         ScoreReason::Fault(fault) => of_class(fault.class()),
         ScoreReason::Status(refusal) => of_class(refusal.class()),
-        // Anyone can spread a wrong address for the key of another: it must never add up to a ban (P3b).
+        // Any node can spread a wrong address for another's key, so this must never add up to a ban (P3b).
         ScoreReason::Unreachable => (-2, BLAMELESS, Mild),
-        // Load and loss do that; twenty-five in excess of what it serves are a tar pit (H4).
+        // Load and loss cause timeouts; a peer with twenty-five more of them than answers is a tar pit (H4).
         ScoreReason::RequestTimeout => (-4, i32::MIN, Mild),
-        // As reth counts a dropped session.
+        // reth charges a dropped session the same.
         ScoreReason::Silent => (-4, i32::MIN, Mild),
-        // Small and capped: service today is no licence for tomorrow (E8).
+        // Small and capped: service does not excuse later faults (E8).
         ScoreReason::Served | ScoreReason::Uptime => (1, CREDIT_MAX, Mild),
         ScoreReason::Reported(_) | ScoreReason::Embedder => (0, i32::MIN, Mild),
     };
     Weight { delta, limit, severity }
 }
 
-/// What a fault costs by its class: points, the score beyond which it alone does not lead, and severity.
+/// The weight of a fault by its class: points, the score beyond which it alone does not lead, and severity.
 const fn of_class(class: FaultClass) -> (i32, i32, Severity) {
     match class {
         FaultClass::Own => (0, 0, Severity::Mild),
-        // It must never add up to a ban (P3b); the dial history keeps us away from such a peer.
+        // It must never add up to a ban (P3b); the dial history delays the next dial.
         FaultClass::Blameless => (-2, BLAMELESS, Severity::Mild),
         FaultClass::Minor => (-MINOR_FAULT, i32::MIN, Severity::Serious),
-        // Clients disagree about encodings now and then: the fourth in a row is a ban, as in reth.
+        // Clients sometimes disagree about encodings: the fourth in a row is a ban, as in reth.
         FaultClass::Malformed => (-25, i32::MIN, Severity::Serious),
         FaultClass::Costly => (-50, i32::MIN, Severity::Serious),
         // Two within the hour are a ban.
         FaultClass::Forged => (-60, i32::MIN, Severity::Serious),
-        // At once, whatever the credit.
+        // A ban at any credit.
         FaultClass::Attack => (BAN_SCORE - CREDIT_MAX, i32::MIN, Severity::Fatal),
     }
 }
 
-/// One line of a ledger.
+/// One entry of a ledger.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LedgerEntry {
-    /// When.
+    /// When the score changed.
     pub at: Instant,
-    /// By how many points the score moved.
+    /// By how many points.
     pub delta: i32,
-    /// Why.
+    /// The reason.
     pub reason: ScoreReason,
     /// The score after it.
     pub score: i32,
@@ -119,7 +121,7 @@ pub struct LedgerEntry {
 /// One peer's score and its last changes.
 #[derive(Clone, Debug)]
 pub struct Ledger {
-    /// As of `at`; the decay since then is derived.
+    /// The score at `at`; the decay since then is computed when it is asked for.
     score: i32,
     at: Instant,
     /// The score that it decays to: 0 less the permanent penalties.
@@ -143,13 +145,13 @@ impl Ledger {
         }
     }
 
-    /// The last changes, oldest first; gains of one kind in a row are one entry.
+    /// The last changes, oldest first; consecutive credits for one reason are one entry.
     pub fn entries(&self) -> impl DoubleEndedIterator<Item = &LedgerEntry> + ExactSizeIterator {
         self.entries.iter()
     }
 
-    /// Brings the score up to `now` without losing the begun part of an interval, so that how often it is charged does
-    /// not change how fast it decays.
+    /// Applies the decay up to `now` and keeps the started interval, so that frequent charges do not change the speed of the
+    /// decay.
     fn decay_to(&mut self, now: Instant) {
         let score = self.score(now);
         let whole = now.since(self.at).as_micros() / DECAY_INTERVAL.as_micros();
@@ -190,19 +192,19 @@ impl Ledger {
         }
         let ban = (score <= BAN_SCORE && delta < 0).then_some(weight.severity);
         if ban.is_some() {
-            // The ban settles the account; what is left would be a second punishment for the same faults.
+            // A score that stayed low would punish the same faults again after the ban.
             (self.score, self.baseline, self.at) = (0, 0, now);
         }
         Some(Change { delta, score, ban })
     }
 
-    /// Its rank in memory: the further from 0 and the younger, the more worth keeping.
+    /// Its rank in the bounded memory: the further from 0 and the younger, the higher.
     fn rank(&self) -> (u32, Instant) {
         (self.score.unsigned_abs().saturating_add(self.baseline.unsigned_abs()), self.at)
     }
 }
 
-/// What a charge did.
+/// The effect of a charge.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Change {
@@ -210,11 +212,11 @@ pub struct Change {
     pub delta: i32,
     /// The score after it.
     pub score: i32,
-    /// How severe a ban is that has fallen due.
+    /// The severity of the ban that the charge has led to, if it has.
     pub ban: Option<Severity>,
 }
 
-/// The ledgers of at most [`LEDGERS_MAX`] peers. When full, the one nearest to 0, then the oldest, makes room.
+/// The ledgers of at most [`LEDGERS_MAX`] peers. When full, drops the one nearest to 0, of equal ones the oldest.
 #[derive(Clone, Debug)]
 pub struct Ledgers(Bounded<NodeId, (u32, Instant), Ledger>);
 
@@ -225,7 +227,7 @@ impl Default for Ledgers {
 }
 
 impl Ledgers {
-    /// The score of a peer; 0 for one without a ledger.
+    /// The score of a peer; 0 if it has no ledger.
     pub fn score(&self, now: Instant, id: &NodeId) -> i32 {
         self.get(id).map_or(0, |ledger| ledger.score(now))
     }
@@ -235,28 +237,28 @@ impl Ledgers {
         self.0.get(id)
     }
 
-    /// All of them, by id.
+    /// All ledgers, in the order of ids.
     pub fn iter(&self) -> impl Iterator<Item = (&NodeId, &Ledger)> {
         self.0.iter()
     }
 
-    /// How many peers have one.
+    /// The number of ledgers.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether no peer has one.
+    /// Whether there is no ledger.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Enters a reason. `None` if the score did not move.
+    /// Enters a reason. Returns `None` if the score did not change.
     pub fn charge(&mut self, now: Instant, id: NodeId, reason: ScoreReason) -> Option<Change> {
         self.apply(now, id, reason, weight(&reason))
     }
 
-    /// Enters a report of the embedder. One report may lead to a ban, but gains are capped as all gains are. `None` if the
-    /// score did not move.
+    /// Enters a report of the embedder. One report may lead to a ban; credits are capped as all credits are. Returns `None` if
+    /// the score did not change.
     pub fn report(&mut self, now: Instant, id: NodeId, delta: i32, label: Label) -> Option<Change> {
         let severity = match delta {
             _ if delta <= BAN_SCORE => Severity::Fatal,
@@ -270,7 +272,7 @@ impl Ledgers {
     fn apply(&mut self, now: Instant, id: NodeId, reason: ScoreReason, weight: Weight) -> Option<Change> {
         let mut ledger = self.0.remove(&id).unwrap_or_else(|| Ledger::new(now));
         let change = ledger.apply(now, reason, weight);
-        // A ledger without a line says nothing that its absence does not.
+        // A ledger without entries is not worth keeping.
         if !ledger.entries.is_empty() {
             self.0.insert(id, ledger.rank(), ledger);
         }
@@ -302,7 +304,7 @@ mod tests {
         assert_eq!(change, Change { delta: -4, score: -4, ban: None });
         assert_eq!([0, 59, 60, 239, 240, 100_000].map(|t| ledgers.score(at(t), &ID)), [-4, -4, -3, -1, 0, 0]);
         let _ = ledgers.charge(at(1000), ID, ScoreReason::Served);
-        assert_eq!([1000, 1059, 1060].map(|t| ledgers.score(at(t), &ID)), [1, 1, 0], "so do gains");
+        assert_eq!([1000, 1059, 1060].map(|t| ledgers.score(at(t), &ID)), [1, 1, 0], "credits decay too");
     }
 
     #[test]
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn fatal_faults_ban_whatever_the_credit() {
+    fn fatal_faults_ban_at_any_credit() {
         for fault in [Fault::PingFlood, Fault::ForbiddenMessage] {
             let mut ledgers = Ledgers::default();
             for _ in 0..1000 {
@@ -327,7 +329,7 @@ mod tests {
             }
             assert_eq!(ledgers.score(at(1), &ID), CREDIT_MAX);
             assert_eq!(ledgers.charge(at(1), ID, ScoreReason::Fault(fault)).unwrap().ban, Some(Severity::Fatal));
-            assert_eq!(ledgers.score(at(1), &ID), 0, "the ban settles the account");
+            assert_eq!(ledgers.score(at(1), &ID), 0, "the ban resets the score");
         }
     }
 
@@ -341,7 +343,7 @@ mod tests {
         }
         let mut ledgers = Ledgers::default();
         let _ = ledgers.charge(at(0), ID, ScoreReason::Fault(Fault::FrameMac));
-        assert_eq!(ledgers.charge(at(0), ID, ScoreReason::Unreachable), None, "nor do they lift a worse score");
+        assert_eq!(ledgers.charge(at(0), ID, ScoreReason::Unreachable), None, "they do not raise a lower score");
     }
 
     #[test]
@@ -354,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn ledgers_keep_the_last_changes_and_say_the_score_after_each() {
+    fn ledgers_keep_the_last_changes_and_the_score_after_each() {
         let mut ledgers = Ledgers::default();
         for t in 0..40 {
             let _ = ledgers.charge(at(t), ID, if t % 2 == 0 { TIMEOUT } else { ScoreReason::Served });
@@ -379,12 +381,12 @@ mod tests {
     }
 
     #[test]
-    fn a_report_shows_its_reason_in_the_ledger_and_counts_as_much_as_it_says() {
+    fn a_report_changes_the_score_by_its_delta_and_enters_its_reason_in_the_ledger() {
         let mut ledgers = Ledgers::default();
         let label = Label::new("bad block").unwrap();
         assert_eq!(ledgers.report(at(0), ID, -30, label), Some(Change { delta: -30, score: -30, ban: None }));
         let change = ledgers.report(at(0), ID, 1000, LABEL).unwrap();
-        assert_eq!(change.score, CREDIT_MAX - PERMANENT_PENALTY, "gains are capped above the baseline");
+        assert_eq!(change.score, CREDIT_MAX - PERMANENT_PENALTY, "credits are capped relative to the baseline");
         let reasons: std::vec::Vec<_> = ledgers.get(&ID).unwrap().entries().map(|entry| entry.reason).collect();
         assert_eq!(reasons, [ScoreReason::Reported(label), ScoreReason::Reported(LABEL)]);
         assert_eq!(ledgers.report(at(0), ID, 0, label), None);
@@ -402,11 +404,11 @@ mod tests {
         let change = ledgers.report(Instant::from_micros(u64::MAX), ID, i32::MAX, LABEL).unwrap();
         assert_eq!(change, Change { delta: CREDIT_MAX, score: CREDIT_MAX, ban: None });
         let _ = ledgers.report(at(0), ID, -1, LABEL);
-        assert_eq!(ledgers.score(at(0), &ID), CREDIT_MAX - 1, "a clock that runs backwards stands still");
+        assert_eq!(ledgers.score(at(0), &ID), CREDIT_MAX - 1, "a clock that steps back causes no decay");
     }
 
     proptest! {
-        /// P4: whatever the pace, and whatever is served in between, the number of faults before a ban is bounded.
+        /// P4: at any pace and with any service in between, the number of faults before a ban is bounded.
         #[test]
         fn faults_before_a_ban_are_bounded(steps in proptest::collection::vec((0u64..1 << 40, 0u8..40), 1..40)) {
             let (mut ledgers, mut now, mut faults) = (Ledgers::default(), Instant::ZERO, 0);
@@ -422,7 +424,7 @@ mod tests {
             }
         }
 
-        /// A score is what a naive model with a tick each second says.
+        /// A score equals that of a naive model with a tick each second.
         #[test]
         fn lazy_decay_equals_ticking(steps in proptest::collection::vec((0u64..400, any::<bool>()), 1..30)) {
             let (mut ledgers, mut t, mut score, mut since) = (Ledgers::default(), 0u64, 0i32, 0u64);

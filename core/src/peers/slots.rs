@@ -1,10 +1,10 @@
-//! Slots: which connection may be opened, and which peer gets a place.
+//! Slots: decides which connection may be opened, and which peer gets a place.
 //!
-//! Owns the limits, the index over the connections and the addresses accepted lately. A key counts for nothing until its
-//! holder has proven it (attack P6): a place is given in [`Slots::admit`], after the peer's first frame has verified, and
-//! never for an id that was only claimed. Local addresses are exempt from throttle and subnet limits.
+//! Owns the limits, the index over the connections and the addresses that were accepted recently. A claimed key has no
+//! effect until its holder has proven it (attack P6): [`Slots::admit`] gives a place after the peer's first frame has
+//! verified. Local addresses are exempt from the throttle and the subnet limits.
 //!
-//! Bans and scores are not known here: the caller brings them.
+//! It does not know bans and scores: the caller passes them.
 
 use core::cmp::Reverse;
 use core::net::SocketAddr;
@@ -20,38 +20,38 @@ use crate::limits::{
 use crate::netfilter::{Subnet, scope};
 use crate::time::Instant;
 
-/// A peer at this score, or below, may be displaced by a newcomer of better standing.
+/// A peer at this score, or below, may be displaced by a newcomer with a score of at least 0.
 pub const EVICTION_SCORE: i32 = -30;
 
 /// Whether a peer that has proven its key gets a place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub enum Admission {
-    /// It gets a place. If it displaces another connection, that is to be ended for the given reason: `AlreadyConnected` for
-    /// another connection of the same peer, `TooManyPeers` for another peer.
+    /// It gets a place. If it displaces another connection, the caller ends that for the given reason: `AlreadyConnected`
+    /// for another connection of the same peer, `TooManyPeers` for another peer.
     Admitted {
         /// The place.
         place: Place,
         /// The connection that it displaces.
         displaced: Option<(ConnId, Refusal)>,
     },
-    /// It is to be ended for this reason.
+    /// It gets none: the caller ends the connection for this reason.
     Refused(Refusal),
 }
 
-/// A peer that has proven its key and asks for a place.
+/// A peer that has proven its key and needs a place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claimant {
     /// Its id.
     pub id: NodeId,
     /// What the embedder has declared it to be, if anything.
     pub kind: Option<PeerKind>,
-    /// Whether we are dialling it, or would: its place is then taken from our own share, so that of two simultaneous dials
-    /// the surviving one is not refused for want of room.
+    /// Whether we are dialling it, or would: its place is then of the dialled share, so that the survivor of two simultaneous
+    /// dials is not refused for want of room.
     pub is_wanted: bool,
 }
 
-/// See the module.
+/// The limits, the index over the connections and the recently accepted addresses.
 #[derive(Clone, Debug)]
 pub struct Slots {
     config: PeerLimits,
@@ -99,7 +99,7 @@ impl Slots {
         self.counts().limited() >= self.config.max_peers
     }
 
-    /// How many more dials of our own choice make sense: twice the free places, as geth, for half of them fail.
+    /// The number of further dials to candidates: twice the free places, as in geth, because half of the dials fail.
     pub fn dial_room(&self) -> usize {
         let counts = self.counts();
         let free = self.config.max_dialled().saturating_sub(counts.outbound);
@@ -107,11 +107,12 @@ impl Slots {
         free.saturating_mul(2).min(self.config.max_pending).saturating_sub(counts.pending_outbound)
     }
 
-    /// A stream was accepted from a canonical address. Whether all inbound places are taken is not asked: the peer may turn
-    /// out to be trusted, to be one that we are dialling too, or to displace another, once it has proven its key.
+    /// Decides about a stream that was accepted from a canonical address. It is not refused when all inbound places are taken:
+    /// once it has proven its key, the peer may be trusted, be one that we are dialling too, or displace another.
+    /// `may_be_trusted` says whether there is any trusted peer.
     ///
     /// # Errors
-    /// Why the stream is closed unread; `may_be_trusted` tells that there is a trusted peer at all.
+    /// The reason to close the stream unread.
     pub fn accept(&mut self, now: Instant, addr: SocketAddr, may_be_trusted: bool) -> Result<(), Refusal> {
         if self.config.max_peers == 0 && !may_be_trusted {
             return Err(Refusal::TooManyPeers);
@@ -131,17 +132,17 @@ impl Slots {
         Ok(())
     }
 
-    /// A peer has proven its key: does it get a place? `views` shows a connection, `score` tells a peer's score.
+    /// Decides whether a peer that has proven its key gets a place. `views` returns a connection, `score` a peer's score.
     ///
     /// Of two connections with one peer, both sides must keep the same one without asking each other, although each may
     /// see their messages in another order (attack P7). The rule:
     ///
-    /// 1. If the same side dialled both, the older one stays: it knows of it, or will notice that it is dead.
+    /// 1. If the same side dialled both, the older one stays: that side knows it, or will notice that it is dead.
     /// 2. If the older one has been in session for [`SIMULTANEOUS_WINDOW`], it stays: a connected peer is not dialled, and
     ///    no dial takes that long to prove its key, so the newcomer is not simultaneous.
-    /// 3. Otherwise the one stays that was dialled by the side with the lower id, whatever stage the other has reached. As
-    ///    only connections of proven keys are compared, and this one is never given up for the other, a dial that can
-    ///    succeed does; and neither side needs to know which of the two the other saw first.
+    /// 3. Otherwise the one stays that the side with the lower id dialled, at any stage of the other. Only connections of
+    ///    proven keys are compared, and this one is never ended for the other, so that a dial that can succeed does succeed,
+    ///    and neither side needs to know which of the two the other saw first.
     pub fn admit(
         &self,
         now: Instant,
@@ -204,8 +205,9 @@ impl Slots {
     }
 
     /// The ordinary inbound peer that a newcomer displaces (attacks P1, E7): one of several from a subnet, if the newcomer
-    /// is the first from its own; one that behaves badly; one of the old ones, while they hold more than three quarters.
-    /// Within each group the worst score goes, then the youngest: to be in early and behave cannot be undone by a crowd.
+    /// is the first from its own; one at [`EVICTION_SCORE`] or below; one of the old ones, while they hold more than three
+    /// quarters. Within each group, that of the lowest score, of equal ones the youngest: a crowd of newcomers cannot
+    /// displace an early peer that behaves well.
     fn displaceable(
         &self,
         now: Instant,

@@ -1,7 +1,6 @@
-//! One connection as decisions about peers see it: a [`View`], made by the connection's owner when it is asked for.
+//! One connection as decisions about peers see it: a [`View`], which the connection's owner makes on demand.
 //!
-//! The connection itself lives in the node's table, once. Everything here is a value or a function of values, so a test
-//! can build any situation.
+//! The connection itself lives in the node's table. A view is a plain value, so a test can build any situation.
 
 use core::net::SocketAddr;
 
@@ -9,14 +8,14 @@ use crate::contract::{ConnId, Direction, PeerKind, Stage};
 use crate::crypto::NodeId;
 use crate::time::Instant;
 
-/// How a connection came to be.
+/// How a connection was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// The peer dialled us.
     Accepted,
     /// We dialled the peer.
     Dialled {
-        /// Whether the embedder told us to: then it is exempt from the limits on the number of peers.
+        /// Whether by a command of the embedder: the peer is then exempt from the limits on the number of peers.
         commanded: bool,
     },
 }
@@ -36,17 +35,17 @@ impl Origin {
 pub struct Place {
     /// What the embedder has declared the peer to be, if anything.
     pub kind: Option<PeerKind>,
-    /// Which share of the places it is taken from: an inbound peer that we were dialling too holds one of ours.
+    /// The share that the place is of; outbound also for an inbound peer that we were dialling too.
     pub share: Direction,
     /// Whether it counts for neither share: trusted, or dialled on command.
     pub exempt: bool,
-    /// Since when the connection is in its present stage: admitted, or in session.
+    /// When the connection reached its present stage: admitted, or in session.
     pub since: Instant,
 }
 
 impl Place {
-    /// The embedder has declared the peer to be of this kind. A peer that was trusted stays exempt until its connection
-    /// ends: the place was given.
+    /// Applies a declaration of the embedder to a place that the peer holds. A peer that was trusted stays exempt until its
+    /// connection ends.
     pub fn promote(&mut self, kind: PeerKind) {
         self.kind = self.kind.max(Some(kind));
         self.exempt |= kind == PeerKind::Trusted;
@@ -65,7 +64,7 @@ pub struct View {
     pub conn: ConnId,
     /// The other end.
     pub addr: SocketAddr,
-    /// How it came to be.
+    /// How it was opened.
     pub origin: Origin,
     /// The peer's id: the one that was dialled, or that its Hello has proven.
     pub id: Option<NodeId>,
@@ -88,8 +87,7 @@ impl View {
         self.place.and(self.id)
     }
 
-    /// The id of the peer that it connects to, or is to: that of its place, or the one that was dialled. None once its end
-    /// is decided.
+    /// The id of the peer that holds the place, or that was dialled. `None` once the end is decided.
     pub fn target_id(&self) -> Option<NodeId> {
         let is_known = self.place.is_some() || self.direction() == Direction::Outbound;
         self.id.filter(|_| is_known && !self.is_ending)

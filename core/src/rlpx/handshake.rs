@@ -32,6 +32,7 @@ pub enum Handshake {
 }
 
 /// The result of handling some bytes of a handshake.
+#[derive(Debug)]
 #[must_use]
 pub enum Progress {
     /// It needs more bytes, and has taken all there were.

@@ -23,7 +23,7 @@ mod builder;
 #[cfg(test)]
 mod tests;
 
-pub use builder::RecordBuilder;
+pub use builder::{RESERVED_KEYS, RecordBuilder};
 
 /// The encoded value of `id` for `v4`, the only identity scheme.
 const ID_V4: &[u8] = b"\x82v4";

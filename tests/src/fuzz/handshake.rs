@@ -94,7 +94,7 @@ fn tampered(choices: &mut Choices<'_>, reached: &mut Reached) {
     let mut context = context();
     let seed = Seed::new([choices.byte(); 32]);
     let (mut our_rng, mut their_rng) = (seed.fork("ours"), seed.fork("theirs"));
-    // Sometimes whoever answers is not who was dialled.
+    // Sometimes a node with another key than the dialled one answers.
     let dialled = if choices.once_in(8) { Cheap.public_key(&secret(3)) } else { their_key };
     let [mut our_out, mut their_out] = [Outbound::default(), Outbound::default()];
 
@@ -164,7 +164,7 @@ fn talk(from: &mut Frames, to: &mut Frames) {
     assert_eq!(to.opener.handle_bytes(&Cheap, &mut &stream[..], 100), Ok(Some(&b"a frame"[..])));
 }
 
-/// Whoever knows our key can put anything into an auth, well encrypted: what is behind the encryption must hold alone.
+/// Any node that knows our key can encrypt any content as an auth, so the checks behind the decryption must suffice.
 fn crafted(choices: &mut Choices<'_>, reached: &mut Reached) {
     let (ours, theirs, ephemeral) = (secret(1), secret(2), secret(4));
     let their_key = Cheap.public_key(&theirs);
@@ -209,7 +209,7 @@ fn crafted(choices: &mut Choices<'_>, reached: &mut Reached) {
             reached.note("crafted accepted");
             assert_eq!((agreed.key.as_bytes(), taken), (&auth.key, packet.len()));
             assert_ne!(breakage, 0, "another key has another agreement");
-            // Whoever made the packet has the secrets only if the signature was the ephemeral key's.
+            // The sender has the secrets only if the signature is of the ephemeral key.
             let ack = out.as_slice();
             let opened = ecies::open(&Cheap, &ours, &ack[..2], &ack[2..]).expect("for us");
             let Ack { ephemeral_key, nonce: theirs, .. } = Ack::decode(&opened).expect("well-formed");

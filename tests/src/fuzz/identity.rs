@@ -16,7 +16,7 @@ pub const ECIES: Target = Target {
 };
 
 fn ecies_body(data: &[u8], reached: &mut Reached) {
-    assert!(ecies::open(&Cheap, &secret(1), &[], data).is_err(), "nobody sealed this");
+    assert!(ecies::open(&Cheap, &secret(1), &[], data).is_err(), "random bytes are no sealed message");
     let mut choices = Choices::new(data);
     let mut rng = Seed::new([choices.byte(); 32]).fork("ecies");
     let kind = choices.below(5);

@@ -99,7 +99,7 @@ fn run(data: &[u8], reached: &mut Reached) -> Digest {
             world.drain(reached);
         }
     }
-    // Whoever is left is told, and goes.
+    // The remaining peers are disconnected.
     world.node.handle(world.now, Input::Command(Command::Shutdown));
     reached.note("shut down");
     for _ in 0..4 {
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// Carries bytes both ways until nobody has any.
+    /// Carries bytes both ways until none is left.
     fn exchange(&mut self, conn: ConnId, remote: &mut Remote, choices: &mut Choices<'_>) {
         for _ in 0..8 {
             let bytes = self.node.outbound(conn).to_vec();
@@ -397,7 +397,7 @@ impl World {
             }
         }
         for (to, ping_hash) in pings {
-            // Whoever has the key of that peer answers; the others' pongs prove nothing.
+            // Only the holder of that peer's key proves an endpoint by its pong.
             for key in 30..36 {
                 let expiration = UnixTime::from_secs(START.as_secs() + self.now.as_micros() / 1_000_000 + 20);
                 let pong = Packet::Pong { to: Endpoint::from(to), ping_hash, expiration, enr_seq: None };

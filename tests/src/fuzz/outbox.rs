@@ -152,7 +152,7 @@ fn pop(action: Option<Action<'_>>, expected: Option<Queued>, reached: &mut Reach
         Action::Emit(Event::Message { id, payload, .. }) => Queued::Message(id, payload.to_vec()),
         Action::Emit(Event::Unrecognised { bytes, .. }) => Queued::Unrecognised(bytes.to_vec()),
         Action::Query { id, .. } => panic!("query {id:?} was never queued"),
-        Action::Emit(other) => panic!("nobody emitted {other:?}"),
+        Action::Emit(other) => panic!("not emitted: {other:?}"),
     });
     assert_eq!(got, expected);
     reached.note("popped");

@@ -450,7 +450,7 @@ fn time(ours: &mut Ours, model: &mut Model, choices: &mut Choices<'_>, reached: 
         reached.note(if timer == ConnTimer::Idle { "idle" } else { "hello timeout" });
         model.phase = Phase::Over;
         model.disconnect = Some(DisconnectReason::PingTimeout);
-        assert_eq!(said, 1, "the last words");
+        assert_eq!(said, 1, "one final Disconnect");
     } else if model.phase == Phase::Open && now >= model.next_ping {
         model.next_ping = now + limits::PING_INTERVAL;
         assert!(said <= 1);
@@ -470,7 +470,7 @@ fn what_was_heard(remote: &mut Remote, model: &Model, reached: &mut Reached) {
         let (id, raw) = remote.heard[0].clone();
         let payload = remote.next_heard();
         assert_eq!(id == p2p::id::HELLO, said == 0, "Hello is first, and once");
-        assert_eq!(ended, None, "nothing follows the last words");
+        assert_eq!(ended, None, "nothing follows the final Disconnect");
         said += 1;
         match id {
             p2p::id::HELLO | p2p::id::PING => {}

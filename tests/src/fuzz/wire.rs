@@ -51,7 +51,7 @@ fn rlp(data: &[u8], reached: &mut Reached) {
         }
     }
     if let Ok(list) = rlp::shallow_list(data) {
-        // Unchecked items may be anything; reading them ends all the same.
+        // Unchecked items may be anything; reading them still ends.
         assert!(list.count() <= data.len());
     }
 }

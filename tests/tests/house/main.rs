@@ -1,5 +1,5 @@
-//! The boundaries of the house, held by a test: who may import whom, what the core may not contain, how large a file
-//! may be, and that the documents point at what exists.
+//! The boundaries of the house: which block may import which, what the core may not contain, how large a file may be, and
+//! that the links of documents lead to files.
 //!
 //! It reads the sources through the scanner in `rust.rs` and asks cargo about packages. A failure says what to do;
 //! CONTRIBUTING.md says why.
@@ -222,7 +222,7 @@ fn no_machine_is_mentioned() {
     for name in tracked(&[]) {
         let Ok(text) = fs::read_to_string(root().join(&name)) else { continue };
         for (number, line) in (1..).zip(text.lines()) {
-            // In the middle of a longer path it is somebody's address, not a folder of this machine.
+            // In the middle of a longer path it is part of an address, not a folder of this machine.
             let absolute = |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || "._-~*}".contains(c));
             if folders.iter().any(|folder| line.match_indices(folder).any(|(at, _)| absolute(at))) {
                 found.push(format!("{name}:{number}: {}", line.trim().chars().take(120).collect::<String>()));

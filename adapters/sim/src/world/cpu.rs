@@ -1,7 +1,7 @@
-//! A host's processor, where it is modelled: whatever the machine is handed costs time, in which more comes and waits.
+//! A model of a host's processor: each input takes time, during which later ones wait.
 //!
-//! Datagrams wait in a socket's buffer, which has an end; segments and timers wait as long as it takes. What the machine
-//! sends leaves when it has been computed. Without a model nothing costs anything.
+//! Datagrams wait in the buffer of a socket, whose size is limited; segments and timers wait without a limit. A datagram of
+//! the machine leaves when its computation is done. Without the model, no work takes time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,19 +17,19 @@ use super::machine::Watch;
 use super::trace::Fingerprint;
 use crate::crypto::{Costs, Meter};
 
-/// Datagrams that wait for a machine, in bytes: what systems give a socket if nobody asks for more.
+/// The most bytes of datagrams that wait for a machine: the default of operating systems for a socket.
 pub const SOCKET_BYTES: usize = 212_992;
 
-/// See the module.
+/// The processor of one host.
 pub(crate) struct Processor {
     meter: Arc<Meter>,
-    /// When it is done with everything so far, in nanoseconds.
+    /// When all work so far is done, in nanoseconds.
     free_at: u64,
-    /// What has come meanwhile, and when.
+    /// Deliveries that wait, with the times of their arrival.
     queue: VecDeque<(Instant, Delivery)>,
     /// Bytes of the datagrams among them.
     socket_bytes: usize,
-    /// When the queue goes on, if there is one.
+    /// When the queue is resumed, if it is not empty.
     resumes_at: Option<Instant>,
 }
 
@@ -44,7 +44,7 @@ impl Processor {
         self.meter.clone()
     }
 
-    /// Works off what the machine has done at `now`, and tells when that is done.
+    /// Adds the machine's work of `now`, and returns when it is done.
     pub(crate) fn work(&mut self, now: Instant, totals: &mut Totals) -> Instant {
         let cost = self.meter.costs().input + self.meter.take();
         totals.busy_ns += cost;
@@ -52,24 +52,24 @@ impl Processor {
         Instant::from_micros(self.free_at.div_ceil(1000))
     }
 
-    /// From when on it takes something new; fractions of a microsecond are carried on.
+    /// When it takes the next input; fractions of a microsecond are kept.
     fn free(&self) -> Instant {
         Instant::from_micros(self.free_at / 1000)
     }
 }
 
 impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
-    /// Handles what has come, or lets it wait until the machine has time.
+    /// Handles a delivery, or queues it while the machine works.
     pub(crate) fn deliver<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, what: Delivery) {
         let Some(cpu) = self.cpu.as_mut().filter(|_| self.power == Power::On) else {
             return self.carry_out(turn, what);
         };
         let what = match what {
             Delivery::Resume => return self.resume_queue(turn),
-            // No work of the machine's.
+            // These take no work of the machine.
             Delivery::Start | Delivery::Stop { .. } | Delivery::Credit(_) => return self.carry_out(turn, what),
             what if cpu.queue.is_empty() && cpu.free() <= turn.now => return self.carry_out(turn, what),
-            // It stays armed until the timeout has had its turn.
+            // The deadline stays armed until the timeout is handled.
             Delivery::Wake if self.armed == Some(turn.now) => Delivery::Due,
             Delivery::Wake => return,
             what => what,
@@ -85,7 +85,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         self.resume_later(turn);
     }
 
-    /// The machine has time again.
+    /// Resumes the queue when the machine's work is done.
     fn resume_queue<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
         loop {
             let Some(cpu) = self.cpu.as_mut().filter(|cpu| cpu.resumes_at == Some(turn.now)) else { return };
@@ -112,7 +112,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         self.schedule(turn, at, self.id.0, Delivery::Resume);
     }
 
-    /// The machine is gone, or asleep: what waited for it finds nobody.
+    /// Delivers what waited after the machine is gone or asleep.
     pub(super) fn abandon_queue<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
         let Some(cpu) = &mut self.cpu else { return };
         (cpu.resumes_at, cpu.socket_bytes) = (None, 0);

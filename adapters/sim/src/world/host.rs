@@ -58,9 +58,9 @@ pub(crate) enum Delivery {
 pub enum Crash {
     /// The process is killed: its streams are reset, dials to it are refused. Its memory is lost.
     Process,
-    /// The power fails: nobody is told, and nobody is answered. Its memory is lost.
+    /// The power fails: peers get no reset and no answer. Its memory is lost.
     Power,
-    /// The host sleeps, as laptops do: as with [`Crash::Power`], but the machine goes on where it was. Its streams are
+    /// The host sleeps, as laptops do: as [`Crash::Power`], but the machine keeps its memory. Its streams are
     /// broken by then.
     Sleep,
 }
@@ -157,7 +157,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
                 let input = Input::Datagram { socket: SocketId::MAIN, from: (*from).into(), bytes };
                 machine.prefetch(&input, depth, &mut Caches);
             }
-            // Many wakes come too early: the deadline that they were for has moved.
+            // Many wakes come too early, because their deadline has moved.
             (Delivery::Wake, Some(machine)) if self.due.is_some_and(|due| due <= at) => {
                 machine.prefetch(&Input::Timeout, depth, &mut Caches);
             }
@@ -165,7 +165,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         }
     }
 
-    /// Handles what has come, at once.
+    /// Handles a delivery at once.
     pub(super) fn carry_out<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, what: Delivery) {
         match what {
             Delivery::Datagram { from, port, bytes } => {
@@ -178,7 +178,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
                 }
             }
             Delivery::Due => self.due(turn),
-            // There is nobody to go on.
+            // The machine that waited is gone.
             Delivery::Resume => {}
             Delivery::Segment { from, end, segment } => self.segment(turn, from, end, segment),
             Delivery::Write(end) => self.write(turn, end),
@@ -198,7 +198,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         }
     }
 
-    /// What the host's wall clock shows.
+    /// The time of the host's wall clock.
     pub(crate) fn unix(&self, now: Instant, start: UnixTime) -> UnixTime {
         let shown = start.as_secs() + now.as_micros() / 1_000_000;
         UnixTime::from_secs(shown.saturating_add_signed(self.clock_skew_secs))
@@ -213,7 +213,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         self.uplink.totals.starts += 1;
         let unix = self.unix(turn.now, turn.shared.start);
         if self.machine.is_some() {
-            // It slept: its sockets are gone, and its clock has jumped.
+            // The host slept: its sockets are gone, and its clock has jumped.
             let conns: Vec<ConnId> = std::mem::take(&mut self.by_conn).into_keys().collect();
             self.input(turn, Input::WallClock { unix });
             for conn in conns {
@@ -299,20 +299,20 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         }
     }
 
-    /// Hands the machine an input, and carries out what it does.
+    /// Hands the machine an input, and carries out its actions.
     pub(crate) fn input<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, input: Input<'_, CommandOf<'_, M>>) {
         let Some(mut machine) = self.tapped(turn.now) else { return };
         machine.handle(turn.now, input);
         self.settle(turn);
     }
 
-    /// The machine, whose inputs and actions the fingerprint and the watch see.
+    /// The machine, tapped by the fingerprint and the watch.
     pub(crate) fn tapped(&mut self, now: Instant) -> Option<Tapped<&mut M, (&mut Trace, &mut W)>> {
         let machine = self.machine.as_deref_mut()?;
         Some(Tapped::new(machine, (&mut self.trace, &mut self.watch), now))
     }
 
-    /// After the machine has done anything: drains it, wakes it when it wants, reads on where it paused.
+    /// Drains the machine after an input, schedules its deadline, and resumes paused streams.
     pub(crate) fn settle<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
         if let Some(cpu) = &mut self.cpu {
             self.uplink.computed_at = cpu.work(turn.now, &mut self.uplink.totals);
@@ -367,7 +367,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         }
     }
 
-    /// Sends a datagram as the host, whatever its machine.
+    /// Sends a datagram from the host without its machine.
     pub(crate) fn send_datagram<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, to: SocketAddr, bytes: &[u8]) {
         self.uplink.send(turn, to, bytes);
     }
@@ -396,11 +396,11 @@ enum Todo {
 impl Uplink {
     fn schedule<S: Sink>(&mut self, sink: &mut S, at: Instant, parcel: Parcel) {
         let key = Key { at, sender: self.site.host, seq: self.seq };
-        self.seq = self.seq.checked_add(1).expect("a host causes fewer than 2^32 things");
+        self.seq = self.seq.checked_add(1).expect("fewer than 2^32 deliveries of a host");
         sink.push(key, parcel);
     }
 
-    /// Sends a datagram: what becomes of it is decided here and now.
+    /// Sends a datagram, and decides its fate at once.
     fn send<M, S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, to: SocketAddr, bytes: &[u8]) {
         let (shared, now) = (turn.shared, turn.now);
         self.totals.datagrams_sent += 1;

@@ -1,5 +1,6 @@
-//! What a world makes its machines of, and what watches them.
+//! The makers and the watches of a world's machines.
 
+use std::fmt;
 use std::sync::Arc;
 
 use peerless::contract::{Machine, Tap};
@@ -9,18 +10,18 @@ use peerless::time::{Instant, UnixTime};
 use crate::HostId;
 use crate::network::{Addr, Addresses, Nat, Region};
 
-/// Watches one host, over all its machines' lives: [`Tap`] shows it every input, action and drain as it passes.
+/// Watches one host over the lives of all its machines: as a [`Tap`], it sees every input, action and drain.
 pub trait Watch<M: Machine>: Tap<M::Language> + Send {
-    /// The machine has handled something, and was drained: the place to check invariants.
+    /// Checks invariants after the machine has handled an input and was drained.
     ///
     /// # Errors
-    /// What is wrong, if something is; the run ends there.
+    /// A description of the violation; the run ends there.
     fn stepped(&mut self, now: Instant, host: HostId, machine: &M) -> Result<(), String> {
         let _ = (now, host, machine);
         Ok(())
     }
 
-    /// The host's machine has started (`Some`) or is gone.
+    /// Notes that the host's machine has started (`Some`) or is gone.
     fn changed(&mut self, now: Instant, host: HostId, machine: Option<&M>) {
         let _ = (now, host, machine);
     }
@@ -29,29 +30,38 @@ pub trait Watch<M: Machine>: Tap<M::Language> + Send {
 /// Sees nothing.
 impl<M: Machine> Watch<M> for () {}
 
-/// What a machine is made of. The same host is always at the same address; give it the same key, and it comes back as the
-/// same node.
+/// The circumstances of a machine's start. A host keeps its address: with the same key, its next machine is the same node.
 pub struct Birth<'a> {
-    /// Which host.
+    /// The host.
     pub host: HostId,
-    /// How many machines it had before.
+    /// The number of machines that it had before.
     pub incarnation: u32,
-    /// Where the world reaches it, NAT or not.
+    /// Its public address, with or without a NAT.
     pub addr: Addr,
-    /// What stands before it: behind a NAT a node does not know `addr`.
+    /// The NAT in front of it: behind one, a node does not know `addr`.
     pub nat: Nat,
-    /// Where it is.
+    /// Its region.
     pub region: Region,
     /// Monotonic time.
     pub now: Instant,
-    /// What the host's wall clock shows.
+    /// The time of the host's wall clock.
     pub unix: UnixTime,
-    /// For the machine's randomness: of the world's seed, the host and the incarnation.
+    /// The machine's seed, of the world's seed, the host and the incarnation.
     pub seed: [u8; 32],
-    /// Where every host lives.
+    /// The addresses of all hosts.
     pub addresses: Addresses,
     /// The primitives of this run.
     pub crypto: &'a Arc<dyn Crypto + Send + Sync>,
+}
+
+/// Omits the seed and the primitives.
+impl fmt::Debug for Birth<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Birth");
+        debug.field("host", &self.host).field("incarnation", &self.incarnation).field("addr", &self.addr);
+        debug.field("nat", &self.nat).field("region", &self.region).field("now", &self.now).field("unix", &self.unix);
+        debug.finish_non_exhaustive()
+    }
 }
 
 /// Makes a host's machine.

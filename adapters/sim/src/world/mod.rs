@@ -1,4 +1,4 @@
-//! A world: hosts with real nodes on them, and the network between, driven in virtual time by the driver contract.
+//! A world: hosts with real machines and the network between them, driven in virtual time by the driver contract.
 //!
 //! ```
 //! use std::time::Duration;
@@ -51,24 +51,24 @@ use crate::network::link::Site;
 use crate::network::nat::NatBox;
 use crate::network::{Addr, Addresses, Conditions, Links, Nat, Region};
 
-/// What a world is made of.
+/// The settings of a world.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Decides everything that is drawn.
+    /// Determines every draw.
     pub seed: u64,
-    /// What the wall clocks show at the start.
+    /// The wall time at the start.
     pub start: UnixTime,
-    /// Regions, latencies, and what goes wrong in general.
+    /// Regions, latencies, and the general faults of links.
     pub links: Links,
-    /// Who lives in which subnet.
+    /// The addresses of hosts.
     pub addresses: Addresses,
     /// The primitives.
     pub crypto: Mode,
-    /// What a machine's work costs its host's time; nothing, if nobody says.
+    /// The time that a machine's work takes on its host; `None` if it takes none.
     pub cpu: Option<Costs>,
-    /// How many hosts there will be, about: for the size of the primitives' memory.
+    /// The approximate number of hosts, for the size of the primitives' memory.
     pub hosts_expected: usize,
-    /// Threads that drive it. The outcome does not depend on it.
+    /// The number of threads. The result does not depend on it.
     pub threads: usize,
 }
 
@@ -88,18 +88,18 @@ impl Default for Settings {
     }
 }
 
-/// Sessions that end and begin again by themselves; log-normal, with deviations in thousandths.
+/// Machines that stop and start again by themselves, after log-normal times with deviations in thousandths.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Churn {
-    /// Half of the sessions are shorter.
+    /// The median time that a machine runs.
     pub session_median: Duration,
-    /// How much they differ.
+    /// The deviation of that time.
     pub session_sigma_millis: u32,
-    /// Half of the pauses are shorter.
+    /// The median pause before the next start.
     pub pause_median: Duration,
-    /// How much they differ.
+    /// The deviation of the pause.
     pub pause_sigma_millis: u32,
-    /// How sessions end.
+    /// How a machine stops.
     pub crash: Crash,
 }
 
@@ -119,28 +119,28 @@ impl Default for Churn {
 /// A host to be added.
 #[derive(Clone, Debug, Default)]
 pub struct HostSpec<W = ()> {
-    /// Where it is; drawn by the regions' shares if nobody says.
+    /// Its region; `None` draws one by the regions' shares.
     pub region: Option<Region>,
-    /// What stands before it.
+    /// The NAT in front of it.
     pub nat: Nat,
     /// Seconds by which its wall clock is ahead.
     pub clock_skew_secs: i64,
     /// When its machine starts, from now on; `None` leaves it to [`World::start`].
     pub starts_in: Option<Duration>,
-    /// Whether its machine comes and goes.
+    /// Whether its machine stops and starts by itself.
     pub churn: Option<Churn>,
-    /// Who watches it.
+    /// Its watch.
     pub watch: W,
 }
 
 /// An invariant that did not hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Violation {
-    /// When.
+    /// The time.
     pub at: Instant,
-    /// Where.
+    /// The host.
     pub host: HostId,
-    /// What.
+    /// A description.
     pub what: String,
 }
 
@@ -154,7 +154,7 @@ impl std::error::Error for Violation {}
 
 macro_rules! totals {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
-        /// What was counted, of one host or all.
+        /// The counters of one host, or of all.
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
         pub struct Totals { $($(#[$doc])* pub $name: u64,)* }
 
@@ -175,15 +175,15 @@ totals! {
     datagrams_sent,
     /// Their bytes.
     datagram_bytes_sent,
-    /// Those lost on the way, cut off, or sent to where nobody lives.
+    /// Datagrams that were lost, cut off, or sent to an address without a host.
     datagrams_lost,
-    /// Those that arrived twice.
+    /// Datagrams that arrived twice.
     datagrams_doubled,
-    /// Those that machines were handed.
+    /// Datagrams that machines received.
     datagrams_delivered,
-    /// Those that came to a host without a machine.
+    /// Datagrams to a host without a running machine.
     datagrams_unheard,
-    /// Those that a NAT did not let in.
+    /// Datagrams that a NAT refused.
     datagrams_filtered,
     /// Streams dialled.
     dials,
@@ -195,17 +195,17 @@ totals! {
     resets,
     /// Connections that machines reported as ended.
     ended,
-    /// Nanoseconds that machines worked, where that is modelled.
+    /// Nanoseconds that machines worked, if processors are modelled.
     busy_ns,
-    /// What came while a machine worked, and waited.
+    /// Inputs that waited while a machine worked.
     inputs_waited,
-    /// Microseconds that it waited, together.
+    /// Microseconds that they waited, in total.
     waited_us,
-    /// Datagrams that came while too many of them waited.
+    /// Datagrams that were dropped because too many waited.
     datagrams_overrun,
 }
 
-/// See the module. `M` is what runs, [`Node`] by default; `W` watches each host.
+/// A world of hosts with machines `M`, [`Node`]s by default; `W` watches each host.
 pub struct World<M = Node, W = ()> {
     shared: Shared<M>,
     partition: Partition,
@@ -214,8 +214,16 @@ pub struct World<M = Node, W = ()> {
     mode: Mode,
 }
 
+impl<M, W> fmt::Debug for World<M, W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("World");
+        debug.field("now", &self.now).field("hosts", &self.shared.places.len()).field("mode", &self.mode);
+        debug.finish_non_exhaustive()
+    }
+}
+
 impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
-    /// A world without hosts at the beginning of time. `maker` makes the machine of a host whenever it starts anew.
+    /// Creates a world without hosts at [`Instant::ZERO`]. `maker` makes the machine of a host at each start.
     pub fn new(settings: Settings, maker: impl Fn(&Birth<'_>) -> M + Send + Sync + 'static) -> Self {
         let partition = Partition::new(&settings.links, settings.threads);
         let shards = partition.shards();
@@ -254,7 +262,7 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
     /// Delivers everything up to and including this time.
     ///
     /// # Errors
-    /// The first invariant that did not hold; the world has stopped about there, and stays stopped.
+    /// The first invariant that did not hold. The world has stopped near that time, and stays stopped.
     pub fn run_until(&mut self, until: Instant) -> Result<(), Violation> {
         let end = until + Duration::from_micros(1);
         run_all(&mut self.shards, &self.shared, self.partition.lookahead, end);
@@ -277,12 +285,12 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
         self.run_until(self.now + duration)
     }
 
-    /// Where the world has come to.
+    /// The world's time.
     pub fn now(&self) -> Instant {
         self.now
     }
 
-    /// The primitives that it runs with.
+    /// The kind of its primitives.
     pub fn mode(&self) -> Mode {
         self.mode
     }
@@ -292,7 +300,7 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
         &self.shared.crypto
     }
 
-    /// How many threads drive it.
+    /// The number of threads that drive it.
     pub fn threads(&self) -> usize {
         self.shards.len()
     }
@@ -314,12 +322,12 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
         (0..self.shared.regions.len() as u32).map(HostId)
     }
 
-    /// Where the world reaches a host.
+    /// A host's address.
     pub fn addr(&self, host: HostId) -> Addr {
         Addr { ip: self.shared.addresses.ip(host), port: PORT }
     }
 
-    /// Where a host is.
+    /// A host's region.
     pub fn region(&self, host: HostId) -> Region {
         self.shared.site(host).region
     }
@@ -340,12 +348,12 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
         self.hosts().filter_map(|host| Some((host, self.machine(host)?)))
     }
 
-    /// Who watches a host.
+    /// A host's watch.
     pub fn watch(&self, host: HostId) -> &W {
         &self.host(host).watch
     }
 
-    /// Who watches a host.
+    /// A host's watch, for changes.
     pub fn watch_mut(&mut self, host: HostId) -> &mut W {
         let Place { shard, local } = self.shared.places[host.0 as usize];
         &mut self.shards[usize::from(shard)].hosts[local as usize].watch
@@ -367,12 +375,12 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
         });
     }
 
-    /// Lets a host's machine come and go, from its next start or end on; `None` lets it stay as it is.
+    /// Lets a host's machine stop and start by itself, from its next start or stop on; `None` ends that.
     pub fn set_churn(&mut self, host: HostId, churn: Option<Churn>) {
         self.touch(host, |host, _| host.churn = churn);
     }
 
-    /// Changes what a host's wall clock shows: from now on `secs` ahead of the true time.
+    /// Sets a host's wall clock to `secs` ahead of the true time.
     pub fn set_clock_skew(&mut self, host: HostId, secs: i64) {
         let start = self.shared.start;
         self.touch(host, |host, turn| {
@@ -396,22 +404,22 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
         })
     }
 
-    /// Sends a datagram from a host, past its machine.
+    /// Sends a datagram from a host without its machine.
     pub fn send_datagram(&mut self, from: HostId, to: SocketAddr, bytes: &[u8]) {
         self.touch(from, |host, turn| host.send_datagram(turn, to, bytes));
     }
 
-    /// What is wrong with the network, and when.
+    /// The faults of the network and their times.
     pub fn conditions(&self) -> &Conditions {
         &self.shared.conditions
     }
 
-    /// What is wrong with the network, to be changed between runs.
+    /// The faults of the network, for changes between runs.
     pub fn conditions_mut(&mut self) -> &mut Conditions {
         &mut self.shared.conditions
     }
 
-    // What came of it
+    // Results
 
     /// A fingerprint of the run so far: every input with its time, and every action, byte for byte, of every host.
     pub fn trace_hash(&self) -> u64 {
@@ -423,29 +431,29 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
         self.fingerprint(|host| host.trace.schedule)
     }
 
-    /// What was counted, over all hosts.
+    /// The sum of all hosts' counters.
     pub fn totals(&self) -> Totals {
         let mut totals = Totals::default();
         self.shards.iter().flat_map(|shard| &shard.hosts).for_each(|host| totals += host.uplink.totals);
         totals
     }
 
-    /// What was counted, of one host.
+    /// The counters of one host.
     pub fn host_totals(&self, host: HostId) -> Totals {
         self.host(host).uplink.totals
     }
 
-    /// When and where a machine panicked, if one has: it never came back from what it was handed.
+    /// When and where a machine panicked, if one has: the delivery that did not return.
     pub fn panicked(&self) -> Option<(Instant, HostId)> {
         self.shards.iter().find_map(|shard| shard.delivering)
     }
 
-    /// Things delivered: datagrams, segments, timers, starts and ends.
+    /// The number of deliveries: datagrams, segments, timers, starts and stops.
     pub fn events(&self) -> u64 {
         self.shards.iter().map(|shard| shard.events).sum()
     }
 
-    /// Things that wait to happen.
+    /// The number of deliveries that wait.
     pub fn pending(&self) -> usize {
         self.shards.iter().map(|shard| shard.outlet.wheel.len()).sum()
     }

@@ -1,5 +1,5 @@
-//! Shards in parallel, each in a thread of its own. Nobody waits for all others at once: a shard goes on as far as nothing
-//! that the others can still send may reach it.
+//! Shards in parallel, each in its own thread. No shard waits for a common step: it runs ahead as far as nothing that the
+//! others can still send may reach it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -13,10 +13,10 @@ use super::shard::{Mail, Shard};
 use super::shared::Shared;
 use super::trace::Fingerprint;
 
-/// How many times a shard tells the others how far it has come, while it goes as far ahead of them as it can.
+/// How many times a shard publishes its progress within one lookahead.
 const STEPS: u32 = 4;
 
-/// Delivers everything before `end` in all shards. What goes from one to another takes at least `lookahead`.
+/// Delivers everything before `end` in all shards. A delivery from one shard to another takes at least `lookahead`.
 pub(super) fn run_all<M: Machine<Language: Fingerprint> + Send, W: Watch<M>>(
     shards: &mut [Shard<M, W>],
     shared: &Shared<M>,
@@ -42,7 +42,7 @@ pub(super) fn run_all<M: Machine<Language: Fingerprint> + Send, W: Watch<M>>(
     }
 }
 
-/// One thread's part.
+/// Drives one shard in its thread.
 fn drive<M: Machine<Language: Fingerprint> + Send, W: Watch<M>>(
     shard: &mut Shard<M, W>,
     shared: &Shared<M>,
@@ -60,7 +60,7 @@ fn drive<M: Machine<Language: Fingerprint> + Send, W: Watch<M>>(
         }
         let horizon = (fronts.others(shard.number()) + lookahead).min(end);
         if horizon <= reached {
-            wait.a_moment(fronts);
+            wait.backoff(fronts);
             continue;
         }
         wait = Wait::default();
@@ -75,21 +75,22 @@ fn drive<M: Machine<Language: Fingerprint> + Send, W: Watch<M>>(
     }
 }
 
-/// How far the shards have come, and the mail between them.
+/// The progress of all shards, and the mail between them.
 struct Fronts {
     shards: Vec<Front>,
-    /// An invariant was broken before this: nobody need go on, but whoever is not there yet has to look for an earlier one.
+    /// An invariant was violated before this time: no shard runs beyond it, but each runs up to it, because an earlier
+    /// violation counts.
     end: AtomicU64,
-    /// A thread panicked: nobody must wait for it.
+    /// Whether a thread has panicked: the others must not wait for it.
     is_off: AtomicBool,
 }
 
-/// On cache lines of its own, as every other shard looks at it all the time.
+/// The progress of one shard, on cache lines of its own because all other shards read it often.
 #[repr(align(128))]
 struct Front {
-    /// Nothing happens in the shard any more before this, in microseconds, and what it has sent until then is in the mail.
+    /// The time in microseconds before which the shard delivers nothing more, and has posted all its mail.
     reached: AtomicU64,
-    /// What it was sent, by sender.
+    /// The mail for it, by sender.
     inbox: Vec<Mutex<Mail>>,
 }
 
@@ -114,7 +115,7 @@ impl Fronts {
         Instant::from_micros(self.shards[shard].reached.load(Ordering::Acquire))
     }
 
-    /// How far all others have come.
+    /// The least progress of all others.
     fn others(&self, shard: usize) -> Instant {
         let others = (0..self.shards.len()).filter(|other| *other != shard);
         others.map(|other| self.reached(other)).min().unwrap_or(Instant::from_micros(u64::MAX))
@@ -124,13 +125,13 @@ impl Fronts {
         self.shards[shard].reached.store(reached.as_micros(), Ordering::Release);
     }
 
-    /// The shard does nothing any more.
+    /// Stops a shard at a violation.
     fn halt(&self, shard: usize, at: Instant) {
         self.end.fetch_min(at.as_micros() + 1, Ordering::AcqRel);
         self.reach(shard, Instant::from_micros(u64::MAX));
     }
 
-    /// Sends what a shard has for others.
+    /// Posts a shard's mail for the others.
     fn post<M, W>(&self, shard: &mut Shard<M, W>) {
         let from = shard.number();
         for (to, mail) in self.shards.iter().zip(&mut shard.outlet.mail).filter(|(_, mail)| !mail.is_empty()) {
@@ -138,7 +139,7 @@ impl Fronts {
         }
     }
 
-    /// Hands a shard what it was sent.
+    /// Gives a shard its mail.
     fn collect<M, W>(&self, shard: &mut Shard<M, W>) {
         for inbox in &self.shards[shard.number()].inbox {
             for (key, parcel) in inbox.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
@@ -148,18 +149,18 @@ impl Fronts {
     }
 }
 
-/// Waits for another shard, which is microseconds behind, mostly: it spins a while.
+/// Waits for another shard. Spins first, because that shard is mostly microseconds behind.
 #[derive(Default)]
 struct Wait(u32);
 
 impl Wait {
-    fn a_moment(&mut self, fronts: &Fronts) {
+    fn backoff(&mut self, fronts: &Fronts) {
         assert!(!fronts.is_off.load(Ordering::Relaxed), "another thread of this world has panicked");
         self.0 += 1;
         match self.0 {
             0..2000 => std::hint::spin_loop(),
             2000..2100 => std::thread::yield_now(),
-            // Somebody else has the processor: leave it to the thread that is waited for.
+            // Another process has the processor: leave it to the other thread.
             _ => std::thread::sleep(Duration::from_micros(50)),
         }
     }

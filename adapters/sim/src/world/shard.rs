@@ -1,4 +1,4 @@
-//! Some of the hosts and what is to happen to them.
+//! A shard: some of the hosts, and their future deliveries.
 
 use peerless::node::Node;
 use peerless::time::Instant;
@@ -12,38 +12,38 @@ use super::trace::Fingerprint;
 use crate::HostId;
 use crate::engine::{Key, Wheel};
 
-/// See the module.
+/// The hosts that one thread drives.
 pub(crate) struct Shard<M, W> {
     pub hosts: Vec<Host<M, W>>,
     pub outlet: Outlet,
-    /// Things delivered.
+    /// The number of deliveries.
     pub events: u64,
-    /// Whom something is just being delivered to, and when.
+    /// The time and the host of the present delivery.
     pub delivering: Option<(Instant, HostId)>,
-    /// Where the first invariant was broken.
+    /// Where the first invariant was violated.
     pub halted: Option<(Key, HostId)>,
 }
 
-/// How far ahead of a delivery each part of what it reads is prefetched, by depth (see [`Host::prefetch`]): memory takes
-/// about as long as one delivery, at times as long as two.
+/// How many deliveries ahead the memory of one is prefetched, by depth (see [`Host::prefetch`]): memory takes about as long
+/// as one delivery, sometimes as long as two.
 const LOOK_AHEAD: [usize; 1 + Node::PREFETCH_DEPTHS] = [7, 5, 4, 3, 1];
 
-/// What goes from one shard to another.
+/// Deliveries from one shard to another.
 pub(super) type Mail = Vec<(Key, Parcel)>;
 
-/// Where what a shard's hosts do goes to: its own wheel, or the mail to other shards.
+/// The destination of a shard's new deliveries: its own wheel, or the mail to other shards.
 pub(crate) struct Outlet {
     pub number: u16,
     pub wheel: Wheel<Parcel>,
     pub mail: Vec<Mail>,
-    /// Buffers of datagrams that were delivered, for those that are sent next: the latest are still near the processor.
+    /// Buffers of delivered datagrams, for the next ones: the latest are still in the caches.
     buffers: Vec<Vec<u8>>,
 }
 
-/// Buffers that are kept at most: 1.3 MB.
+/// The most buffers that are kept: 1.3 MB.
 const BUFFERS_MAX: usize = 1024;
 
-/// An outlet that knows where hosts live.
+/// An outlet that routes deliveries to the shards of their hosts.
 pub(crate) struct Routed<'a> {
     pub outlet: &'a mut Outlet,
     pub places: &'a [Place],
@@ -72,12 +72,12 @@ impl Sink for Routed<'_> {
 }
 
 impl<M, W> Shard<M, W> {
-    /// Which of the shards it is.
+    /// Its index among the shards.
     pub(super) fn number(&self) -> usize {
         usize::from(self.outlet.number)
     }
 
-    /// When the next thing happens.
+    /// When the next delivery is due.
     pub(super) fn next(&mut self) -> Option<Instant> {
         self.outlet.wheel.peek().map(|key| key.at)
     }
@@ -114,7 +114,7 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> Shard<M, W> {
         }
     }
 
-    /// Prefetches what those who come next will read.
+    /// Prefetches the memory of the next deliveries.
     fn look_ahead(&self, shared: &Shared<M>) {
         self.outlet.wheel.prefetch(LOOK_AHEAD[0] + 2);
         for (depth, ahead) in LOOK_AHEAD.into_iter().enumerate() {
@@ -125,7 +125,7 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> Shard<M, W> {
         }
     }
 
-    /// Lets one host do something now.
+    /// Changes one host now.
     pub(crate) fn touch<R>(
         &mut self,
         shared: &Shared<M>,

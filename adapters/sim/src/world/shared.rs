@@ -1,4 +1,4 @@
-//! What all hosts of a world share while it runs, and nobody changes.
+//! The state that all hosts of a world share, constant while it runs.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use crate::crypto::Costs;
 use crate::network::link::{Extra, Site};
 use crate::network::{Addresses, Conditions, Links, Region};
 
-/// Where a host lives: which shard, and which of the shard's hosts it is.
+/// The position of a host: its shard, and its index among the shard's hosts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Place {
     pub shard: u16,
     pub local: u32,
 }
 
-/// See the module.
+/// Seed, network, primitives and positions of a world.
 pub(crate) struct Shared<M> {
     pub seed: u64,
     pub start: UnixTime,
@@ -39,29 +39,29 @@ impl<M> Shared<M> {
         self.addresses.host(ip).filter(|host| (host.0 as usize) < self.regions.len())
     }
 
-    /// Where a host is. One that there is not is nowhere in particular.
+    /// A host's site; that of an unknown host is in the first region.
     pub(crate) fn site(&self, host: HostId) -> Site {
         let region = self.regions.get(host.0 as usize).copied().unwrap_or_default();
         Site { host: host.0, region }
     }
 
-    /// What faults add to what goes from one host to another.
+    /// What faults add to deliveries from one host to another.
     pub(crate) fn extra(&self, now: Instant, from: Site, to: Site) -> Extra {
         self.conditions.extra(now, (HostId(from.host), from.region), (HostId(to.host), to.region))
     }
 }
 
-/// How hosts are dealt out to shards: by region, so that what goes from one shard to another takes long.
+/// The assignment of hosts to shards: by region, so that deliveries from one shard to another take long.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Partition {
     shards: u16,
-    /// The shard of each region; none if single regions are too large, and hosts are dealt out one by one.
+    /// The shard of each region; `None` if single regions are too large, and hosts are assigned in turn.
     by_region: Option<Vec<u16>>,
-    /// What goes from one shard to another takes at least this long.
+    /// The least duration of a delivery from one shard to another.
     pub lookahead: Duration,
 }
 
-/// Below this, threads would wait for each other more than they work.
+/// The least useful lookahead: below it, threads wait for each other more than they work.
 const LOOKAHEAD_MIN: Duration = Duration::from_micros(500);
 
 impl Partition {

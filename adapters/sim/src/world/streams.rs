@@ -1,4 +1,4 @@
-//! A host's ends of streams: dialling, writing, reading and closing, with everything that TCP may do to a machine.
+//! A host's ends of streams: dialling, writing, reading and closing, with all that TCP may do to a machine.
 
 use std::net::SocketAddr;
 
@@ -12,11 +12,11 @@ use crate::HostId;
 use crate::network::Addr;
 use crate::network::stream::{End, EndId, Remote, SEGMENT_BYTES_MAX, Segment, Stage, WINDOW_BYTES};
 
-/// How long a socket takes at most to say that it can be written to, or that more has come.
+/// The longest delay until a socket reports that it is writable or has bytes.
 const SOCKET_DELAY_MAX: Duration = Duration::from_micros(200);
-/// How often a stream that is cut off is tried again.
+/// The interval of retries on a stream that is cut off.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// Stands for the end of whoever has none.
+/// The remote end of a stream without one.
 const NO_END: EndId = EndId::MAX;
 
 impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
@@ -25,7 +25,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         let to = Addr::of(to).and_then(|to| Some((to, turn.shared.host_at(to.ip)?)));
         let remote = Remote { host: to.map_or(self.id.0, |(_, host)| host.0), end: NO_END };
         let end = self.add_end(End::new(conn, Stage::Dialling, remote));
-        // Where nobody lives, nobody answers.
+        // An address without a host does not answer.
         let Some((to, _)) = to else { return };
         let from = Addr { ip: turn.shared.addresses.ip(self.id), port: local_port(end) };
         self.uplink.nat.outgoing(turn.now, to);
@@ -37,12 +37,12 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         self.want_write(turn, end);
     }
 
-    /// The machine is done with a stream, both ways. What arrives from now on is answered by a reset.
+    /// Closes a stream in both directions. Segments that arrive later are answered by a reset.
     pub(super) fn close<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, conn: ConnId) {
         let Some(id) = self.by_conn.remove(&conn) else { return };
         let Some(end) = self.ends.remove(&id) else { return };
         if end.stage == Stage::Open {
-            // As systems do: whoever throws away what was not read resets the stream.
+            // As operating systems do: a close with unread bytes resets the stream.
             let last = if end.inbox.is_empty() { Segment::Fin } else { Segment::Reset };
             self.send_segment(turn, end.remote, id, end.last_arrival, last);
         }
@@ -57,7 +57,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
             return;
         }
         let Some(end) = self.ends.get_mut(&id) else {
-            // Nobody is there any more.
+            // The end is gone.
             if matches!(segment, Segment::Data(_) | Segment::SynAck { .. }) {
                 let end = if let Segment::SynAck { end } = segment { end } else { from.end };
                 self.send_segment(turn, Remote { end, ..from }, id, Instant::ZERO, Segment::Reset);
@@ -105,7 +105,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         };
         let accepted = machine.accept(turn.now, SocketId::MAIN, from.into());
         let Some(conn) = accepted else {
-            // The system has accepted it before the machine was asked: it opens, and closes at once.
+            // The operating system accepts a stream before the machine is asked: it opens, and closes at once.
             let end = self.ends_made;
             self.ends_made += 1;
             let last = self.send_segment(turn, remote, end, Instant::ZERO, Segment::SynAck { end });
@@ -121,7 +121,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         self.settle(turn);
     }
 
-    /// A stream is over, and the machine has not said so.
+    /// Ends a stream that the machine has not closed.
     fn broke<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: EndId, why: IoFault) {
         let Some(end) = self.ends.remove(&id) else { return };
         self.by_conn.remove(&end.conn);
@@ -138,7 +138,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         }
     }
 
-    /// Takes some of what the machine has to write.
+    /// Takes a part of the machine's outbound bytes.
     pub(super) fn write<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: EndId) {
         let (Some(end), Some(machine)) = (self.ends.get_mut(&id), &self.machine) else { return };
         end.is_writing = false;
@@ -153,7 +153,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
             self.later(turn, RETRY_INTERVAL, Delivery::Write(id));
             return;
         }
-        // Mostly all of it, as sockets do; sometimes any part.
+        // Mostly all, as sockets do; sometimes any part.
         let n = if self.stream.below(4) == 0 { 1 + self.stream.below(room as u64) as usize } else { room };
         let bytes: Box<[u8]> = outbound[..n].into();
         end.outstanding += n;
@@ -166,7 +166,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         self.want_write(turn, id);
     }
 
-    /// Hands the machine what has come, in chunks of any size, as far as it wants.
+    /// Hands the machine the received bytes, in chunks of any size, as far as it wants to read.
     pub(super) fn read<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: EndId) {
         loop {
             let (Some(end), Some(machine)) = (self.ends.get_mut(&id), &self.machine) else { return };
@@ -210,7 +210,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         }
     }
 
-    /// Tells the other end what was read, a good part of a window at a time.
+    /// Acknowledges read bytes to the other end, a large part of a window at a time.
     pub(super) fn credit<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: EndId) {
         let Some(end) = self.ends.get_mut(&id) else { return };
         if end.uncredited < WINDOW_BYTES / 4 {
@@ -225,7 +225,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         self.send_segment(turn, remote, id, after, Segment::Credit(count as u32));
     }
 
-    /// Asks again for whatever the machine did not want to read.
+    /// Asks the machine again about streams that it did not want to read.
     pub(super) fn resume<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
         let Some(machine) = &self.machine else { return };
         let wanted = |id: &EndId| self.ends.get(id).is_none_or(|end| machine.wants_read(end.conn));
@@ -235,7 +235,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         self.read(turn, id);
     }
 
-    /// Sends to a stream's other end, behind what was sent before; tells when it arrives. In a cut it is lost.
+    /// Sends a segment to a stream's other end, in order; returns its arrival. During a cut it is lost.
     pub(super) fn send_segment<S: Sink>(
         &mut self,
         turn: &mut Turn<'_, M, S>,

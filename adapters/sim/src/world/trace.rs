@@ -29,6 +29,7 @@ pub trait Fingerprint: Language {
 }
 
 /// A run's fingerprint while it takes in an event.
+#[derive(Debug)]
 pub struct Print<'a>(&'a mut Trace);
 
 impl Print<'_> {
@@ -73,6 +74,8 @@ impl Fingerprint for Devp2p {
             Event::Secrets { .. } => {}
             Event::ConnReady { conn } => print.note(49, conn.0, &[]),
             Event::DiscoveryReady => print.note(50, 0, &[]),
+            // An event that this code has no number for yet.
+            event => print.note(255, 0, format!("{event:?}").as_bytes()),
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The rolling digest of what a node does: its actions, its answers to commands, and the bytes it has streams write.
+//! The rolling digest of a node's behaviour: its actions, its answers to commands, and the bytes written to streams.
 //!
-//! Everything is first written in a codec of its own, so that digests of different versions compare.
+//! The digest covers an encoding of its own, so that it does not depend on the version of this code.
 
 pub(super) mod event;
 
@@ -10,7 +10,7 @@ use twox_hash::XxHash3_64;
 use super::codec::Encode;
 use super::language::Recordable;
 
-/// What a node has done since the last record, and the digest of all that it has done since its start.
+/// The number of actions since the last record, and the digest of all behaviour since the start.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Behaviour {
     digest: u64,
@@ -19,30 +19,30 @@ pub(crate) struct Behaviour {
     scratch: Vec<u8>,
 }
 
-/// A point in a node's doing, as records keep it.
+/// The state of the digest at a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Checkpoint {
     /// Actions popped since the last checkpoint.
     pub popped: u64,
-    /// Whether the driver then found no more.
+    /// Whether the driver then found no further action.
     pub is_drained: bool,
-    /// The digest of all that the node has done since its start.
+    /// The digest of the node's behaviour since its start.
     pub digest: u64,
 }
 
 impl Behaviour {
-    /// What was done since the last call of this.
+    /// Returns the checkpoint since the last call, and starts the next one.
     pub(crate) fn checkpoint(&mut self) -> Checkpoint {
         let Self { digest, popped, is_drained, .. } = self;
         Checkpoint { popped: std::mem::take(popped), is_drained: std::mem::take(is_drained), digest: *digest }
     }
 
-    /// The driver found no more.
+    /// Notes that the driver found no further action.
     pub(crate) fn drained(&mut self) {
         self.is_drained = true;
     }
 
-    /// An action was popped.
+    /// Adds an action that was popped.
     pub(crate) fn action<L: Recordable>(&mut self, action: &Action<'_, L::Event<'_>>) {
         self.popped += 1;
         self.is_drained = false;
@@ -95,7 +95,7 @@ impl Behaviour {
         });
     }
 
-    /// The answer to a command.
+    /// Adds the answer to a command.
     pub(crate) fn commanded<L: Recordable>(&mut self, answer: Result<CommandId, L::Refused>) {
         self.absorb(|out| {
             out.byte(6);
@@ -112,7 +112,7 @@ impl Behaviour {
         });
     }
 
-    /// A stream's socket took these bytes.
+    /// Adds the bytes that a stream's socket took.
     pub(crate) fn wrote(&mut self, conn: ConnId, bytes: &[u8]) {
         self.absorb(|out| {
             out.byte(7);
@@ -140,7 +140,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_differs_shows() {
+    fn different_behaviours_have_different_digests() {
         let to = "10.0.0.1:30303".parse().unwrap();
         let mut digests = Vec::new();
         let mut of = |work: &dyn Fn(&mut Behaviour)| {
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn checkpoints_count_from_the_last() {
+    fn a_checkpoint_counts_actions_since_the_previous_one() {
         let mut behaviour = Behaviour::default();
         behaviour.action::<Devp2p>(&Action::Flush { conn: ConnId(1) });
         behaviour.drained();

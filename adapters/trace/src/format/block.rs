@@ -1,7 +1,7 @@
 //! The blocks of a trace: packets, and custom blocks that carry records and the running digest.
 //!
-//! Done in two steps, for a node's thread has better things to do than checksums and digests: [`Blocks`] are laid out as
-//! things happen, and completed by a [`Sealer`] when they are written.
+//! Two steps keep checksums and digests off the node's thread: [`Blocks`] are laid out as things happen, and a [`Sealer`]
+//! completes them when they are written.
 
 use twox_hash::XxHash3_64;
 
@@ -9,21 +9,21 @@ use super::codec::Encode;
 use super::{END, INPUT, encode_seal, packet};
 use crate::pcapng::{self, CUSTOM, Note, PACKET, PACKET_HEAD, block, pad};
 
-/// Peerless has no private enterprise number. RFC 5612 has this one for documentation; [`MAGIC`] tells whose block it is.
+/// Peerless has no private enterprise number. RFC 5612 reserves this one for documentation; [`MAGIC`] marks our blocks.
 const ENTERPRISE: u32 = 32473;
-/// Opens the data of each of our custom blocks.
+/// The first bytes of the data of each of our custom blocks.
 const MAGIC: [u8; 4] = *b"PLSS";
 
-/// Before the data of a custom block: type, length, enterprise number, magic.
+/// Bytes before the record in a custom block: type, length, enterprise number, magic.
 const CUSTOM_HEAD: usize = 16;
-/// After it: digest and length.
+/// Bytes after the record: digest and length.
 const CUSTOM_TAIL: usize = 12;
 /// Bytes of a digest.
 const DIGEST: usize = 8;
-/// Raw IP: the packet begins with its IPv4 or IPv6 header.
+/// Raw IP: each packet begins with its IPv4 or IPv6 header.
 const LINK_TYPE_RAW: u16 = 101;
 
-/// Which way a packet went.
+/// The direction of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
     /// To the node.
@@ -32,7 +32,7 @@ pub enum Way {
     Out,
 }
 
-/// The digest of a trace after `bytes`, which follow what had the digest `before`.
+/// The digest of a trace after `bytes`, if it was `before` ahead of them.
 fn digest(before: u64, bytes: &[u8]) -> u64 {
     XxHash3_64::oneshot_with_seed(before, bytes)
 }
@@ -44,29 +44,29 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    /// None yet, with room for so many bytes.
+    /// Creates an empty list with memory for so many bytes.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
         Self { bytes: Vec::with_capacity(bytes) }
     }
 
-    /// Forgets them, and keeps their memory.
+    /// Removes all blocks, and keeps their memory.
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
     }
 
-    /// The bytes for which there is memory.
+    /// The number of bytes for which there is memory.
     pub(crate) fn capacity(&self) -> usize {
         self.bytes.capacity()
     }
 
-    /// Section header and interface.
+    /// Appends the section header and the interface.
     pub(crate) fn begin(&mut self, software: &str) {
         pcapng::section(software, &mut self.bytes);
-        // Microseconds.
+        // Stamps are in microseconds: 10^-6 s.
         pcapng::interface(LINK_TYPE_RAW, Some("peerless"), 6, &mut self.bytes);
     }
 
-    /// A packet, made by `write`, at `micros` since 1970.
+    /// Appends a packet, which `write` makes, at `micros` since 1970.
     pub(crate) fn packet(&mut self, way: Way, micros: u64, write: impl FnOnce(&mut Vec<u8>)) {
         let flags = match way {
             Way::In => 1,
@@ -75,7 +75,7 @@ impl Blocks {
         pcapng::packet(micros, &Note::Flags(flags), &mut self.bytes, write);
     }
 
-    /// A record, made by `write`.
+    /// Appends a record, which `write` makes.
     pub(crate) fn record(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         block(CUSTOM, &mut self.bytes, |out| {
             out.fixed(&ENTERPRISE.to_le_bytes());
@@ -100,12 +100,12 @@ impl Blocks {
     }
 }
 
-/// A place in blocks that ends with a record.
+/// A stretch of blocks that ends with a record.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Sealed {
-    /// Behind the record.
+    /// The offset behind the record.
     pub end: usize,
-    /// Whether it is that of an input.
+    /// Whether the record is an input.
     pub is_input: bool,
     /// Whether it is the end of the trace, which nothing follows.
     pub is_end: bool,
@@ -123,8 +123,8 @@ impl Sealer {
         self.digest
     }
 
-    /// Completes the blocks from `start` to the end of the next record. What follows the last one gets a record that says
-    /// nothing. `None` at the end.
+    /// Completes the blocks from `start` to the end of the next record. Appends a seal behind packets that follow the last
+    /// record. Returns `None` at the end.
     pub(crate) fn seal(&mut self, blocks: &mut Blocks, start: usize) -> Option<Sealed> {
         let mut at = start;
         loop {
@@ -155,17 +155,16 @@ impl Sealer {
     }
 }
 
-/// The record in a custom block of ours, `None` in any other block. The block is whole and its lengths agree.
+/// The record in a custom block of ours; `None` for any other block. The block must be whole, with equal lengths.
 pub(crate) fn record_of(block: &[u8]) -> Option<&[u8]> {
     let head = block.get(..CUSTOM_HEAD)?;
     let is_ours = head[..4] == CUSTOM.to_le_bytes() && head[8..12] == ENTERPRISE.to_le_bytes() && head[12..] == MAGIC;
     block.get(CUSTOM_HEAD..block.len().checked_sub(CUSTOM_TAIL)?).filter(|_| is_ours)
 }
 
-/// Whether the digest at the end of `segment`, which ends with a custom block of ours, is right after `before`; and what
-/// it says.
+/// Returns the digest at the end of `segment`, which ends with a custom block of ours, if it is right after `before`.
 pub(crate) fn verify(before: u64, segment: &[u8]) -> Option<u64> {
     let (covered, tail) = segment.split_at_checked(segment.len().checked_sub(CUSTOM_TAIL)?)?;
-    let said = u64::from_le_bytes(tail[..DIGEST].try_into().ok()?);
-    (digest(before, covered) == said).then_some(said)
+    let claimed = u64::from_le_bytes(tail[..DIGEST].try_into().ok()?);
+    (digest(before, covered) == claimed).then_some(claimed)
 }

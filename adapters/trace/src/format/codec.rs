@@ -1,6 +1,6 @@
-//! The primitives of the codec: little-endian integers of fixed width, LEB128 for counts, and what is made of them.
+//! The primitives of the codec: little-endian integers of fixed width, LEB128 for counts, and composites of them.
 //!
-//! Decoding allocates no more than it was given, and refuses what encoding does not make.
+//! Decoding allocates in proportion to its input.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,7 +9,7 @@ use peerless::crypto::{Crypto, PublicKey};
 use peerless::time::{Duration, Instant};
 use peerless::wire::enode::Contact;
 
-/// Why bytes are not a record of a trace.
+/// The part of a record that could not be decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed(pub &'static str);
 
@@ -22,7 +22,7 @@ impl fmt::Display for Malformed {
 impl std::error::Error for Malformed {}
 
 /// Appends values to a buffer.
-#[allow(missing_docs, reason = "each method appends what its name says, as `docs/trace.md` describes it")]
+#[allow(missing_docs, reason = "each method appends the type in its name, in the encoding of `docs/trace.md`")]
 pub trait Encode {
     fn byte(&mut self, value: u8);
     fn fixed(&mut self, value: &[u8]);
@@ -35,7 +35,7 @@ pub trait Encode {
         self.fixed(&value.to_le_bytes());
     }
 
-    /// LEB128: seven bits a byte, the lowest first.
+    /// LEB128: seven bits per byte, the lowest first.
     fn count(&mut self, mut value: u64) {
         while value >= 0x80 {
             self.byte(value as u8 | 0x80);
@@ -68,7 +68,7 @@ pub trait Encode {
         self.count(value.as_micros());
     }
 
-    /// In microseconds; at most some 584,000 years.
+    /// In microseconds; saturates at `u64::MAX`.
     fn duration(&mut self, value: Duration) {
         self.count(u64::try_from(value.as_micros()).unwrap_or(u64::MAX));
     }
@@ -86,7 +86,7 @@ pub trait Encode {
         }
     }
 
-    /// Flow label and scope are left out: nodes ignore them.
+    /// Omits flow label and scope, which nodes ignore.
     fn addr(&mut self, value: SocketAddr) {
         self.ip(value.ip());
         self.u16(value.port());
@@ -110,16 +110,22 @@ impl Encode for Vec<u8> {
     }
 }
 
-/// Takes values from the front of a slice. Each method takes what its name says, as `docs/trace.md` describes it, and
-/// fails if the bytes are not that.
+/// Takes values from the front of a slice. Each method takes the type in its name, in the encoding of `docs/trace.md`, and
+/// fails if the bytes are no such value.
 pub struct Decoder<'a> {
     bytes: &'a [u8],
     crypto: &'a dyn Crypto,
 }
 
+impl fmt::Debug for Decoder<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Decoder").field("bytes", &self.bytes.len()).finish_non_exhaustive()
+    }
+}
+
 #[allow(missing_docs, clippy::missing_errors_doc, reason = "see the type")]
 impl<'a> Decoder<'a> {
-    /// `crypto` checks that keys are keys.
+    /// Creates a decoder. `crypto` checks public keys.
     pub(crate) fn new(bytes: &'a [u8], crypto: &'a dyn Crypto) -> Self {
         Self { bytes, crypto }
     }
@@ -129,7 +135,7 @@ impl<'a> Decoder<'a> {
         self.bytes.is_empty()
     }
 
-    /// Nothing but a block's padding may be left.
+    /// Checks that nothing but a block's padding is left.
     pub(crate) fn end(self) -> Result<(), Malformed> {
         if self.bytes.len() < 4 && self.bytes.iter().all(|byte| *byte == 0) {
             Ok(())
@@ -214,7 +220,7 @@ impl<'a> Decoder<'a> {
     /// A list: its number of items, then each.
     pub fn list<T>(&mut self, mut decode: impl FnMut(&mut Self) -> Result<T, Malformed>) -> Result<Vec<T>, Malformed> {
         let n = self.size()?;
-        // Grows with what is there, not with what is claimed.
+        // Grows with the items that are there, not with the claimed number.
         let mut items = Vec::new();
         for _ in 0..n {
             items.push(decode(self)?);
@@ -260,7 +266,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn numbers_come_back(value: u64, rest: Vec<u8>) {
+        fn numbers_and_bytes_round_trip(value: u64, rest: Vec<u8>) {
             let mut bytes = Vec::new();
             bytes.count(value);
             bytes.bytes(&rest);
@@ -272,7 +278,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_refused_or_read(bytes: Vec<u8>) {
+        fn any_bytes_are_decoded_or_refused(bytes: Vec<u8>) {
             let crypto = Secp256k1::new();
             let mut decoder = Decoder::new(&bytes, &crypto);
             while decoder.count().is_ok() {}

@@ -1,4 +1,4 @@
-//! The codec of devp2p's words: commands, and by [`behaviour::event`](super::behaviour) events.
+//! The codec of devp2p's commands; [`behaviour::event`](super::behaviour) has that of its events.
 
 use std::fmt;
 use std::sync::Arc;
@@ -272,7 +272,7 @@ pub(super) fn kind(code: u8) -> Result<PeerKind, Malformed> {
     })
 }
 
-/// The code on the wire, and one beyond a byte for what had none.
+/// The reason's code on the wire; 256 for a reason that could not be read.
 pub(crate) fn reason_code(reason: DisconnectReason) -> u16 {
     if reason == DisconnectReason::Unreadable { 0x100 } else { reason.code().into() }
 }
@@ -286,7 +286,7 @@ fn reason(code: u16) -> Result<DisconnectReason, Malformed> {
 }
 
 impl OwnedCommand {
-    /// To hand to a node.
+    /// Borrows the command, for a node.
     pub fn as_command(&self) -> Command<'_> {
         match self {
             Self::AddPeer { contact, kind } => Command::AddPeer { contact: *contact, kind: *kind },
@@ -323,7 +323,7 @@ impl OwnedCommand {
     }
 }
 
-/// One line for people.
+/// One line of text.
 impl fmt::Display for OwnedCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

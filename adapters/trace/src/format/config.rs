@@ -1,6 +1,6 @@
-//! The codec of a node's configuration, but for its secret key, which the header keeps apart.
+//! The codec of a node's configuration without its secret key, which is a field of the header.
 //!
-//! Every field is written out. A field that a later version adds goes to the end, behind a higher format version.
+//! Every field is written. A field of a later version is appended, with a higher format version.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -18,7 +18,7 @@ use peerless::wire::p2p::{Capability, CapabilityTable};
 use super::codec::{Decoder, Encode, Malformed};
 use super::command::{kind, kind_code};
 
-/// Appends everything of `config` but the secret key.
+/// Appends `config` without the secret key.
 pub(crate) fn encode(config: &Config, out: &mut Vec<u8>) {
     let Config { secret: _, client, addresses, record_entries, discovery, chain, status, .. } = config;
     let Config { capabilities, capability_table, peers, filter, record_seq, snapshot, export_secrets, .. } = config;
@@ -51,7 +51,7 @@ pub(crate) fn encode(config: &Config, out: &mut Vec<u8>) {
     encode_snapshot(snapshot, out);
 }
 
-/// Reads what [`encode`] wrote.
+/// Decodes what [`encode`] wrote.
 pub(crate) fn decode(decoder: &mut Decoder<'_>, secret: SecretKey) -> Result<Config, Malformed> {
     Ok(Config {
         secret,
@@ -152,7 +152,7 @@ pub(crate) fn decode_ban_target(decoder: &mut Decoder<'_>) -> Result<BanTarget, 
     })
 }
 
-/// Each field has a tag and a length, so that a reader passes over those that it does not know.
+/// Appends each field with a tag and a length, so that a reader can skip unknown ones.
 fn encode_snapshot(snapshot: &Snapshot, out: &mut Vec<u8>) {
     let mut field = |tag, encode: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = Vec::new();
@@ -201,7 +201,7 @@ fn decode_snapshot(decoder: &mut Decoder<'_>) -> Result<Snapshot, Malformed> {
                 })?;
             }
             PEERS => snapshot.peers = field.list(|field| Ok((field.contact()?, kind(field.byte()?)?)))?,
-            // Of a later version.
+            // A field of a later version.
             _ => continue,
         }
         if !field.is_at_end() {
@@ -239,7 +239,7 @@ pub(crate) fn decode_head(decoder: &mut Decoder<'_>) -> Result<Head, Malformed> 
     Ok(Head { number: decoder.count()?, time: decoder.count()?, hash: decoder.fixed()? })
 }
 
-/// The default table has more than the node was given if some were left out, so it is not started from.
+/// Decodes a table. Starts from the empty one: the default one may hold capabilities that the node's lacked.
 fn decode_table(decoder: &mut Decoder<'_>) -> Result<CapabilityTable, Malformed> {
     let mut table = CapabilityTable::empty();
     for (capability, length) in decoder.list(|decoder| Ok((decode_capability(decoder)?, decoder.u16()?)))? {
@@ -292,7 +292,7 @@ fn encode_chain(chain: &Chain, out: &mut Vec<u8>) {
     encode_head(chain.head(), out);
     out.count(chain.range().earliest);
     out.fixed(chain.total_difficulty());
-    // Where the last announced block stood before it became a state of the node's own.
+    // The number of the last announced block, which readers ignore.
     out.count(chain.head().number);
 }
 
@@ -302,7 +302,7 @@ fn decode_chain(decoder: &mut Decoder<'_>) -> Result<Chain, Malformed> {
     let genesis = decoder.fixed()?;
     let forks = decoder.list(|decoder| Ok((decoder.flag()?, decoder.count()?)))?;
     let of = |timed| forks.iter().filter(|fork| fork.0 == timed).map(|fork| fork.1).collect::<Vec<_>>();
-    // The forks were counted when the schedule was made; nothing is later than the genesis block of time 0.
+    // The schedule dropped forks at or before its genesis when it was made: with a genesis time of 0 all are kept.
     let schedule = ForkSchedule::new(genesis, 0, &of(false), &of(true));
     let network = Network { name, network_id, schedule };
     let head = decode_head(decoder)?;
@@ -362,7 +362,7 @@ mod tests {
         config
     }
 
-    /// As text, with everything that has a text.
+    /// The configuration as text, without the parts that have none.
     fn text(config: &Config) -> String {
         let Config { client, addresses, record_entries, discovery, chain, status, .. } = config;
         let Config { capabilities, capability_table, peers, filter, record_seq, snapshot, export_secrets, .. } = config;

@@ -1,4 +1,4 @@
-//! The codec of inputs. A payload that stands in packets before the record is not repeated in it.
+//! The codec of inputs. A payload that is in packets before the record is not repeated in it.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -35,12 +35,12 @@ pub enum OwnedAnswer {
     Hosts { addrs: Vec<IpAddr>, ttl: Duration },
 }
 
-/// Where an input's payload is kept.
+/// Where an input's payload is stored.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Payload {
     /// In the record.
     Here,
-    /// In the received packets since the last record.
+    /// In the packets to the node since the last record.
     InPackets,
 }
 
@@ -122,7 +122,7 @@ pub(crate) fn encode<L: Recordable>(input: &Input<'_, L::Command<'_>>, payload: 
     }
 }
 
-/// Reads an input. `packets` is what the received packets since the last record carried.
+/// Decodes an input. `packets` holds the payloads of the packets to the node since the last record.
 pub(crate) fn decode<L: Recordable>(
     decoder: &mut Decoder<'_>,
     packets: &mut Vec<u8>,
@@ -207,7 +207,7 @@ fn query_fault(code: u8) -> Result<QueryFault, Malformed> {
 }
 
 impl<C> OwnedInput<C> {
-    /// Lends the input, to hand it to a machine of the language `L`.
+    /// Calls `take` with the input as a machine of the language `L` takes it.
     pub fn with_input<L: Recordable<OwnedCommand = C>, T>(
         &self,
         take: impl FnOnce(Input<'_, L::Command<'_>>) -> T,
@@ -240,7 +240,7 @@ impl<C> OwnedInput<C> {
     }
 }
 
-/// One line for people.
+/// One line of text.
 impl<C: fmt::Display> fmt::Display for OwnedInput<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,7 +1,6 @@
-//! The file format, version 2: what the records of a trace are, and how they are written.
+//! The file format, version 2: the records of a trace and their encoding.
 //!
-//! `docs/trace.md` describes it for readers without this code. Framing, packets and codecs are private;
-//! a [`Reader`] gives back what was recorded.
+//! `docs/trace.md` specifies it. Framing, packets and codecs are private; a [`Reader`] returns the records.
 
 mod behaviour;
 mod block;
@@ -13,6 +12,7 @@ mod language;
 mod packet;
 mod reader;
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use peerless::contract::{ConnId, Devp2p, Input};
@@ -33,48 +33,48 @@ pub use self::language::{Recordable, Replayable, encode_parts};
 pub(crate) use self::packet::{DATAGRAM_BYTES_MAX, SEGMENT_BYTES_MAX, Segment, tcp, udp};
 pub use self::reader::{Broken, Reader, part_path};
 
-/// The version that is written, and the only one whose inputs can be read. Headers, packets and session secrets of earlier
-/// ones can be read too, which is what inspection needs.
+/// The version that is written, and the only one whose inputs can be decoded. Of earlier versions, headers, packets and
+/// session secrets are decoded, which inspection needs.
 pub const VERSION: u16 = 2;
 
-/// The primitives of [`peerless::crypto::Secp256k1`], as a header names them.
+/// The name of [`peerless::crypto::Secp256k1`] in a header.
 pub const SECP256K1: &str = "secp256k1";
 
-/// A block's largest length: a message of the largest size in a command, and far more.
+/// The largest length of a block; a command with the largest message is far shorter.
 pub(crate) const BLOCK_BYTES_MAX: usize = 64 << 20;
-/// The bytes between two records, at most.
+/// The most bytes between two records.
 pub(crate) const SEGMENT_MAX: usize = 2 * BLOCK_BYTES_MAX;
 
 /// The first record of every part of a trace.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Header {
     /// The version of the format that the trace is written in.
     pub version: u16,
     /// The protocol family of the machine: [`Recordable::FAMILY`].
     pub family: String,
-    /// What wrote it, for people.
+    /// The name of the program that wrote it.
     pub software: String,
-    /// Which primitives the node had: [`SECP256K1`], or a simulator's own.
+    /// The primitives of the node: [`SECP256K1`], or a simulator's own.
     pub primitives: String,
     /// 0 for the first part, and so on.
     pub part: u32,
     /// The digest at the end of the part before; 0 in the first.
     pub previous: u64,
-    /// Number of inputs in the parts before.
+    /// The number of inputs in the parts before.
     pub first_input: u64,
     /// The node's first `now`.
     pub start: Instant,
-    /// The wall time then.
+    /// The wall time at the start.
     pub unix: UnixTime,
     /// The machine's public key, `x | y`, if it has one.
     pub key: Option<[u8; 64]>,
-    /// Where the node received datagrams, as the packets show it.
+    /// The node's address for datagrams in the packets.
     pub udp: Option<SocketAddr>,
-    /// Where the node accepted streams, as the packets show it.
+    /// The node's address for accepted streams in the packets.
     pub tcp: Option<SocketAddr>,
-    /// What a replay needs; `None` in a trace that can only be inspected.
+    /// The secrets that a replay needs; `None` in a trace that can only be inspected.
     pub secrets: Option<Secrets>,
-    /// The rest of the configuration, as the machine's family encodes it.
+    /// The rest of the configuration, encoded by the machine's family.
     pub config: Vec<u8>,
 }
 
@@ -85,6 +85,13 @@ pub struct Secrets {
     pub seed: Zeroizing<[u8; 32]>,
     /// The machine's secret key, if it has one.
     pub key: Option<SecretKey>,
+}
+
+/// Omits the secrets.
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").finish_non_exhaustive()
+    }
 }
 
 impl Header {
@@ -148,7 +155,7 @@ impl Header {
         let primitives = decoder.text()?.to_owned();
         let part = u32::try_from(decoder.count()?).map_err(|_| Malformed("header: number of the part"))?;
         let (previous, first_input, start) = (decoder.u64()?, decoder.count()?, decoder.instant()?);
-        // Version 1 knew one family, whole seconds, and the key before the seed.
+        // Version 1 has no family, the time in seconds, and the key before the seed.
         let is_first = version == 1;
         let unix = decoder.count()?;
         let unix = if is_first { UnixTime::from_secs(unix) } else { UnixTime::from_micros(unix) };
@@ -182,44 +189,59 @@ impl Header {
     }
 }
 
-/// An input as it was recorded; `C` is the language's command.
+/// A recorded input; `C` is the language's command.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Recorded<C = OwnedCommand> {
     /// Its number, from 0.
     pub index: u64,
-    /// When the driver handed it in.
+    /// The driver's time at the input.
     pub now: Instant,
-    /// What the node did between the input before and this one.
+    /// What the node did between the previous input and this one.
     pub before: Checkpoint,
-    /// What it was.
+    /// The input.
     pub input: OwnedInput<C>,
 }
 
 /// A record; `C` is the language's command.
 #[derive(Clone)]
+#[non_exhaustive]
 pub enum Record<C = OwnedCommand> {
-    /// Opens a part.
+    /// The first record of a part.
     Header(Box<Header>),
     /// An input.
     Input(Box<Recorded<C>>),
-    /// Seals packets, and says nothing.
+    /// Covers the packets before it by its digest.
     Seal,
-    /// What decrypts a session, in the words of the key log.
+    /// The secrets that decrypt a session.
     Secrets {
-        /// Whose.
+        /// The session's connection.
         conn: ConnId,
         /// A line of the key log.
         line: String,
     },
-    /// The trace goes on in another part.
+    /// The end of a part: the trace continues in the next one.
     Continued,
-    /// The trace is over.
+    /// The end of the trace.
     End {
-        /// How many inputs there were.
+        /// The number of inputs.
         inputs: u64,
-        /// What the node did after the last.
+        /// What the node did after the last input.
         after: Checkpoint,
     },
+}
+
+/// Omits the secrets of sessions.
+impl<C: fmt::Debug> fmt::Debug for Record<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(header) => f.debug_tuple("Header").field(header).finish(),
+            Self::Input(input) => f.debug_tuple("Input").field(input).finish(),
+            Self::Seal => f.write_str("Seal"),
+            Self::Secrets { conn, .. } => f.debug_struct("Secrets").field("conn", conn).finish_non_exhaustive(),
+            Self::Continued => f.write_str("Continued"),
+            Self::End { inputs, after } => f.debug_struct("End").field("inputs", inputs).field("after", after).finish(),
+        }
+    }
 }
 
 const HEADER: u8 = 0;
@@ -274,7 +296,7 @@ pub(crate) fn encode_end(inputs: u64, after: &Checkpoint, out: &mut Vec<u8>) {
     encode_checkpoint(after, out);
 }
 
-/// The line of the key log in a custom block, if it is one of ours with a session's secrets.
+/// The line of the key log in a custom block, if that is a record of kind [`SECRETS`].
 pub(crate) fn session_line(block: &[u8], crypto: &dyn Crypto) -> Option<Zeroizing<String>> {
     let record = record_of(block).filter(|record| record.first() == Some(&SECRETS))?;
     match decode_record::<Devp2p>(record, crypto, &mut Vec::new()) {
@@ -283,7 +305,7 @@ pub(crate) fn session_line(block: &[u8], crypto: &dyn Crypto) -> Option<Zeroizin
     }
 }
 
-/// Reads a record; `packets` is what the received packets since the last one carried.
+/// Decodes a record; `packets` holds the payloads of the packets to the node since the last record.
 fn decode_record<L: Recordable>(
     bytes: &[u8],
     crypto: &dyn Crypto,

@@ -1,20 +1,19 @@
-//! IP packets around the payloads of datagrams and streams: headers are made here, with right lengths, and with right
-//! checksums when the packet is completed.
+//! IP packets around the payloads of datagrams and streams: their headers and checksums.
 
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{IpNumber, Ipv4Header, Ipv6Header, SlicedPacket, TcpHeader, TransportSlice, UdpHeader};
 
-/// As most systems set it.
+/// The usual default of operating systems.
 const HOP_LIMIT: u8 = 64;
-/// Bytes of one segment at most: with its headers it fits any IP packet.
+/// The most bytes in one segment: with its headers it fits any IP packet.
 pub(crate) const SEGMENT_BYTES_MAX: usize = 60_000;
-/// Bytes of a datagram that fits an IP packet of either family.
+/// The most bytes in a datagram that fits an IP packet of either family.
 pub(crate) const DATAGRAM_BYTES_MAX: usize = 65_507;
-/// Windows are never full: 65,535 bytes scaled by 2^14.
+/// The TCP option for the largest window: 65,535 bytes scaled by 2^14.
 const WINDOW_SCALE: [u8; 4] = [1, 3, 3, 14];
 
-/// One segment's place in its stream.
+/// The sequence numbers and flags of a segment.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Segment {
     pub seq: u32,
@@ -22,19 +21,19 @@ pub(crate) struct Segment {
     pub syn: bool,
     pub fin: bool,
     pub rst: bool,
-    /// Set but on the first.
+    /// Set except on the first segment.
     pub has_ack: bool,
 }
 
-/// Where the checksum of a segment's header is.
+/// The offset of the checksum in a TCP header.
 const TCP_CHECKSUM: usize = 16;
-/// Where the checksum of a datagram's header is.
+/// The offset of the checksum in a UDP header.
 const UDP_CHECKSUM: usize = 6;
-/// Where the checksum of an IPv4 header is.
+/// The offset of the checksum in an IPv4 header.
 const IPV4_CHECKSUM: usize = 10;
 
-/// Appends a datagram from one address to another of the same family, at most [`DATAGRAM_BYTES_MAX`] long. Without
-/// checksums, as [`tcp`].
+/// Appends a datagram from one address to another of the same family, at most [`DATAGRAM_BYTES_MAX`] long, without
+/// checksums; [`complete`] sets those.
 pub(crate) fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8], out: &mut Vec<u8>) {
     let Ok(length) = u16::try_from(UdpHeader::LEN + payload.len()) else { return };
     if ip(from.ip(), to.ip(), IpNumber::UDP, length, out) {
@@ -45,7 +44,7 @@ pub(crate) fn udp(from: SocketAddr, to: SocketAddr, payload: &[u8], out: &mut Ve
     }
 }
 
-/// Appends a segment, at most [`SEGMENT_BYTES_MAX`] long.
+/// Appends a segment, at most [`SEGMENT_BYTES_MAX`] long, without checksums.
 pub(crate) fn tcp(from: SocketAddr, to: SocketAddr, segment: Segment, payload: &[u8], out: &mut Vec<u8>) {
     let Segment { seq, ack, syn, fin, rst, has_ack } = segment;
     let mut header = TcpHeader::new(from.port(), to.port(), seq, u16::MAX);
@@ -63,7 +62,7 @@ pub(crate) fn tcp(from: SocketAddr, to: SocketAddr, segment: Segment, payload: &
     }
 }
 
-/// Appends an IP header. False, and nothing, for addresses of two families.
+/// Appends an IP header. Returns `false` and appends nothing for addresses of two families.
 fn ip(from: IpAddr, to: IpAddr, protocol: IpNumber, payload_length: u16, out: &mut Vec<u8>) -> bool {
     match (from, to) {
         (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -88,7 +87,7 @@ fn ip(from: IpAddr, to: IpAddr, protocol: IpNumber, payload_length: u16, out: &m
     }
 }
 
-/// Sets the checksums of a packet made here (RFC 791, 768, 9293, 8200).
+/// Sets the checksums of a packet of [`udp`] or [`tcp`] (RFC 791, 768, 9293, 8200).
 pub(crate) fn complete(packet: &mut [u8]) {
     let is_v4 = packet.first().is_some_and(|byte| byte >> 4 == 4);
     let (header, addresses) = if is_v4 { (Ipv4Header::MIN_LEN, 12) } else { (Ipv6Header::LEN, 8) };
@@ -108,13 +107,13 @@ pub(crate) fn complete(packet: &mut [u8]) {
     let pseudo = sum(&header[addresses..]) + sum(&[0, protocol]) + sum(&(content.len() as u16).to_be_bytes());
     let mut checksum = fold(pseudo + sum(content));
     if checksum == 0 && protocol == IpNumber::UDP.0 {
-        // None would mean that there is no checksum.
+        // 0 means that there is no checksum.
         checksum = u16::MAX;
     }
     content[at..at + 2].copy_from_slice(&checksum.to_ne_bytes());
 }
 
-/// The sum of words as they lie in memory: the order of bytes makes no difference to it (RFC 1071, section 2 (B)).
+/// The sum of words in the byte order of the machine, which does not change the checksum (RFC 1071, section 2 (B)).
 fn sum(bytes: &[u8]) -> u64 {
     let (words, rest) = bytes.as_chunks::<4>();
     let mut last = [0; 4];
@@ -130,7 +129,7 @@ fn fold(mut sum: u64) -> u16 {
     !(sum as u16)
 }
 
-/// What a packet made here carries.
+/// The payload of a packet of [`udp`] or [`tcp`].
 pub(crate) fn payload(packet: &[u8]) -> Option<&[u8]> {
     match SlicedPacket::from_ip(packet).ok()?.transport? {
         TransportSlice::Udp(udp) => Some(udp.payload()),
@@ -150,7 +149,7 @@ mod tests {
         (texts.0.parse().unwrap(), texts.1.parse().unwrap())
     }
 
-    /// The sum of 16-bit words, as RFC 1071 has it, over pseudo header and content: all ones if the checksum is right.
+    /// The sum of 16-bit words (RFC 1071) over pseudo header and content: all ones if the checksum is right.
     fn verified(packet: &[u8], v6: bool) -> u16 {
         let (addresses, content, protocol) =
             if v6 { (&packet[8..40], &packet[40..], packet[6]) } else { (&packet[12..20], &packet[20..], packet[9]) };
@@ -167,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn packets_are_whole(v6: bool, length in 0usize..3000, seq: u32, fill: u8) {
+        fn packets_carry_their_payload_and_right_checksums(v6: bool, length in 0usize..3000, seq: u32, fill: u8) {
             let (from, to) = addrs(v6);
             let content = vec![fill; length];
             let mut packet = Vec::new();
@@ -199,13 +198,13 @@ mod tests {
     }
 
     #[test]
-    fn a_datagram_whose_sum_is_all_ones_has_a_checksum() {
+    fn a_checksum_that_would_be_zero_is_written_as_all_ones() {
         let (from, to) = addrs(false);
         let mut packet = Vec::new();
         udp(from, to, &[0, 0], &mut packet);
         complete(&mut packet);
         let checksum = [packet[26], packet[27]];
-        // What the content adds now makes up for the rest.
+        // This content makes the sum over the rest all ones.
         let mut packet = Vec::new();
         udp(from, to, &checksum, &mut packet);
         complete(&mut packet);
@@ -213,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_largest_fit() {
+    fn the_largest_payloads_fit_into_a_packet() {
         for v6 in [false, true] {
             let (from, to) = addrs(v6);
             let mut packet = Vec::new();

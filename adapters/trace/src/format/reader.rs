@@ -1,7 +1,6 @@
-//! Reads a trace: one part after the other, whole blocks, each record only after its digest.
+//! Reads a trace: one part after the other, whole blocks, each record only after its digest is verified.
 //!
-//! Keeps the bytes since the last record and nothing else. Whatever is wrong is told with the number of the input that it
-//! concerns: the first one that cannot be trusted.
+//! Keeps only the bytes since the last record. An error names the first input that cannot be trusted.
 
 use std::fmt;
 use std::fs::File;
@@ -21,42 +20,43 @@ use super::{
 };
 use crate::pcapng::{PACKET, SECTION_HEADER};
 
-/// Why a trace cannot be read on.
+/// Why a trace cannot be read any further.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Broken {
     /// A file cannot be read.
     Io(io::Error),
-    /// It is no trace at all.
+    /// The file is not a trace.
     Foreign,
-    /// Bytes are not as they were written: of the header, or of what led to this input or is it.
+    /// Bytes of the header, of an input, or of packets before it differ from those that were written.
     Changed {
         /// The first input that cannot be trusted; `None` for the header.
         input: Option<u64>,
         /// The part that is read.
         part: u32,
-        /// Where in that part the last good record ends.
+        /// The offset in that part at which the last good record ends.
         offset: u64,
     },
-    /// It is of an earlier version of the format, of which headers, packets and session secrets can be read, and inputs not.
+    /// The trace is of an earlier version of the format, whose inputs cannot be decoded; headers, packets and session secrets can.
     OldVersion {
         /// The version.
         version: u16,
     },
-    /// The digest is right, and the record makes no sense.
+    /// The digest is right, but the record cannot be decoded.
     Malformed {
         /// The first input that cannot be read.
         input: Option<u64>,
-        /// What is wrong.
+        /// The part of it that could not be decoded.
         why: Malformed,
     },
-    /// The next part is missing, or is not the next one.
+    /// The next part is missing, or belongs to another trace.
     Part {
-        /// Which.
+        /// Its number.
         part: u32,
     },
-    /// The trace ends without an end mark: it is being written, or its writer was stopped.
+    /// The trace ends without an end mark: it is still being written, or its writer was stopped.
     Cut {
-        /// Inputs that could be read.
+        /// The number of inputs that could be read.
         inputs: u64,
     },
 }
@@ -84,15 +84,15 @@ impl fmt::Display for Broken {
                 write!(f, "was changed at input #{input} (part {part}, after byte {offset})")
             }
             Self::Changed { input: None, offset, .. } => write!(f, "was changed in its header (after byte {offset})"),
-            Self::Malformed { input: Some(input), why } => write!(f, "makes no sense at input #{input}: {why}"),
-            Self::Malformed { input: None, why } => write!(f, "makes no sense at its header: {why}"),
-            Self::Part { part } => write!(f, "goes on in part {part}, which is missing or another trace's"),
+            Self::Malformed { input: Some(input), why } => write!(f, "cannot be decoded at input #{input}: {why}"),
+            Self::Malformed { input: None, why } => write!(f, "cannot be decoded at its header: {why}"),
+            Self::Part { part } => write!(f, "continues in part {part}, which is missing or belongs to another trace"),
             Self::Cut { inputs } => write!(f, "is cut off after {inputs} inputs"),
         }
     }
 }
 
-// The message holds the cause, which is therefore no source: a chain of sources would repeat it.
+// The message includes the cause, so there is no `source`: a chain of messages would repeat it.
 impl std::error::Error for Broken {}
 
 impl From<io::Error> for Broken {
@@ -101,7 +101,7 @@ impl From<io::Error> for Broken {
     }
 }
 
-/// The file of a part: the first has the trace's name, the others a number before the extension.
+/// The path of a part: the first has the trace's name, the others a number before the extension.
 pub fn part_path(first: &Path, part: u32) -> PathBuf {
     if part == 0 {
         return first.to_owned();
@@ -113,24 +113,24 @@ pub fn part_path(first: &Path, part: u32) -> PathBuf {
     })
 }
 
-/// The option of a packet block that tells its direction.
+/// The option of a packet block with its direction.
 const FLAGS: u16 = 2;
 
-/// Where the next part comes from, if there is one.
+/// Opens the part of a number, if it exists.
 type Parts = Box<dyn FnMut(u32) -> io::Result<Option<Box<dyn Read>>>>;
 
-/// See the module.
+/// Reads the records of a trace of the language `L`.
 pub struct Reader<L: Recordable = Devp2p> {
     source: Box<dyn Read>,
     parts: Parts,
     crypto: Arc<dyn Crypto + Send + Sync>,
     /// Bytes since the last record.
     segment: Vec<u8>,
-    /// What the received packets among them carried.
+    /// The payloads of the packets to the node among them.
     packets: Vec<u8>,
     digest: u64,
     part: u32,
-    /// Where in this part `segment` begins.
+    /// The offset in this part at which `segment` begins.
     offset: u64,
     inputs: u64,
     header_read: bool,
@@ -140,8 +140,16 @@ pub struct Reader<L: Recordable = Devp2p> {
     language: PhantomData<fn() -> L>,
 }
 
+impl<L: Recordable> fmt::Debug for Reader<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Reader");
+        debug.field("part", &self.part).field("offset", &self.offset).field("inputs", &self.inputs);
+        debug.finish_non_exhaustive()
+    }
+}
+
 impl Reader {
-    /// As [`Reader::open_as`], for a trace of a node.
+    /// Opens a trace of a node; see [`Reader::open_as`].
     ///
     /// # Errors
     /// If the file cannot be opened.
@@ -149,14 +157,14 @@ impl Reader {
         Self::open_as(path)
     }
 
-    /// As [`Reader::new_as`], for a trace of a node.
+    /// Reads a trace of a node; see [`Reader::new_as`].
     pub fn new(source: impl Read + 'static) -> Self {
         Self::new_as(source)
     }
 }
 
 impl<L: Recordable> Reader<L> {
-    /// Opens a file, and the parts that follow it as they are needed.
+    /// Opens a file, and later the parts that follow it.
     ///
     /// # Errors
     /// If the file cannot be opened.
@@ -194,20 +202,20 @@ impl<L: Recordable> Reader<L> {
         }
     }
 
-    /// Checks keys with other primitives than secp256k1's.
+    /// Replaces the primitives that check public keys; secp256k1's by default.
     pub fn set_crypto(&mut self, crypto: Arc<dyn Crypto + Send + Sync>) {
         self.crypto = crypto;
     }
 
-    /// How many inputs were read.
+    /// The number of inputs that were read.
     pub fn inputs(&self) -> u64 {
         self.inputs
     }
 
-    /// The next record. Headers of later parts and seals are passed over; after `End` there is none.
+    /// Reads the next record. Skips headers of later parts and seals; returns `None` after `End`.
     ///
     /// # Errors
-    /// If the trace is changed, cut off, or none. There is nothing more to read then.
+    /// If the trace cannot be read any further; later calls return `None`.
     pub fn read(&mut self) -> Result<Option<Record<L::OwnedCommand>>, Broken> {
         while !self.is_over {
             let record = self.record().inspect_err(|_| self.is_over = true)?;
@@ -239,7 +247,7 @@ impl<L: Recordable> Reader<L> {
         Broken::Malformed { input: self.header_read.then_some(self.inputs), why: Malformed(why) }
     }
 
-    /// Goes to the next part, whose header must say that it is the next.
+    /// Goes to the next part, whose header must continue this one.
     fn next_part(&mut self) -> Result<(), Broken> {
         let (previous, part) = (self.digest, self.part + 1);
         self.source = (self.parts)(part)?.ok_or(Broken::Part { part })?;
@@ -283,7 +291,7 @@ impl<L: Recordable> Reader<L> {
         }
     }
 
-    /// A header comes first and only there, and inputs come one by one.
+    /// Checks that a header is the first record of a part, and that inputs are numbered in order.
     fn in_order(&mut self, record: Record<L::OwnedCommand>) -> Result<Record<L::OwnedCommand>, Broken> {
         match &record {
             Record::Header(header) if self.offset == 0 => {
@@ -325,7 +333,7 @@ impl<L: Recordable> Reader<L> {
     }
 }
 
-/// What a packet block carries to the node; nothing for one that the node sent.
+/// The payload of a packet block to the node; empty for a packet that the node sent.
 fn received(block: &[u8]) -> Result<&[u8], ()> {
     let (_, block) = parse_enhancedpacketblock_le(block).map_err(|_| ())?;
     let flags = block.options.iter().find(|option| option.code.0 == FLAGS).and_then(|option| option.value.first());

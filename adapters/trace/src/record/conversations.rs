@@ -1,8 +1,8 @@
-//! The conversations that packets show: addresses for those that are not known, and TCP's numbers for every stream.
+//! The conversations in packets: substitutes for unknown addresses, and TCP's numbers of every stream.
 //!
-//! What the kernel did is not seen, so it is made up, as a flawless network would do it: a handshake when a stream opens,
-//! segments in order, an acknowledgement when much is outstanding, FIN or RST at the end. Only payloads and their order
-//! are facts.
+//! The kernel's segments are not known, so they are synthetic, as on a network without faults: a handshake when a stream
+//! opens, segments in order, an acknowledgement when much is outstanding, FIN or RST at the end. Only payloads and their
+//! order are recorded.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -12,18 +12,18 @@ use peerless::netfilter::{Scope, scope};
 
 use crate::format::{self, Blocks, SEGMENT_BYTES_MAX, Segment, Way};
 
-/// For a node that does not know its address (RFC 5737, RFC 3849).
+/// The addresses of a node that does not know its own (RFC 5737, RFC 3849).
 const UNKNOWN_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const UNKNOWN_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
-/// The port that stands for one which nobody told.
+/// The substitute for an unknown port.
 const UNKNOWN_PORT: u16 = 30303;
-/// Ports of the streams that we dial: those that operating systems take, in turn.
+/// The local ports of dialled streams, in turn: the range of operating systems.
 const FIRST_EPHEMERAL_PORT: u16 = 49152;
 const EPHEMERAL_PORTS: u64 = 16384;
-/// An acknowledgement of its own is shown when so much is outstanding.
+/// The number of outstanding bytes after which an acknowledgement is written.
 const UNACKNOWLEDGED_MAX: u32 = 1 << 20;
 
-/// Between the first numbers of one stream and the next: a pair of ports that is used again is seen to be so.
+/// The distance between the first sequence numbers of two streams, so that a reused pair of ports is recognised.
 const FIRST_NUMBER_STEP: u32 = 64_000_007;
 
 const SYN: Flags = Flags { syn: true, fin: false, rst: false };
@@ -33,7 +33,7 @@ const SYN: Flags = Flags { syn: true, fin: false, rst: false };
 struct Half {
     /// The number of the next byte.
     next: u32,
-    /// What the other side has acknowledged.
+    /// The number up to which the other side has acknowledged.
     acknowledged: u32,
     has_begun: bool,
     is_over: bool,
@@ -54,25 +54,25 @@ struct Stream {
     is_open: bool,
 }
 
-/// See the module.
+/// The addresses of the node and the state of its streams in packets.
 pub(super) struct Conversations {
     udp: Option<SocketAddr>,
     tcp: Option<SocketAddr>,
     ports: (u16, u16),
-    /// As many as the node has connections.
+    /// The streams of the node's connections.
     streams: BTreeMap<ConnId, Stream>,
-    /// The one that the node is being asked about.
+    /// The stream whose acceptance is not decided yet.
     incoming: Option<Stream>,
     opened: u32,
 }
 
 impl Conversations {
-    /// `ports` stand for addresses that are not known: UDP's and TCP's.
+    /// Creates the conversations. `ports` are the UDP and TCP ports of addresses that are not known.
     pub(super) fn new(udp: Option<SocketAddr>, tcp: Option<SocketAddr>, ports: (u16, u16)) -> Self {
         Self { udp, tcp, ports, streams: BTreeMap::new(), incoming: None, opened: 0 }
     }
 
-    /// Our address for datagrams, as somebody at `remote` sees it.
+    /// Our address for datagrams in packets with `remote`.
     pub(super) fn udp_of(&self, remote: IpAddr) -> SocketAddr {
         local(self.udp, self.ports.0, remote)
     }
@@ -83,7 +83,7 @@ impl Conversations {
         Stream { local, remote, ours: first, theirs: first, is_open }
     }
 
-    /// The machine dials a stream. The packet is shown once the stream's own port is known, or the dial has failed.
+    /// Notes a dial. Its packet is written once the local port is known, or the dial has failed.
     pub(super) fn dial(&mut self, conn: ConnId, to: SocketAddr) {
         let port = FIRST_EPHEMERAL_PORT + (conn.0 % EPHEMERAL_PORTS) as u16;
         let local = SocketAddr::new(local(self.tcp, self.ports.1, to.ip()).ip(), port);
@@ -91,7 +91,7 @@ impl Conversations {
         self.streams.insert(conn, stream);
     }
 
-    /// A dial is connected, from `local` if the driver could tell.
+    /// Notes that a dial is connected, from `local` if the driver knows it.
     pub(super) fn connected(&mut self, conn: ConnId, local: Option<SocketAddr>, stamp: u64, blocks: &mut Blocks) {
         if let Some(stream) = self.streams.get_mut(&conn).filter(|stream| !stream.is_open) {
             stream.local = local.unwrap_or(stream.local);
@@ -102,7 +102,7 @@ impl Conversations {
         }
     }
 
-    /// Somebody has connected; what the node says to it comes next.
+    /// Notes an incoming stream, before the node has decided about it.
     pub(super) fn incoming(&mut self, from: SocketAddr, stamp: u64, blocks: &mut Blocks) {
         let local = local(self.tcp, self.ports.1, from.ip());
         let mut stream = self.stream(local, from, true);
@@ -112,7 +112,7 @@ impl Conversations {
         self.incoming = Some(stream);
     }
 
-    /// The node has taken the stream that came, or not.
+    /// Notes whether the node has accepted the incoming stream.
     pub(super) fn accepted(&mut self, conn: Option<ConnId>, stamp: u64, blocks: &mut Blocks) {
         let Some(mut stream) = self.incoming.take() else { return };
         match conn {
@@ -121,12 +121,12 @@ impl Conversations {
         }
     }
 
-    /// Bytes came. False if nothing is known of the stream: then no packet can show them.
+    /// Writes received bytes. Returns `false` for an unknown stream, of which there are no packets.
     pub(super) fn received(&mut self, conn: ConnId, bytes: &[u8], stamp: u64, blocks: &mut Blocks) -> bool {
         self.carry(Way::In, conn, bytes, stamp, blocks)
     }
 
-    /// Bytes went.
+    /// Writes sent bytes.
     pub(super) fn sent(&mut self, conn: ConnId, bytes: &[u8], stamp: u64, blocks: &mut Blocks) {
         self.carry(Way::Out, conn, bytes, stamp, blocks);
     }
@@ -144,14 +144,14 @@ impl Conversations {
         true
     }
 
-    /// The other side has closed its half.
+    /// Notes that the other side has closed its half.
     pub(super) fn eof(&mut self, conn: ConnId, stamp: u64, blocks: &mut Blocks) {
         if let Some(stream) = self.streams.get_mut(&conn) {
             stream.finish(Way::In, stamp, blocks);
         }
     }
 
-    /// The stream failed, or its dial did. Silence has no packet.
+    /// Notes that the stream failed, or its dial did. A timeout has no packet.
     pub(super) fn broken(&mut self, conn: ConnId, why: IoFault, stamp: u64, blocks: &mut Blocks) {
         let Some(stream) = self.streams.get_mut(&conn) else { return };
         if !stream.ours.has_begun {
@@ -164,7 +164,7 @@ impl Conversations {
         (stream.ours.is_over, stream.theirs.is_over, stream.is_open) = (true, true, false);
     }
 
-    /// The node has a stream closed.
+    /// Notes that the node closes a stream.
     pub(super) fn close(&mut self, conn: ConnId, stamp: u64, blocks: &mut Blocks) {
         if let Some(mut stream) = self.streams.remove(&conn) {
             stream.finish(Way::Out, stamp, blocks);
@@ -205,7 +205,7 @@ impl Stream {
         self.show(way.back(), Flags::default(), &[], stamp, blocks);
     }
 
-    /// Shows one segment.
+    /// Writes one segment.
     fn show(&mut self, way: Way, flags: Flags, payload: &[u8], stamp: u64, blocks: &mut Blocks) {
         let (from, to) = match way {
             Way::In => (self.remote, self.local),
@@ -216,7 +216,7 @@ impl Stream {
             Way::Out => (&mut self.ours, &mut self.theirs),
         };
         let Flags { syn, fin, rst } = flags;
-        // Only the SYN that opens a stream has nothing to acknowledge.
+        // Only the first SYN acknowledges nothing.
         let has_ack = !syn || other.has_begun;
         let segment = Segment { seq: half.next, ack: if has_ack { other.next } else { 0 }, syn, fin, rst, has_ack };
         blocks.packet(way, stamp, |out| format::tcp(from, to, segment, payload, out));
@@ -229,7 +229,7 @@ impl Stream {
     }
 }
 
-/// Our address as somebody at `remote` sees it: of the same family, and on this machine if the other is.
+/// Our address in packets with `remote`: of the same family, and loopback if the other is.
 fn local(known: Option<SocketAddr>, port: u16, remote: IpAddr) -> SocketAddr {
     let port = known.map_or(port, |addr| addr.port());
     let port = if port == 0 { UNKNOWN_PORT } else { port };

@@ -1,4 +1,4 @@
-//! Where a trace is written: one file a part, or anything that takes bytes.
+//! The output of a trace: one file for each part, or any writer.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use crate::format::part_path;
 
-/// See the module.
+/// The destination of a trace's bytes.
 pub(super) enum Output {
     Writer(Box<dyn Write + Send>),
     Files(Files),
@@ -26,7 +26,7 @@ impl Output {
         Self::Writer(writer)
     }
 
-    /// A new file; nothing is overwritten.
+    /// Creates a file; never overwrites one.
     pub(super) fn create(path: &Path, is_private: bool, rotate_bytes: Option<u64>) -> io::Result<Self> {
         let file = create(path, is_private)?;
         Ok(Self::Files(Files { first: path.to_owned(), file, is_private, bytes: 0, rotate_bytes }))
@@ -54,7 +54,7 @@ impl Output {
         }
     }
 
-    /// Goes on in another file.
+    /// Continues in the next file.
     pub(super) fn next_part(&mut self, part: u32) -> io::Result<()> {
         if let Self::Files(files) = self {
             files.file = create(&part_path(&files.first, part), files.is_private)?;

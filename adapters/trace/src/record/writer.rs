@@ -1,7 +1,7 @@
-//! Completes blocks and writes them, in parts: on the thread that records or on one of its own.
+//! Completes blocks and writes them, in parts: on the recording thread or on its own.
 //!
-//! The thread of its own has a queue of bounded size. What the recorder has not handed over yet lies with it whenever the
-//! driver has drained, so that it is written within [`FLUSH_INTERVAL`] even if the driver then sleeps for hours.
+//! Its own thread has a queue of bounded size. Whenever the driver has drained, the recorder parks its unfinished buffer here, so
+//! that it is written within [`FLUSH_INTERVAL`] even if the driver then sleeps for hours.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,30 +12,30 @@ use std::time::{Duration, Instant};
 use super::output::Output;
 use crate::format::{self, Blocks, Header, Sealer};
 
-/// What is collected before it is handed over.
+/// The size of a buffer before it is handed over.
 pub(super) const BUFFER_BYTES: usize = 256 << 10;
-/// What bounds the wait for a slow disk.
+/// The bounds of the wait for a slow disk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// Bytes that may wait for the disk. Beyond it the node waits, too.
+    /// The most bytes that wait for the disk. Beyond it the node waits.
     waiting_bytes: usize,
     /// How long the node waits before the recording is given up.
     wait: Duration,
 }
 
 impl Default for Patience {
-    /// Tenths of a second of the fastest streams; and well below the time after which peers leave.
+    /// Tenths of a second of the fastest streams, and well below the timeouts of peers.
     fn default() -> Self {
         Self { waiting_bytes: 16 << 20, wait: Duration::from_secs(5) }
     }
 }
 
-/// Buffers that are kept to be filled again: one is filled, one is written, and some after a moment of slowness.
+/// The most buffers that are kept for reuse: one is filled, one is written, and some are left after a slow write.
 const FREE_BUFFERS_MAX: usize = 16;
-/// How long it takes until what lies at the writer is written.
+/// The longest time until a parked buffer is written.
 const FLUSH_INTERVAL: Duration = Duration::from_millis(500);
 
-/// Completes blocks, and writes them where they go.
+/// Completes blocks, and writes them to the output.
 pub(super) struct Writer {
     output: Output,
     sealer: Sealer,
@@ -44,7 +44,7 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// One that has written nothing yet.
+    /// Creates a writer that has written nothing.
     pub(super) fn new(output: Output, header: Header) -> Self {
         Self { output, sealer: Sealer::default(), header, inputs: 0 }
     }
@@ -66,8 +66,7 @@ impl Writer {
         self.output.write(blocks.as_bytes())
     }
 
-    /// Writes these blocks. A part that has become large enough ends with the record that made it so; no part follows the end
-    /// mark.
+    /// Writes these blocks; a part ends with the record by which it reaches its size. No part follows the end mark.
     pub(super) fn write(&mut self, blocks: &mut Blocks) -> io::Result<()> {
         let (mut written, mut end) = (0, 0);
         while let Some(sealed) = self.sealer.seal(blocks, end) {
@@ -99,11 +98,11 @@ pub(super) struct Background {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What recorder and writer share.
+/// The state that recorder and writer share.
 #[derive(Default)]
 struct Shared {
     state: Mutex<State>,
-    /// The writer waits for it: something was handed over.
+    /// Wakes the writer: a buffer was handed over.
     filled: Condvar,
     /// The recorder waits for it: something was written.
     written: Condvar,
@@ -114,18 +113,18 @@ struct State {
     waiting: VecDeque<Blocks>,
     /// Their bytes, and those that are being written.
     waiting_bytes: usize,
-    /// What the recorder would go on with.
+    /// The recorder's unfinished buffer.
     parked: Option<Blocks>,
-    /// Whether the writer wants whatever there is, because some of it has been there for long.
+    /// Whether the writer takes the parked buffer too, because it is old.
     is_late: bool,
     free: Vec<Blocks>,
     failure: Option<io::Error>,
-    /// Whether nothing comes any more, from the recorder or for want of a writer.
+    /// Whether the recording is over: the recorder has ended, or the writer has failed.
     is_over: bool,
 }
 
 impl Shared {
-    /// Nothing here panics halfway, so what a poisoned lock holds is good.
+    /// No holder of the lock panics halfway, so a poisoned lock holds a valid state.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -150,7 +149,7 @@ impl Background {
         Ok(Self { shared, patience, thread: Some(thread) })
     }
 
-    /// Puts what is collected where the writer can take it.
+    /// Parks the unfinished buffer for the writer.
     pub(super) fn park(&self, blocks: &mut Blocks) -> io::Result<()> {
         let mut state = self.shared.lock();
         if let Some(failure) = state.failure.take() {
@@ -167,13 +166,13 @@ impl Background {
         Ok(())
     }
 
-    /// What was parked, or something to begin with.
+    /// Takes the parked buffer back, or an empty one.
     pub(super) fn unpark(&self) -> Blocks {
         let mut state = self.shared.lock();
         state.parked.take().unwrap_or_else(|| state.empty_blocks())
     }
 
-    /// Hands over what is collected, and gives something to go on with. Waits if too much is waiting.
+    /// Hands over a buffer, and returns an empty one. Waits if too much is queued.
     pub(super) fn hand_over(&self, blocks: &mut Blocks) -> io::Result<()> {
         let Patience { waiting_bytes, wait } = self.patience;
         let mut state = self.shared.lock();
@@ -200,7 +199,7 @@ impl Background {
         Ok(())
     }
 
-    /// Waits until everything is written. Nothing can be handed over after.
+    /// Waits until everything is written. No buffer can be handed over afterwards.
     pub(super) fn end(&mut self) -> io::Result<()> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         self.shared.lock().is_over = true;
@@ -213,14 +212,14 @@ impl Background {
 }
 
 impl Drop for Background {
-    /// Not waited for: a recorder that ended well has waited, and one that gave up must not hang.
+    /// Does not wait: a recorder that ended has waited, and one that gave up must not block.
     fn drop(&mut self) {
         self.shared.lock().is_over = true;
         self.shared.filled.notify_one();
     }
 }
 
-/// The thread: takes what was handed over, and now and then what lies about.
+/// The thread: takes buffers that were handed over, and old parked ones.
 fn work(shared: &Shared, mut writer: Writer) {
     let mut state = shared.lock();
     loop {
@@ -231,7 +230,7 @@ fn work(shared: &Shared, mut writer: Writer) {
             blocks.clear();
             state = shared.lock();
             state.waiting_bytes -= bytes;
-            // What had to be larger once need not be kept.
+            // An unusually large buffer is not kept.
             if blocks.capacity() <= 2 * BUFFER_BYTES && state.free.len() < FREE_BUFFERS_MAX {
                 state.free.push(blocks);
             }

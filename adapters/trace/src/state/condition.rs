@@ -1,4 +1,4 @@
-//! Questions about a node's state: `table >= 10 and not banned(8f2a)`.
+//! Conditions on a node's state, such as `table >= 10 and not banned(8f2a)`.
 //!
 //! ```text
 //! expression  = conjunction { ("or" | "||") conjunction }
@@ -7,9 +7,9 @@
 //! value       = number | duration | name | name "(" argument ")"
 //! ```
 //!
-//! A value alone holds if it is not zero. Names may have a qualifier before them, as in `peers.banned(ID)`. A duration is
-//! a number with `us`, `ms`, `s`, `m` or `h` behind it. An argument is everything up to the closing parenthesis, in
-//! quotation marks if it has one itself: an id's first hexadecimal digits, or a part of a reason's text.
+//! A value alone is true if it is not zero. A name may have a qualifier, as in `peers.banned(ID)`. A duration is a number with
+//! the suffix `us`, `ms`, `s`, `m` or `h`. An argument is all text up to the closing parenthesis, in quotation marks if it
+//! contains one: an id's first hexadecimal digits, or a part of a reason's text.
 
 use std::fmt;
 use std::str::FromStr;
@@ -21,10 +21,10 @@ use peerless::time::Instant;
 
 use super::is_in_session;
 
-/// Parentheses and negations within each other.
+/// The most nested parentheses and negations.
 const DEPTH_MAX: usize = 64;
 
-/// A question that is answered by yes or no.
+/// A condition on the state of a node.
 #[derive(Clone, Debug)]
 pub struct Condition(Expression);
 
@@ -85,7 +85,7 @@ impl Prefix {
     }
 }
 
-/// Why a text is no condition.
+/// Why a text is not a condition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct InvalidCondition(String);
 
@@ -98,7 +98,7 @@ impl fmt::Display for InvalidCondition {
 impl std::error::Error for InvalidCondition {}
 
 impl Condition {
-    /// Whether it holds of `node` at `now`.
+    /// Whether it is true of `node` at `now`.
     pub fn holds(&self, node: &Node, now: Instant) -> bool {
         self.0.holds(node, now)
     }
@@ -197,7 +197,7 @@ impl Value {
             }
             Ok(Prefix(digits))
         };
-        // A qualifier is for readers.
+        // A qualifier has no effect.
         let plain = name.rsplit('.').next().unwrap_or(name);
         let value = match (plain, argument) {
             ("ended", _) => return Ok(Self::Ended(text())),
@@ -231,7 +231,7 @@ impl Value {
     }
 }
 
-/// Whether a reason is meant: case and anything around do not matter.
+/// Whether a reason contains a text, in any letter case.
 fn has(text: &str, part: &str) -> bool {
     text.to_lowercase().contains(part)
 }
@@ -261,7 +261,7 @@ impl<'a> Parser<'a> {
 
     fn term(&mut self, depth: usize) -> Result<Expression, InvalidCondition> {
         if depth > DEPTH_MAX {
-            return Err(InvalidCondition("too many parentheses within each other".to_owned()));
+            return Err(InvalidCondition("too many nested parentheses".to_owned()));
         }
         if self.word("not") || self.symbol("!") {
             return Ok(Expression::Not(Box::new(self.term(depth + 1)?)));
@@ -271,7 +271,7 @@ impl<'a> Parser<'a> {
             return if self.symbol(")") { Ok(inner) } else { Err(self.unexpected("a closing parenthesis")) };
         }
         let left = self.value()?;
-        // The longer ones first.
+        // Longer symbols first.
         let comparisons = [
             ("<=", Comparison::LessOrEqual),
             (">=", Comparison::GreaterOrEqual),
@@ -301,7 +301,7 @@ impl<'a> Parser<'a> {
         Value::named(word, argument)
     }
 
-    /// What stands in parentheses, or in quotation marks within them.
+    /// The text in parentheses, or in quotation marks within them.
     fn argument(&mut self) -> Result<&'a str, InvalidCondition> {
         let inner = self.rest[1..].trim_start();
         let quote = inner.chars().next().filter(|c| matches!(c, '"' | '\''));

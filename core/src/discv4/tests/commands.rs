@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A full queue once swallowed nodes: of 300, all were taken and 96 pinged.
+/// A node is taken if and only if it is pinged later.
 #[test]
 fn a_node_that_is_added_is_pinged_or_refused_as_busy() {
     let mut net = victim();

@@ -38,7 +38,7 @@ impl From<Contact> for Replacement {
     }
 }
 
-/// See the module.
+/// The entries and replacements of one bucket.
 #[derive(Clone, Default, Debug)]
 pub struct Bucket {
     /// The longest known first.

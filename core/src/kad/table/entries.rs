@@ -75,7 +75,7 @@ pub struct Position {
     pub index: usize,
 }
 
-/// See the module.
+/// All buckets with the keys of their entries.
 #[derive(Clone, Default, Debug)]
 pub(super) struct Entries<K> {
     /// By bucket, a bit for each index with an entry on the fast schedule of checks.

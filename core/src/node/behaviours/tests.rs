@@ -1,4 +1,4 @@
-//! Behaviours in two nodes that are connected in memory: what they see, and what becomes of their wishes.
+//! Behaviours in two nodes that are connected in memory: the events that they see, and the outcome of their wishes.
 #![expect(clippy::disallowed_types, reason = "a test shares its script with the behaviour inside a node")]
 
 use alloc::collections::VecDeque;
@@ -92,7 +92,7 @@ impl Behaviour for Scripted {
     }
 }
 
-/// An event, as far as these tests look.
+/// The name of an event.
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Seen {
     Request(ConnId, u64),

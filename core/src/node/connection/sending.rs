@@ -1,4 +1,4 @@
-//! Messages, requests and answers of the owner on a connection; and when it takes them again after a refusal as busy.
+//! Messages, requests and answers that the owner sends on a connection, and the event after a refusal as busy.
 
 use super::{Connection, Framed, Phase, State};
 use crate::contract::{CommandError, CommandId, Cx, Event};
@@ -32,7 +32,7 @@ impl Connection {
         self.with_protocols(|protocols, link| protocols.send(cx, link, capability, id, payload))
     }
 
-    /// Sends a request of a shared capability; `command` will be named by its answer.
+    /// Sends a request of a shared capability. The event of its answer names `command`.
     ///
     /// # Errors
     /// As [`Connection::send`]; [`CommandError::Busy`] also while [`limits::REQUESTS_OUT_MAX`] requests are open.
@@ -63,7 +63,7 @@ impl Connection {
         self.with_protocols(|protocols, link| protocols.respond(cx, link, capability, request_id, id, body))
     }
 
-    /// Lends the protocols of an admitted peer, and notes a refusal as busy.
+    /// Calls `work` with the protocols of an admitted peer, and notes a refusal as busy.
     fn with_protocols(
         &mut self,
         work: impl FnOnce(&mut Protocols, &mut Link<'_>) -> Result<(), CommandError>,
@@ -82,7 +82,7 @@ impl Connection {
         result
     }
 
-    /// Tells that a cause of refusals is gone.
+    /// Emits `ConnReady` if a cause of refusals is gone.
     pub(super) fn report_ready(&mut self, cx: &mut Cx<'_>) {
         let Refused { bytes, requests } = self.refused;
         if !bytes && !requests {

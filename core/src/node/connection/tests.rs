@@ -1,4 +1,4 @@
-//! Connections without a node: two of them over a pipe, with the owner's part played by the test.
+//! Connections without a node: two of them over a pipe; the test is their owner.
 
 use alloc::string::ToString;
 use alloc::sync::Arc;
@@ -245,7 +245,7 @@ fn without_a_handshake_of_a_protocol_admission_establishes() {
     assert_eq!(a.connection.stage(), Stage::Established);
 }
 
-/// The end of a connection that was never established once read "at established".
+/// The stage in the end of a refused connection is Hello, not a later one.
 #[test]
 fn a_refused_peer_ends_at_the_stage_that_was_reached() {
     for capabilities in [&[ETH][..], &[SNAP], &[raw()]] {
@@ -322,7 +322,11 @@ fn each_write_extends_the_write_deadline() {
         assert_eq!(deadline(&a), Some(Instant::ZERO + 19 * second * seconds + limits::WRITE_TIMEOUT));
     }
     a.with(|connection, cx, _| connection.handle_wrote(cx, 0));
-    assert_eq!(deadline(&a), Some(Instant::ZERO + 57 * second + limits::WRITE_TIMEOUT), "nothing written, nothing won");
+    assert_eq!(
+        deadline(&a),
+        Some(Instant::ZERO + 57 * second + limits::WRITE_TIMEOUT),
+        "a write of 0 bytes extends nothing"
+    );
     a.written(usize::MAX);
     assert_eq!(deadline(&a), None, "nothing waits");
     a.send(ETH, 2, &[0xc0]).unwrap();
@@ -339,7 +343,7 @@ fn each_write_extends_the_write_deadline() {
     assert!(fired.contains(&Verdict::End { by: Side::Us, why }), "{fired:?}");
 }
 
-/// Sessions without eth once read on whatever waited.
+/// Holds for sessions with and without eth.
 #[test]
 fn two_mebibytes_that_wait_stop_reading_and_refuse_messages_until_half_is_written() {
     for capability in [ETH, raw(), SNAP] {

@@ -1,11 +1,11 @@
-//! What the node's discovery owes the rest of the node.
+//! The node and its discovery: shutdown, and the dialler's poll after growth.
 
 use alloc::vec;
 
 use super::*;
 use crate::wire::discv4::{Datagram, Endpoint, Kind, Packet};
 
-/// Valid packets once left a node that was shutting down as unrecognised ones.
+/// A packet of the protocol is dropped, and not shown as unrecognised.
 #[test]
 fn discovery_packets_are_dropped_with_a_reason_after_shutdown() {
     let start = Instant::ZERO;
@@ -31,14 +31,14 @@ fn discovery_packets_are_dropped_with_a_reason_after_shutdown() {
     assert!(node.stats().datagrams_dropped.iter().eq([(&DropReason::ShuttingDown, &1)]));
 }
 
-/// A stranger's packet.
+/// A packet of a node that is not in the table.
 fn sealed(secret: &SecretKey, packet: &Packet) -> Vec<u8> {
     let mut bytes = vec![];
     packet.seal(&Secp256k1::new(), secret, &mut bytes);
     bytes
 }
 
-/// The hash of the ping among what the node sends now, if there is one.
+/// The hash of the ping among the node's queued datagrams, if there is one.
 fn ping_sent(node: &mut Node) -> Option<[u8; 32]> {
     let mut ping = None;
     while let Some(action) = node.poll_action() {
@@ -63,9 +63,9 @@ fn bond(node: &mut Node, now: Instant, secret: &SecretKey, from: SocketAddr) {
     assert_eq!(ping_sent(node), None);
 }
 
-/// Growth was once found by comparing the table's length around datagrams.
+/// Growth outside of a datagram counts too.
 #[test]
-fn the_dialler_is_polled_soon_after_a_node_came_in_during_a_timeout() {
+fn the_dialler_is_polled_soon_after_a_timeout_added_a_node() {
     let mut config = Config::new(secret(1), chain(1));
     let discovery = config.discovery.discv4.as_mut().unwrap();
     (discovery.fast_check_interval_max, discovery.slow_check_interval_max) =

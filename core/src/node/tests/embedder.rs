@@ -1,4 +1,4 @@
-//! What the embedder decides while the node runs.
+//! The embedder's commands while the node runs.
 
 use super::*;
 use crate::contract::{CommandError, EndReason, PeerLimits};

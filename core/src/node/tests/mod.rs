@@ -1,4 +1,4 @@
-//! A node's routing: what its parts owe each other, and the bounds of its turns.
+//! A node's routing between its parts, and the bounds of its turns.
 
 mod discovery;
 mod embedder;
@@ -16,7 +16,7 @@ use crate::wire::p2p::DisconnectReason;
 
 const UNIX: UnixTime = UnixTime::from_secs(1_750_000_000);
 
-/// A chain whose genesis block says which network it is of.
+/// A chain whose genesis hash is made of `network`.
 fn chain(network: u8) -> Chain {
     let schedule = ForkSchedule::new([network; 32], 0, &[], &[]);
     let network = Network { name: "a network".into(), network_id: 1, schedule };
@@ -42,7 +42,7 @@ fn node(config: Config) -> Node {
     Node::new(config, [1; 32], Instant::ZERO, UNIX).unwrap()
 }
 
-/// A node with accepted connections of which none has said anything.
+/// A node with accepted connections on which no byte has arrived.
 fn crowded(conns: u32) -> Node {
     let mut config = quiet();
     config.peers.max_pending = 100_000;
@@ -54,7 +54,7 @@ fn crowded(conns: u32) -> Node {
     node
 }
 
-/// The ends that the node tells of now.
+/// The ends among the node's queued events.
 fn ends(node: &mut Node) -> Vec<End> {
     let mut ends = Vec::new();
     while let Some(action) = node.poll_action() {
@@ -66,7 +66,7 @@ fn ends(node: &mut Node) -> Vec<End> {
     ends
 }
 
-/// The counts are those of the connections that the node shows.
+/// Asserts that the counts are those of the connections that the node shows.
 fn assert_counted(node: &Node) {
     let mut counts = Counts::default();
     for session in node.sessions() {
@@ -82,14 +82,13 @@ fn assert_counted(node: &Node) {
     assert_eq!(node.peers().counts(), counts);
 }
 
-/// The dial that the node's next action is, if there is one.
+/// The connection of the node's next action, if that is a dial.
 fn dialled(node: &mut Node) -> Option<(ConnId, SocketAddr)> {
     let Action::Dial { conn, to } = node.poll_action()? else { panic!("something other than a dial") };
     Some((conn, to))
 }
 
-/// At each end of several dials the others still hold their slots, so that there is neither room nor a deadline: forgetting
-/// the connections sets one.
+/// While ended dials hold their slots, there is neither room nor a deadline: popping their ends sets one.
 #[test]
 fn a_slot_that_is_free_again_is_used_for_a_dial() {
     let mut config = quiet();
@@ -103,7 +102,7 @@ fn a_slot_that_is_free_again_is_used_for_a_dial() {
     assert_eq!(why, Reason::Dial);
     node.handle(due, Input::Timeout);
     let (conn, first) = dialled(&mut node).unwrap();
-    assert_eq!(dialled(&mut node), None, "one pending is as many as there may be");
+    assert_eq!(dialled(&mut node), None, "the limit of one pending dial is reached");
 
     node.handle(due, Input::Broken { conn, why: IoFault::Refused });
     assert!(node.poll_timeout().is_none_or(|(_, why)| why != Reason::Dial), "the slot is held until its end is popped");

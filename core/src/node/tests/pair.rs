@@ -96,7 +96,7 @@ fn a_filter_ends_the_connections_that_it_forbids() {
     let contact = net.machine(two).contact();
     net.command(one, Command::SetFilter { filter: &"9.0.0.0/8".parse().unwrap() }).unwrap();
     net.run_for(Duration::from_secs(3));
-    assert_eq!(established(&net, one), 1, "it is permitted");
+    assert_eq!(established(&net, one), 1, "the filter permits its address");
     net.command(one, Command::SetFilter { filter: &"10.0.0.0/8".parse().unwrap() }).unwrap();
     net.run_for(Duration::from_secs(3));
     assert_eq!(ends(&net, one), [(Side::Us, EndReason::Refused(Refusal::Filtered))]);
@@ -182,7 +182,7 @@ fn changes_of_the_identity_reach_discovery_and_new_sessions() {
     assert_eq!(hello, Some((4444, [crate::wire::p2p::Capability::eth(68)].into())));
 }
 
-/// What one run remembers, the next one begins with.
+/// The state in a snapshot is the state of the node that starts from it.
 #[test]
 fn a_snapshot_is_restored_by_a_later_run() {
     let (mut net, [one, two]) = in_session();
@@ -212,7 +212,7 @@ fn a_snapshot_is_restored_by_a_later_run() {
     assert!(!restored(601).peers().is_banned(Instant::ZERO, &banned.id()), "the ban is over");
 
     let mut node = restored(0);
-    assert!(node.discovery().discv4().unwrap().table().is_empty(), "heard of, not believed");
+    assert!(node.discovery().discv4().unwrap().table().is_empty(), "restored nodes enter no table before they answer");
     node.handle(Instant::ZERO, Input::Timeout);
     let mut asked = Vec::new();
     while let Some(action) = node.poll_action() {

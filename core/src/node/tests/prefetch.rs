@@ -3,7 +3,7 @@
 use super::*;
 use crate::contract::SocketId;
 
-/// Adds up what it is shown.
+/// Sums the sizes of what it is shown.
 #[derive(Default)]
 struct Shown(usize);
 
@@ -14,10 +14,10 @@ impl Prefetch for Shown {
 }
 
 #[test]
-fn what_an_input_will_read_is_shown_to_its_last_depth_and_is_not_everything() {
+fn prefetch_shows_at_each_depth_a_part_of_what_an_input_reads() {
     let node = Node::new(Config::new(secret(1), chain(1)), [1; 32], Instant::ZERO, UNIX).unwrap();
     let from = "8.8.8.8:30303".parse().unwrap();
-    // A datagram's size and type are all that is looked at.
+    // Prefetch reads a datagram's size and type only.
     let mut ping = [0; 120];
     ping[97] = 1;
     let shown = |input: &Input<'_>, depth| {

@@ -1,4 +1,4 @@
-//! The work of one turn is bounded, and time may come to its end.
+//! The bounds of one turn's work, and the end of time.
 
 use super::*;
 use crate::contract::EndReason;
@@ -39,7 +39,7 @@ fn a_shutdown_ends_connections_over_several_turns() {
     assert_eq!(first, CONNS_PER_TURN);
     let (at, why) = node.poll_timeout().unwrap();
     assert_eq!((at, why), (Instant::ZERO + MICROSECOND, Reason::Backlog));
-    assert_eq!(node.accept(at, SocketId::MAIN, ([8, 8, 8, 8], 1).into()), None, "none is accepted meanwhile");
+    assert_eq!(node.accept(at, SocketId::MAIN, ([8, 8, 8, 8], 1).into()), None, "none is accepted during shutdown");
     let turns = turns(&mut node, at);
     assert!(turns.iter().all(|ends| ends.len() <= CONNS_PER_TURN));
     assert_eq!(first + turns.into_iter().flatten().count(), CONNS);
@@ -47,7 +47,7 @@ fn a_shutdown_ends_connections_over_several_turns() {
 }
 
 #[test]
-fn a_dial_is_not_put_off_by_connections_that_are_due() {
+fn connections_that_are_due_do_not_delay_a_dial() {
     let mut node = crowded(1000);
     node.command(Instant::ZERO, Command::AddPeer { contact: contact(2), kind: PeerKind::Static }).unwrap();
     node.handle(Instant::ZERO + Duration::from_secs(60), Input::Timeout);
@@ -59,7 +59,7 @@ fn a_dial_is_not_put_off_by_connections_that_are_due() {
 }
 
 #[test]
-fn a_node_returns_at_the_end_of_time() {
+fn a_node_has_no_deadline_at_the_end_of_time() {
     let end_of_time = Instant::from_micros(u64::MAX);
     for max_peers in [0, 50] {
         let mut config = quiet();
@@ -74,7 +74,7 @@ fn a_node_returns_at_the_end_of_time() {
     }
 }
 
-/// The index follows every change, whatever the order of inputs.
+/// The index is right after every change, in any order of inputs.
 #[test]
 fn counts_are_those_of_the_connections_at_any_time() {
     let mut rng = Seed::new([7; 32]).fork("inputs");

@@ -1,4 +1,4 @@
-//! What a peer's conduct leads to.
+//! The consequences of a peer's conduct.
 
 use super::*;
 
@@ -27,9 +27,9 @@ fn bans_follow_the_host_and_memory_is_bounded() {
     assert!(bench.peers.bans().len() > BANS_MAX / 2, "the test reaches its point");
 }
 
-/// F10: the driver fed the connection although the node applied backpressure: that is not the peer's doing.
+/// F10: a driver that feeds a connection although the node applies backpressure is not the peer's fault.
 #[test]
-fn a_peer_is_not_charged_for_what_our_driver_did() {
+fn a_peer_is_not_charged_for_an_overrun_by_our_driver() {
     for (why, is_charged) in
         [(EndReason::Refused(Refusal::Overloaded), false), (EndReason::Fault(Fault::Overrun), true)]
     {

@@ -33,7 +33,7 @@ fn every_node_of_a_dead_table_is_tried_in_time() {
     assert!(*growth.last().unwrap() >= 1950, "{growth:?}");
 }
 
-/// P8, P12: half of the dials go to nodes never tried, though a crowd of known ones is offered, and no one is preferred.
+/// P8, P12: half of the dials go to nodes never tried, though a crowd of known ones is offered, and no node is preferred.
 #[test]
 fn half_of_the_dials_go_to_nodes_never_tried() {
     let mut bench = Bench::new(PeerLimits::default());
@@ -58,9 +58,9 @@ fn half_of_the_dials_go_to_nodes_never_tried() {
     assert!(chosen.len() as u32 - fresh > 70, "the known ones are sampled");
 }
 
-/// Static peers are dialled for ever, at least once in each longest pause, whatever the dials end with.
+/// Static peers are dialled without end, at least once in each longest pause, at any outcome of the dials.
 #[test]
-fn static_peers_are_dialled_again_for_ever() {
+fn static_peers_are_dialled_without_end() {
     let ends = [
         DEAD,
         end(Side::Them, Stage::Hello, EndReason::Disconnect(DisconnectReason::TooManyPeers)),
@@ -88,7 +88,7 @@ fn static_peers_are_dialled_again_for_ever() {
 }
 
 #[test]
-fn a_devnet_on_one_machine_is_dialled_at_once() {
+fn nodes_on_one_machine_are_dialled_at_once() {
     let mut bench = Bench::new(PeerLimits::default());
     let table: Vec<_> = (0..8).map(|n| contact(n, [127, 0, 0, 1].into())).collect();
     let mut dialled = BTreeSet::new();
@@ -99,7 +99,7 @@ fn a_devnet_on_one_machine_is_dialled_at_once() {
 }
 
 #[test]
-fn one_host_is_dialled_once_in_a_while_whatever_ids_are_said_to_be_there() {
+fn one_host_is_dialled_once_per_interval_for_any_number_of_ids() {
     let mut bench = Bench::new(PeerLimits::default());
     let mut dials = 0;
     for second in 0..350 {

@@ -1,4 +1,4 @@
-//! What the embedder decides: static and trusted peers, offers, reports, bans, limits, the filter.
+//! The embedder's commands: static and trusted peers, offers, reports, bans, limits, the filter.
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn refused(refusal: Refusal) -> Result<(), CommandError> {
 }
 
 #[test]
-fn what_cannot_be_dialled_is_refused_at_once_with_its_reason() {
+fn a_contact_that_cannot_be_dialled_is_refused_at_once_with_the_reason() {
     let mut bench = Bench::new(PeerLimits::default());
     bench.filter = "1.0.0.0/16".parse().unwrap();
     let (now, filter) = (bench.now, bench.filter.clone());
@@ -131,7 +131,7 @@ fn a_static_peer_is_dialled_as_soon_as_its_ban_is_lifted() {
 }
 
 #[test]
-fn limits_may_shrink_below_what_there_is_and_grow_again() {
+fn limits_may_shrink_below_the_present_counts_and_grow_again() {
     let mut bench = Bench::new(PeerLimits { max_peers: 6, dial_ratio: 0, ..PeerLimits::default() });
     for n in 0..6 {
         assert_eq!(displaced(bench.join(n, ip(n * 256)).1), Ok(None));
@@ -150,7 +150,7 @@ fn limits_may_shrink_below_what_there_is_and_grow_again() {
 }
 
 #[test]
-fn a_static_peer_that_the_filter_forbids_sleeps_until_it_is_permitted_again() {
+fn a_static_peer_that_the_filter_forbids_is_not_dialled_until_it_is_permitted_again() {
     let mut bench = Bench::new(PeerLimits::default());
     bench.peers.add_peer(bench.now, &bench.filter, contact(1, ip(1)), PeerKind::Static).unwrap();
     bench.filter = "9.0.0.0/8".parse().unwrap();

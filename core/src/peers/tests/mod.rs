@@ -1,4 +1,4 @@
-//! Peers by themselves: a table of views stands for the node's connections.
+//! Peers without a node: a table of views takes the place of the node's connections.
 
 mod bans;
 mod dialling;
@@ -83,7 +83,7 @@ impl Bench {
         }
     }
 
-    /// The one way to change a connection, as in the node.
+    /// Changes a connection and updates the index, as the node does.
     fn set(&mut self, conn: ConnId, after: Option<View>) -> Option<View> {
         let before = match after {
             Some(view) => self.conns.insert(conn, view),
@@ -116,7 +116,7 @@ impl Bench {
         Ok(self.open(addr(from), Origin::Accepted, None))
     }
 
-    /// Identifies, and takes over the place; what is displaced has yet to be ended.
+    /// Identifies a peer and stores its place; the caller ends the displaced connection.
     fn identify(&mut self, conn: ConnId, id: NodeId) -> Admission {
         let view = View { id: Some(id), ..self.conns[&conn] };
         let admission = self.peers.identified(self.now, &view, id, |conn| self.conns.get(&conn).copied());

@@ -13,7 +13,7 @@ enum State {
 
 type Model = BTreeMap<ConnId, (Direction, State)>;
 
-/// Long random runs never break a bound, and the counts are what a naive model says (C9, P2).
+/// Long random runs never break a bound, and the counts equal those of a naive model (C9, P2).
 #[test]
 fn random_runs_keep_every_limit_and_the_counts_of_a_model() {
     let config = PeerLimits { max_peers: 6, max_pending: 6, ..PeerLimits::default() };
@@ -112,7 +112,7 @@ fn random_runs_keep_every_limit_and_the_counts_of_a_model() {
     }
     assert!(evicted > 10 && replaced > 10 && banned > 100, "{evicted} evicted, {replaced} replaced, {banned} banned");
 
-    // No refusal is for ever: when all have left and time has passed, every peer is admitted again.
+    // No refusal is permanent: when all have left and time has passed, every peer is admitted again.
     for conn in model.into_keys() {
         let _ = bench.end(conn, &BYE);
     }
@@ -123,7 +123,7 @@ fn random_runs_keep_every_limit_and_the_counts_of_a_model() {
     }
 }
 
-/// Does what a charge demands: ends every connection with a banned peer. A ban that falls due is in the list at once.
+/// Acts on a charge: ends every connection with a banned peer. The ban is in the list already.
 fn carry_out(bench: &mut Bench, model: &mut Model, charge: &Charge) -> u32 {
     assert_eq!(charge.score <= score::BAN_SCORE, charge.ban.is_some());
     assert!(charge.ban.is_none() || bench.peers.is_banned(bench.now, &charge.id));

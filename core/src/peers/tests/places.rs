@@ -25,11 +25,11 @@ fn full_inbound_places_still_change_hands() {
             admission => assert_eq!(admission, FULL),
         }
     }
-    // Half of 34 had a sibling; time has made some of the first ones old, but not three quarters of them.
+    // Half of the 34 were from a shared subnet; some of the first ones are old by now, but fewer than three quarters.
     assert_eq!(evictions, 17);
     bench.now = bench.now + INBOUND_SENIORITY;
     let again = (0..100).filter(|n| displaced(bench.join(400 + n, ip((400 + n) * 256)).1).is_ok());
-    assert_eq!(again.count(), 9, "a quarter of the places is for the young");
+    assert_eq!(again.count(), 9, "a quarter of the places is open to newcomers");
     assert_eq!(bench.peers.counts().inbound, 34);
 }
 
@@ -101,7 +101,7 @@ fn trusted_peers_pass_the_limits_once_they_have_proven_their_key() {
 }
 
 #[test]
-fn a_peer_dialled_on_command_passes_the_limits_also_when_it_comes_by_itself() {
+fn a_peer_dialled_on_command_is_exempt_on_its_own_connection_too() {
     let config = PeerLimits { max_peers: 1, dial_ratio: 0, ..PeerLimits::default() };
     let mut bench = Bench::new(config);
     bench.join(1, ip(256)).0.unwrap();
@@ -134,7 +134,7 @@ fn accepts_are_throttled_by_host_and_subnet() {
 }
 
 #[test]
-fn peers_on_one_machine_know_no_throttle_and_no_subnet() {
+fn local_peers_are_exempt_from_throttle_and_subnet_limits() {
     let mut bench = Bench::new(PeerLimits::default());
     for n in 0..34 {
         assert_eq!(displaced(bench.join(n, [127, 0, 0, 1].into()).1), Ok(None));

@@ -1,4 +1,4 @@
-//! Two nodes that dial each other: one session stays, and the same on both sides.
+//! Two nodes that dial each other keep one session, the same on both sides.
 
 use alloc::collections::VecDeque;
 

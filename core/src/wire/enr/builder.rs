@@ -11,6 +11,10 @@ use crate::wire::DecodeError;
 use crate::wire::forkid::ForkId;
 use crate::wire::rlp::RlpStream;
 
+/// The keys that a node's record takes from its identity and configuration. [`RecordBuilder`] has a method for each but `id`
+/// and `secp256k1`, which [`RecordBuilder::sign`] sets.
+pub const RESERVED_KEYS: [&[u8]; 9] = [b"id", b"secp256k1", b"ip", b"ip6", b"udp", b"udp6", b"tcp", b"tcp6", b"eth"];
+
 /// A builder of signed records.
 #[derive(Clone, Debug, Default)]
 pub struct RecordBuilder {

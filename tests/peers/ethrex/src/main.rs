@@ -229,7 +229,7 @@ impl Session {
 /// What tasks report; the main loop takes it after the records that led to it.
 enum Later {
     Event(Value),
-    /// The address of a connection that was closed, and by whom.
+    /// The address of a connection that was closed, and the side that closed it.
     End(String, &'static str),
 }
 

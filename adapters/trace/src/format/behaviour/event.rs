@@ -1,6 +1,6 @@
-//! The encoding of events, and of whatever they tell: what the digest of behaviour is made over.
+//! The encoding of events and their parts, which the digest of behaviour covers.
 //!
-//! It does not depend on how this code names things. A variant has its number for ever; a new one gets a new number.
+//! It does not depend on names in the code. The number of a variant never changes; a new variant gets a new number.
 
 use peerless::contract::{
     CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal, ScoreReason, Side,
@@ -15,7 +15,10 @@ use crate::format::command::reason_code;
 use crate::format::config::{encode_ban_target, encode_capability};
 use crate::format::input::io_fault_code;
 
-/// Appends an event but for what it lends, which is returned.
+/// The number of a variant that this code does not know.
+const UNKNOWN: u8 = u8::MAX;
+
+/// Appends an event except for its lent payload, which is returned.
 pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8>) -> Option<&'e [u8]> {
     match event {
         Event::NodeAdded { contact } => {
@@ -137,7 +140,7 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.byte(19);
             encode_ban_target(*target, out);
         }
-        // The session's name; the secrets themselves say nothing that it does not.
+        // The hash identifies the session, and the secrets follow from the session.
         Event::Secrets { conn, secrets } => {
             out.byte(17);
             out.count(conn.0);
@@ -148,6 +151,11 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.count(conn.0);
         }
         Event::DiscoveryReady => out.byte(21),
+        // An event that this code has no number for yet.
+        event => {
+            out.byte(UNKNOWN);
+            out.text(&format!("{event:?}"));
+        }
     }
     None
 }
@@ -227,6 +235,7 @@ fn encode_end(end: &End, out: &mut Vec<u8>) {
                 ConnTimer::Write => 7,
                 ConnTimer::Request => 8,
                 ConnTimer::Closing => 9,
+                _ => UNKNOWN,
             });
         }
         EndReason::Io(why) => {
@@ -234,6 +243,7 @@ fn encode_end(end: &End, out: &mut Vec<u8>) {
             encode_io(*why, out);
         }
         EndReason::Eof => out.byte(7),
+        _ => out.byte(UNKNOWN),
     }
 }
 
@@ -261,6 +271,7 @@ fn encode_score_reason(reason: ScoreReason, out: &mut Vec<u8>) {
             out.byte(9);
             out.text(label.as_str());
         }
+        _ => out.byte(UNKNOWN),
     }
 }
 
@@ -283,10 +294,11 @@ fn encode_status_refusal(refusal: StatusRefusal, out: &mut Vec<u8>) {
             });
         }
         StatusRefusal::Range => out.byte(5),
+        _ => out.byte(UNKNOWN),
     }
 }
 
-/// Appends why a command was refused.
+/// Appends the reason for a refused command.
 pub(in crate::format) fn encode_command_error(error: CommandError, out: &mut Vec<u8>) {
     let code = match error {
         CommandError::UnknownConn => 1,
@@ -307,6 +319,7 @@ pub(in crate::format) fn encode_command_error(error: CommandError, out: &mut Vec
         CommandError::RecordEntry => 12,
         CommandError::UnknownCapability => 13,
         CommandError::NotBanned => 14,
+        _ => UNKNOWN,
     };
     out.byte(code);
 }
@@ -324,6 +337,7 @@ const fn call_failure_code(why: CallFailure) -> u8 {
         CallFailure::Filtered => 2,
         CallFailure::Busy => 3,
         CallFailure::Closed => 4,
+        _ => UNKNOWN,
     }
 }
 
@@ -340,6 +354,7 @@ const fn refusal_code(refusal: Refusal) -> u8 {
         Refusal::RecentlyDialled => 9,
         Refusal::ShuttingDown => 10,
         Refusal::Overloaded => 11,
+        _ => UNKNOWN,
     }
 }
 
@@ -369,6 +384,7 @@ fn encode_fault(fault: Fault, out: &mut Vec<u8>) {
         Fault::ForbiddenMessage => 18,
         Fault::UnsolicitedResponse => 19,
         Fault::Overrun => 20,
+        _ => UNKNOWN,
     };
     out.byte(code);
 }

@@ -12,7 +12,7 @@ fn contact() -> Contact {
     Contact::new(key, "2001:db8::1".parse().unwrap(), 1, 65535)
 }
 
-/// One of every kind.
+/// One input of each kind.
 fn all() -> Vec<OwnedInput> {
     let (conn, contact, target) = (ConnId(1 << 60), contact(), Box::new([7; 64]));
     let (from, ttl): (SocketAddr, _) = ("10.1.2.3:4".parse().unwrap(), Duration::from_secs(3600));

@@ -1,4 +1,4 @@
-//! A disk that is slow, that fails, and that comes back.
+//! Slow and failing disks.
 
 use std::io::Write;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -9,7 +9,7 @@ use peerless::time::{Instant as Now, UnixTime};
 use super::*;
 use crate::format::{Checkpoint, Payload, Reader, Record, SECP256K1};
 
-/// Waits with each write for what comes of it, until nobody says any more.
+/// A writer whose next write waits for its result from the test, until the test drops the sender.
 struct Disk {
     outcomes: Receiver<io::Result<()>>,
     bytes: Sender<Vec<u8>>,
@@ -138,7 +138,7 @@ fn a_failure_is_told_once() {
         std::thread::yield_now();
     };
     assert_eq!(failure.kind(), io::ErrorKind::StorageFull, "after {index} tries");
-    background.end().expect("it was told");
+    background.end().expect("the failure was reported before");
     assert_eq!(inputs(&written), [0]);
 }
 
@@ -160,7 +160,7 @@ fn what_was_not_parked_in_time_is_taken_when_it_is() {
     written.recv().expect("a header");
     let waits = Instant::now() + Duration::from_secs(30);
     while !background.shared.lock().is_late {
-        assert!(Instant::now() < waits, "the writer does not look");
+        assert!(Instant::now() < waits, "the writer does not take the parked buffer");
         std::thread::yield_now();
     }
     let mut blocks = blocks(0, SIZE);
