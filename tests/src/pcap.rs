@@ -1,4 +1,4 @@
-//! Captures made by hand: packets in every link type, files in every form.
+//! Synthetic captures: packets in every link type, files in every form.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -163,7 +163,7 @@ impl Form {
         out.extend(if self.is_big_endian() { value.to_be_bytes() } else { value.to_le_bytes() });
     }
 
-    /// What stands before the packets.
+    /// The bytes before the packets.
     pub fn header(self, link: u16) -> Vec<u8> {
         let mut out = Vec::new();
         match self {

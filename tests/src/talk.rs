@@ -1,4 +1,4 @@
-//! Two nodes that talk: discovery, a session, a request and its answer, a goodbye; with every byte that passes.
+//! Two nodes with discovery, a session, a request and its answer, and a Disconnect; with all bytes between them.
 
 use std::net::{IpAddr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! What is fuzzed, on stable: every committed input of `fuzz/corpus`, and a bounded number of generated ones for each target.
+//! The fuzz targets on stable: every committed input of `fuzz/corpus`, and a bounded number of generated ones for each.
 //!
 //! `FUZZ_INPUTS=1000` runs a thousand times as many generated inputs, `FUZZ_TARGET=session` one target alone. A failure
 //! prints the input in hexadecimal: put it into the corpus under the name of what it found.
@@ -14,7 +14,7 @@ use peerless_tests::memory::{Counting, peak_of};
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// What a folder of the corpus may take: it is a set of examples, not an archive.
+/// The largest size of a folder of the corpus: it is a set of examples, not an archive.
 const CORPUS_BYTES_MAX: usize = 32 << 10;
 
 fn fuzz() -> PathBuf {

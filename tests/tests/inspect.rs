@@ -1,4 +1,4 @@
-//! Captures inspected: every form of file and link, whole and broken, and what two nodes said in them.
+//! Inspection of captures: every form of file and link, whole and broken, and the messages of two nodes in them.
 #![allow(missing_docs)]
 
 use std::net::IpAddr;
@@ -597,7 +597,7 @@ fn packets_in(value: &serde_json::Value) -> Vec<Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Whatever a file holds, it is read to its end.
+    /// A file with any content is read to its end.
     #[test]
     fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..2000), ng in any::<bool>(), link in prop::sample::select(LINKS.to_vec())) {
         inspect(&bytes, Keys::default());

@@ -107,7 +107,7 @@ impl Bench {
         self.driver.command(command).unwrap_or_else(|error| panic!("{command:?}: {error}"))
     }
 
-    /// Turns until there is what is sought.
+    /// Turns until `seek` returns a value.
     fn until<T>(&mut self, what: &str, seek: impl FnMut(&Self) -> Option<T>) -> T {
         self.until_within(PATIENCE, what, seek)
     }
@@ -129,13 +129,13 @@ impl Bench {
         }
     }
 
-    /// Turns until a peer has said something about us.
+    /// Turns until a peer has reported an event about us.
     fn until_said(&mut self, event: &str, mut fields: Value) -> Value {
         fields["id"] = self.contact.key().to_string().into();
         self.until(&format!("{event} {fields}"), |bench| bench.peers[0].find(0, event, &fields).cloned())
     }
 
-    /// Turns until we have seen something.
+    /// Turns until our node has emitted an event.
     fn until_seen<T>(&mut self, what: &str, mut seek: impl FnMut(&Event<'_>) -> Option<T>) -> T {
         self.until(what, |bench| bench.seen.iter().find_map(&mut seek))
     }

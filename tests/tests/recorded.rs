@@ -1,5 +1,5 @@
-//! Traffic that other implementations have really sent: handshakes, frames and messages of a private network whose keys
-//! are known, and large messages of public ones.
+//! Recorded traffic of other implementations: handshakes, frames and messages of a private network whose keys are known, and
+//! large messages of public ones.
 //!
 //! The recordings are not part of the repository. `PEERLESS_RECORDED` names the folder that has them; without it these
 //! tests are skipped.

@@ -27,8 +27,8 @@ fn datagrams(node: &Node) -> u64 {
     node.stats().datagrams_out.count + node.stats().datagrams_in.count
 }
 
-/// What the nodes are made of: no sessions, one bootnode, and hardly anything that happens by itself once they know each
-/// other, so that what is counted belongs to a lookup.
+/// The configuration of the nodes: no sessions, one bootnode, and hardly any traffic once they know each other, so that the
+/// counted packets are those of a lookup.
 fn configure(config: &mut Config) {
     config.peers.max_peers = 0;
     config.peers.dial_ratio = 0;

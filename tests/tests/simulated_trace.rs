@@ -1,4 +1,4 @@
-//! What happened to one node among many, in a simulation, happens to it again alone: its trace is enough.
+//! The trace of one node of a simulation replays alone.
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Write};
@@ -184,7 +184,7 @@ fn a_trace_says_with_which_primitives_it_was_made() {
     assert!(messages > 50 && packets > 400, "{messages} messages, {packets} packets");
 }
 
-/// The invariant that is broken on purpose: the node of one host knows fewer than so many others.
+/// An invariant that is violated on purpose: the node of one host knows fewer than that many others.
 const FEW: usize = 6;
 const CULPRIT: HostId = HostId(5);
 
@@ -265,7 +265,7 @@ fn sessions(node: &Node) -> usize {
     node.sessions().filter(established).count()
 }
 
-/// Panics where a node would if it had a bug, so that the tap is dropped as it would be then.
+/// Panics as a node with a bug would, so that the tap is dropped in the same way.
 struct Fragile {
     tap: Recorder,
     datagrams: u32,

@@ -1,4 +1,4 @@
-//! Frames: any chunking of a stream gives the same bodies as one chunk, and nothing that was changed on the way passes.
+//! Frames: any chunking of a stream gives the same bodies as one chunk, and no changed frame passes.
 //!
 //! The body seals with the peer's own machine, so that MACs are right unless it breaks them.
 

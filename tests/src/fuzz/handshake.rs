@@ -1,5 +1,5 @@
-//! The handshake: whatever happens to its packets, two sides that both think it done have the same secrets, and a side that
-//! does not has nothing but one uniform fault.
+//! The handshake: for any change of its packets, two sides that both complete it have the same secrets, and a side that does
+//! not has one uniform fault.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use peerless::wire::rlpx::{Ack, Auth};
 use super::crypto::secret;
 use super::{Cheap, Choices, Memory, Reached, Target};
 
-/// Two sides and what lies between them.
+/// Two sides and the bytes between them.
 pub const HANDSHAKE: Target = Target {
     name: "handshake",
     body: handshake,
@@ -65,7 +65,7 @@ fn take(
     (progress, at)
 }
 
-/// Changes some bytes; tells whether they are still the same.
+/// Changes some bytes; returns whether they are still the same.
 fn tamper(packet: &mut Vec<u8>, choices: &mut Choices<'_>) -> bool {
     let before = packet.clone();
     match choices.below(6) {

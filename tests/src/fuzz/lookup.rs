@@ -1,4 +1,4 @@
-//! One lookup in a network that the input describes: nodes that answer, fail, or tell of invented nodes.
+//! One lookup in a network that the input describes: nodes that answer, fail, or return invented nodes.
 
 use peerless::crypto::mac::Keccak;
 use peerless::crypto::{

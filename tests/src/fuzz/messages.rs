@@ -1,4 +1,4 @@
-//! Decoders of what a session says: message ids, Hello, Disconnect, capabilities, Status, block ranges, request envelopes.
+//! Decoders of a session's messages: message ids, Hello, Disconnect, capabilities, Status, block ranges, request envelopes.
 
 use peerless::contract::Fault;
 use peerless::limits::{CAPABILITIES_MAX, CLIENT_NAME_CHARS_MAX};
@@ -30,7 +30,7 @@ fn message_id(data: &[u8], reached: &mut Reached) {
     assert_eq!(p2p::split_message(&again), Ok((id, payload)));
 }
 
-/// Hello, whose client name is a stranger's text for our terminal.
+/// Hello, whose client name is shown on terminals.
 pub const HELLO: Target = decoder("hello", hello, &["decoded", "refused", "capability", "escaped"]);
 
 fn hello(data: &[u8], reached: &mut Reached) {
@@ -53,7 +53,7 @@ fn hello(data: &[u8], reached: &mut Reached) {
     assert_eq!(Hello::decode(&hello.encode()), Ok(hello));
 }
 
-/// Disconnect in every form that is seen.
+/// Disconnect in every form that clients send.
 pub const DISCONNECT: Target = decoder("disconnect", disconnect, &["readable", "unreadable", "other"]);
 
 fn disconnect(data: &[u8], reached: &mut Reached) {

@@ -1,9 +1,9 @@
-//! What is fuzzed, as ordinary functions over bytes: `cargo test` runs them over the committed corpus and generated inputs
-//! on stable, `cargo +nightly fuzz run NAME` lets libFuzzer look for more.
+//! The bodies of the fuzz targets, as ordinary functions over bytes: `cargo test` runs them over the committed corpus and
+//! generated inputs on stable, `cargo +nightly fuzz run NAME` searches with libFuzzer.
 //!
-//! A body panics when something is wrong, and notes in [`Reached`] how deep it came: a target names its landmarks, and the
-//! corpus has to reach every one of them. Bodies of machines read operations from the bytes ([`Choices`]) and speak with
-//! valid MACs and signatures unless they choose not to: a fuzzer that never passes a MAC tests nothing.
+//! A body panics at a violation, and notes in [`Reached`] which landmarks it has passed; the corpus has to reach every
+//! landmark of a target. Bodies of machines read operations from the bytes ([`Choices`]) and use valid MACs and signatures
+//! unless they choose not to: a fuzzer that never passes a MAC tests nothing.
 
 pub mod choices;
 pub mod crypto;
@@ -30,45 +30,45 @@ use std::collections::BTreeMap;
 pub use choices::Choices;
 pub use crypto::Cheap;
 
-/// One thing to fuzz.
+/// A fuzz target.
 pub struct Target {
     /// Its name, also that of its folder in `fuzz/corpus`.
     pub name: &'static str,
-    /// What it does with an input; panics if something is wrong.
+    /// Its body; panics at a violation.
     pub body: fn(&[u8], &mut Reached),
-    /// Bytes that it may hold at once, besides some for each byte of its input.
+    /// The bound of its memory.
     pub memory: Memory,
-    /// What the committed corpus has to reach.
+    /// The landmarks that the committed corpus has to reach.
     pub landmarks: &'static [&'static str],
-    /// Generated inputs of a test run: how many, and of how many bytes at most.
+    /// The number of generated inputs of a test run, and their largest size.
     pub generated: (u32, usize),
 }
 
-/// How much an input may make a body hold at once.
+/// The most bytes that a body may hold at once.
 #[derive(Clone, Copy, Debug)]
 pub struct Memory {
-    /// Whatever the input.
+    /// For any input.
     pub fixed: usize,
-    /// For each byte of it.
+    /// For each byte of the input.
     pub per_byte: usize,
 }
 
 impl Memory {
-    /// Of a decoder: small change, and a fixed multiple of what it reads.
+    /// The bound of a decoder: a constant, and a multiple of its input.
     pub const DECODER: Self = Self { fixed: 8 << 10, per_byte: 64 };
 
-    /// Of a machine or several, whatever happens to them.
+    /// The bound of one or several machines, for any input.
     pub const fn machine(mebibytes: usize) -> Self {
         Self { fixed: mebibytes << 20, per_byte: 64 }
     }
 }
 
-/// How often each landmark was passed.
+/// The landmarks that were passed, with their counts.
 #[derive(Clone, Debug, Default)]
 pub struct Reached(BTreeMap<&'static str, u64>);
 
 impl Reached {
-    /// A landmark was passed.
+    /// Counts a landmark.
     pub fn note(&mut self, landmark: &'static str) {
         *self.0.entry(landmark).or_default() += 1;
     }
@@ -78,7 +78,7 @@ impl Reached {
         self.0.get(landmark).copied().unwrap_or(0)
     }
 
-    /// All that were passed.
+    /// All landmarks that were passed.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.0.iter().map(|(landmark, count)| (*landmark, *count))
     }
@@ -92,10 +92,10 @@ impl Reached {
 }
 
 impl Target {
-    /// Runs the body over one input, holds it to its memory, and tells how deep it came.
+    /// Runs the body over one input, checks its memory, and returns the landmarks that it passed.
     ///
     /// # Panics
-    /// If something is wrong.
+    /// At a violation.
     pub fn check(&self, data: &[u8]) -> Reached {
         let mut reached = Reached::default();
         let peak = crate::memory::peak_of(|| (self.body)(data, &mut reached));
@@ -105,7 +105,7 @@ impl Target {
     }
 }
 
-/// All of them.
+/// All targets.
 pub const TARGETS: [&Target; 32] = [
     &wire::RLP,
     &wire::DISCV4_PACKET,

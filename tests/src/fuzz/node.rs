@@ -1,7 +1,7 @@
 //! A whole node under any list of delays and inputs: total, bounded, its deadlines advance, every connection ends once,
 //! and the same list gives the same actions.
 //!
-//! Its peers are made by hand ([`Remote`]), speak with valid MACs, and come as far as sessions.
+//! Its peers are scripted ([`Remote`]), have valid MACs, and reach sessions.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,7 +25,7 @@ use super::crypto::secret;
 use super::remote::Remote;
 use super::{Cheap, Choices, Memory, Reached, Target};
 
-/// Everything that a driver can hand in.
+/// All inputs of a driver.
 pub const NODE: Target = Target {
     name: "node",
     body: node,
@@ -62,7 +62,7 @@ struct World {
     remotes: BTreeMap<ConnId, Remote>,
     /// Accepted or dialled, and not ended.
     open: Vec<ConnId>,
-    /// What the peers ask.
+    /// Open requests of the peers.
     asked: Vec<(ConnId, Capability, u64, u64)>,
     digest: Digest,
 }

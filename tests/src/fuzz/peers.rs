@@ -1,4 +1,4 @@
-//! Places, dials, scores, bans and what the embedder decides, as a list of what happens to connections, against a model.
+//! Places, dials, scores, bans and commands of the embedder under a list of events of connections, against a model.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -55,14 +55,14 @@ struct World {
     rng: Rng,
     now: Instant,
     next: u64,
-    /// What the node's table would hold.
+    /// The connections, as in the node's table.
     conns: BTreeMap<ConnId, View>,
     declared: BTreeMap<NodeId, PeerKind>,
     offered: BTreeSet<NodeId>,
     contacts: Vec<Contact>,
     /// Peers that were ever trusted or dialled on command: they may pass the limits.
     exempt: BTreeSet<NodeId>,
-    /// The limits have shrunk: there may be more peers than they say.
+    /// Whether the limits have shrunk, so that there may be more peers than they allow.
     shrunk: bool,
 }
 
@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    /// The one way to change a connection, as in the node.
+    /// Changes a connection and updates the index, as the node does.
     fn set(&mut self, conn: ConnId, after: Option<View>) {
         let before = match after {
             Some(view) => self.conns.insert(conn, view),
@@ -388,7 +388,7 @@ impl World {
         }
     }
 
-    /// The counts are those of the connections there are, and within the limits.
+    /// Checks that the counts are those of the connections, and within the limits.
     fn check(&self) {
         let counts = self.peers.counts();
         let count = |f: &dyn Fn(&View) -> bool| self.conns.values().filter(|view| f(view)).count();

@@ -1,4 +1,4 @@
-//! Node records and fork ids: what is signed and kept, and judged later.
+//! Node records and fork ids.
 
 use std::collections::BTreeSet;
 
@@ -12,7 +12,7 @@ use peerless::wire::rlp::{self, Bounds};
 use super::crypto::{Cheap, secret};
 use super::{Choices, Memory, Reached, Target};
 
-/// A record as it comes; and with a signature that fits, so that what is behind it is reached.
+/// A record as given, and with a valid signature, so that the checks behind it are reached.
 pub const RECORD: Target = Target {
     name: "record",
     body: record,
@@ -93,7 +93,7 @@ fn examine(record: &Record, raw: &[u8], reached: &mut Reached) {
     assert_eq!(Record::parse(&Cheap, &const_hex::encode(raw)).as_ref(), Ok(record));
 }
 
-/// Our own records: what the builder signs decodes, and says what it was told.
+/// Records of the builder decode, and have the entries that were set.
 pub const RECORD_BUILDER: Target = Target {
     name: "record_builder",
     body: record_builder,

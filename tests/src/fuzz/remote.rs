@@ -1,4 +1,4 @@
-//! The other end of a stream: speaks with valid MACs whatever it is told to say, and reads what the node says.
+//! The other end of a stream: sends any message with valid MACs, and reads those of the node.
 
 use peerless::contract::{Context, Outbound};
 use peerless::crypto::{Crypto, PublicKey, SecretKey};
@@ -11,7 +11,7 @@ use peerless::wire::snappy;
 use super::Cheap;
 use super::handshake::context;
 
-/// A peer made by hand.
+/// A scripted peer.
 pub struct Remote {
     secret: SecretKey,
     context: Context,
@@ -19,7 +19,7 @@ pub struct Remote {
     state: State,
     /// Bytes on their way to the node.
     pub out: Outbound,
-    /// Messages that the node has said, and this end has not looked at.
+    /// Messages of the node that were not taken yet.
     pub heard: Vec<(u64, Vec<u8>)>,
     /// Whether messages are compressed.
     pub snappy: bool,
@@ -61,7 +61,7 @@ impl Remote {
         remote
     }
 
-    /// Whether the handshake is done and the stream sound.
+    /// Whether the handshake is done and all frames have opened.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
     }
@@ -96,7 +96,7 @@ impl Remote {
         }
     }
 
-    /// Says a frame with this body, if the handshake is done.
+    /// Sends a frame with this body, if the handshake is done.
     pub fn say_body(&mut self, body: &[u8]) {
         let State::Open(frames) = &mut self.state else { return };
         let tail = self.out.tail();
@@ -105,7 +105,7 @@ impl Remote {
         frames.sealer.finish(&Cheap, tail, start).expect("small");
     }
 
-    /// Says a message, compressed if the session is and the message may be.
+    /// Sends a message, compressed if the session is and the message may be.
     pub fn say(&mut self, id: u64, payload: &[u8]) {
         let mut body = Vec::new();
         p2p::append_message_id(id, &mut body);
@@ -121,13 +121,13 @@ impl Remote {
         self.context.cx(&mut self.rng).snappy.append(&[payload], body);
     }
 
-    /// Says a Hello with this end's key; messages are compressed from then on if it says version 5.
+    /// Sends a Hello with this end's key; later messages are compressed if it has version 5.
     pub fn say_hello(&mut self, hello: &Hello) {
         self.say(p2p::id::HELLO, &hello.encode());
         self.snappy = hello.version >= p2p::P2P_VERSION;
     }
 
-    /// The oldest thing heard that was not looked at, inflated where that makes sense.
+    /// Takes the oldest message of the node, decompressed if it is compressed.
     pub fn next_heard(&mut self) -> Option<(u64, Vec<u8>)> {
         if self.heard.is_empty() {
             return None;

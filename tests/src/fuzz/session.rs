@@ -1,4 +1,4 @@
-//! A session as a list of what its peer, its embedder and time do, against a model of a few fields.
+//! A session under a list of actions of its peer, its embedder and time, against a model of a few fields.
 
 use std::time::Duration;
 
@@ -44,7 +44,7 @@ pub const SESSION: Target = Target {
 const SECOND: Duration = Duration::from_secs(1);
 const OURS: [&str; 4] = ["eth/68", "eth/69", "snap/1", "own/1"];
 
-/// What the machine should know.
+/// The expected state of the machine.
 struct Model {
     phase: Phase,
     now: Instant,
@@ -66,7 +66,7 @@ enum Phase {
     Over,
 }
 
-/// What a frame should come to.
+/// The expected result of a frame.
 #[derive(PartialEq, Eq, Debug)]
 enum Expected {
     Nothing,
@@ -167,7 +167,7 @@ fn deadline(model: &Model) -> Option<(Instant, ConnTimer)> {
     }
 }
 
-/// A Hello of some kind, and what it should come to.
+/// A Hello of some kind, and its expected result.
 fn say_hello(
     model: &mut Model,
     remote: &mut Remote,
@@ -233,7 +233,7 @@ fn fault(model: &mut Model, fault: Fault) -> Expected {
     Expected::Step(Step::Fault(fault), Vec::new())
 }
 
-/// A frame's body of the peer, and what it should come to.
+/// A frame's body of the peer, and its expected result.
 fn peer_says(model: &mut Model, remote: &mut Remote, ours: &Ours, choices: &mut Choices<'_>) -> (Vec<u8>, Expected) {
     let kind = choices.below(16);
     let encode = |id: u64, payload: &[u8], snappy: bool| {

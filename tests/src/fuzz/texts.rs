@@ -1,4 +1,4 @@
-//! What people paste: records and enode URLs as text, and restrictions of addresses.
+//! Texts of users: records, enode URLs and lists of address ranges.
 
 use std::net::IpAddr;
 

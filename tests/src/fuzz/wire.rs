@@ -1,7 +1,7 @@
-//! Decoders of what comes before a session: RLP, discv4 packets, auth and ack, frame headers, Snappy.
+//! Decoders below sessions: RLP, discv4 packets, auth and ack, frame headers, Snappy.
 //!
-//! None may panic, or hold more than in proportion to what it reads; what is decoded encodes to something that decodes to
-//! the same.
+//! None may panic, or hold more than in proportion to its input; a decoded value encodes to bytes that decode to the same
+//! value.
 
 use peerless::limits::MESSAGE_BYTES_MAX;
 use peerless::netfilter::canonical;
