@@ -273,6 +273,20 @@ fn a_stream_that_is_not_accepted_is_closed_unread() {
     assert_eq!(driver.stream_count(), 0);
 }
 
+#[cfg(unix)]
+#[test]
+fn a_port_can_be_bound_again_after_a_restart() {
+    let mut driver = Driver::scripted(&Listen::at(LOOPBACK));
+    let (conn, mut peer) = driver.accepted();
+    let addr = driver.sockets().tcp_addr().unwrap();
+    // The side that closes first holds the port in TIME_WAIT.
+    driver.script([Do::Close(conn)]);
+    driver.turn(Some(Duration::ZERO), |_| ()).unwrap();
+    assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
+    drop((peer, driver));
+    crate::Sockets::bind(&Listen::default().and_tcp(addr)).unwrap();
+}
+
 #[test]
 fn small_writes_are_not_held_back() {
     // The option is off by default: a small frame would wait for the acknowledgement of the one before.
