@@ -159,11 +159,11 @@ fn changes_of_the_identity_reach_discovery_and_new_sessions() {
         net.command(one, Command::RequestRecord { contact }).unwrap();
         net.run_for(Duration::from_secs(3));
     }
-    let records = net.events(one).iter().filter_map(|(_, event)| match event {
+    let mut records = net.events(one).iter().filter_map(|(_, event)| match event {
         Event::Record { record, .. } => Some(record),
         _ => None,
     });
-    let record = records.last().expect("an answer");
+    let record = records.next_back().expect("an answer");
     assert_eq!((record.seq(), record.get(b"snap"), record.tcp()), (9, Some(&[0xc0][..]), Some(4444)));
 
     let offered = [crate::wire::p2p::Capability::new("foo", 1).unwrap()];
@@ -186,7 +186,7 @@ fn changes_of_the_identity_reach_discovery_and_new_sessions() {
 #[test]
 fn a_snapshot_is_restored_by_a_later_run() {
     let (mut net, [one, two]) = in_session();
-    let [banned, wanted] = [7, 8].map(|n| contact(n));
+    let [banned, wanted] = [7, 8].map(contact);
     let forever = Duration::from_secs(1 << 40);
     net.command(one, Command::Ban { target: BanTarget::Id(banned.id()), duration: Duration::from_secs(600) }).unwrap();
     net.command(one, Command::Ban { target: BanTarget::Address(banned.ip()), duration: forever }).unwrap();
