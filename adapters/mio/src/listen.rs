@@ -13,8 +13,9 @@ pub(crate) const SOCKETS_MAX: usize = 1 << u8::BITS;
 
 /// The addresses to listen on.
 ///
-/// The first UDP socket and the first listener are [`SocketId::MAIN`]; the next ones have the ids 1, 2 and so on, each
-/// kind for itself. A port of 0 takes any that is free; ask [`Sockets`] for it.
+/// The first UDP socket and the first listener are [`SocketId::MAIN`](peerless::contract::SocketId::MAIN); the next ones
+/// have the ids 1, 2 and so on, each kind for itself. A port of 0 takes any that is free; ask
+/// [`Sockets`](crate::Sockets) for it.
 ///
 /// The unspecified IPv6 address `[::]` serves IPv4 as well, unless a socket of the same kind has an IPv4 address; on a
 /// machine without IPv6 it then stands for `0.0.0.0`. Any other address is bound as it is given.
