@@ -107,11 +107,11 @@ impl fmt::Display for Nat {
 impl Arguments {
     fn listen(&self) -> Listen {
         let ip = self.addr.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        let udp = SocketAddr::new(ip, self.discovery_port.unwrap_or(self.port));
-        Listen {
-            udp: (!self.nodiscover).then_some(udp).into_iter().collect(),
-            tcp: vec![SocketAddr::new(ip, self.port)],
+        let listen = Listen::default().and_tcp(SocketAddr::new(ip, self.port));
+        if self.nodiscover {
+            return listen;
         }
+        listen.and_udp(SocketAddr::new(ip, self.discovery_port.unwrap_or(self.port)))
     }
 }
 

@@ -49,8 +49,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     }
     let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
     config.discovery.discv4 = Some(discv4::Config::default());
-    let sockets =
-        driving::bind(&mut config, &Listen { udp: vec![driving::any_port(contact.ip())], ..Listen::default() })?;
+    let sockets = driving::bind(&mut config, &Listen::default().and_udp(driving::any_port(contact.ip())))?;
     let mut driver = driving::start(config, sockets, None)?;
     let interrupt = driving::Interrupt::listen()?;
 

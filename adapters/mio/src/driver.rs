@@ -88,15 +88,6 @@ enum Task {
     Answer(QueryId, QueryFault),
 }
 
-/// Omits the machine and its tap.
-impl<M: Machine> fmt::Debug for Driver<M> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Driver");
-        debug.field("now", &self.now).field("streams", &self.streams.len()).field("accept_pause", &self.accept_pause);
-        debug.field("stats", &self.stats).finish_non_exhaustive()
-    }
-}
-
 impl<M: Machine> Driver<M> {
     /// Starts the driver's clock and calls `make`, which returns the machine, with the time on that clock and the wall time.
     ///
@@ -417,6 +408,20 @@ impl<M: Machine> Driver<M> {
     fn fail(&mut self, conn: ConnId, why: IoFault) {
         self.streams.close(conn);
         self.machine.handle(self.now, Input::Broken { conn, why });
+    }
+}
+
+/// Omits the machine and its tap.
+impl<M: Machine> fmt::Debug for Driver<M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { sockets, streams, now, accept_pause, stats, .. } = self;
+        f.debug_struct("Driver")
+            .field("sockets", sockets)
+            .field("streams", &streams.len())
+            .field("now", now)
+            .field("accept_pause", accept_pause)
+            .field("stats", stats)
+            .finish_non_exhaustive()
     }
 }
 

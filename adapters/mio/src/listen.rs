@@ -8,14 +8,15 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::fault;
 
-/// Sockets of each kind: as many as a [`SocketId`] can tell apart.
+/// Sockets of each kind: as many as a `SocketId` can tell apart.
 pub(crate) const SOCKETS_MAX: usize = 1 << u8::BITS;
 
 /// The addresses to listen on.
 ///
-/// The first UDP socket and the first listener are [`SocketId::MAIN`](peerless::contract::SocketId::MAIN); the next ones
-/// have the ids 1, 2 and so on, each kind for itself. A port of 0 takes any that is free; ask
-/// [`Sockets`](crate::Sockets) for it.
+/// The first UDP socket and the first listener have the id [`SocketId::MAIN`]; the next ones have the ids 1, 2 and so on,
+/// each kind for itself. A port of 0 takes any that is free; ask [`Sockets`](crate::Sockets) for it.
+///
+/// [`SocketId::MAIN`]: peerless::contract::SocketId::MAIN
 ///
 /// The unspecified IPv6 address `[::]` serves IPv4 as well, unless a socket of the same kind has an IPv4 address; on a
 /// machine without IPv6 it then stands for `0.0.0.0`. Any other address is bound as it is given.
@@ -27,12 +28,12 @@ pub(crate) const SOCKETS_MAX: usize = 1 << u8::BITS;
 /// let _ = Listen::any(30303);
 /// // One for each family, and one more UDP socket for another protocol.
 /// let v4 = Listen::at(([127, 0, 0, 1], 30303).into());
-/// let mut both = v4.and(([0, 0, 0, 0, 0, 0, 0, 1], 30303).into());
-/// both.udp.push(([127, 0, 0, 1], 9000).into());
+/// let _ = v4.and(([0, 0, 0, 0, 0, 0, 0, 1], 30303).into()).and_udp(([127, 0, 0, 1], 9000).into());
 /// // None: for a node that only dials, and has no discovery.
 /// let _ = Listen::default();
 /// ```
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
 pub struct Listen {
     /// The UDP sockets' addresses, for discovery as a rule.
     pub udp: Vec<SocketAddr>,
@@ -53,8 +54,20 @@ impl Listen {
 
     /// One more UDP socket and one more listener, at one address and port.
     #[must_use]
-    pub fn and(mut self, addr: SocketAddr) -> Self {
+    pub fn and(self, addr: SocketAddr) -> Self {
+        self.and_udp(addr).and_tcp(addr)
+    }
+
+    /// One more UDP socket.
+    #[must_use]
+    pub fn and_udp(mut self, addr: SocketAddr) -> Self {
         self.udp.push(addr);
+        self
+    }
+
+    /// One more listener.
+    #[must_use]
+    pub fn and_tcp(mut self, addr: SocketAddr) -> Self {
         self.tcp.push(addr);
         self
     }
@@ -134,24 +147,16 @@ mod tests {
         (Ipv4Addr::LOCALHOST, 0).into()
     }
 
-    fn udp(addr: SocketAddr) -> Listen {
-        Listen { udp: vec![addr], ..Listen::default() }
-    }
-
-    fn tcp(addr: SocketAddr) -> Listen {
-        Listen { tcp: vec![addr], ..Listen::default() }
-    }
-
     #[test]
     fn a_taken_port_is_a_clear_error() {
         let taken = Sockets::bind(&Listen::at(loopback())).unwrap();
         let addr = taken.udp_addr().unwrap();
-        let error = Sockets::bind(&udp(addr)).unwrap_err();
+        let error = Sockets::bind(&Listen::default().and_udp(addr)).unwrap_err();
         assert!(matches!(error, BindError::Udp(at, _) if at == addr));
         let text = error.to_string();
         assert!(text.starts_with(&format!("cannot listen on UDP {addr}: ")), "{text}");
         assert!(text.ends_with("; is another node running? choose another port, or 0 for any"), "{text}");
-        let error = Sockets::bind(&tcp(taken.tcp_addr().unwrap())).unwrap_err();
+        let error = Sockets::bind(&Listen::default().and_tcp(taken.tcp_addr().unwrap())).unwrap_err();
         assert!(matches!(error, BindError::Tcp(_, ref error) if error.kind() == io::ErrorKind::AddrInUse), "{error}");
     }
 
@@ -171,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_foreign_address_is_a_clear_error() {
-        let error = Sockets::bind(&tcp("192.0.2.1:0".parse().unwrap())).unwrap_err();
+        let error = Sockets::bind(&Listen::default().and_tcp("192.0.2.1:0".parse().unwrap())).unwrap_err();
         assert!(error.to_string().ends_with("; this machine does not have that address"), "{error}");
     }
 

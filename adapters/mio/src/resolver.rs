@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, channel, sync_channel};
 use std::time::Duration;
 
@@ -101,7 +101,8 @@ impl Queries {
     }
 }
 
-/// Resolves host names as the operating system does, on a thread of its own, one after another.
+/// Resolves host names as the operating system does, on a thread of its own, one after another. 64 names may wait for the
+/// thread; further ones are answered as [`QueryFault::TimedOut`].
 ///
 /// TXT records are unsupported: the standard library has no call for them. A name that does not exist is answered as
 /// [`QueryFault::Failed`], because the standard library does not tell it from a failure. How long a lookup may take is
@@ -149,12 +150,43 @@ impl Resolver for HostResolver {
 
 /// Asks the operating system, which may block for seconds.
 fn resolve(name: &str) -> Result<Resolved, QueryFault> {
-    let found = (name, 0).to_socket_addrs().map_err(|_| QueryFault::Failed)?;
+    hosts((name, 0).to_socket_addrs().map_err(|_| QueryFault::Failed)?)
+}
+
+/// The answer with those addresses: each once, in their order.
+fn hosts(found: impl Iterator<Item = SocketAddr>) -> Result<Resolved, QueryFault> {
     let mut addrs = Vec::new();
     for addr in found.map(|addr| canonical(addr).ip()) {
-        if addrs.len() < HOST_ADDRS_MAX && !addrs.contains(&addr) {
+        if !addrs.contains(&addr) {
             addrs.push(addr);
         }
     }
+    addrs.truncate(HOST_ADDRS_MAX);
     if addrs.is_empty() { Err(QueryFault::NotFound) } else { Ok(Resolved::Hosts { addrs, ttl: HOST_TTL }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_canonical_distinct_and_at_most_64() {
+        let found = ["[::1]:0", "127.0.0.1:0", "[::1]:0", "[::ffff:127.0.0.1]:0"].map(|addr| addr.parse().unwrap());
+        let addrs = vec!["::1".parse().unwrap(), "127.0.0.1".parse().unwrap()];
+        assert_eq!(hosts(found.into_iter()), Ok(Resolved::Hosts { addrs, ttl: Duration::from_secs(60) }));
+        let Ok(Resolved::Hosts { addrs, .. }) = hosts((1..=200).map(|n| ([127, 0, 0, n], 0).into())) else { panic!() };
+        assert_eq!((addrs.len(), addrs[63]), (64, IpAddr::from([127, 0, 0, 64])));
+        assert_eq!(hosts(std::iter::empty()), Err(QueryFault::NotFound));
+    }
+
+    #[test]
+    fn names_beyond_the_queue_are_answered_as_timed_out() {
+        let (queries, todo) = sync_channel(1);
+        let mut resolver = HostResolver { queries, answers: channel().1 };
+        let mut start = |id| resolver.start(QueryId(id), Query::Host("localhost"));
+        assert_eq!((start(1), start(2)), (Ok(()), Err(QueryFault::TimedOut)));
+        assert_eq!(todo.recv().unwrap(), (QueryId(1), "localhost".to_owned()));
+        drop(todo);
+        assert_eq!(start(3), Err(QueryFault::Failed), "the thread is gone");
+    }
 }

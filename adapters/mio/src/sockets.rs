@@ -320,9 +320,7 @@ mod tests {
     #[test]
     fn every_socket_has_its_id() {
         let any = "127.0.0.1:0".parse().unwrap();
-        let mut listen = Listen::at(any).and(any);
-        listen.udp.push(any);
-        let mut sockets = Sockets::bind(&listen).unwrap();
+        let mut sockets = Sockets::bind(&Listen::at(any).and(any).and_udp(any)).unwrap();
         let udp: Vec<_> = sockets.udp_addrs().collect();
         let tcp: Vec<_> = sockets.tcp_addrs().collect();
         assert_eq!(udp.iter().map(|(id, _)| id.0).collect::<Vec<_>>(), [0, 1, 2]);

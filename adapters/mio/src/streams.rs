@@ -342,7 +342,10 @@ mod tests {
 
     #[test]
     fn the_id_of_a_closed_stream_does_nothing() {
-        let (mut streams, mut poll, other) = dialled();
+        let (mut streams, mut poll, mut other) = dialled();
+        other.write_all(b"unread").unwrap();
+        until(&mut streams, &mut poll, |streams| streams.is_readable(CONN));
+        assert_eq!(streams.next_ready(None), Some(CONN));
         streams.close(CONN);
         drop(other);
         assert_eq!((streams.len(), streams.next_ready(None)), (0, None));

@@ -254,6 +254,8 @@ pub enum CommandError {
     UnknownConn,
     /// No such peer.
     UnknownPeer,
+    /// There is no such ban.
+    NotBanned,
     /// The capability's handshake is not done.
     NotEstablished,
     /// The session does not share that capability.
@@ -287,6 +289,7 @@ impl fmt::Display for CommandError {
         f.write_str(match self {
             Self::UnknownConn => "no such connection",
             Self::UnknownPeer => "no such peer",
+            Self::NotBanned => "there is no such ban",
             Self::NotEstablished => "the session is not established yet",
             Self::NotShared => "the session does not share that capability",
             Self::UnknownMessage => "the capability has no such message",

@@ -119,6 +119,7 @@ impl Call {
 
 /// How a datagram of an answer's kind relates to the calls in flight, before its signature is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
 pub enum Admission {
     /// No request is in flight that it could answer.
     Unsolicited,

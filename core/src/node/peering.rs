@@ -75,11 +75,12 @@ impl Node {
         }
     }
 
-    /// Lifts a ban. `UnknownPeer` if there is none.
+    /// Lifts a ban. `NotBanned` if there is none.
     pub(super) fn unban(&mut self, target: BanTarget) -> Result<(), CommandError> {
         if !self.peers.unban(self.context.now(), target) {
-            return Err(CommandError::UnknownPeer);
+            return Err(CommandError::NotBanned);
         }
+        self.sync_dial();
         self.context.out.emit(Event::Unbanned { target });
         Ok(())
     }

@@ -270,6 +270,15 @@ impl Dialer {
         found
     }
 
+    /// Schedules static and trusted peers for a dial now that have a later deadline and `is_free`: a ban of theirs was lifted.
+    pub fn hasten(&mut self, now: Instant, is_free: impl Fn(&Contact) -> bool) {
+        for (id, declared) in &self.declared {
+            if self.due.get(*id).is_some_and(|at| at > now) && is_free(&declared.contact) {
+                self.due.set(*id, now);
+            }
+        }
+    }
+
     /// Schedules every static or trusted peer for a dial that `is_possible` and has no deadline.
     pub fn resume(&mut self, now: Instant, is_possible: impl Fn(&Contact) -> bool) {
         for (id, declared) in &self.declared {

@@ -21,7 +21,7 @@ use crate::contract::{
     ScoreReason,
 };
 use crate::crypto::NodeId;
-use crate::netfilter::{NetFilter, Scope, canonical, scope};
+use crate::netfilter::{NetFilter, Scope, Subnet, canonical, scope};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::enode::Contact;
@@ -160,9 +160,17 @@ impl Peers {
         self.bans.ban(now, target, duration);
     }
 
-    /// Lifts a ban; of an address, also the ban of its subnet. Returns `false` if there was none.
+    /// Lifts a ban; of an address, also the ban of its subnet. Static and trusted peers that waited for its end are dialled.
+    /// Returns `false` if there was none.
     pub fn unban(&mut self, now: Instant, target: BanTarget) -> bool {
-        self.bans.unban(now, target)
+        let was_banned = self.bans.unban(now, target);
+        if was_banned {
+            self.dialer.hasten(now, |contact| match target {
+                BanTarget::Id(id) => contact.id() == id,
+                BanTarget::Address(ip) => Subnet::of(contact.ip()) == Subnet::of(ip),
+            });
+        }
+        was_banned
     }
 
     /// Changes the limits. Peers beyond the new ones stay until they end; new ones are admitted once there is room.

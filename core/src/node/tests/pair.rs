@@ -72,7 +72,7 @@ fn a_ban_of_the_embedder_ends_the_connections_that_it_names() {
         let from = ([9, 9, 9, 2], 40_000).into();
         assert_eq!(net.connect_raw(hosts[0], from).is_none(), by_address);
         net.command(hosts[0], Command::Unban { target }).unwrap();
-        assert_eq!(net.command(hosts[0], Command::Unban { target }), Err(CommandError::UnknownPeer));
+        assert_eq!(net.command(hosts[0], Command::Unban { target }), Err(CommandError::NotBanned));
         net.run_for(Duration::from_secs(40));
         net.command(hosts[0], Command::Dial { contact }).unwrap();
         net.run_for(Duration::from_secs(3));

@@ -111,6 +111,25 @@ fn a_static_peer_at_an_address_that_the_embedder_banned_waits_for_the_end_of_the
     assert!(bench.dial_next(NO_CANDIDATES).is_some());
 }
 
+/// It once waited for the end that the ban would have had.
+#[test]
+fn a_static_peer_is_dialled_as_soon_as_its_ban_is_lifted() {
+    let contact = contact(1, ip(1));
+    for target in [BanTarget::Id(contact.id()), BanTarget::Address(contact.ip())] {
+        let mut bench = Bench::new(PeerLimits::default());
+        let other = self::contact(2, ip(512));
+        for (contact, target) in [(contact, target), (other, BanTarget::Id(other.id()))] {
+            bench.peers.ban(bench.now, target, HOUR);
+            bench.peers.add_peer(bench.now, &bench.filter, contact, PeerKind::Static).unwrap();
+        }
+        assert_eq!(bench.dial_next(NO_CANDIDATES), None);
+        bench.now = bench.now + secs(60);
+        assert!(bench.peers.unban(bench.now, target));
+        assert_eq!(bench.dial_next(NO_CANDIDATES).map(|(_, contact)| contact.id()), Some(contact.id()), "{target:?}");
+        assert_eq!(bench.dial_next(NO_CANDIDATES), None, "the other one is banned");
+    }
+}
+
 #[test]
 fn limits_may_shrink_below_the_present_counts_and_grow_again() {
     let mut bench = Bench::new(PeerLimits { max_peers: 6, dial_ratio: 0, ..PeerLimits::default() });

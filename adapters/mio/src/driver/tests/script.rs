@@ -59,7 +59,7 @@ impl Language for Words {
     type Command<'a> = Do<'a>;
     type Refused = ();
 
-    fn lend<'a>(event: usize, _: &'a [u8]) -> usize {
+    fn lend(event: usize, _: &[u8]) -> usize {
         event
     }
 
@@ -218,6 +218,7 @@ impl Machine for Script {
     }
 
     fn wants_read(&self, conn: ConnId) -> bool {
-        !self.paused.contains(&conn) && !(self.reads_once_per_drain && !self.actions.is_empty())
+        let has_room = !self.reads_once_per_drain || self.actions.is_empty();
+        has_room && !self.paused.contains(&conn)
     }
 }

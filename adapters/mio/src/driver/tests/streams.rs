@@ -83,6 +83,19 @@ fn a_stream_whose_write_failed_ends_although_the_machine_does_not_read() {
 }
 
 #[test]
+fn a_stream_that_the_peer_resets_is_told_as_broken() {
+    let mut driver = Driver::scripted(&Listen::at(LOOPBACK));
+    let (conn, peer) = driver.accepted();
+    driver.script([Do::Write(conn, b"hello")]);
+    driver.turn_that_writes(conn, 5);
+    peer.peek(&mut [0; 1]).unwrap();
+    drop(peer);
+    driver.until("the end", |driver| is_broken(driver, conn));
+    assert!(driver.seen().contains(&&Seen::Broken(conn, IoFault::Reset)));
+    assert_eq!(driver.stream_count(), 0);
+}
+
+#[test]
 fn partial_writes_lose_and_repeat_nothing() {
     let mut driver = Driver::scripted(&Listen::at(LOOPBACK));
     let (conn, mut peer) = driver.accepted();

@@ -318,6 +318,7 @@ pub(in crate::format) fn encode_command_error(error: CommandError, out: &mut Vec
         CommandError::ShuttingDown => 11,
         CommandError::RecordEntry => 12,
         CommandError::UnknownCapability => 13,
+        CommandError::NotBanned => 14,
         _ => UNKNOWN,
     };
     out.byte(code);
