@@ -284,7 +284,6 @@ impl Calls {
     }
 
     /// Classifies a datagram of an answer's kind by its source, and counts it as a reply.
-    #[must_use]
     pub fn admit(&mut self, from: SocketAddr, kind: Kind) -> Admission {
         let mut admission = Admission::Unsolicited;
         for OpenCall { call, .. } in self.open.iter_mut().filter(|open| open.addr == from) {
