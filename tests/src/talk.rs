@@ -43,7 +43,8 @@ impl Talk {
             .into_iter()
             .zip(ips)
             .map(|(number, ip)| {
-                let config = Config { export_secrets: export, ..config(number, ip) };
+                let mut config = config(number, ip);
+                config.export_secrets = export;
                 Node::new(config, [number; 32], Instant::ZERO, UnixTime::from_secs(1_750_000_000)).expect("valid")
             })
             .collect();

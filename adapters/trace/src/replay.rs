@@ -77,6 +77,7 @@ impl fmt::Display for Difference {
 
 /// Why a replay failed.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Failure<C = OwnedCommand> {
     /// The trace cannot be read any further.
     Broken(Broken),

@@ -119,6 +119,7 @@ impl Call {
 
 /// How a datagram of an answer's kind relates to the calls in flight, before its signature is checked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
 pub enum Admission {
     /// No request is in flight that it could answer.
     Unsolicited,
@@ -283,7 +284,6 @@ impl Calls {
     }
 
     /// Classifies a datagram of an answer's kind by its source, and counts it as a reply.
-    #[must_use]
     pub fn admit(&mut self, from: SocketAddr, kind: Kind) -> Admission {
         let mut admission = Admission::Unsolicited;
         for OpenCall { call, .. } in self.open.iter_mut().filter(|open| open.addr == from) {

@@ -34,6 +34,7 @@ const _: () = assert!(NEAR_DISTANCE == 240);
 
 /// A change of the table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
 pub enum Change {
     /// A node came in.
     Added(Contact),

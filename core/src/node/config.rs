@@ -15,6 +15,7 @@ use crate::wire::p2p::{Capability, CapabilityTable};
 
 /// A node's configuration. Start from [`Config::new`] and change fields.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// The node's identity.
     pub secret: SecretKey,

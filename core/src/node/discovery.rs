@@ -21,6 +21,7 @@ use crate::wire::enode::Contact;
 
 /// The settings of each protocol; `None` switches it off.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// discv4.
     pub discv4: Option<discv4::Config>,

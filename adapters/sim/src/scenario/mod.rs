@@ -400,6 +400,7 @@ impl Scenario {
 
 /// The reason why a plan cannot be run.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum PlanError {
     /// The time is shorter than this.
     TooShort(Duration),

@@ -10,7 +10,7 @@ use peerless::crypto::{NodeId, SecretKey};
 use peerless::discv4;
 use peerless::eth::{Chain, Policy};
 use peerless::netfilter::NetFilter;
-use peerless::node::{Config, discovery};
+use peerless::node::Config;
 use peerless::time::UnixTime;
 use peerless::wire::forkid::{Fork, ForkSchedule, Head, Network};
 use peerless::wire::p2p::{Capability, CapabilityTable};
@@ -53,26 +53,26 @@ pub(crate) fn encode(config: &Config, out: &mut Vec<u8>) {
 
 /// Decodes what [`encode`] wrote.
 pub(crate) fn decode(decoder: &mut Decoder<'_>, secret: SecretKey) -> Result<Config, Malformed> {
-    Ok(Config {
-        secret,
-        client: decoder.text()?.to_owned(),
-        addresses: decode_addresses(decoder)?,
-        record_entries: decode_entries(decoder)?,
-        discovery: discovery::Config { discv4: decoder.option(decode_discovery)? },
-        chain: decode_chain(decoder)?,
-        status: match decoder.byte()? {
-            0 => Policy::Announce,
-            1 => Policy::Mirror,
-            _ => return Err(Malformed("status policy")),
-        },
-        capabilities: decoder.list(decode_capability)?,
-        capability_table: decode_table(decoder)?,
-        peers: decode_limits(decoder)?,
-        filter: decode_filter(decoder)?,
-        record_seq: decoder.count()?,
-        export_secrets: decoder.flag()?,
-        snapshot: decode_snapshot(decoder)?,
-    })
+    let client = decoder.text()?.to_owned();
+    let addresses = decode_addresses(decoder)?;
+    let record_entries = decode_entries(decoder)?;
+    let discv4 = decoder.option(decode_discovery)?;
+    let mut config = Config::new(secret, decode_chain(decoder)?);
+    (config.client, config.addresses, config.record_entries) = (client, addresses, record_entries);
+    config.discovery.discv4 = discv4;
+    config.status = match decoder.byte()? {
+        0 => Policy::Announce,
+        1 => Policy::Mirror,
+        _ => return Err(Malformed("status policy")),
+    };
+    config.capabilities = decoder.list(decode_capability)?;
+    config.capability_table = decode_table(decoder)?;
+    config.peers = decode_limits(decoder)?;
+    config.filter = decode_filter(decoder)?;
+    config.record_seq = decoder.count()?;
+    config.export_secrets = decoder.flag()?;
+    config.snapshot = decode_snapshot(decoder)?;
+    Ok(config)
 }
 
 pub(crate) fn encode_addresses(addresses: &Addresses, out: &mut Vec<u8>) {

@@ -16,6 +16,7 @@ pub struct LocalHello {
 
 /// Why a Hello cannot be sent.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub enum InvalidHello {
     /// No peer reads more than [`limits::HELLO_BYTES_MAX`].
     TooLarge,
