@@ -308,6 +308,19 @@ mod tests {
     }
 
     #[test]
+    fn a_driver_that_never_empties_the_outbox_gets_its_memory_back() {
+        let mut out: Outbox = Outbox::default();
+        assert!(send(&mut out, &[0; 1280]));
+        for n in 1..=2_000_u32 {
+            let packet = [n as u8; 1280];
+            assert!(send(&mut out, &packet), "{n}: nothing is dropped");
+            assert!(matches!(out.pop(), Some(Action::Send { bytes, .. }) if bytes[0] == (n - 1) as u8), "{n}");
+        }
+        assert_eq!(out.bytes(), 1280);
+        assert!(out.arena.len() <= 4 * 1280, "{} bytes are kept for one packet", out.arena.len());
+    }
+
+    #[test]
     fn a_driver_that_never_drains_is_bounded() {
         let mut out: Outbox = Outbox::default();
         let sent = (0..100_000).filter(|_| send(&mut out, &[0; 1280])).count();
