@@ -272,7 +272,7 @@ impl<M: Machine> Driver<M> {
                 }
                 Some(Action::Flush { conn }) => Some(Task::Flush(conn)),
                 Some(Action::Close { conn }) => {
-                    self.streams.close(conn);
+                    self.streams.finish(conn, &mut self.buffer);
                     None
                 }
                 Some(Action::Query { id, what }) => {

@@ -45,7 +45,8 @@
 //!   next turn, which does not sleep. When there is nothing to do, it sleeps.
 //! - **No buffers of its own**, except the one that it reads into: what cannot be written waits in the machine, what the
 //!   machine does not want to read waits in the kernel, where TCP applies backpressure.
-//! - **What a peer sent before a stream failed is read first**: its final Disconnect arrives although our write failed.
+//! - **A final Disconnect arrives.** What a peer sent before our write failed is read before the failure is told; a stream
+//!   that the machine closes is not reset for bytes that it has not read.
 //! - **Nothing from the network ends it.** A full file table pauses accepting and fails dials; datagrams that cannot be
 //!   sent are counted; ICMP errors are passed over.
 //! - **Every query is answered**: by the [`Resolver`] that the application sets, or as unsupported.

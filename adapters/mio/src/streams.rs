@@ -101,6 +101,20 @@ impl Streams {
         Ok(())
     }
 
+    /// Closes a stream after its last write, if there is one with that id. Discards a buffer's worth of received bytes first:
+    /// a close with bytes unread resets the stream, and what was written last may be lost with it.
+    pub(crate) fn finish(&mut self, conn: ConnId, buffer: &mut [u8]) {
+        let mut room = buffer.len();
+        while room > 0 {
+            match self.get_mut(conn).map(|stream| stream.io.read(&mut buffer[..room])) {
+                Some(Ok(n @ 1..)) => room -= n,
+                Some(Err(error)) if error.kind() == ErrorKind::Interrupted => {}
+                _ => break,
+            }
+        }
+        self.close(conn);
+    }
+
     /// Closes a stream, if there is one with that id.
     pub(crate) fn close(&mut self, conn: ConnId) {
         self.ready.remove(&conn);

@@ -83,6 +83,31 @@ fn a_stream_whose_write_failed_ends_although_the_machine_does_not_read() {
 }
 
 #[test]
+fn a_close_with_bytes_unread_does_not_reset_the_stream() {
+    let mut driver = Driver::scripted(&Listen::at(LOOPBACK));
+    let (conn, mut peer) = driver.accepted();
+    driver.script([Do::Pause(conn, true)]);
+    peer.write_all(&[7; 10_000]).unwrap();
+    driver.turn(Some(Duration::from_millis(20)), |_| ()).unwrap();
+    driver.script([Do::Write(conn, FINAL), Do::Close(conn)]);
+    driver.turn(Some(Duration::ZERO), |_| ()).unwrap();
+    let mut rest = Vec::new();
+    peer.read_to_end(&mut rest).unwrap();
+    assert_eq!(rest, FINAL);
+    assert_eq!((driver.read_from(conn).len(), driver.stream_count()), (0, 0));
+}
+
+#[test]
+fn nothing_is_told_of_a_stream_that_was_closed_while_it_was_dialled() {
+    let mut driver = Driver::scripted(&Listen::default());
+    let listener = TcpListener::bind(LOOPBACK).unwrap();
+    driver.script([Do::Dial(listener.local_addr().unwrap()), Do::Close(ConnId(0)), Do::Close(ConnId(9))]);
+    driver.turn(Some(Duration::from_millis(50)), |_| ()).unwrap();
+    assert_eq!(driver.stream_count(), 0);
+    assert!(driver.seen().iter().all(|seen| matches!(seen, Seen::WallClock(_))), "{:?}", driver.seen());
+}
+
+#[test]
 fn a_stream_that_the_peer_resets_is_told_as_broken() {
     let mut driver = Driver::scripted(&Listen::at(LOOPBACK));
     let (conn, peer) = driver.accepted();
@@ -246,6 +271,20 @@ fn a_stream_that_is_not_accepted_is_closed_unread() {
     driver.until("a stream", |driver| driver.seen().iter().any(|seen| matches!(seen, Seen::Incoming(..))));
     assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
     assert_eq!(driver.stream_count(), 0);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_port_can_be_bound_again_after_a_restart() {
+    let mut driver = Driver::scripted(&Listen::at(LOOPBACK));
+    let (conn, mut peer) = driver.accepted();
+    let addr = driver.sockets().tcp_addr().unwrap();
+    // The side that closes first holds the port in TIME_WAIT.
+    driver.script([Do::Close(conn)]);
+    driver.turn(Some(Duration::ZERO), |_| ()).unwrap();
+    assert_eq!(peer.read(&mut [0; 1]).unwrap(), 0);
+    drop((peer, driver));
+    crate::Sockets::bind(&Listen::default().and_tcp(addr)).unwrap();
 }
 
 #[test]
