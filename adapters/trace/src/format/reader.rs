@@ -37,7 +37,8 @@ pub enum Broken {
         /// The offset in that part at which the last good record ends.
         offset: u64,
     },
-    /// The trace is of an earlier version of the format, whose inputs cannot be decoded; headers, packets and session secrets can.
+    /// The trace is of an earlier version of the format. Its headers, packets and session secrets can be decoded, its inputs
+    /// cannot.
     OldVersion {
         /// The version.
         version: u16,

@@ -1,7 +1,7 @@
 //! Completes blocks and writes them, in parts: on the recording thread or on its own.
 //!
-//! Its own thread has a queue of bounded size. Whenever the driver has drained, the recorder parks its unfinished buffer here, so
-//! that it is written within [`FLUSH_INTERVAL`] even if the driver then sleeps for hours.
+//! Its own thread has a queue of bounded size. Whenever the driver has drained, the recorder parks its unfinished buffer
+//! here, so that it is written within [`FLUSH_INTERVAL`] even if the driver then sleeps for hours.
 
 use std::collections::VecDeque;
 use std::io;
