@@ -59,3 +59,45 @@ fn a_changed_filter_ends_connections_over_several_turns() {
     let refused = End { by: Side::Us, stage: Stage::Handshake, why: EndReason::Refused(Refusal::Filtered) };
     assert!(ended.iter().all(|end| *end == refused));
 }
+
+/// Each refusal as busy is followed by one event, when half of the queue is free.
+#[test]
+fn discovery_that_was_busy_tells_once_when_it_takes_commands_again() {
+    let mut node = node(Config::new(secret(1), chain(1)));
+    let crypto = Secp256k1::new();
+    let mut others = (2..=250)
+        .map(|n: u8| Contact::new(crypto.public_key(&secret(n)), [50 + n / 2, n, 1, 1].into(), 30303, 30303))
+        .collect::<Vec<_>>()
+        .into_iter();
+    let now = Instant::from_micros(1);
+    let added = others.by_ref().take_while(|contact| {
+        let answer = node.command(now, Command::AddNode { contact: *contact });
+        assert!(matches!(answer, Ok(_) | Err(CommandError::Busy)), "{answer:?}");
+        answer.is_ok()
+    });
+    let added = added.count();
+    assert!((10..200).contains(&added), "{added}");
+    let late = others.next().unwrap();
+    assert_eq!(node.command(now, Command::AddNode { contact: late }), Err(CommandError::Busy), "refused twice");
+
+    let mut readied = Vec::new();
+    let mut pings = 0;
+    for _ in 0..10_000 {
+        let Some((at, _)) = node.poll_timeout() else { break };
+        if at > Instant::from_micros(60_000_000) {
+            break;
+        }
+        node.handle(at, Input::Timeout);
+        while let Some(action) = node.poll_action() {
+            match action {
+                Action::Emit(Event::DiscoveryReady) => readied.push(pings),
+                Action::Send { .. } => pings += 1,
+                _ => {}
+            }
+        }
+    }
+    assert_eq!(readied.len(), 1, "{readied:?}");
+    assert!(readied[0] < added, "before all that were taken are pinged");
+    let now = Instant::from_micros(60_000_001);
+    assert!(node.command(now, Command::AddNode { contact: late }).is_ok());
+}
