@@ -1,4 +1,4 @@
-//! A protocol family of its own in 200 lines: echo over streams and datagrams.
+//! A protocol family of its own: echo over streams and datagrams.
 //!
 //! What is said on a stream that was accepted comes back on it; a datagram comes back to its source. The machine keeps the
 //! same driver contract as a node, so the same drivers, simulator, taps and recorder run it: this example runs two of them
