@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::Node;
 use super::connection::Connection;
 use super::table::{Slot, Table};
-use crate::contract::{Behaviour, CommandError, CommandId, ConnId, PeerEvent, Wish};
+use crate::contract::{Behaviour, CommandError, CommandId, ConnId, PeerEvent, Prefetch, Wish};
 use crate::limits;
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -20,11 +20,15 @@ pub(super) struct Behaviours {
     turn: usize,
     /// Whether there may be a wish: an event was shown since the last poll of all that gave none.
     is_due: bool,
+    /// The earliest deadline of a behaviour, as of the last poll of all that gave no wish. Kept here, since drivers ask for
+    /// it after each input.
+    deadline: Option<Instant>,
 }
 
 impl Behaviours {
     pub(super) fn new(list: Vec<Box<dyn Behaviour>>, rng: Rng) -> Self {
-        Self { list, rng, turn: 0, is_due: false }
+        let deadline = earliest(&list);
+        Self { list, rng, turn: 0, is_due: false, deadline }
     }
 
     /// Shows an event to all.
@@ -37,14 +41,19 @@ impl Behaviours {
 
     /// The earliest deadline of a behaviour; `now` while there may be wishes.
     pub(super) fn poll_timeout(&self, now: Instant) -> Option<Instant> {
-        if self.is_due {
-            return Some(now);
-        }
-        self.list.iter().filter_map(|behaviour| behaviour.poll_timeout()).min()
+        if self.is_due { Some(now) } else { self.deadline }
+    }
+
+    /// Shows `memory` what [`Behaviours::poll_timeout`] reads.
+    pub(super) fn prefetch(&self, memory: &mut impl Prefetch) {
+        memory.prefetch(&self.deadline);
     }
 
     /// Lets each behaviour handle its deadline, if that has passed.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout(now).is_none_or(|at| at > now) {
+            return;
+        }
         for behaviour in &mut self.list {
             if behaviour.poll_timeout().is_some_and(|at| at <= now) {
                 self.is_due = true;
@@ -86,6 +95,7 @@ impl Node {
             }
         }
         self.behaviours.is_due = room == 0;
+        self.behaviours.deadline = earliest(&self.behaviours.list);
     }
 
     /// Carries out one wish of the behaviour whose turn it is. Returns whether it had one.
@@ -138,6 +148,10 @@ impl Node {
         let Behaviours { list, rng, .. } = &mut self.behaviours;
         list[index].handle(self.context.now(), rng, event);
     }
+}
+
+fn earliest(behaviours: &[Box<dyn Behaviour>]) -> Option<Instant> {
+    behaviours.iter().filter_map(|behaviour| behaviour.poll_timeout()).min()
 }
 
 fn open_slot(conns: &mut Table, id: ConnId) -> Result<&mut Slot, CommandError> {

@@ -187,6 +187,7 @@ impl Node {
             memory.prefetch(&self.dial_at);
             memory.prefetch(&self.next_dial_poll);
             memory.prefetch(&self.shutting_down);
+            self.behaviours.prefetch(memory);
         }
         self.discovery.prefetch(input, depth, memory);
     }
