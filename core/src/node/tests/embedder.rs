@@ -101,3 +101,29 @@ fn discovery_that_was_busy_tells_once_when_it_takes_commands_again() {
     let now = Instant::from_micros(60_000_001);
     assert!(node.command(now, Command::AddNode { contact: late }).is_ok());
 }
+
+#[test]
+fn discovery_with_all_lookups_under_way_is_ready_when_one_has_ended() {
+    let mut node = node(Config::new(secret(1), chain(1)));
+    let now = Instant::from_micros(1);
+    let silent = [contact(2).with_udp(30303), contact(3).with_udp(30303)];
+    node.command(now, Command::SetBootnodes { nodes: &silent }).unwrap();
+    let lookup = Command::Lookup { target: [7; 64] };
+    let begun = (0..100).take_while(|_| node.command(now, lookup).is_ok()).count();
+    assert!(begun < 100);
+    assert_eq!(node.command(now, lookup), Err(CommandError::Busy));
+    let mut ended = 0;
+    'run: for _ in 0..1000 {
+        let (at, _) = node.poll_timeout().expect("lookups have deadlines");
+        node.handle(at, Input::Timeout);
+        while let Some(action) = node.poll_action() {
+            match action {
+                Action::Emit(Event::Nodes { .. }) => ended += 1,
+                Action::Emit(Event::DiscoveryReady) => break 'run,
+                _ => {}
+            }
+        }
+    }
+    assert!(ended > 0, "none of {begun} had ended when discovery said that it is ready");
+    assert!(node.command(Instant::ZERO, lookup).is_ok());
+}
