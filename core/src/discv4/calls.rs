@@ -358,6 +358,20 @@ mod tests {
     }
 
     #[test]
+    fn a_call_is_open_by_key_kind_and_purpose() {
+        let mut calls = Calls::default();
+        in_flight(&mut calls, 1, Request::Ping, 7);
+        let same_endpoint = Contact::new(contact(2).key(), contact(1).ip(), contact(1).udp(), 0);
+        assert!(calls.is_open(&contact(1), Kind::Pong, Purpose::Verify));
+        assert!(!calls.is_open(&same_endpoint, Kind::Pong, Purpose::Verify));
+        assert!(!calls.is_open(&contact(1), Kind::EnrResponse, Purpose::Verify));
+        assert!(!calls.is_open(&contact(1), Kind::Pong, Purpose::Check));
+        assert!(calls.find_in_flight(&contact(1), Kind::Pong).is_some());
+        assert!(calls.find_in_flight(&same_endpoint, Kind::Pong).is_none());
+        assert!(calls.find_in_flight(&contact(1), Kind::Neighbors).is_none());
+    }
+
+    #[test]
     fn a_call_admits_a_limited_number_of_replies() {
         let mut calls = Calls::default();
         let from = contact(1).udp_addr();
