@@ -6,8 +6,9 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
+use super::end::End;
 use super::ids::{BanTarget, CommandId, ConnId, Direction, SocketId};
-use super::reason::{End, ScoreReason};
+use super::reason::ScoreReason;
 use crate::crypto::NodeId;
 use crate::crypto::secrets::SessionSecrets;
 use crate::time::Duration;

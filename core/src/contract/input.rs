@@ -4,10 +4,10 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use super::addresses::Addresses;
+use super::fault::{IoFault, Refusal};
 use super::ids::{BanTarget, ConnId, Label, PeerKind, QueryId, SocketId};
 use super::peer_limits::PeerLimits;
 use super::query::{Answer, QueryFault};
-use super::reason::{IoFault, Refusal};
 use crate::crypto::NodeId;
 use crate::netfilter::NetFilter;
 use crate::time::{Duration, UnixTime};

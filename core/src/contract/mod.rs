@@ -1,15 +1,17 @@
 //! The boundary between a machine and its driver: inputs, actions, and the reasons that they carry.
 //!
 //! Consists of wire types and plain enums only, and knows no machine. [`machine::Machine`] is the contract itself, for any
-//! protocol family; a [`language::Language`] has the types of one family, and [`event`], [`input`] and [`reason`] are those of
-//! devp2p.
+//! protocol family; a [`language::Language`] has the types of one family, and [`event`], [`input`], [`reason`], [`fault`]
+//! and [`end`] are those of devp2p.
 
 pub mod action;
 pub mod addresses;
 pub mod behaviour;
 pub mod conn_map;
 pub mod cx;
+pub mod end;
 pub mod event;
+pub mod fault;
 pub mod ids;
 pub mod input;
 pub mod language;
@@ -29,7 +31,9 @@ pub use addresses::Addresses;
 pub use behaviour::{Behaviour, PeerEvent, Wish};
 pub use conn_map::{ConnMap, ConnSet};
 pub use cx::{Context, Cx};
+pub use end::{End, EndReason, Side, Stage};
 pub use event::{CallFailure, Event};
+pub use fault::{Fault, FaultClass, IoFault, Refusal, StatusRefusal};
 pub use ids::{BanTarget, CommandId, ConnId, Direction, Label, PeerKind, QueryId, SocketId};
 pub use input::{Command, CommandError, Input};
 pub use language::{Devp2p, Language};
@@ -39,10 +43,7 @@ pub use outbox::Outbox;
 pub use peer_limits::PeerLimits;
 pub use prefetch::Prefetch;
 pub use query::{Answer, Query, QueryFault};
-pub use reason::{
-    ConnTimer, DiscoveryTimer, DropReason, End, EndReason, Fault, FaultClass, IoFault, Reason, Refusal, ScoreReason,
-    Side, Stage, StatusRefusal,
-};
+pub use reason::{ConnTimer, DiscoveryTimer, DropReason, Reason, ScoreReason};
 pub use snapshot::{BanRecord, Snapshot};
 pub use stats::Stats;
 pub use tap::{Tap, Tapped};

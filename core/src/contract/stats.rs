@@ -2,8 +2,9 @@
 
 use alloc::collections::BTreeMap;
 
+use super::end::End;
 use super::ids::Direction;
-use super::reason::{DropReason, End};
+use super::reason::DropReason;
 use crate::wire::p2p::Capability;
 
 /// A number of items and the sum of their bytes.

@@ -17,7 +17,7 @@ use ctr::cipher::{InnerIvInit, StreamCipher, StreamCipherCoreWrapper, StreamCiph
 use ctr::{CtrCore, flavors};
 use subtle::ConstantTimeEq;
 
-use crate::contract::reason::Fault;
+use crate::contract::Fault;
 use crate::crypto::Crypto;
 use crate::crypto::mac::Keccak;
 use crate::crypto::secrets::Secrets;

@@ -10,9 +10,9 @@ use core::fmt;
 use zeroize::Zeroizing;
 
 use super::frames::Frames;
+use crate::contract::Fault;
 use crate::contract::cx::Cx;
 use crate::contract::outbound::Outbound;
-use crate::contract::reason::Fault;
 use crate::crypto::secrets::{Exchange, Role, Secrets, SessionSecrets};
 use crate::crypto::{Crypto, Digest, PublicKey, SecretKey, SharedSecret, ecies};
 use crate::limits;
