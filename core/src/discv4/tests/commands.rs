@@ -108,3 +108,20 @@ fn a_machine_that_loses_its_bootnodes_before_it_began_admits_every_proven_node()
     net.bond(&stranger);
     assert!(net.knows_stranger(&stranger));
 }
+
+/// With an empty table, only our bootnodes may be pinged beyond the budget of an unproven address.
+#[test]
+fn an_empty_table_lifts_the_budget_of_pings_for_bootnodes_only() {
+    let mut net = victim();
+    let nodes: Vec<_> =
+        (0..4).map(|n| Stranger::new(7 + n, &alloc::format!("90.1.1.1:{}", 30303 + u16::from(n)))).collect();
+    let burst = limits::UNPROVEN_PINGS_BURST as usize;
+    assert!(burst < nodes.len());
+    for node in &nodes {
+        net.call(0, |machine, cx| machine.add_node(cx, node.contact())).unwrap();
+    }
+    net.run_for(secs(5));
+    assert!(net.discv4(0).table().is_empty());
+    let pings = net.sent_to(|to| to.ip() == nodes[0].addr.ip());
+    assert!((1..=burst).contains(&pings), "{pings}");
+}
