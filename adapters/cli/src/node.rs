@@ -128,8 +128,9 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     keys.configure(&mut config);
     if !arguments.nodiscover {
         let named = resolve_all(&arguments.bootnodes)?;
-        let bootnodes = if named.is_empty() { choice.bootnodes.clone() } else { named };
-        config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+        let mut settings = discv4::Config::default();
+        settings.bootnodes = if named.is_empty() { choice.bootnodes.clone() } else { named };
+        config.discovery.discv4 = Some(settings);
     }
     let sockets = driving::bind(&mut config, &arguments.listen())?;
     let recording = arguments.trace.clone().map(|file| arguments.recording.to(file));

@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// The addresses at which other nodes reach a node. Records and pings omit those that are not known.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+#[non_exhaustive]
 pub struct Addresses {
     /// The IPv4 address, if it is known.
     pub ip4: Option<Ipv4Addr>,

@@ -8,6 +8,7 @@ use crate::wire::p2p::DisconnectReason;
 
 /// The stage that a connection has reached.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum Stage {
     /// The stream is being dialled.
     Dial,

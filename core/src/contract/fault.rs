@@ -147,6 +147,7 @@ impl core::error::Error for Fault {}
 
 /// How a stream failed, as the operating system reports it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
 pub enum IoFault {
     /// Nothing listens at the address.
     Refused,
@@ -217,7 +218,7 @@ impl fmt::Display for StatusRefusal {
 
 impl core::error::Error for StatusRefusal {}
 
-/// Why we refuse a connection, for reasons other than the peer's conduct on it.
+/// Why we refuse a connection, for reasons other than the peer's conduct on it, or a node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -239,6 +240,10 @@ pub enum Refusal {
     ToSelf,
     /// It was dialled recently.
     RecentlyDialled,
+    /// Its address was pinged recently, and has not proven its endpoint.
+    RecentlyPinged,
+    /// The discovery table has no room for it: its bucket is full, or its subnet has its share.
+    TableFull,
     /// The node is shutting down.
     ShuttingDown,
     /// The driver feeds the connection although the node applies backpressure.
@@ -255,6 +260,7 @@ impl Refusal {
             Self::Banned | Self::Filtered => DisconnectReason::UselessPeer,
             Self::TooManyPeers | Self::TooManyPending | Self::TooManyFromSubnet => DisconnectReason::TooManyPeers,
             Self::Throttled | Self::RecentlyDialled | Self::Overloaded => DisconnectReason::TooManyPeers,
+            Self::RecentlyPinged | Self::TableFull => DisconnectReason::TooManyPeers,
         }
     }
 }
@@ -271,6 +277,8 @@ impl fmt::Display for Refusal {
             Self::Filtered => "address not permitted",
             Self::ToSelf => "the key is our own",
             Self::RecentlyDialled => "dialled recently",
+            Self::RecentlyPinged => "pinged recently",
+            Self::TableFull => "the table has no room for it",
             Self::ShuttingDown => "shutting down",
             Self::Overloaded => "overloaded: the driver does not drain",
         })

@@ -133,7 +133,8 @@ pub enum Command<'a> {
         /// The new limits.
         limits: PeerLimits,
     },
-    /// Change the addresses that the node may communicate with. Connections with others end.
+    /// Change the addresses that the node may communicate with. Connections with others end, and nodes of theirs leave the
+    /// discovery table.
     SetFilter {
         /// The new filter.
         filter: &'a NetFilter,
@@ -172,7 +173,7 @@ pub enum Command<'a> {
         /// The reason.
         reason: DisconnectReason,
     },
-    /// Add a node to discovery: it is pinged, and enters the table when it answers.
+    /// Add a node to discovery: it is pinged in its turn, and enters the table when it answers.
     AddNode {
         /// The node.
         contact: Contact,

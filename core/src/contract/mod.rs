@@ -47,3 +47,6 @@ pub use reason::{ConnTimer, DiscoveryTimer, DropReason, Reason, ScoreReason};
 pub use snapshot::{BanRecord, Snapshot};
 pub use stats::Stats;
 pub use tap::{Tap, Tapped};
+
+#[cfg(test)]
+mod tests;

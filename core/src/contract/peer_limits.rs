@@ -4,6 +4,7 @@ use crate::limits::{DIAL_RATIO, INBOUND_PER_SUBNET, PEERS_MAX, PENDING_MAX};
 
 /// Limits on the number of peers and of pending connections.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
 pub struct PeerLimits {
     /// The most peers in session, not counting trusted ones and those dialled on command. With 0, only those two kinds are
     /// admitted.

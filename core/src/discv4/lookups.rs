@@ -12,11 +12,12 @@ use alloc::vec::Vec;
 
 use super::calls::{Purpose, Request};
 use super::{ActiveLookup, Discv4, Lifecycle, LookupId};
-use crate::contract::{CommandError, CommandId, Cx, Event};
+use crate::contract::{CommandError, CommandId, Cx, Event, Refusal};
 use crate::crypto::{NodeId, keccak256};
 use crate::kad::lookup::Lookup;
 use crate::limits;
 use crate::time::Duration;
+use crate::wire::discv4::Kind;
 use crate::wire::enode::Contact;
 
 impl Discv4 {
@@ -83,21 +84,26 @@ impl Discv4 {
         Ok(())
     }
 
-    /// Queues a node that another node or the embedder named until it can be pinged. Returns `false` if it is in the table or
-    /// queued already.
+    /// Queues a node that another node or the embedder named until it can be pinged. Returns `false` if it is in the table,
+    /// queued or being pinged already. What is queued may be pinged: the budget of its address is charged here (attack D10).
     pub(super) fn queue_verification(&mut self, cx: &Cx<'_>, contact: Contact) -> Result<bool, CommandError> {
         self.check_contact(cx, &contact)?;
         if self.unverified.len() >= limits::UNVERIFIED_MAX {
             return Err(CommandError::Busy);
         }
         if !self.table.has_room_for(&contact) {
-            return if self.table.entry(&contact.id()).is_some() { Ok(false) } else { Err(CommandError::Busy) };
+            let is_known = self.table.entry(&contact.id()).is_some();
+            return if is_known { Ok(false) } else { Err(CommandError::Refused(Refusal::TableFull)) };
         }
-        let is_new = self.unverified.iter().all(|other| other.key() != contact.key());
-        if is_new {
-            self.unverified.push_back(contact);
+        let is_queued = self.unverified.iter().any(|other| other.key() == contact.key());
+        if is_queued || self.calls.find_in_flight(&contact, Kind::Pong).is_some() {
+            return Ok(false);
         }
-        Ok(is_new)
+        if !self.admits_ping(cx, &contact) {
+            return Err(CommandError::Refused(Refusal::RecentlyPinged));
+        }
+        self.unverified.push_back(contact);
+        Ok(true)
     }
 
     /// Advances everything that waits for room among the calls: lookups first, then nodes to be verified. To be called

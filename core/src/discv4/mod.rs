@@ -33,6 +33,7 @@ use limiter::Limiter;
 
 /// The settings, with geth's values as defaults.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Config {
     /// The nodes to start from. Without any, nodes that contact us enter the table at once; otherwise only after the first
     /// refresh (attack D20).
@@ -272,11 +273,12 @@ impl Discv4 {
     }
 
     /// Adds a node, which is pinged in its turn and enters the table if it answers. Changes nothing for a node that is in the
-    /// table or waits already. A node whose address has been pinged too often by then is not pinged (attack D10).
+    /// table, waits or is being pinged already.
     ///
     /// # Errors
     /// As [`Discv4::ping`], but [`CommandError::Busy`] if [`UNVERIFIED_MAX`](crate::limits::UNVERIFIED_MAX) nodes wait
-    /// already or the table has no room for this one.
+    /// already; [`Refusal::TableFull`]; [`Refusal::RecentlyPinged`] if the node has proven no endpoint and its address
+    /// has had its pings for now (attack D10).
     pub fn add_node(&mut self, cx: &mut Cx<'_>, contact: Contact) -> Result<(), CommandError> {
         if self.lifecycle == Lifecycle::Closed {
             return Err(CommandError::ShuttingDown);
@@ -368,6 +370,14 @@ impl Discv4 {
             self.reseeds = 0;
             self.refresh_due = Some(self.not_before);
         }
+    }
+
+    /// Removes the nodes that the filter no longer permits.
+    pub fn filter_changed(&mut self, cx: &mut Cx<'_>) {
+        let Cx { filter, .. } = *cx;
+        self.unverified.retain(|contact| filter.permits(contact.ip()));
+        let changes = self.table.retain(|contact| filter.permits(contact.ip()), cx.now, cx.rng);
+        self.emit_changes(cx, changes);
     }
 
     /// At most `max` live nodes to dial, drawn at random across the buckets (attack D12).

@@ -46,9 +46,9 @@ impl Discv4 {
     ) -> Result<(), CommandError> {
         self.check_contact(cx, &contact)?;
         let at = contact.udp_addr();
-        let (is_proven, is_mutual, is_recent) = match self.bonds.find(&contact.id(), at, cx.now) {
-            Some(bond) => (bond.is_proven(), bond.is_mutual(), bond.is_proven_within(FRESH_PROOF_AGE)),
-            None => (false, false, false),
+        let (is_mutual, is_recent) = match self.bonds.find(&contact.id(), at, cx.now) {
+            Some(bond) => (bond.is_mutual(), bond.is_proven_within(FRESH_PROOF_AGE)),
+            None => (false, false),
         };
         let is_ping = request == Request::Ping;
         let needs_ping = is_ping || !is_mutual;
@@ -57,12 +57,10 @@ impl Discv4 {
         if self.calls.room() < 1 + usize::from(sends_ping && !is_ping) {
             return Err(CommandError::Busy);
         }
-        // Commands and bootnodes are the embedder's choice, at our own rate. A packet of another node must not make us ping a
-        // third party.
-        let is_bootstrap = || self.table.is_empty() && self.config.bootnodes.contains(&contact);
-        let is_own_choice = matches!(purpose, Purpose::Command(_)) || is_bootstrap();
-        if sends_ping && !is_proven && !is_own_choice && !self.limiter.admit_unproven_ping(contact.ip(), cx.now) {
-            return Err(CommandError::Refused(Refusal::Throttled));
+        // A command is the embedder's choice, at its own rate. A node to be verified was admitted as it was queued.
+        let is_admitted = matches!(purpose, Purpose::Command(_) | Purpose::Verify);
+        if sends_ping && !is_admitted && !self.admits_ping(cx, &contact) {
+            return Err(CommandError::Refused(Refusal::RecentlyPinged));
         }
         let Some(id) = self.calls.open(contact, request, purpose) else { return Err(CommandError::Busy) };
         if !needs_ping {
@@ -78,6 +76,14 @@ impl Discv4 {
             self.send_or_queue(cx, ping);
         }
         Ok(())
+    }
+
+    /// Whether a node may be pinged that a packet of another one may have named: it has proven its endpoint, its address has a
+    /// budget left, or it is one of the bootnodes while they are all that we have (attack D10).
+    pub(super) fn admits_ping(&mut self, cx: &Cx<'_>, contact: &Contact) -> bool {
+        self.bonds.is_proven(&contact.id(), contact.udp_addr(), cx.now)
+            || self.table.is_empty() && self.config.bootnodes.contains(contact)
+            || self.limiter.admit_unproven_ping(contact.ip(), cx.now)
     }
 
     /// Sends the request itself, or queues it behind one of the same kind.

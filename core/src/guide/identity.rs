@@ -16,11 +16,9 @@
 //! assert_eq!((node.record().seq(), node.record().ip()), (1, None));
 //!
 //! // Addresses of both families. Each change signs a new record with the next sequence number.
-//! let addresses = Addresses {
-//!     ip4: Some([203, 0, 113, 7].into()),
-//!     ip6: Some("2001:db8::7".parse()?),
-//!     ..*node.addresses()
-//! };
+//! let mut addresses = *node.addresses();
+//! addresses.set_ip([203, 0, 113, 7].into());
+//! addresses.set_ip("2001:db8::7".parse()?);
 //! node.command(now, Command::SetAddresses { addresses })?;
 //! let record = node.record();
 //! assert_eq!((record.seq(), record.ip(), record.ip6()), (2, addresses.ip4, addresses.ip6));

@@ -62,10 +62,12 @@
 //! ```
 //! use peerless::contract::PeerLimits;
 //!
-//! let limits = PeerLimits { max_peers: 50, dial_ratio: 3, ..PeerLimits::default() };
+//! let mut limits = PeerLimits::default();
+//! (limits.max_peers, limits.dial_ratio) = (50, 3);
 //! assert_eq!((limits.max_dialled(), limits.max_inbound()), (16, 34));
 //! // 0 dials static and trusted peers only.
-//! assert_eq!(PeerLimits { dial_ratio: 0, ..limits }.max_dialled(), 0);
+//! limits.dial_ratio = 0;
+//! assert_eq!(limits.max_dialled(), 0);
 //! ```
 //!
 //! A share of the peers is always dialled by the node itself: an attacker that connects from many addresses cannot fill

@@ -326,6 +326,16 @@ impl<K: Kept> Table<K> {
         Vec::new()
     }
 
+    /// Removes the nodes and replacements that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(&Contact) -> bool, now: Instant, rng: &mut Rng) -> Vec<Change> {
+        for bucket in 0..limits::BUCKETS {
+            self.entries.bucket_mut(bucket).replacements.retain(|other| keep(&other.contact()));
+        }
+        let others: Vec<NodeId> =
+            self.entries().map(Entry::contact).filter(|contact| !keep(contact)).map(Contact::id).collect();
+        others.iter().flat_map(|id| self.remove(id, now, rng)).collect()
+    }
+
     /// Removes a node. A random replacement that the limits on subnets admit takes its place.
     fn remove(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {
         let mut changes = Vec::new();

@@ -5,12 +5,13 @@
 //! no packet.
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
 use super::identity::Identity;
-use crate::contract::{CommandError, CommandId, Context, Cx, DiscoveryTimer, Event, Input, Prefetch};
+use crate::contract::{CommandError, CommandId, Context, Cx, DiscoveryTimer, Event, Input, Prefetch, Refusal};
 use crate::discv4::{self, Discv4};
 use crate::kad::{Candidate, Growth, Received, Verdict};
 use crate::netfilter::canonical;
@@ -46,8 +47,8 @@ pub enum Source {
 pub struct Discovery {
     discv4: Option<Box<Discv4>>,
     discv4_rng: Rng,
-    /// Nodes of an earlier run that no protocol has taken yet, the next one last.
-    restored: Vec<Contact>,
+    /// Nodes of an earlier run that no protocol has taken yet, the next one first.
+    restored: VecDeque<Contact>,
     /// Whether a command was refused as `Busy`, and `Event::DiscoveryReady` is to follow.
     is_waited_for: bool,
 }
@@ -61,13 +62,12 @@ impl Discovery {
             let local = discv4::Local::new(context.crypto(), secret, endpoint(identity), Some(record));
             Box::new(Discv4::new(&mut context.cx(&mut discv4_rng), settings, local))
         });
-        Self { discv4, discv4_rng, restored: Vec::new(), is_waited_for: false }
+        Self { discv4, discv4_rng, restored: VecDeque::new(), is_waited_for: false }
     }
 
     /// Queues nodes of an earlier run, which are pinged as there is room and enter a table only if they answer.
-    pub(super) fn restore(&mut self, mut nodes: Vec<Contact>) {
-        nodes.reverse();
-        self.restored = nodes;
+    pub(super) fn restore(&mut self, nodes: Vec<Contact>) {
+        self.restored = nodes.into();
     }
 
     /// discv4, unless it is off.
@@ -111,10 +111,19 @@ impl Discovery {
             return Growth::None;
         }
         let growth = discv4.handle_timeout(&mut context.cx(discv4_rng));
-        while let Some(node) = restored.pop() {
-            if discv4.add_node(&mut context.cx(discv4_rng), node) == Err(CommandError::Busy) {
-                restored.push(node);
-                break;
+        while let Some(node) = restored.pop_front() {
+            match discv4.add_node(&mut context.cx(discv4_rng), node) {
+                // It waits behind the others, one of which is tried with each deadline.
+                Err(CommandError::Refused(Refusal::RecentlyPinged)) => {
+                    restored.push_back(node);
+                    break;
+                }
+                Err(CommandError::Busy) => {
+                    restored.push_front(node);
+                    break;
+                }
+                // Another refusal is final.
+                _ => {}
             }
         }
         self.report_ready(context);
@@ -182,6 +191,14 @@ impl Discovery {
     pub(super) fn set_bootnodes(&mut self, nodes: &[Contact]) -> Result<(), CommandError> {
         self.discv4.as_mut().ok_or(CommandError::NoDiscovery)?.set_bootnodes(nodes.into());
         Ok(())
+    }
+
+    /// Lets every protocol drop the nodes that the filter no longer permits.
+    pub(super) fn filter_changed(&mut self, context: &mut Context) {
+        let Self { discv4, discv4_rng, .. } = self;
+        if let Some(discv4) = discv4 {
+            discv4.filter_changed(&mut context.cx(discv4_rng));
+        }
     }
 
     /// The nodes of all tables that have answered, for a later run.

@@ -40,13 +40,6 @@ use crate::rng::{Rng, Seed};
 use crate::time::{Duration, Instant, UnixTime};
 use crate::wire::p2p::Hello;
 
-/// The part that a deadline belongs to. Of equal deadlines, the lower variant is handled first.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Owner {
-    Dial,
-    Conn(ConnId),
-}
-
 /// A generator for each part of the node that draws, forked from the run's seed.
 struct Rngs {
     dial: Rng,
@@ -288,22 +281,18 @@ impl Node {
         }
     }
 
-    /// Handles what is due, each part once, discovery first, and at most [`CONNS_PER_TURN`] connections: work beyond that is
-    /// due again a microsecond later.
+    /// Handles what is due, each part once: discovery, at most [`CONNS_PER_TURN`] connections, then the dialler, which may use
+    /// the places of those that have ended. Work beyond that is due again a microsecond later.
     fn handle_timeout(&mut self) {
         let now = self.context.now();
-        let conns = (0..CONNS_PER_TURN).map_while(|_| self.conns.pop_due(now));
-        let mut due: Vec<_> = conns.map(|(at, id)| (at, Owner::Conn(id))).collect();
-        if let Some(at) = self.dial_at.take_if(|at| *at <= now) {
-            let place = due.partition_point(|deadline| *deadline < (at, Owner::Dial));
-            due.insert(place, (at, Owner::Dial));
-        }
+        let conns: Vec<_> = (0..CONNS_PER_TURN).map_while(|_| self.conns.pop_due(now)).collect();
+        let dials = self.dial_at.take_if(|at| *at <= now).is_some();
         let growth = self.discovery.handle_timeout(&mut self.context);
-        for (_, owner) in due {
-            match owner {
-                Owner::Dial => self.dial_more(),
-                Owner::Conn(conn) => self.touch(conn, |conn, cx, _| conn.handle_timeout(cx)),
-            }
+        for conn in conns {
+            self.touch(conn, |conn, cx, _| conn.handle_timeout(cx));
+        }
+        if dials {
+            self.dial_more();
         }
         self.on_growth(growth);
         self.sweep();

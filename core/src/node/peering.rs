@@ -95,6 +95,7 @@ impl Node {
     pub(super) fn set_filter(&mut self, filter: NetFilter) {
         self.context.filter = filter;
         self.peers.filter_changed(self.context.now(), &self.context.filter);
+        self.discovery.filter_changed(&mut self.context);
         self.begin_sweep();
         self.sync_dial();
     }

@@ -119,12 +119,12 @@ impl Table {
 
     /// Removes the earliest deadline from the schedule, if it is not later than `now`. The caller handles the connection and
     /// schedules it again.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnId)> {
-        let (at, id, _) = self.poll_timeout().filter(|(at, ..)| *at <= now)?;
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<ConnId> {
+        let (_, id, _) = self.poll_timeout().filter(|(at, ..)| *at <= now)?;
         self.due.pop_first();
         if let Some(conn) = self.get_mut(id) {
             conn.scheduled = None;
         }
-        Some((at, id))
+        Some(id)
     }
 }

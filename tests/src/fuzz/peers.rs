@@ -68,12 +68,11 @@ struct World {
 
 fn peers(data: &[u8], reached: &mut Reached) {
     let mut choices = Choices::new(data);
-    let config = PeerLimits {
-        max_peers: choices.pick(&[4, 6, 0, 1, 12]),
-        dial_ratio: choices.pick(&[3, 2, 0, 1]),
-        max_pending: choices.pick(&[3, 6, 50]),
-        inbound_per_subnet: choices.pick(&[2, 1]),
-    };
+    let mut config = PeerLimits::default();
+    config.max_peers = choices.pick(&[4, 6, 0, 1, 12]);
+    config.dial_ratio = choices.pick(&[3, 2, 0, 1]);
+    config.max_pending = choices.pick(&[3, 6, 50]);
+    config.inbound_per_subnet = choices.pick(&[2, 1]);
     let contacts: Vec<Contact> = (0..IDS)
         .map(|i| {
             Contact::new(Cheap.public_key(&secret(20 + i as u8)), address(i), 30303, if i == 7 { 0 } else { 30303 })

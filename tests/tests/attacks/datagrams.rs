@@ -146,7 +146,8 @@ fn a_victim_that_liars_name_is_left_alone() {
         let key = Stranger::new(rng.below(200) as u8).key;
         let contact = Contact::new(key, victim.ip(), victim.port(), 30303);
         for host in net.hosts() {
-            net.command(host, Command::AddNode { contact }).unwrap();
+            // Most are refused, as pinged recently.
+            _ = net.command(host, Command::AddNode { contact });
         }
         net.run_for(SECOND / 2);
     }

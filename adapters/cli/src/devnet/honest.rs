@@ -125,8 +125,9 @@ impl Prepared {
         stop: Arc<AtomicBool>,
     ) -> JoinHandle<()> {
         let Self { mut config, sockets, keys, .. } = self;
-        let bootnodes = bootnode.into_iter().collect();
-        config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+        let mut settings = discv4::Config::default();
+        settings.bootnodes = bootnode.into_iter().collect();
+        config.discovery.discv4 = Some(settings);
         std::thread::spawn(move || {
             let result = driving::start(config, sockets, recording.as_ref()).and_then(|mut driver| {
                 for contact in statics {

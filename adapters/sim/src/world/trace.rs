@@ -99,7 +99,7 @@ impl<L: Fingerprint> Tap<L> for Trace {
                     IoFault::TimedOut => 2,
                     IoFault::Unreachable => 3,
                     IoFault::Exhausted => 4,
-                    IoFault::Other => 5,
+                    _ => 5,
                 };
                 self.note(now, 7 + (why << 8), conn.0, &[]);
             }

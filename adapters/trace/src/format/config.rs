@@ -76,7 +76,7 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, secret: SecretKey) -> Result<Con
 }
 
 pub(crate) fn encode_addresses(addresses: &Addresses, out: &mut Vec<u8>) {
-    let Addresses { ip4, ip6, udp, tcp } = *addresses;
+    let Addresses { ip4, ip6, udp, tcp, .. } = *addresses;
     out.option(ip4.map(IpAddr::V4), Encode::ip);
     out.option(ip6.map(IpAddr::V6), Encode::ip);
     out.u16(udp);
@@ -85,17 +85,19 @@ pub(crate) fn encode_addresses(addresses: &Addresses, out: &mut Vec<u8>) {
 
 pub(crate) fn decode_addresses(decoder: &mut Decoder<'_>) -> Result<Addresses, Malformed> {
     let malformed = Err(Malformed("address family"));
-    let ip4 = match decoder.option(Decoder::ip)? {
+    let mut addresses = Addresses::default();
+    addresses.ip4 = match decoder.option(Decoder::ip)? {
         Some(IpAddr::V6(_)) => return malformed,
         Some(IpAddr::V4(ip)) => Some(ip),
         None => None,
     };
-    let ip6 = match decoder.option(Decoder::ip)? {
+    addresses.ip6 = match decoder.option(Decoder::ip)? {
         Some(IpAddr::V4(_)) => return malformed,
         Some(IpAddr::V6(ip)) => Some(ip),
         None => None,
     };
-    Ok(Addresses { ip4, ip6, udp: decoder.u16()?, tcp: decoder.u16()? })
+    (addresses.udp, addresses.tcp) = (decoder.u16()?, decoder.u16()?);
+    Ok(addresses)
 }
 
 fn decode_entries(decoder: &mut Decoder<'_>) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, Malformed> {
@@ -104,19 +106,19 @@ fn decode_entries(decoder: &mut Decoder<'_>) -> Result<BTreeMap<Vec<u8>, Vec<u8>
 }
 
 pub(crate) fn encode_limits(limits: &PeerLimits, out: &mut Vec<u8>) {
-    let PeerLimits { max_peers, dial_ratio, max_pending, inbound_per_subnet } = *limits;
+    let PeerLimits { max_peers, dial_ratio, max_pending, inbound_per_subnet, .. } = *limits;
     for limit in [max_peers, dial_ratio, max_pending, inbound_per_subnet] {
         out.count(limit as u64);
     }
 }
 
 pub(crate) fn decode_limits(decoder: &mut Decoder<'_>) -> Result<PeerLimits, Malformed> {
-    Ok(PeerLimits {
-        max_peers: decoder.size()?,
-        dial_ratio: decoder.size()?,
-        max_pending: decoder.size()?,
-        inbound_per_subnet: decoder.size()?,
-    })
+    let mut limits = PeerLimits::default();
+    let PeerLimits { max_peers, dial_ratio, max_pending, inbound_per_subnet, .. } = &mut limits;
+    for limit in [max_peers, dial_ratio, max_pending, inbound_per_subnet] {
+        *limit = decoder.size()?;
+    }
+    Ok(limits)
 }
 
 pub(crate) fn encode_filter(filter: &NetFilter, out: &mut Vec<u8>) {
@@ -266,17 +268,17 @@ fn encode_discovery(settings: &discv4::Config, out: &mut Vec<u8>) {
 }
 
 fn decode_discovery(decoder: &mut Decoder<'_>) -> Result<discv4::Config, Malformed> {
-    Ok(discv4::Config {
-        bootnodes: decoder.list(Decoder::contact)?,
-        refresh_interval: (decoder.duration()?, decoder.duration()?),
-        young_interval: (decoder.duration()?, decoder.duration()?),
-        young_age: decoder.duration()?,
-        young_nodes: decoder.size()?,
-        reseed_interval: decoder.duration()?,
-        reseed_interval_max: decoder.duration()?,
-        fast_check_interval_max: decoder.duration()?,
-        slow_check_interval_max: decoder.duration()?,
-    })
+    let mut settings = discv4::Config::default();
+    settings.bootnodes = decoder.list(Decoder::contact)?;
+    settings.refresh_interval = (decoder.duration()?, decoder.duration()?);
+    settings.young_interval = (decoder.duration()?, decoder.duration()?);
+    settings.young_age = decoder.duration()?;
+    settings.young_nodes = decoder.size()?;
+    settings.reseed_interval = decoder.duration()?;
+    settings.reseed_interval_max = decoder.duration()?;
+    settings.fast_check_interval_max = decoder.duration()?;
+    settings.slow_check_interval_max = decoder.duration()?;
+    Ok(settings)
 }
 
 fn encode_chain(chain: &Chain, out: &mut Vec<u8>) {
@@ -342,7 +344,8 @@ mod tests {
         config.capability_table = CapabilityTable::empty();
         config.capability_table.register(Capability::eth(70), 18);
         config.capability_table.register(Capability::new("les", 4).unwrap(), 21);
-        config.peers = PeerLimits { max_peers: 3, dial_ratio: 2, max_pending: 9, inbound_per_subnet: 1 };
+        (config.peers.max_peers, config.peers.dial_ratio) = (3, 2);
+        (config.peers.max_pending, config.peers.inbound_per_subnet) = (9, 1);
         config.filter = "127.0.0.0/8, ::1/128".parse().unwrap();
         config.record_seq = 1 << 40;
         config.export_secrets = true;
@@ -353,12 +356,10 @@ mod tests {
         let targets = [BanTarget::Id(contact.id()), BanTarget::Address([9, 9, 9, 9].into())];
         config.snapshot.bans = targets.map(|target| BanRecord { target, until }).into();
         config.snapshot.peers = vec![(contact, PeerKind::Trusted)];
-        config.discovery.discv4 = Some(discv4::Config {
-            bootnodes: vec![contact],
-            young_age: Duration::from_micros(1),
-            young_nodes: 77,
-            ..discv4::Config::default()
-        });
+        let mut settings = discv4::Config::default();
+        settings.bootnodes = vec![contact];
+        (settings.young_age, settings.young_nodes) = (Duration::from_micros(1), 77);
+        config.discovery.discv4 = Some(settings);
         config
     }
 

@@ -171,7 +171,8 @@ pub(crate) const fn io_fault_code(why: IoFault) -> u8 {
         IoFault::TimedOut => 3,
         IoFault::Unreachable => 4,
         IoFault::Exhausted => 5,
-        IoFault::Other => 6,
+        // Kinds that the format does not know are read as `Other`.
+        _ => 6,
     }
 }
 

@@ -65,8 +65,9 @@ pub fn config(number: u8, bootnode: Option<Contact>) -> Config {
     let network = Network { name: "test".to_owned(), network_id: 1337, schedule };
     let mut config = Config::new(secret(number), Chain::new(network, Head::default(), 0, [0x55; 32]));
     config.addresses.set_ip(ip(number));
-    let bootnodes = bootnode.into_iter().collect();
-    config.discovery.discv4 = Some(discv4::Config { bootnodes, ..discv4::Config::default() });
+    let mut settings = discv4::Config::default();
+    settings.bootnodes = bootnode.into_iter().collect();
+    config.discovery.discv4 = Some(settings);
     config
 }
 

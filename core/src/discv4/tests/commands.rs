@@ -44,7 +44,7 @@ fn adding_a_node_is_refused_with_its_reason() {
     }
     let full = Stranger::new(99, "90.1.1.99:30303").contact();
     assert!(!net.discv4(0).table().has_room_for(&full));
-    assert_eq!(net.call(0, |machine, cx| machine.add_node(cx, full)), Err(CommandError::Busy));
+    assert_eq!(net.call(0, |machine, cx| machine.add_node(cx, full)), Err(CommandError::Refused(Refusal::TableFull)));
 }
 
 #[test]
@@ -109,19 +109,31 @@ fn a_machine_that_loses_its_bootnodes_before_it_began_admits_every_proven_node()
     assert!(net.knows_stranger(&stranger));
 }
 
+#[test]
+fn with_the_first_node_the_next_round_of_lookups_is_due_soon() {
+    let mut net = victim();
+    net.run_for(secs(600));
+    let (soonest, _) = net.discv4(0).config.young_interval;
+    net.bond(&Stranger::new(7, "90.1.1.1:30303"));
+    let due = net.discv4(0).refresh_due.unwrap();
+    assert!(due >= net.now(), "not before the others have answered");
+    assert!(due <= net.now() + soonest / 5, "{due:?}");
+    net.bond(&Stranger::new(8, "91.1.1.1:30303"));
+    assert_eq!(net.discv4(0).refresh_due, Some(due), "a second one changes nothing");
+}
+
 /// With an empty table, only our bootnodes may be pinged beyond the budget of an unproven address.
 #[test]
 fn an_empty_table_lifts_the_budget_of_pings_for_bootnodes_only() {
     let mut net = victim();
     let nodes: Vec<_> =
         (0..4).map(|n| Stranger::new(7 + n, &alloc::format!("90.1.1.1:{}", 30303 + u16::from(n)))).collect();
-    let burst = limits::UNPROVEN_PINGS_BURST as usize;
-    assert!(burst < nodes.len());
-    for node in &nodes {
-        net.call(0, |machine, cx| machine.add_node(cx, node.contact())).unwrap();
+    for (i, node) in nodes.iter().enumerate() {
+        let answer = net.call(0, |machine, cx| machine.add_node(cx, node.contact()));
+        let refused = Err(CommandError::Refused(Refusal::RecentlyPinged));
+        assert_eq!(answer, if i == 0 { Ok(()) } else { refused });
     }
     net.run_for(secs(5));
     assert!(net.discv4(0).table().is_empty());
-    let pings = net.sent_to(|to| to.ip() == nodes[0].addr.ip());
-    assert!((1..=burst).contains(&pings), "{pings}");
+    assert_eq!(net.sent_to(|to| to.ip() == nodes[0].addr.ip()), 1, "the one that was taken");
 }

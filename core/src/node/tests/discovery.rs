@@ -3,6 +3,7 @@
 use alloc::vec;
 
 use super::*;
+use crate::netfilter::NetFilter;
 use crate::wire::discv4::{Datagram, Endpoint, Kind, Packet};
 
 /// A packet of the protocol is dropped, and not shown as unrecognised.
@@ -61,6 +62,35 @@ fn bond(node: &mut Node, now: Instant, secret: &SecretKey, from: SocketAddr) {
     let pong = Packet::Pong { to: endpoint, ping_hash, expiration, enr_seq: None };
     node.handle(now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &sealed(secret, &pong) });
     assert_eq!(ping_sent(node), None);
+}
+
+/// Replacements move up only if they are permitted too.
+#[test]
+fn a_changed_filter_removes_nodes_from_the_table() {
+    let (mut node, now) = (node(Config::new(secret(1), chain(1))), Instant::ZERO);
+    let own = node.contact().id();
+    let id = |n| Secp256k1::new().public_key(&secret(n)).node_id();
+    // Two more than a bucket holds.
+    let alike: Vec<u8> = (2..=250).filter(|n| own.log_distance(&id(*n)) == 256).take(18).collect();
+    for n in &alike {
+        bond(&mut node, now, &secret(*n), ([9 + n % 2, *n, 1, 1], 30303).into());
+    }
+    let filter = "9.0.0.0/8".parse::<NetFilter>().unwrap();
+    node.command(now, Command::SetFilter { filter: &filter }).unwrap();
+    let mut removed = 0;
+    while let Some(action) = node.poll_action() {
+        match action {
+            Action::Emit(Event::NodeAdded { contact }) => assert!(filter.permits(contact.ip())),
+            Action::Emit(Event::NodeRemoved { .. }) => removed += 1,
+            _ => {}
+        }
+    }
+    let table = node.discovery().discv4().unwrap().table();
+    let left: Vec<_> = table.entries().map(|entry| entry.contact().id()).collect();
+    let permitted = alike.iter().filter(|n| *n % 2 == 0);
+    assert!(permitted.clone().all(|n| left.contains(&id(*n))), "replacements too");
+    assert_eq!(left.len(), permitted.count());
+    assert!(removed > 0);
 }
 
 /// Growth outside of a datagram counts too.

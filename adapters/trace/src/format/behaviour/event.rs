@@ -205,6 +205,7 @@ fn encode_end(end: &End, out: &mut Vec<u8>) {
         Stage::Hello => 3,
         Stage::Status => 4,
         Stage::Established => 5,
+        _ => UNKNOWN,
     });
     match why {
         EndReason::Disconnect(reason) => {
@@ -354,6 +355,8 @@ const fn refusal_code(refusal: Refusal) -> u8 {
         Refusal::RecentlyDialled => 9,
         Refusal::ShuttingDown => 10,
         Refusal::Overloaded => 11,
+        Refusal::RecentlyPinged => 12,
+        Refusal::TableFull => 13,
         _ => UNKNOWN,
     }
 }
