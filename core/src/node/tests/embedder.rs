@@ -1,7 +1,11 @@
 //! The embedder's commands while the node runs.
 
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec;
+
 use super::*;
-use crate::contract::{CommandError, EndReason, PeerLimits};
+use crate::contract::{CommandError, CommandId, Devp2p, EndReason, Machine, PeerLimits, Tap, Tapped};
 
 #[test]
 fn a_peer_at_a_filtered_address_is_refused_at_once_and_wakes_no_node() {
@@ -126,4 +130,64 @@ fn discovery_with_all_lookups_under_way_is_ready_when_one_has_ended() {
     }
     assert!(ended > 0, "none of {begun} had ended when discovery said that it is ready");
     assert!(node.command(Instant::ZERO, lookup).is_ok());
+}
+
+/// What a driver that is generic over machines sees of one, from a dial to its handshake.
+fn observe(mut machine: impl Machine<Language = Devp2p>) -> Vec<String> {
+    let mut seen = vec![];
+    let now = Instant::from_micros(5);
+    let command = machine.command(now, Command::Dial { contact: contact(2) });
+    seen.push(alloc::format!("{command:?} {:?}", machine.poll_timeout()));
+    let Some(Action::Dial { conn, to }) = machine.poll_action() else { panic!("no dial") };
+    let from: SocketAddr = "8.8.8.8:30303".parse().unwrap();
+    let accepted = machine.accept(now, SocketId::MAIN, from).unwrap();
+    machine.handle(now, Input::Connected { conn, local: None });
+    seen.push(alloc::format!("{to} {:?}", machine.poll_action()));
+    assert!(machine.wants_read(accepted) && !machine.wants_read(ConnId(u64::MAX)));
+    let unsent = machine.outbound(conn).len();
+    assert_ne!(unsent, 0);
+    machine.handle(now, Input::Wrote { conn, n: 1 });
+    assert_eq!(machine.outbound(conn).len(), unsent - 1);
+    let work = [accepted, conn].map(|conn| machine.take_work(conn));
+    seen.push(alloc::format!("{:?} {work:?}", machine.outbound(conn)));
+    seen.push(alloc::format!("{:?}", machine.poll_action()));
+    seen
+}
+
+/// The kinds of calls that a tap saw.
+#[derive(Default)]
+struct Calls(Vec<&'static str>);
+
+impl Tap for Calls {
+    fn input(&mut self, _: Instant, _: &Input<'_>) {
+        self.0.push("input");
+    }
+    fn accepted(&mut self, _: Instant, _: Option<ConnId>) {
+        self.0.push("accepted");
+    }
+    fn commanded(&mut self, _: Instant, _: Result<CommandId, CommandError>) {
+        self.0.push("commanded");
+    }
+    fn wrote(&mut self, _: Instant, _: ConnId, bytes: &[u8]) {
+        assert_eq!(bytes.len(), 1);
+        self.0.push("wrote");
+    }
+    fn action(&mut self, _: Instant, _: &Action<'_>) {
+        self.0.push("action");
+    }
+    fn drained(&mut self, _: Instant) {
+        self.0.push("drained");
+    }
+}
+
+#[test]
+fn a_machine_that_is_lent_or_tapped_is_driven_as_an_owned_one() {
+    let owned = observe(node(quiet()));
+    assert_eq!(observe(&mut node(quiet())), owned);
+    let (mut first, mut second, mut boxed) = (Calls::default(), Some(Calls::default()), Box::new(Calls::default()));
+    let taps = ((&mut first, &mut second), (&mut boxed, (None::<Calls>, ())));
+    assert_eq!(observe(Tapped::new(node(quiet()), taps, Instant::ZERO)), owned);
+    let expected =
+        ["input", "commanded", "action", "input", "accepted", "input", "action", "wrote", "input", "drained"];
+    assert_eq!((&first.0[..], &second.unwrap().0[..], &boxed.0[..]), (&expected[..], &expected[..], &expected[..]));
 }
