@@ -128,9 +128,6 @@ impl Discv4 {
     }
 
     fn advance_lookups(&mut self, cx: &mut Cx<'_>) {
-        if self.lookups.is_empty() && self.lifecycle != Lifecycle::Bootstrapping {
-            return;
-        }
         let mut index = 0;
         while let Some(active) = self.lookups.get(index) {
             if let Some(contact) = active.lookup.next() {

@@ -99,7 +99,7 @@
 //!
 //! The filter is asked for every datagram in both directions, every dial and every accepted stream.
 //! [`SetFilter`](crate::contract::Command::SetFilter) also ends connections that the new filter forbids, many of them
-//! over several turns.
+//! over several turns, and removes such nodes from the discovery table.
 //!
 //! Everything that is refused is refused at once, with its reason: as a
 //! [`CommandError`](crate::contract::CommandError), or as the [`End`](crate::contract::End) of a connection that came

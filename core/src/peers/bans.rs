@@ -222,10 +222,15 @@ mod tests {
 
     #[test]
     fn bans_of_several_hosts_ban_their_subnet() {
-        for (base, sibling, stranger) in
-            [("8.8.8.", "8.8.8.77", "8.8.9.1"), ("2a00:1:2:33", "2a00:1:2:33ff::1", "2a00:1:2:34ff::1")]
-        {
+        for (base, sibling, stranger, [below, above]) in [
+            ("8.8.8.", "8.8.8.77", "8.8.9.1", ["8.8.7.255", "8.8.9.0"]),
+            ("2a00:1:2:33", "2a00:1:2:33ff::1", "2a00:1:2:34ff::1", ["2a00:1:2:32ff::9", "2a00:1:2:3400::9"]),
+        ] {
             let mut bans = Bans::default();
+            // Those of other subnets are not counted.
+            for neighbour in [below, above] {
+                ban(&mut bans, at(0), 200, Some(ip(neighbour)), Severity::Serious);
+            }
             for i in 0..SUBNET_BAN_HOSTS as u8 {
                 assert_eq!(bans.addr_until(at(0), ip(sibling)), None, "{i} hosts");
                 let tail = if base.contains(':') { std::format!("{base}0{i}::1") } else { std::format!("{base}{i}") };

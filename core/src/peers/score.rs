@@ -390,10 +390,34 @@ mod tests {
         let reasons: std::vec::Vec<_> = ledgers.get(&ID).unwrap().entries().map(|entry| entry.reason).collect();
         assert_eq!(reasons, [ScoreReason::Reported(label), ScoreReason::Reported(LABEL)]);
         assert_eq!(ledgers.report(at(0), ID, 0, label), None);
-        for (delta, severity) in [(-200, Severity::Fatal), (BAN_SCORE, Severity::Fatal)] {
-            let change = Ledgers::default().report(at(0), ID, delta, label).unwrap();
-            assert_eq!(change.ban, Some(severity));
+        // The ban is as severe as the report that leads to it.
+        for (delta, severity) in [
+            (-200, Severity::Fatal),
+            (BAN_SCORE, Severity::Fatal),
+            (BAN_SCORE + 1, Severity::Serious),
+            (-MINOR_FAULT, Severity::Serious),
+            (1 - MINOR_FAULT, Severity::Mild),
+        ] {
+            let mut ledgers = Ledgers::default();
+            let ban = core::iter::repeat_with(|| ledgers.report(at(0), ID, delta, label))
+                .flatten()
+                .find_map(|change| change.ban);
+            assert_eq!(ban, Some(severity), "{delta}");
         }
+    }
+
+    #[test]
+    fn consecutive_credits_for_one_reason_are_one_entry_and_charges_are_not() {
+        let mut ledgers = Ledgers::default();
+        let served: i32 =
+            (0..3).filter_map(|t| ledgers.charge(at(t), ID, ScoreReason::Served)).map(|change| change.delta).sum();
+        assert!(served > 0);
+        for delta in [-1, -1, 1, 1] {
+            let _ = ledgers.report(at(3), ID, delta, LABEL);
+        }
+        let entries: std::vec::Vec<_> =
+            ledgers.get(&ID).unwrap().entries().map(|entry| (entry.at, entry.delta)).collect();
+        assert_eq!(entries, [(at(2), served), (at(3), -1), (at(3), -1), (at(3), 2)]);
     }
 
     #[test]

@@ -122,6 +122,39 @@ fn with_the_first_node_the_next_round_of_lookups_is_due_soon() {
     assert_eq!(net.discv4(0).refresh_due, Some(due), "a second one changes nothing");
 }
 
+#[test]
+fn all_calls_can_be_used_and_verifications_leave_some_to_commands() {
+    let mut net = victim();
+    let contact = |n: usize| Stranger::new(1 + n as u8, &alloc::format!("90.{n}.1.1:30303")).contact();
+    let ping = |net: &mut Net, n: usize| net.call(0, |machine, cx| machine.ping(cx, CommandId(n as u64), contact(n)));
+    for n in 0..limits::CALLS_MAX - 4 {
+        ping(&mut net, n).unwrap();
+    }
+    for n in 200..210 {
+        net.call(0, |machine, cx| machine.add_node(cx, contact(n))).unwrap();
+    }
+    let more = (210..250).take_while(|n| ping(&mut net, *n).is_ok()).count();
+    assert_eq!((more, net.discv4(0).calls().len()), (1, limits::CALLS_MAX));
+}
+
+/// A table that knows as many nodes as a lookup asks at once needs no help.
+#[test]
+fn bootnodes_help_lookups_of_a_table_that_knows_little() {
+    let bootnode = Stranger::new(99, "99.1.1.1:30303");
+    for known in [limits::LOOKUP_PARALLEL - 1, limits::LOOKUP_PARALLEL] {
+        let mut net = victim();
+        for n in 0..known {
+            net.bond(&Stranger::new(7 + n as u8, &alloc::format!("9{n}.1.1.1:30303")));
+        }
+        net.forget();
+        net.call(0, |machine, cx| {
+            machine.set_bootnodes(vec![bootnode.contact()]);
+            machine.lookup(cx, Some(CommandId(1)), *bootnode.key.as_bytes()).unwrap();
+        });
+        assert_eq!(net.sent_to(|to| to == bootnode.addr) > 0, known < limits::LOOKUP_PARALLEL, "{known} known");
+    }
+}
+
 /// With an empty table, only our bootnodes may be pinged beyond the budget of an unproven address.
 #[test]
 fn an_empty_table_lifts_the_budget_of_pings_for_bootnodes_only() {

@@ -45,6 +45,18 @@ fn ping_basic() {
     assert!(is_ponged(&mut net, &stranger, hash));
 }
 
+/// The pong returns the TCP port that the ping claims, and the UDP endpoint that it came from.
+#[test]
+fn a_pong_names_the_tcp_port_of_its_ping() {
+    let (mut net, stranger) = (victim(), stranger());
+    let from = Endpoint { tcp: 7777, ..Endpoint::from(addr("1.1.1.1:1")) };
+    let ping = Packet::Ping { version: 4, from, to: from, expiration: net.soon(), enr_seq: None };
+    assert_eq!(net.send_from(&stranger, &ping).1, Received::Handled);
+    let answers = net.take(stranger.addr);
+    let Some((Packet::Pong { to, .. }, _)) = answers.first() else { panic!("{answers:?}") };
+    assert_eq!((to.udp_addr(), to.tcp), (Some(stranger.addr), 7777));
+}
+
 #[test]
 fn ping_wrong_to_and_wrong_from() {
     for (from, to) in [("90.1.1.1:30303", "1.2.3.4:5"), ("1.2.3.4:5", "100.0.0.1:30303")] {

@@ -187,6 +187,10 @@ fn a_behaviour_sees_sessions_and_its_wishes_are_carried_out() {
     pair.nodes[1].command(pair.now, command).unwrap();
     pair.exchange();
     assert_eq!(pair.script().seen[2..], ["response", "message"]);
+    let command = Command::Send { conn, capability: ETH, id: 2, payload: &[0xc0] };
+    let later = pair.nodes[0].command(pair.now, command).unwrap();
+    assert!(Some(later) > pair.script().command, "no id is given twice");
+    pair.exchange();
     pair.nodes[1].command(pair.now, Command::Shutdown).unwrap();
     pair.exchange();
     assert_eq!(pair.script().seen[4..], ["ended"]);

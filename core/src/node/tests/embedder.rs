@@ -191,3 +191,14 @@ fn a_machine_that_is_lent_or_tapped_is_driven_as_an_owned_one() {
         ["input", "commanded", "action", "input", "accepted", "input", "action", "wrote", "input", "drained"];
     assert_eq!((&first.0[..], &second.unwrap().0[..], &boxed.0[..]), (&expected[..], &expected[..], &expected[..]));
 }
+
+#[test]
+fn debug_output_has_every_part_and_no_secret() {
+    let mut node = node(Config::new(secret(0x5c), chain(1)));
+    node.accept(Instant::ZERO, SocketId::MAIN, "8.8.8.8:30303".parse().unwrap()).unwrap();
+    let shown = alloc::format!("{node:?} {:?} {:?}", node.discovery(), node.context);
+    for part in ["Node {", "Discovery {", "Discv4 {", "Local {", "Bonds {", "Limiter", "Context {", "Outbox {"] {
+        assert!(shown.contains(part), "{part} in {shown}");
+    }
+    assert!(!shown.contains("5c5c5c") && !shown.contains("92, 92, 92"), "{shown}");
+}

@@ -180,3 +180,59 @@ fn the_dialler_returns_at_the_end_of_time() {
     assert_eq!(bench.dial_next(NO_CANDIDATES), None, "there is no room");
     assert_eq!(bench.peers.poll_timeout(true), Some(Instant::NEVER), "no instant is late enough");
 }
+
+#[test]
+fn each_end_has_its_outcome_for_the_next_dial() {
+    use DisconnectReason::*;
+    use Outcome::*;
+    use Stage::{Established, Hello, Status};
+    let theirs = |stage, reason| (Side::Them, stage, EndReason::Disconnect(reason));
+    let fault = |fault| (Side::Us, Hello, EndReason::Fault(fault));
+    for ((by, stage, why), outcome) in [
+        ((Side::Us, Established, EndReason::Disconnect(ClientQuitting)), Neutral),
+        (theirs(Hello, AlreadyConnected), Neutral),
+        (theirs(Hello, TooManyPeers), Full),
+        (theirs(Established, TooManyPeers), Full),
+        (theirs(Hello, UselessPeer), Useless),
+        (theirs(Hello, IncompatibleVersion), Useless),
+        (theirs(Status, SubprotocolError), Useless),
+        (theirs(Established, SubprotocolError), Reached),
+        (theirs(Hello, ConnectedToSelf), Useless),
+        (theirs(Hello, UnexpectedIdentity), Useless),
+        (theirs(Status, ClientQuitting), Failed),
+        (theirs(Established, ClientQuitting), Reached),
+        (fault(Fault::Useless), Useless),
+        (fault(Fault::IncompatibleVersion), Useless),
+        (fault(Fault::InvalidIdentity), Useless),
+        (fault(Fault::UnexpectedIdentity), Useless),
+        (fault(Fault::ConnectedToSelf), Useless),
+        (fault(Fault::FrameMac), Failed),
+        ((Side::Us, Status, EndReason::Status(StatusRefusal::Genesis)), Useless),
+        ((Side::Us, Status, EndReason::Refused(Refusal::TooManyPeers)), Neutral),
+        ((Side::Network, Stage::Dial, EndReason::Io(IoFault::Exhausted)), Neutral),
+        ((Side::Network, Stage::Dial, EndReason::Io(IoFault::Refused)), Failed),
+        ((Side::Network, Established, EndReason::Io(IoFault::Reset)), Reached),
+        ((Side::Us, Hello, EndReason::Timeout(ConnTimer::Hello)), Failed),
+        ((Side::Us, Established, EndReason::Timeout(ConnTimer::Ping)), Reached),
+        ((Side::Them, Hello, EndReason::Eof), Failed),
+        ((Side::Them, Established, EndReason::Eof), Reached),
+    ] {
+        let end = End { by, stage, why };
+        assert_eq!(Outcome::of(&end), outcome, "{end}");
+    }
+}
+
+#[test]
+fn a_candidate_waits_for_its_pause_and_for_the_space_between_dials() {
+    let mut bench = Bench::new(PeerLimits::default());
+    let node = contact(1, ip(1));
+    let (conn, _) = bench.dial_next([node]).unwrap();
+    let foreign = EndReason::Status(StatusRefusal::Genesis);
+    let _ = bench.identify(conn, node.id());
+    let _ = bench.end(conn, &end(Side::Us, Stage::Status, foreign));
+    let dialled = bench.now;
+    bench.now = dialled + REDIAL_INTERVAL;
+    assert_eq!(bench.dial_next([node]), None, "spaced, but of another network");
+    bench.now = dialled + REDIAL_INTERVAL_MAX;
+    assert!(bench.dial_next([node]).is_some());
+}

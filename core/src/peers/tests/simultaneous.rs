@@ -208,7 +208,12 @@ fn an_old_session_outlives_any_newcomer() {
         assert_eq!(displaced(Some(bench.identify(conn, id(1)))), Ok(None));
         bench.establish(conn);
         bench.now = bench.now + age;
-        assert_eq!(displaced(bench.join(1, ip(1)).1), verdict, "after {age:?}");
+        let newcomer = bench.accept(ip(1)).unwrap();
+        let admission = bench.identify(newcomer, id(1));
+        assert_eq!(displaced(Some(admission)), verdict, "after {age:?}");
+        if let Admission::Admitted { place, .. } = admission {
+            assert_eq!(place.since, bench.now, "the newcomer's place is as old as itself");
+        }
     }
 }
 

@@ -358,3 +358,11 @@ proptest! {
         prop_assert_eq!((bodies, fault), (Vec::new(), Some(Fault::HeaderMac)));
     }
 }
+
+#[test]
+fn debug_output_shows_positions_and_no_key() {
+    let mut frames = looped();
+    seal(&mut frames.sealer, &Secp256k1::new(), b"body", &mut Vec::new());
+    let shown = std::format!("{frames:?}");
+    assert!(shown.contains("Sealer { position: 32, .. }") && shown.contains("Opener { position: 0, .. }"), "{shown}");
+}

@@ -442,3 +442,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn debug_output_shows_no_secret() {
+    let crypto = Arc::new(Secp256k1::new());
+    let [mut a, b] = ["a", "b"].map(|label| Side::new(label, crypto.clone()));
+    let shown = alloc::format!("{:?}", a.initiate(b.key));
+    assert!(shown.contains("Initiator { remote"), "{shown}");
+    let nonce = shown.matches(", ").count();
+    assert!(nonce < 100, "no byte strings: {shown}");
+}
