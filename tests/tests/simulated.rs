@@ -46,8 +46,8 @@ fn target(number: u64) -> [u8; 64] {
     target
 }
 
-/// The median. What a lookup costs apart from it depends on who knew whom when it began: a node that the asker's table does
-/// not hold is pinged as well, and on a busy machine, whose nodes took each other for dead as they warmed up, there are more.
+/// The median. The mean also depends on the tables with which lookups begin: a node that the asker's table does not hold is
+/// pinged as well, and on a busy machine, whose nodes took each other for dead as they warmed up, there are more of them.
 fn median(mut costs: Vec<u64>) -> f64 {
     costs.sort_unstable();
     costs[costs.len() / 2] as f64

@@ -3,9 +3,7 @@
 use alloc::string::ToString;
 
 use super::*;
-use crate::node::ConfigError;
-use crate::rlpx::session::InvalidHello;
-use crate::wire::p2p::{Capability, DisconnectReason};
+use crate::wire::p2p::DisconnectReason;
 
 /// Each says what it is, with what it is made of.
 #[test]
@@ -33,8 +31,4 @@ fn ends_and_errors_are_told_in_words() {
     assert_eq!(ScoreReason::Reported(Label::new("late").unwrap()).to_string(), "reported: late");
     assert_eq!(QueryFault::NotFound.to_string(), "no such name");
     assert_eq!((ConnId(7).to_string(), Direction::Inbound.to_string()), ("#7".into(), "inbound".into()));
-
-    let unregistered = InvalidHello::Unregistered(Capability::eth(68));
-    assert_eq!(unregistered.to_string(), "eth/68 is offered but not registered");
-    assert_eq!(ConfigError::Hello(unregistered).to_string(), unregistered.to_string());
 }

@@ -6,6 +6,7 @@ use alloc::vec;
 
 use super::*;
 use crate::contract::{CommandError, CommandId, Devp2p, EndReason, Machine, PeerLimits, Tap, Tapped};
+use crate::wire::p2p::Capability;
 
 #[test]
 fn a_peer_at_a_filtered_address_is_refused_at_once_and_wakes_no_node() {
@@ -201,4 +202,16 @@ fn debug_output_has_every_part_and_no_secret() {
         assert!(shown.contains(part), "{part} in {shown}");
     }
     assert!(!shown.contains("5c5c5c") && !shown.contains("92, 92, 92"), "{shown}");
+}
+
+#[test]
+fn a_configuration_is_refused_in_words() {
+    let mut config = quiet();
+    config.capabilities = vec![Capability::new("unheard", 4).unwrap()];
+    let Err(refused) = Node::new(config, [1; 32], Instant::ZERO, UNIX) else { panic!("a node") };
+    assert_eq!(alloc::format!("{refused}"), "unheard/4 is offered but not registered");
+    let mut config = quiet();
+    config.record_entries = [(b"large".to_vec(), [&[0xb9, 1, 0][..], &[7; 256]].concat())].into();
+    let Err(refused) = Node::new(config, [1; 32], Instant::ZERO, UNIX) else { panic!("a node") };
+    assert_eq!(alloc::format!("{refused}"), "our node record would be larger than 300 bytes");
 }
