@@ -11,7 +11,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 
 use super::calls::{Purpose, Request};
-use super::{ActiveLookup, Discv4, Lifecycle, LookupId};
+use super::{ActiveLookup, Discv4, Lifecycle, LookupId, Unverified};
 use crate::contract::{CommandError, CommandId, Cx, Event, Refusal};
 use crate::crypto::{NodeId, keccak256};
 use crate::kad::lookup::Lookup;
@@ -30,7 +30,7 @@ impl Discv4 {
         }
         // Without this, parts of a network that were cut off until they had removed each other would never meet again.
         for i in 0..self.config.bootnodes.len() {
-            _ = self.queue_verification(cx, self.config.bootnodes[i]);
+            self.queue_verification(cx, self.config.bootnodes[i]);
         }
         let (own_lookups, random_lookups, pause) = if self.table.is_empty() {
             let pause = self.config.reseed_interval * 2u32.saturating_pow(self.reseeds.min(16));
@@ -84,26 +84,25 @@ impl Discv4 {
         Ok(())
     }
 
-    /// Queues a node that another node or the embedder named until it can be pinged. Returns `false` if it is in the table,
-    /// queued or being pinged already. What is queued may be pinged: the budget of its address is charged here (attack D10).
-    pub(super) fn queue_verification(&mut self, cx: &Cx<'_>, contact: Contact) -> Result<bool, CommandError> {
-        self.check_contact(cx, &contact)?;
+    /// Queues a node that another node named until it can be pinged. One that is known, or that cannot be pinged, is passed over.
+    pub(super) fn queue_verification(&mut self, cx: &Cx<'_>, contact: Contact) {
+        if self.is_unknown(cx, &contact) == Ok(true) {
+            self.unverified.push_back(Unverified { contact, is_admitted: false });
+        }
+    }
+
+    /// Whether a node is not in the table, not queued and not being pinged. Fails if it cannot be queued.
+    pub(super) fn is_unknown(&self, cx: &Cx<'_>, contact: &Contact) -> Result<bool, CommandError> {
+        self.check_contact(cx, contact)?;
         if self.unverified.len() >= limits::UNVERIFIED_MAX {
             return Err(CommandError::Busy);
         }
-        if !self.table.has_room_for(&contact) {
+        if !self.table.has_room_for(contact) {
             let is_known = self.table.entry(&contact.id()).is_some();
             return if is_known { Ok(false) } else { Err(CommandError::Refused(Refusal::TableFull)) };
         }
-        let is_queued = self.unverified.iter().any(|other| other.key() == contact.key());
-        if is_queued || self.calls.find_in_flight(&contact, Kind::Pong).is_some() {
-            return Ok(false);
-        }
-        if !self.admits_ping(cx, &contact) {
-            return Err(CommandError::Refused(Refusal::RecentlyPinged));
-        }
-        self.unverified.push_back(contact);
-        Ok(true)
+        let is_queued = self.unverified.iter().any(|other| other.contact.key() == contact.key());
+        Ok(!is_queued && self.calls.find_in_flight(contact, Kind::Pong).is_none())
     }
 
     /// Advances everything that waits for room among the calls: lookups first, then nodes to be verified. To be called
@@ -116,10 +115,12 @@ impl Discv4 {
         }
         let mut room = limits::VERIFY_PARALLEL.saturating_sub(self.calls.verifying()).min(self.calls.room() / 2);
         while room > 0
-            && let Some(contact) = self.unverified.pop_front()
+            && let Some(Unverified { contact, is_admitted }) = self.unverified.pop_front()
         {
             // A node that cannot be pinged now will be named again.
+            let is_pinged = self.calls.find_in_flight(&contact, Kind::Pong).is_some();
             if self.table.has_room_for(&contact)
+                && (is_admitted || is_pinged || self.admits_ping(cx, &contact))
                 && self.start_request(cx, contact, Request::Ping, Purpose::Verify).is_ok()
             {
                 room -= 1;

@@ -133,6 +133,14 @@ impl fmt::Debug for Local {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct LookupId(u64);
 
+/// A node that waits to be pinged.
+#[derive(Debug)]
+struct Unverified {
+    contact: Contact,
+    /// Whether its ping has been taken out of the budget of its address (attack D10).
+    is_admitted: bool,
+}
+
 /// A lookup under way.
 #[derive(Debug)]
 struct ActiveLookup {
@@ -157,7 +165,7 @@ pub struct Discv4 {
     lookups: Vec<ActiveLookup>,
     lookups_started: u64,
     /// Nodes that other nodes or the embedder named and that wait for a ping.
-    unverified: VecDeque<Contact>,
+    unverified: VecDeque<Unverified>,
     started: Instant,
     refresh_due: Option<Instant>,
     /// Rounds in a row in which no bootnode answered.
@@ -283,7 +291,11 @@ impl Discv4 {
         if self.lifecycle == Lifecycle::Closed {
             return Err(CommandError::ShuttingDown);
         }
-        if self.queue_verification(cx, contact)? {
+        if self.is_unknown(cx, &contact)? {
+            if !self.admits_ping(cx, &contact) {
+                return Err(CommandError::Refused(Refusal::RecentlyPinged));
+            }
+            self.unverified.push_back(Unverified { contact, is_admitted: true });
             self.advance(cx);
         }
         Ok(())
@@ -375,7 +387,7 @@ impl Discv4 {
     /// Removes the nodes that the filter no longer permits.
     pub fn filter_changed(&mut self, cx: &mut Cx<'_>) {
         let Cx { filter, .. } = *cx;
-        self.unverified.retain(|contact| filter.permits(contact.ip()));
+        self.unverified.retain(|node| filter.permits(node.contact.ip()));
         let changes = self.table.retain(|contact| filter.permits(contact.ip()), cx.now, cx.rng);
         self.emit_changes(cx, changes);
     }

@@ -57,7 +57,7 @@ impl Discv4 {
         if self.calls.room() < 1 + usize::from(sends_ping && !is_ping) {
             return Err(CommandError::Busy);
         }
-        // A command is the embedder's choice, at its own rate. A node to be verified was admitted as it was queued.
+        // A command is the embedder's choice, at its own rate. A node to be verified was admitted before.
         let is_admitted = matches!(purpose, Purpose::Command(_) | Purpose::Verify);
         if sends_ping && !is_admitted && !self.admits_ping(cx, &contact) {
             return Err(CommandError::Refused(Refusal::RecentlyPinged));
@@ -247,8 +247,7 @@ impl Discv4 {
                 }
                 if let Outcome::Nodes(nodes) = outcome {
                     for node in nodes {
-                        // The lookup goes on without a node that cannot be asked.
-                        _ = self.queue_verification(cx, node);
+                        self.queue_verification(cx, node);
                     }
                 }
             }

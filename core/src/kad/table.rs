@@ -122,7 +122,8 @@ impl<K: Kept> Table<K> {
     }
 
     /// Whether a node is on the fast schedule of checks: it is new, or failed its last check.
-    pub fn is_on_fast_schedule(&self, id: &NodeId) -> bool {
+    #[cfg(test)]
+    fn is_on_fast_schedule(&self, id: &NodeId) -> bool {
         self.position(id).is_some_and(|position| self.entries.is_fast(position))
     }
 

@@ -65,6 +65,12 @@ impl Node {
         &self.context.stats
     }
 
+    /// The number of events that were dropped because the driver did not drain in time: only such that the application can
+    /// miss.
+    pub fn events_dropped(&self) -> u64 {
+        self.context.out.events_dropped()
+    }
+
     /// The discovery protocols.
     pub fn discovery(&self) -> &Discovery {
         &self.discovery

@@ -364,11 +364,6 @@ impl Dialer {
         let poll = has_candidates.then_some(self.next_poll);
         due.into_iter().chain(poll).min()
     }
-
-    /// How many nodes the history holds.
-    pub fn history_len(&self) -> usize {
-        self.history.len()
-    }
 }
 
 #[cfg(test)]

@@ -119,6 +119,7 @@ impl<K: Kept> Entries<K> {
     }
 
     /// Whether the entry is on the fast schedule of checks: it is new, or failed its last check.
+    #[cfg(test)]
     pub(super) fn is_fast(&self, position: Position) -> bool {
         self.fast[position.bucket] & bit(position.index) != 0
     }

@@ -206,6 +206,17 @@ fn a_node_that_moves_loses_its_liveness() {
 }
 
 #[test]
+fn failures_of_an_old_endpoint_do_not_count_at_the_new_one() {
+    let mut f = Fixture::new();
+    let node = f.fill(16, 4)[0];
+    let fail = |f: &mut Fixture| f.table.find_result(&node.id(), false, f.now, &mut f.rng);
+    assert!((1..limits::FIND_FAILURES_MAX).all(|_| fail(&mut f).is_empty()));
+    assert_eq!(f.insert(Contact::new(node.key(), [77, 7, 7, 7].into(), 4444, 5555)), None);
+    assert!((1..limits::FIND_FAILURES_MAX).all(|_| fail(&mut f).is_empty()));
+    assert_eq!(fail(&mut f), [Change::Removed(node.id())]);
+}
+
+#[test]
 fn checks_of_new_nodes_are_more_frequent_than_those_of_proven_ones() {
     let mut f = Fixture::new();
     assert_eq!(f.table.check_due(), None);

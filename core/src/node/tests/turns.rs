@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::contract::EndReason;
+use crate::limits;
 
 const MICROSECOND: Duration = Duration::from_micros(1);
 
@@ -103,4 +104,17 @@ fn counts_are_those_of_the_connections_at_any_time() {
             ends(&mut node);
         }
     }
+}
+
+#[test]
+fn events_that_are_dropped_for_want_of_draining_are_counted() {
+    let mut node = node(quiet());
+    let from: SocketAddr = "8.8.8.8:30303".parse().unwrap();
+    let sent = limits::OUTBOX_ACTIONS_HIGH_WATER as u64 + 10;
+    for _ in 0..sent {
+        node.handle(Instant::ZERO, Input::Datagram { socket: SocketId::MAIN, from, bytes: b"foreign" });
+    }
+    assert_eq!(node.events_dropped(), 10);
+    let seen = core::iter::from_fn(|| node.poll_action().map(drop)).count() as u64;
+    assert_eq!(seen + node.events_dropped(), sent);
 }
