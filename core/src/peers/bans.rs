@@ -233,7 +233,10 @@ mod tests {
             }
             for i in 0..SUBNET_BAN_HOSTS as u8 {
                 assert_eq!(bans.addr_until(at(0), ip(sibling)), None, "{i} hosts");
-                let tail = if base.contains(':') { std::format!("{base}0{i}::1") } else { std::format!("{base}{i}") };
+                // From both ends of the subnet.
+                let high = 0xf0 * (i % 2) + i;
+                let tail =
+                    if base.contains(':') { std::format!("{base}{high:02x}::1") } else { std::format!("{base}{high}") };
                 ban(&mut bans, at(0), i, Some(ip(&tail)), Severity::Serious);
             }
             assert!(bans.addr_until(at(0), ip(sibling)).is_some());
