@@ -74,3 +74,11 @@ pub fn seed_from_os() -> std::io::Result<[u8; 32]> {
     getrandom::fill(&mut seed)?;
     Ok(seed)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn seeds_differ() {
+        assert_ne!(super::seed_from_os().unwrap(), super::seed_from_os().unwrap());
+    }
+}
