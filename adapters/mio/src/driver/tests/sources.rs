@@ -131,6 +131,16 @@ fn a_datagram_leaves_by_the_socket_that_is_named() {
 }
 
 #[test]
+fn turns_are_counted() {
+    let mut driver = Driver::scripted(&Listen::default());
+    let before = driver.stats().turns;
+    for turns in 1..=3 {
+        driver.turn(Some(Duration::ZERO), |_| ()).unwrap();
+        assert_eq!(driver.stats().turns, before + turns);
+    }
+}
+
+#[test]
 fn datagrams_that_cannot_be_sent_are_counted() {
     let v6: SocketAddr = "[::1]:9".parse().unwrap();
     let mut driver = Driver::scripted(&Listen::at(LOOPBACK));
