@@ -218,7 +218,7 @@ impl fmt::Display for StatusRefusal {
 
 impl core::error::Error for StatusRefusal {}
 
-/// Why we refuse a connection, for reasons other than the peer's conduct on it, or a node.
+/// Why we refuse a connection or a node, for reasons other than the peer's conduct on it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Refusal {

@@ -285,8 +285,8 @@ impl Discv4 {
     ///
     /// # Errors
     /// As [`Discv4::ping`], but [`CommandError::Busy`] if [`UNVERIFIED_MAX`](crate::limits::UNVERIFIED_MAX) nodes wait
-    /// already; [`Refusal::TableFull`]; [`Refusal::RecentlyPinged`] if the node has proven no endpoint and its address
-    /// has had its pings for now (attack D10).
+    /// already; [`Refusal::TableFull`]; [`Refusal::RecentlyPinged`] if the node has proven no endpoint and the
+    /// budget of pings to its address is used up (attack D10).
     pub fn add_node(&mut self, cx: &mut Cx<'_>, contact: Contact) -> Result<(), CommandError> {
         if self.lifecycle == Lifecycle::Closed {
             return Err(CommandError::ShuttingDown);

@@ -149,8 +149,8 @@
 //!
 //! Calls, lookups and nodes that wait to be verified are bounded. A command beyond that is refused as `Busy`, and
 //! [`Event::DiscoveryReady`](crate::contract::Event::DiscoveryReady) comes, once, when there is room again: no queue is
-//! more than half full. A node for which the table has no room, or whose address has had its pings for now, is refused with
-//! that reason instead, as [`Refusal::TableFull`](crate::contract::Refusal::TableFull) or
+//! more than half full. A node for which the table has no room, or with the budget of pings to its address used up, is
+//! refused with that reason instead, as [`Refusal::TableFull`](crate::contract::Refusal::TableFull) or
 //! [`RecentlyPinged`](crate::contract::Refusal::RecentlyPinged).
 //!
 //! # All bounds

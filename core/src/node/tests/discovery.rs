@@ -93,6 +93,31 @@ fn a_changed_filter_removes_nodes_from_the_table() {
     assert!(removed > 0);
 }
 
+/// Nodes of an earlier run at one address wait for its budget of pings, and hold up no others.
+#[test]
+fn every_node_of_an_earlier_run_is_pinged() {
+    let key = |n| Secp256k1::new().public_key(&secret(n));
+    let at = |n: u8, ip: [u8; 4]| Contact::new(key(n), ip.into(), 30303 + u16::from(n), 30303);
+    let alike = [2, 3, 4].map(|n| at(n, [9, 9, 9, 9]));
+    let other = at(5, [10, 9, 9, 9]);
+    let mut config = Config::new(secret(1), chain(1));
+    config.snapshot.nodes = [&alike[..], &[other]].concat();
+    let (mut node, mut now) = (node(config), Instant::ZERO);
+    let mut pinged = vec![];
+    while let Some((due, _)) = node.poll_timeout().filter(|(due, _)| *due < Instant::ZERO + Duration::from_secs(600)) {
+        now = due;
+        node.handle(now, Input::Timeout);
+        while let Some(action) = node.poll_action() {
+            if let Action::Send { to, .. } = action {
+                pinged.push(to);
+            }
+        }
+    }
+    for contact in alike.iter().chain([&other]) {
+        assert_eq!(pinged.iter().filter(|to| **to == contact.udp_addr()).count(), 1, "{contact:?} by {now:?}");
+    }
+}
+
 /// Growth outside of a datagram counts too.
 #[test]
 fn the_dialler_is_polled_soon_after_a_timeout_added_a_node() {
