@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant as Clock};
 
 use criterion::Criterion;
-use peerless::contract::Context;
+use peerless::contract::{Context, DropReason};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey, keccak256};
 use peerless::discv4::{Config, Discv4, Local};
 use peerless::kad::Received;
@@ -28,6 +28,7 @@ struct Fixture {
     ping: Packet,
     datagram: Vec<u8>,
     refused: Vec<u8>,
+    pong: Vec<u8>,
     machine: Discv4,
     context: Context,
     rng: Rng,
@@ -46,11 +47,46 @@ impl Fixture {
         ping.seal(&*crypto, &secret, &mut datagram);
         let mut refused = datagram.clone();
         refused[0] ^= 1;
+        let mut pong = Vec::new();
+        Packet::Pong { to: endpoint, ping_hash: [3; 32], expiration, enr_seq: Some(1) }
+            .seal(&*crypto, &secret, &mut pong);
         let mut rng = Seed::new([1; 32]).fork("bench");
         let mut context = Context::new(Instant::ZERO, UNIX, NetFilter::default(), crypto.clone());
         let local = Local::new(&*crypto, SecretKey::generate(&mut rng), endpoint, None);
         let machine = Discv4::new(&mut context.cx(&mut rng), Config::default(), local);
-        Self { crypto, secret, ping, datagram, refused, machine, context, rng, from }
+        let mut fixture = Self { crypto, secret, ping, datagram, refused, pong, machine, context, rng, from };
+        fixture.exhaust();
+        fixture
+    }
+
+    /// Uses up the budget of a subnet, and that for hashes of datagrams that are dropped: time stands still.
+    fn exhaust(&mut self) {
+        let endpoint = Endpoint::from(self.from);
+        for n in 0..1000 {
+            let expiration = UNIX.plus_secs(1000 + n);
+            let ping = Packet::Ping { version: 4, from: endpoint, to: endpoint, expiration, enr_seq: None };
+            let mut bytes = Vec::new();
+            ping.seal(&*self.crypto, &self.secret, &mut bytes);
+            let from = SocketAddr::from(([90, 2, 2, 2], 30303));
+            let _ = self.machine.handle_datagram(&mut self.context.cx(&mut self.rng), from, &bytes);
+            while self.context.out.pop().is_some() {}
+        }
+    }
+
+    fn dropped(&mut self, from: [u8; 4], bytes: fn(&Self) -> &[u8]) -> Received {
+        let bytes = bytes(self).to_vec();
+        let mut cx = self.context.cx(&mut self.rng);
+        self.machine.handle_datagram(&mut cx, SocketAddr::from((from, 30303)), &bytes).received
+    }
+
+    fn over_budget(&mut self) {
+        let received = self.dropped([90, 2, 2, 2], |fixture| &fixture.datagram);
+        assert_eq!(received, Received::Dropped(DropReason::RateLimited));
+    }
+
+    fn unsolicited(&mut self) {
+        let received = self.dropped([90, 1, 1, 1], |fixture| &fixture.pong);
+        assert_eq!(received, Received::Dropped(DropReason::Unsolicited));
     }
 
     fn encode(&mut self) {
@@ -86,10 +122,12 @@ impl Fixture {
 
 type Work = fn(&mut Fixture);
 
-const ROWS: [(&str, Work, &str, Work, u32); 3] = [
+const ROWS: [(&str, Work, &str, Work, u32); 5] = [
     ("ping encode", Fixture::encode, "sign", Fixture::bare_sign, 50),
     ("ping decode", Fixture::decode, "recover", Fixture::bare_recover, 50),
     ("refuse bad hash", Fixture::refuse, "keccak", Fixture::bare_keccak, 2000),
+    ("over budget", Fixture::over_budget, "keccak", Fixture::bare_keccak, 2000),
+    ("unsolicited", Fixture::unsolicited, "keccak", Fixture::bare_keccak, 2000),
 ];
 
 /// Measures the time of `times` calls of `work`.

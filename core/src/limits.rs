@@ -129,28 +129,74 @@ pub const BONDS_MAX: usize = 12_288;
 pub const BOND_RECENT_AGE: Duration = Duration::from_secs(15 * 60);
 /// Failed FindNodes in a row after which a node leaves the table.
 pub const FIND_FAILURES_MAX: u8 = 5;
-/// Datagrams of one subnet whose signatures are checked in a second (attack D6).
-pub const SUBNET_DATAGRAMS_PER_SECOND: u32 = 20;
-/// The burst of [`SUBNET_DATAGRAMS_PER_SECOND`].
+/// Unsolicited datagrams of one endpoint that is bonded or in the table whose signatures are checked in a second (attacks
+/// D6, D8): a peer's lookups take fewer.
+pub const ENDPOINT_DATAGRAMS_PER_SECOND: u32 = 4;
+/// The burst of [`ENDPOINT_DATAGRAMS_PER_SECOND`]: more than the lookups that a peer runs at once.
+pub const ENDPOINT_DATAGRAMS_BURST: u32 = 16;
+/// The same in all for bonded endpoints that are not in the table: 4 % of a core.
+pub const BONDED_DATAGRAMS_PER_SECOND: u32 = 1000;
+/// The burst of [`BONDED_DATAGRAMS_PER_SECOND`].
+pub const BONDED_DATAGRAMS_BURST: u32 = 500;
+/// The same for strangers of one subnet.
+pub const SUBNET_DATAGRAMS_PER_SECOND: u32 = 10;
+/// The burst of [`SUBNET_DATAGRAMS_PER_SECOND`]: many nodes at one address may start together.
 pub const SUBNET_DATAGRAMS_BURST: u32 = 60;
-/// Unsolicited datagrams of all sources whose signatures are checked in a second: a tenth of what one core recovers.
-pub const DATAGRAMS_PER_SECOND: u32 = 2000;
-/// The burst of [`DATAGRAMS_PER_SECOND`]: a quarter of a second's worth, 20 ms of work.
+/// The same for strangers of one IPv6 /48: one customer has 256 of our subnets.
+pub const SITE_DATAGRAMS_PER_SECOND: u32 = 40;
+/// The burst of [`SITE_DATAGRAMS_PER_SECOND`].
+pub const SITE_DATAGRAMS_BURST: u32 = 120;
+/// The same for strangers of one IPv4 /16 or IPv6 /32: one provider.
+pub const NETWORK_DATAGRAMS_PER_SECOND: u32 = 200;
+/// The burst of [`NETWORK_DATAGRAMS_PER_SECOND`].
+pub const NETWORK_DATAGRAMS_BURST: u32 = 600;
+/// The same for all strangers together: a fifth of what one core recovers. The more there are, the larger a newcomer's part
+/// beside a flood from forged addresses.
+pub const DATAGRAMS_PER_SECOND: u32 = 5000;
+/// The burst of [`DATAGRAMS_PER_SECOND`]: a tenth of a second's worth, 20 ms of work.
 pub const DATAGRAMS_BURST: u32 = 500;
-/// Sources that a limiter distinguishes; fixed memory (attack D7).
-pub const LIMITER_SLOTS: usize = 512;
+/// Neighbors packets whose signatures are checked in a second, from all endpoints that are being asked.
+pub const NEIGHBORS_PER_SECOND: u32 = 2000;
+/// The burst of [`NEIGHBORS_PER_SECOND`].
+pub const NEIGHBORS_BURST: u32 = 500;
+/// Neighbors packets of one call whose signatures are checked. They name no request: any sender that can forge the address
+/// of the endpoint in question can use them up.
+pub const NEIGHBORS_PER_CALL_MAX: u8 = 64;
+/// Answers of one call whose signatures are checked, of kinds that name the hash of their request: only a party on the path
+/// can send a wrong one.
+pub const ANSWERS_PER_CALL_MAX: u8 = 2;
+/// Datagrams that are dropped by type and source alone, and whose hash is checked in a second nevertheless: one that is
+/// wrong belongs to another protocol on the port, which may miss some of its datagrams only during a flood.
+pub const FOREIGN_CHECKS_PER_SECOND: u32 = 1000;
+/// The burst of [`FOREIGN_CHECKS_PER_SECOND`].
+pub const FOREIGN_CHECKS_BURST: u32 = 250;
+/// Budgets that a first allocation for one kind of sources holds, 8 bytes each.
+pub const BUDGET_ACCOUNTS: usize = 64;
+/// Most budgets of one kind of sources that are not full (attack D7). What all sources together may take keeps them below:
+/// 5000 a second for a tenth of a second each.
+pub const BUDGET_ACCOUNTS_MAX: usize = 1024;
+/// Budgets in one set of that memory: as many as a cache line holds.
+pub const BUDGET_WAYS: usize = 8;
+/// Time from the last refusal for want of a budget up to which a node considers itself flooded, and the time in which it
+/// then pings each node of its table: their own checks of it may not come through.
+pub const FLOODED_INTERVAL: Duration = Duration::from_secs(30);
+/// Age up to which a ping from a bonded node stands for the answer to a failed check: two rounds of pings of a flooded one.
+pub const SIGN_OF_LIFE_AGE: Duration = Duration::from_secs(60);
 /// Pings back that one subnet can trigger in a second (attack D5).
 pub const SUBNET_PING_BACKS_PER_SECOND: u32 = 4;
 /// The burst of [`SUBNET_PING_BACKS_PER_SECOND`].
 pub const SUBNET_PING_BACKS_BURST: u32 = 8;
-/// Pings back that all sources can trigger in a second, and their burst.
-pub const PING_BACKS_PER_SECOND: u32 = 200;
+/// Open calls up to which a ping back is a call; beyond, only its hash is kept, so that a flood of pings leaves half of the
+/// calls to everything else.
+pub const PING_BACK_CALLS_MAX: usize = CALLS_MAX / 2;
+/// Pings back in flight that are not calls: those to 4000 strangers a second, of whom [`DATAGRAMS_PER_SECOND`] may send.
+pub const PING_BACKS_MAX: usize = 2048;
+/// Pings back in one set of that memory.
+pub const PING_BACK_WAYS: usize = 8;
 /// Pings in any minute to one global address without an endpoint proof, over all node ids (attack D10).
 pub const UNPROVEN_PINGS_BURST: u32 = 2;
 /// The time after which such an address may be pinged once more.
 pub const UNPROVEN_PING_INTERVAL: Duration = Duration::from_secs(60);
-/// Sources that the budget for pings back distinguishes: more than it permits pings in a second.
-pub const PING_BACK_SLOTS: usize = 256;
 /// Destinations that the budget for unproven pings distinguishes at first: its memory doubles as lookups reach more,
 /// and is released when all budgets have refilled.
 pub const UNPROVEN_PING_SLOTS: usize = 128;
@@ -169,9 +215,6 @@ pub const REPLAY_GRACE: Duration = Duration::from_secs(2);
 /// Endpoint proofs in one set of their memory: as many as a cache line holds. The least recently used of a set
 /// approximates the least recently used of all.
 pub const BOND_WAYS: usize = 6;
-/// Replies to one call whose signatures are checked outside of the budget for unsolicited datagrams: 16 nodes come in
-/// two packets, and the address of an open call must not bypass the budget.
-pub const REPLIES_PER_CALL_MAX: u8 = 8;
 /// Calls in flight that verify relayed nodes (attack D9).
 pub const VERIFY_PARALLEL: usize = 32;
 /// Relayed nodes that wait to be verified.

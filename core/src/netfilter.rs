@@ -20,6 +20,20 @@ pub const fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
+/// An endpoint as bytes, different for any two endpoints.
+pub(crate) fn endpoint_bytes(at: SocketAddr) -> [u8; 19] {
+    let mut bytes = [0; 19];
+    match at.ip() {
+        IpAddr::V4(ip) => bytes[..4].copy_from_slice(&ip.octets()),
+        IpAddr::V6(ip) => {
+            bytes[..16].copy_from_slice(&ip.octets());
+            bytes[18] = 6;
+        }
+    }
+    bytes[16..18].copy_from_slice(&at.port().to_be_bytes());
+    bytes
+}
+
 /// The reach of an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -104,6 +118,15 @@ impl Subnet {
             IpAddr::V6(ip) => key[..7].copy_from_slice(&ip.octets()[..7]),
         }
         Self(key)
+    }
+
+    /// The wider group of the subnets that agree in their first bytes; at most 3 of an IPv4 subnet, 7 of an IPv6 one. Groups
+    /// of different width may compare equal.
+    #[must_use]
+    pub fn truncated(mut self, bytes: usize) -> Self {
+        let end = self.0.len() - 1;
+        self.0[bytes.min(end)..end].fill(0);
+        self
     }
 
     /// The subnet as bytes, for hashing.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use peerless::contract::{Action, Command, Event, Tap};
-use peerless::limits::SUBNET_DATAGRAMS_BURST;
+use peerless::limits::ENDPOINT_DATAGRAMS_BURST;
 use peerless::node::Node;
 use peerless::time::{Instant, UnixTime};
 use peerless::wire::discv4::{Endpoint, Packet};
@@ -95,7 +95,7 @@ fn a_flood_waits_only_where_work_takes_time() {
     assert!(idle.datagrams_delivered > 300 && busy.datagrams_delivered > 300, "{idle:?} {busy:?}");
     assert!(busy.inputs_waited > 250 && busy.datagrams_overrun == 0, "{busy:?}");
     // Of the processed pings, the median one waits for half of the work.
-    let work = Duration::from_nanos(SLOW.recover * u64::from(SUBNET_DATAGRAMS_BURST));
+    let work = Duration::from_nanos(SLOW.recover * u64::from(ENDPOINT_DATAGRAMS_BURST));
     let mean = Duration::from_micros(busy.waited_us / busy.inputs_waited);
     assert!(mean > work / 2, "{mean:?} on average, {work:?} of work");
     assert!(slow > quick + work / 2, "an answer took {quick:?}, and in the flood {slow:?}");

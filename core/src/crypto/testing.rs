@@ -1,4 +1,4 @@
-//! Helpers for tests: vectors as JSON, and a [`Crypto`] that counts its operations.
+//! Helpers for tests: vectors as JSON, a [`Crypto`] that counts its operations, and one that costs next to nothing.
 
 use core::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::vec::Vec;
@@ -6,7 +6,9 @@ use std::vec::Vec;
 use serde_json::Value;
 
 use super::mac::Keccak;
-use super::{Crypto, Digest, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature};
+use super::{
+    Crypto, Digest, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature, keccak256,
+};
 
 pub(crate) fn kats() -> Value {
     serde_json::from_str(include_str!("../../vectors/kats.json")).unwrap()
@@ -111,5 +113,73 @@ impl Crypto for Counting {
     fn mac_digest(&self, mac: &Keccak) -> Digest {
         self.mac_digests.fetch_add(1, Relaxed);
         self.fixed_digest.unwrap_or_else(|| self.real.mac_digest(mac))
+    }
+}
+
+/// Signatures without a curve, for floods: of a key's two halves the second is the hash of the first, and a signature is the
+/// first and a digest. Any party can make them. Counts the hashes of datagrams and the recoveries.
+#[derive(Default)]
+pub(crate) struct Cheap {
+    pub(crate) datagram_hashes: AtomicUsize,
+    pub(crate) recoveries: AtomicUsize,
+}
+
+impl Cheap {
+    fn xy(x: [u8; 32]) -> [u8; 64] {
+        let mut xy = [0; 64];
+        xy[..32].copy_from_slice(&x);
+        xy[32..].copy_from_slice(&keccak256(&x));
+        xy
+    }
+
+    fn tag(x: &[u8], digest: &Digest) -> Digest {
+        keccak256(&[x, digest].concat())
+    }
+}
+
+impl Crypto for Cheap {
+    fn derive_xy(&self, secret: &SecretKey) -> [u8; 64] {
+        Self::xy(keccak256(secret.expose()))
+    }
+
+    fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
+        let x = keccak256(secret.expose());
+        let mut signature = [0; 65];
+        signature[..32].copy_from_slice(&x);
+        signature[32..64].copy_from_slice(&Self::tag(&x, digest));
+        RecoverableSignature(signature)
+    }
+
+    fn verify(&self, _: &PublicKey, _: &Digest, _: &Signature) -> bool {
+        true
+    }
+
+    fn recover_xy(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<[u8; 64]> {
+        self.recoveries.fetch_add(1, Relaxed);
+        let (x, rest) = signature.0.split_first_chunk::<32>()?;
+        (rest[..32] == Self::tag(x, digest)).then(|| Self::xy(*x))
+    }
+
+    fn is_on_curve(&self, xy: &[u8; 64]) -> bool {
+        xy[32..] == keccak256(&xy[..32])
+    }
+
+    fn decompress_xy(&self, compressed: &[u8; 33]) -> Option<[u8; 64]> {
+        compressed.last_chunk().map(|x| Self::xy(*x))
+    }
+
+    fn ecdh(&self, _: &SecretKey, _: &PublicKey) -> SharedSecret {
+        unreachable!("discovery agrees on no secret")
+    }
+
+    fn datagram_hash(&self, bytes: &[u8]) -> Digest {
+        self.datagram_hashes.fetch_add(1, Relaxed);
+        keccak256(bytes)
+    }
+
+    fn mac_update(&self, _: &mut Keccak, _: &[u8]) {}
+
+    fn mac_digest(&self, _: &Keccak) -> Digest {
+        [0; 32]
     }
 }

@@ -11,10 +11,10 @@ use core::net::SocketAddr;
 
 use siphasher::sip::SipHasher13;
 
-use super::endpoint_bytes;
 use crate::contract::Prefetch;
 use crate::crypto::NodeId;
 use crate::limits;
+use crate::netfilter::endpoint_bytes;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -24,10 +24,13 @@ const TICK_SECONDS: u64 = 2;
 const LIFETIME_TICKS: u64 = limits::BOND_LIFETIME.as_secs() / TICK_SECONDS + 1;
 const _: () = assert!(LIFETIME_TICKS < u16::MAX as u64);
 
-/// A node at an endpoint, as keyed hashes: sixteen bits of the endpoint, of which the lowest choose the set, and 32 of the
-/// id and the endpoint. An attacker that uses the whole budget for unsolicited datagrams needs months to collide with a proof
-/// of full memory, and gains one endpoint until that proof lapses.
+/// A node at an endpoint, as keyed hashes: 24 bits of the endpoint, of which the lowest choose the set, and 24 of the id and
+/// the endpoint. An attacker that forges a proven endpoint and uses its whole budget needs weeks to collide with its proof,
+/// and gains that endpoint until the proof lapses.
 type Fingerprint = [u16; 3];
+
+/// The bits of a [`Fingerprint`] that stand for the endpoint.
+const ENDPOINT_MASK: Fingerprint = [u16::MAX, 0xff, 0];
 
 /// A stored proof. Times are ticks since [`Bonds::epoch`], plus one; 0 is never.
 #[derive(Clone, Copy, Default, Debug)]
@@ -78,7 +81,7 @@ impl Bond<'_> {
     /// Whether both proofs hold, so that the node will serve us.
     #[must_use]
     pub fn is_mutual(&self) -> bool {
-        self.is_proven() && self.is_within(self.proof.peer_bonded_at, limits::BOND_LIFETIME)
+        self.is_proven() && self.is_peer_bonded_within(limits::BOND_LIFETIME)
     }
 
     /// The node showed that it holds our endpoint proven.
@@ -89,6 +92,12 @@ impl Bond<'_> {
     /// The node did not answer a request, so it may have lost the proof of our endpoint.
     pub fn clear_peer_bond(&mut self) {
         self.proof.peer_bonded_at = 0;
+    }
+
+    /// Whether the node showed within the last `age`, short of up to two seconds, that it holds our endpoint proven.
+    #[must_use]
+    pub fn is_peer_bonded_within(&self, age: Duration) -> bool {
+        self.is_within(self.proof.peer_bonded_at, age)
     }
 
     fn is_within(&self, then: u16, age: Duration) -> bool {
@@ -151,6 +160,17 @@ impl Bonds {
         self.find(id, at, now).is_some_and(|bond| bond.is_proven())
     }
 
+    /// Whether any node has once proven this endpoint. Of endpoints that none has proven, one in some thousands counts as
+    /// proven too.
+    #[must_use]
+    pub fn has_endpoint(&self, at: SocketAddr) -> bool {
+        let wanted = self.endpoint_bits(at);
+        let matches = |Proof { fingerprint: [low, high, _], proven_at, .. }: &Proof| {
+            [*low, high & ENDPOINT_MASK[1], 0] == wanted && *proven_at != 0
+        };
+        self.sets[self.index(wanted)].0.iter().any(matches)
+    }
+
     /// Shows what [`Bonds::find`] for an endpoint will read.
     pub fn prefetch(&self, at: SocketAddr, memory: &mut impl Prefetch) {
         memory.prefetch(&self.sets[self.index(self.endpoint_bits(at))]);
@@ -171,20 +191,22 @@ impl Bonds {
         key[..32].copy_from_slice(&id.0);
         key[32..].copy_from_slice(&endpoint_bytes(at));
         let hash = self.hasher.hash(&key);
-        [self.endpoint_bits(at), hash as u16, (hash >> 16) as u16]
+        let [low, high, _] = self.endpoint_bits(at);
+        [low, high | (hash as u16) << 8, (hash >> 8) as u16]
     }
 
-    fn endpoint_bits(&self, at: SocketAddr) -> u16 {
-        self.hasher.hash(&endpoint_bytes(at)) as u16
+    fn endpoint_bits(&self, at: SocketAddr) -> Fingerprint {
+        let hash = self.hasher.hash(&endpoint_bytes(at));
+        [hash as u16, (hash >> 16) as u16 & ENDPOINT_MASK[1], 0]
     }
 
     /// The endpoint alone chooses the set, so that any number of ids at one endpoint evict only each other.
-    fn index(&self, endpoint_bits: u16) -> usize {
-        usize::from(endpoint_bits) % self.sets.len()
+    fn index(&self, [low, ..]: Fingerprint) -> usize {
+        usize::from(low) % self.sets.len()
     }
 
-    fn set(&mut self, [endpoint_bits, ..]: Fingerprint) -> &mut Set {
-        let index = self.index(endpoint_bits);
+    fn set(&mut self, fingerprint: Fingerprint) -> &mut Set {
+        let index = self.index(fingerprint);
         &mut self.sets[index]
     }
 

@@ -103,8 +103,8 @@ pub struct Call {
     pub pinged_us: bool,
     /// The request was sent without a new exchange of proofs; the node may have lost ours.
     pub relies_on_old_proof: bool,
-    /// Number of datagrams from the endpoint that could be answers.
-    replies: u8,
+    /// Number of its answers whose signatures were checked.
+    checked_answers: u8,
 }
 
 impl Call {
@@ -117,15 +117,15 @@ impl Call {
     }
 }
 
-/// How a datagram of an answer's kind relates to the calls in flight, before its signature is checked.
+/// How a datagram of an answer's kind relates to the calls in flight, by its source and the hash that it names alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
-pub enum Admission {
+pub enum Match {
     /// No request is in flight that it could answer.
     Unsolicited,
-    /// It may be an answer.
-    Solicited,
-    /// A request is in flight, and the endpoint has sent more datagrams than an answer has.
+    /// It may be the answer of this call.
+    Call(CallId),
+    /// A request is in flight, and as many answers have been checked as may be.
     Excessive,
 }
 
@@ -219,7 +219,7 @@ impl Calls {
             answered_empty: false,
             pinged_us: false,
             relies_on_old_proof: false,
-            replies: 0,
+            checked_answers: 0,
         };
         let verifies = purpose == Purpose::Verify;
         self.open.push(OpenCall { id, addr: contact.udp_addr(), verifies, due: None, call: Box::new(call) });
@@ -283,19 +283,32 @@ impl Calls {
         self.to(contact.udp_addr()).filter(|(_, call)| matches(call)).map(|(id, _)| id).collect()
     }
 
-    /// Classifies a datagram of an answer's kind by its source, and counts it as a reply.
-    pub fn admit(&mut self, from: SocketAddr, kind: Kind) -> Admission {
-        let mut admission = Admission::Unsolicited;
-        for OpenCall { call, .. } in self.open.iter_mut().filter(|open| open.addr == from) {
-            if call.is_in_flight() && call.request.answer() == kind {
-                if call.replies < limits::REPLIES_PER_CALL_MAX {
-                    call.replies += 1;
-                    return Admission::Solicited;
+    /// Matches a datagram of an answer's kind before its hash and signature are checked. `request_hash` is the hash that it
+    /// names, if it names one.
+    pub fn match_answer(&self, from: SocketAddr, kind: Kind, request_hash: Option<&Digest>) -> Match {
+        let mut matched = Match::Unsolicited;
+        for (id, call) in self.to(from) {
+            let CallState::InFlight { hash, .. } = &call.state else { continue };
+            if call.request.answer() == kind && request_hash.is_none_or(|request| request == hash) {
+                if call.checked_answers < answers_max(kind) {
+                    return Match::Call(id);
                 }
-                admission = Admission::Excessive;
+                matched = Match::Excessive;
             }
         }
-        admission
+        matched
+    }
+
+    /// Counts an answer of a call whose signature is about to be checked.
+    pub fn count_answer(&mut self, id: CallId) {
+        if let Some(call) = self.get_mut(id) {
+            call.checked_answers = call.checked_answers.saturating_add(1);
+        }
+    }
+
+    /// Whether a call to an address is open.
+    pub fn is_open_to(&self, addr: SocketAddr) -> bool {
+        self.to(addr).next().is_some()
     }
 
     /// The call in flight to this key at this endpoint that a packet of this kind answers. `request_hash` is the hash of the
@@ -323,6 +336,14 @@ impl Calls {
 
     fn index(&self, id: CallId) -> Option<usize> {
         self.open.binary_search_by_key(&id, |open| open.id).ok()
+    }
+}
+
+/// The number of a call's answers whose signatures are checked.
+const fn answers_max(kind: Kind) -> u8 {
+    match kind {
+        Kind::Neighbors => limits::NEIGHBORS_PER_CALL_MAX,
+        _ => limits::ANSWERS_PER_CALL_MAX,
     }
 }
 
@@ -372,16 +393,25 @@ mod tests {
     }
 
     #[test]
-    fn a_call_admits_a_limited_number_of_replies() {
+    fn a_limited_number_of_answers_to_a_call_is_checked() {
         let mut calls = Calls::default();
         let from = contact(1).udp_addr();
-        assert_eq!(calls.admit(from, Kind::Neighbors), Admission::Unsolicited);
-        in_flight(&mut calls, 1, Request::FindNode { target: [0; 64] }, 7);
-        for _ in 0..limits::REPLIES_PER_CALL_MAX {
-            assert_eq!(calls.admit(from, Kind::Neighbors), Admission::Solicited);
+        assert_eq!(calls.match_answer(from, Kind::Neighbors, None), Match::Unsolicited);
+        let find = in_flight(&mut calls, 1, Request::FindNode { target: [0; 64] }, 7);
+        let ping = in_flight(&mut calls, 1, Request::Ping, 8);
+        for (kind, hash, id, max) in [(Kind::Neighbors, None, find, 64), (Kind::Pong, Some([8; 32]), ping, 2)] {
+            for _ in 0..max {
+                assert_eq!(calls.match_answer(from, kind, hash.as_ref()), Match::Call(id), "nothing is counted");
+                assert_eq!(calls.match_answer(from, kind, hash.as_ref()), Match::Call(id));
+                calls.count_answer(id);
+            }
+            assert_eq!(calls.match_answer(from, kind, hash.as_ref()), Match::Excessive);
         }
-        assert_eq!(calls.admit(from, Kind::Neighbors), Admission::Excessive);
-        assert_eq!(calls.admit(from, Kind::Pong), Admission::Unsolicited);
+        assert_eq!(calls.match_answer(from, Kind::Pong, Some(&[7; 32])), Match::Unsolicited, "another request's hash");
+        assert_eq!(calls.match_answer(from, Kind::EnrResponse, Some(&[8; 32])), Match::Unsolicited);
+        let elsewhere = SocketAddr::new(from.ip(), 30304);
+        assert_eq!(calls.match_answer(elsewhere, Kind::Pong, Some(&[8; 32])), Match::Unsolicited);
+        assert!(calls.is_open_to(from) && !calls.is_open_to(elsewhere));
     }
 
     #[test]

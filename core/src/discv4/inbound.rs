@@ -1,5 +1,11 @@
-//! Inbound datagrams, cheapest check first: filter, size, hash, whether an answer was requested, content, expiration, replay,
-//! budget, and only then the signature (attacks D1 to D6, D8, D13).
+//! Inbound datagrams, cheapest check first: size, filter, what type and source admit, hash, content, expiration, replay, and
+//! only then the signature (attacks D1 to D6, D8, D13).
+//!
+//! Type and source tell which kind of sender pays for the check of the signature ([`Admission`]). Budgets are looked at
+//! before the hash and taken after it, so that a datagram beyond them costs less than a hash, and one with a wrong hash
+//! takes nothing. An answer that names the hash of a request in flight needs no budget: no sender off the path can guess it.
+//! What is dropped so early may belong to another protocol on the port: its hash is checked nevertheless while such datagrams
+//! are few, which they are except in a flood.
 //!
 //! A node that has not proven its endpoint receives a pong and at most one ping, and nothing larger than what it sent.
 
@@ -7,11 +13,12 @@ use alloc::boxed::Box;
 use core::net::SocketAddr;
 
 use super::bonds::Bond;
-use super::calls::{Admission, Purpose, Request};
+use super::calls::{CallId, Match, Purpose, Request};
 use super::requests::{Outcome, expiration, rtt};
 use super::{Discv4, Lifecycle};
 use crate::contract::{Cx, DropReason};
 use crate::crypto::{Digest, NodeId, PublicKey, keccak256};
+use crate::kad::limiter::{Allowance, Source};
 use crate::kad::{Received, Verdict};
 use crate::limits;
 use crate::netfilter::{canonical, relay_allowed};
@@ -23,6 +30,19 @@ use crate::wire::enr::Record;
 
 /// UDP ports up to this belong to other services. A relayed node at one is not used.
 const PRIVILEGED_PORTS: u16 = 1024;
+
+/// Who pays for the check of a datagram's signature.
+#[derive(Clone, Copy)]
+enum Admission {
+    /// A request: the budgets of its source.
+    Request(Source),
+    /// Neighbors for a call: the call, and the budget of all Neighbors.
+    Neighbors(CallId),
+    /// An answer that names the hash of a call's request: the call.
+    Answer(CallId),
+    /// A pong that names the hash of a ping back that is not a call: that ping.
+    PingBack,
+}
 
 /// The sender of a datagram. Its key is proven by the signature, its address is not.
 #[derive(Clone, Copy)]
@@ -49,12 +69,79 @@ impl Discv4 {
         if !cx.filter.permits(from.ip()) || from.port() == 0 {
             return Received::Dropped(DropReason::Filtered);
         }
+        let Ok(kind) = datagram.kind() else { return Received::Unrecognised };
+        let admission = self.admit(cx, from, kind, &datagram);
+        if let Err(reason) = admission
+            && !self.limiter.admit_foreign_check(cx.now)
+        {
+            return Received::Dropped(reason);
+        }
         if datagram.check_hash(cx.crypto).is_err() {
             return Received::Unrecognised;
         }
-        match self.accept_datagram(cx, from, &datagram) {
+        match admission.and_then(|admission| self.accept_datagram(cx, from, &datagram, admission)) {
             Ok(()) => Received::Handled,
             Err(reason) => Received::Dropped(reason),
+        }
+    }
+
+    /// Decides by type and source, and by the request that an answer names, whether the signature may be checked.
+    fn admit(
+        &mut self,
+        cx: &Cx<'_>,
+        from: SocketAddr,
+        kind: Kind,
+        datagram: &Datagram<'_>,
+    ) -> Result<Admission, DropReason> {
+        if self.lifecycle == Lifecycle::Closed {
+            return Err(DropReason::ShuttingDown);
+        }
+        let (admission, allowance) = match kind {
+            Kind::Ping | Kind::FindNode | Kind::EnrRequest => {
+                let source = self.source(from);
+                (Admission::Request(source), self.limiter.allows_request(source, from, cx.now))
+            }
+            Kind::Pong | Kind::Neighbors | Kind::EnrResponse => {
+                let named = datagram.request_hash();
+                let matched = match kind {
+                    Kind::Neighbors => self.calls.match_answer(from, kind, None),
+                    _ => named.map_or(Match::Unsolicited, |hash| self.calls.match_answer(from, kind, Some(hash))),
+                };
+                match matched {
+                    Match::Unsolicited if kind == Kind::Pong && self.has_ping_back(cx, named) => {
+                        (Admission::PingBack, Allowance::Allowed)
+                    }
+                    Match::Unsolicited => return Err(DropReason::Unsolicited),
+                    Match::Excessive => return Err(DropReason::RateLimited),
+                    Match::Call(call) if kind == Kind::Neighbors => {
+                        (Admission::Neighbors(call), self.limiter.allows_neighbors(cx.now))
+                    }
+                    Match::Call(call) => (Admission::Answer(call), Allowance::Allowed),
+                }
+            }
+        };
+        match allowance {
+            Allowance::Allowed => Ok(admission),
+            Allowance::Excessive => Err(DropReason::RateLimited),
+            Allowance::Exhausted => {
+                self.on_flooded(cx.now);
+                Err(DropReason::RateLimited)
+            }
+        }
+    }
+
+    fn has_ping_back(&self, cx: &Cx<'_>, named: Option<&Digest>) -> bool {
+        named.is_some_and(|hash| self.ping_backs.admits(hash, cx.now))
+    }
+
+    /// What is known of the sender of a request.
+    fn source(&self, from: SocketAddr) -> Source {
+        if self.table.has_endpoint(from) {
+            Source::Entry
+        } else if self.bonds.has_endpoint(from) || self.calls.is_open_to(from) {
+            Source::Bonded
+        } else {
+            Source::Stranger
         }
     }
 
@@ -63,29 +150,26 @@ impl Discv4 {
         cx: &mut Cx<'_>,
         from: SocketAddr,
         datagram: &Datagram<'_>,
+        admission: Admission,
     ) -> Result<(), DropReason> {
-        if self.lifecycle == Lifecycle::Closed {
-            return Err(DropReason::ShuttingDown);
-        }
-        let kind = datagram.kind().map_err(DropReason::Malformed)?;
-        let admission = match kind {
-            Kind::Pong | Kind::Neighbors | Kind::EnrResponse => self.calls.admit(from, kind),
-            // Requests are never solicited.
-            Kind::Ping | Kind::FindNode | Kind::EnrRequest => Admission::Excessive,
-        };
-        if admission == Admission::Unsolicited {
-            return Err(DropReason::Unsolicited);
-        }
         let packet = datagram.decode().map_err(DropReason::Malformed)?;
         if packet.expiration().is_some_and(|at| is_void(at, cx.unix)) {
             return Err(DropReason::Expired);
         }
-        if admission == Admission::Excessive {
-            if self.limiter.is_replay(from, datagram.hash, cx.now) {
-                return Err(DropReason::Replayed);
+        match admission {
+            Admission::Request(source) => {
+                if self.limiter.is_replay(from, datagram.hash, cx.now) {
+                    return Err(DropReason::Replayed);
+                }
+                self.limiter.take_request(source, from, cx.now);
             }
-            if !self.limiter.admit(from.ip(), cx.now) {
-                return Err(DropReason::RateLimited);
+            Admission::Neighbors(call) => {
+                self.limiter.take_neighbors(cx.now);
+                self.calls.count_answer(call);
+            }
+            Admission::Answer(call) => self.calls.count_answer(call),
+            Admission::PingBack => {
+                datagram.request_hash().into_iter().for_each(|hash| self.ping_backs.count_answer(hash, cx.now))
             }
         }
         let key = datagram.signer(cx.crypto).map_err(DropReason::Malformed)?;
@@ -129,12 +213,12 @@ impl Discv4 {
                 self.insert_into_table(cx, contact);
             }
             self.table.update_tcp(&id, addr, tcp);
+            self.table.clear_suspicion(&id, addr);
             self.request_newer_record(cx, &contact, enr_seq);
         } else if self.calls.find_in_flight(&contact, Kind::Pong).is_none()
             && self.limiter.admit_ping_back(addr.ip(), cx.now)
         {
-            // If it cannot be pinged now, it will ping again.
-            _ = self.start_request(cx, contact, Request::Ping, Purpose::PingBack);
+            self.ping_back(cx, contact);
         }
         self.on_pinged(cx, &contact);
     }
@@ -148,11 +232,18 @@ impl Discv4 {
         enr_seq: Option<u64>,
     ) -> Result<(), DropReason> {
         let Sender { key, id, addr } = sender;
-        let ping =
-            self.calls.find_matching_request(addr, &key, Kind::Pong, Some(ping_hash)).ok_or(DropReason::Unsolicited)?;
-        let call = self.calls.get(ping).ok_or(DropReason::Unsolicited)?;
-        let outcome = Outcome::Pong { rtt: rtt(call, cx.now), enr_seq, seen_as: to.udp_addr() };
-        let (contact, purpose, pinged_us) = (call.contact, call.purpose, call.pinged_us);
+        let call = self.calls.find_matching_request(addr, &key, Kind::Pong, Some(ping_hash));
+        let (contact, purpose, pinged_us, ended) = match call.and_then(|id| Some((id, self.calls.get(id)?))) {
+            Some((ping, call)) => {
+                let outcome = Outcome::Pong { rtt: rtt(call, cx.now), enr_seq, seen_as: to.udp_addr() };
+                (call.contact, call.purpose, call.pinged_us, Some((ping, outcome)))
+            }
+            None => {
+                let node = self.limiter.node_hash(&id, addr);
+                let tcp = self.ping_backs.take(ping_hash, node, cx.now).ok_or(DropReason::Unsolicited)?;
+                (Contact::with_id(key, id, addr.ip(), addr.port(), tcp), Purpose::PingBack, true, None)
+            }
+        };
         let mut bond = self.bonds.prove(&id, addr, cx.now);
         if pinged_us {
             bond.set_peer_bonded();
@@ -162,7 +253,9 @@ impl Discv4 {
         if purpose != Purpose::PingBack || self.lifecycle == Lifecycle::Running {
             self.insert_into_table(cx, contact);
         }
-        self.complete(cx, ping, outcome);
+        if let Some((ping, outcome)) = ended {
+            self.complete(cx, ping, outcome);
+        }
         self.request_newer_record(cx, &contact, enr_seq);
         Ok(())
     }

@@ -1,4 +1,5 @@
-//! discv4's own limits beside the shared ones of [`kad`](crate::kad::limiter): pings back and replays (attacks D5, D13).
+//! discv4's own limits beside the shared ones of [`kad`](crate::kad::limiter): Neighbors, pings back and replays (attacks
+//! D5, D6, D13).
 //!
 //! Both use the shared limiter's keyed hash. Packets are not looked into.
 
@@ -6,11 +7,11 @@ use alloc::boxed::Box;
 use alloc::vec;
 use core::net::{IpAddr, SocketAddr};
 
-use super::endpoint_bytes;
 use crate::contract::Prefetch;
-use crate::crypto::Digest;
-use crate::kad::limiter::{self, Rate, SourceBudget};
+use crate::crypto::{Digest, NodeId};
+use crate::kad::limiter::{self, Allowance, Budget, Budgets, Rate, Source};
 use crate::limits;
+use crate::netfilter::endpoint_bytes;
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -31,7 +32,10 @@ struct SeenSet([Seen; limits::REPLAY_WAYS]);
 #[derive(Debug)]
 pub struct Limiter {
     shared: limiter::Limiter,
-    ping_backs: SourceBudget,
+    neighbors: Budget,
+    foreign_checks: Budget,
+    /// By subnet.
+    ping_backs: Budgets,
     seen: Box<[SeenSet]>,
 }
 
@@ -40,19 +44,47 @@ impl Limiter {
     pub fn new(rng: &mut Rng) -> Self {
         Self {
             shared: limiter::Limiter::new(rng),
-            ping_backs: SourceBudget::new(
+            neighbors: Budget::new(Rate::per_second(limits::NEIGHBORS_PER_SECOND, limits::NEIGHBORS_BURST)),
+            foreign_checks: Budget::new(Rate::per_second(
+                limits::FOREIGN_CHECKS_PER_SECOND,
+                limits::FOREIGN_CHECKS_BURST,
+            )),
+            ping_backs: Budgets::new(
                 Rate::per_second(limits::SUBNET_PING_BACKS_PER_SECOND, limits::SUBNET_PING_BACKS_BURST),
-                limits::PING_BACK_SLOTS,
-                Rate::per_second(limits::PING_BACKS_PER_SECOND, limits::PING_BACKS_PER_SECOND),
+                limits::BUDGET_ACCOUNTS_MAX,
             ),
             seen: vec![SeenSet::default(); limits::REPLAY_SLOTS / limits::REPLAY_WAYS].into(),
         }
     }
 
-    /// Whether an unsolicited datagram's signature may be checked (attack D6).
+    /// Whether the signature of a request may be checked (attack D6). Takes nothing.
+    pub fn allows_request(&self, source: Source, from: SocketAddr, now: Instant) -> Allowance {
+        self.shared.allows(source, from, now)
+    }
+
+    /// Takes the check of a request's signature from the budgets of its source.
+    pub fn take_request(&mut self, source: Source, from: SocketAddr, now: Instant) {
+        self.shared.take(source, from, now);
+    }
+
+    /// Whether the signature of a Neighbors packet may be checked that an open call waits for. Takes nothing.
+    pub fn allows_neighbors(&self, now: Instant) -> Allowance {
+        if self.neighbors.allows(now) { Allowance::Allowed } else { Allowance::Exhausted }
+    }
+
+    /// Takes the check of a Neighbors packet's signature.
+    pub fn take_neighbors(&mut self, now: Instant) {
+        self.neighbors.take(now);
+    }
+
+    /// Whether the hash of a datagram may be checked that is dropped in any case, to recognise other protocols' datagrams.
     #[must_use]
-    pub fn admit(&mut self, from: IpAddr, now: Instant) -> bool {
-        self.shared.admit(from, now)
+    pub fn admit_foreign_check(&mut self, now: Instant) -> bool {
+        let is_allowed = self.foreign_checks.allows(now);
+        if is_allowed {
+            self.foreign_checks.take(now);
+        }
+        is_allowed
     }
 
     /// Whether an address may be pinged that has not proven anything (attack D10).
@@ -61,13 +93,37 @@ impl Limiter {
         self.shared.admit_unproven_ping(to, now)
     }
 
-    /// Whether a ping may be answered by a ping of ours (attack D5).
+    /// Whether a ping may be answered by a ping of ours (attack D5). All strangers together are limited by the budget for the
+    /// checks of their signatures.
     #[must_use]
     pub fn admit_ping_back(&mut self, to: IpAddr, now: Instant) -> bool {
-        self.ping_backs.take(self.shared.subnet(to), now)
+        let Some(subnet) = self.shared.subnet(to) else { return true };
+        let is_allowed = self.ping_backs.allows(subnet, now);
+        if is_allowed {
+            self.ping_backs.take(subnet, now);
+        }
+        is_allowed
     }
 
-    /// Shows what an unsolicited datagram will read.
+    /// A keyed hash of a node at an endpoint.
+    pub fn node_hash(&self, id: &NodeId, at: SocketAddr) -> u32 {
+        self.keyed_hash(&id.0, at) as u32
+    }
+
+    fn keyed_hash(&self, hash: &[u8; 32], at: SocketAddr) -> u64 {
+        let mut key = [0; 51];
+        key[..32].copy_from_slice(hash);
+        key[32..].copy_from_slice(&endpoint_bytes(at));
+        self.shared.hash(&key)
+    }
+
+    /// Memory for the budgets of sources, in bytes.
+    #[cfg(test)]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.shared.memory_bytes() + self.ping_backs.memory_bytes()
+    }
+
+    /// Shows what a request of a stranger will read.
     pub fn prefetch(&self, from: SocketAddr, hash: &Digest, memory: &mut impl Prefetch) {
         memory.prefetch(&self.seen[self.seen_key(from, hash).0]);
         self.shared.prefetch(from.ip(), memory);
@@ -91,10 +147,7 @@ impl Limiter {
 
     /// The set in which a datagram is remembered, and its fingerprint there.
     fn seen_key(&self, from: SocketAddr, hash: &Digest) -> (usize, u32) {
-        let mut key = [0; 51];
-        key[..32].copy_from_slice(hash);
-        key[32..].copy_from_slice(&endpoint_bytes(from));
-        let hash = self.shared.hash(&key);
+        let hash = self.keyed_hash(hash, from);
         ((hash % self.seen.len() as u64) as usize, ((hash >> 32) as u32).max(1))
     }
 }

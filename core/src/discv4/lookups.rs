@@ -1,7 +1,7 @@
 //! Our lookups: when they start, how they advance, and which of the nodes that they learn of are verified.
 //!
-//! The schedule: at the start and while the table is empty, a lookup of our own id from the bootnodes, repeated after 10
-//! seconds, 20, 40 and so on up to 5 minutes. While the table is small (under 16 nodes), one lookup every 5 to 10 seconds,
+//! The schedule: at the start and while the table is empty, a lookup of our own id from the bootnodes, repeated every
+//! 15 seconds. While the table is small (under 16 nodes), one lookup every 5 to 10 seconds,
 //! alternately of our own id and of a random target: that finds all of a devnet within seconds. While it is young (its first
 //! quarter of an hour), the same with pauses as long as it is old: nine lookups, which fill the table of a node in a large
 //! network and find nodes that start later. From then on every 15 to 30 minutes, one lookup of our own id and three of random

@@ -1,20 +1,23 @@
 //! discv4, node discovery over UDP (`discv4.md`): answers other nodes, keeps the table of live ones, looks up nodes.
 //!
 //! [`Discv4`] composes smaller machines that own one thing each: [`bonds`] the endpoint proofs, [`calls`] the requests in
-//! flight, [`limiter`] what unproven sources may cost, and of [`kad`](crate::kad) the table and the lookups. This file has
-//! the interface and the timers; `inbound` handles datagrams, `requests` drives the calls, `lookups` the lookups.
+//! flight (`ping_backs` those to many strangers at once), [`limiter`] what unproven sources may cost, and of [`kad`](crate::kad) the table and the lookups. This file has
+//! the interface and the timers; `inbound` handles datagrams, `requests` drives the calls, `lookups` the lookups, `flooded`
+//! what the node does while datagrams exceed its budgets.
 
 pub mod bonds;
 pub mod calls;
+mod flooded;
 mod inbound;
 pub mod limiter;
 mod lookups;
+mod ping_backs;
 mod requests;
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, Event, Prefetch, Refusal, SocketId};
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
@@ -22,14 +25,16 @@ use crate::kad::lookup::Lookup;
 use crate::kad::table::{Change, Table};
 use crate::kad::{Candidate, Growth};
 use crate::rng::Rng;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, UnixTime};
 use crate::wire::discv4::{Datagram, Endpoint, Kind, Neighbor, Packet};
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
 
 use bonds::Bonds;
 use calls::{Calls, Purpose, Request};
+use flooded::Flood;
 use limiter::Limiter;
+use ping_backs::PingBacks;
 
 /// The settings, with geth's values as defaults.
 #[derive(Clone, Debug)]
@@ -48,7 +53,7 @@ pub struct Config {
     pub young_nodes: usize,
     /// The first pause before the bootnodes are asked again while the table is empty. It doubles each time.
     pub reseed_interval: Duration,
-    /// The longest such pause.
+    /// The longest such pause. By default as long as the first: a bootnode that is flooded handles one ping of many.
     pub reseed_interval_max: Duration,
     /// The longest pause between checks of nodes that are new or failed a check.
     pub fast_check_interval_max: Duration,
@@ -65,8 +70,8 @@ impl Default for Config {
             young_interval: (secs(5), secs(10)),
             young_age: secs(15 * 60),
             young_nodes: 16,
-            reseed_interval: secs(10),
-            reseed_interval_max: secs(300),
+            reseed_interval: secs(15),
+            reseed_interval_max: secs(15),
             fast_check_interval_max: secs(3),
             slow_check_interval_max: secs(9),
         }
@@ -105,6 +110,12 @@ impl Local {
         let hash = packet.seal(cx.crypto, &self.secret, cx.out.tail());
         cx.send_staged(SocketId::MAIN, to);
         hash
+    }
+
+    /// A ping to an address.
+    fn ping(&self, to: SocketAddr, expiration: UnixTime) -> Packet {
+        let enr_seq = self.record.as_ref().map(Record::seq);
+        Packet::Ping { version: 4, from: self.endpoint, to: Endpoint::from(to), expiration, enr_seq }
     }
 
     /// Sends a Neighbors packet.
@@ -159,8 +170,11 @@ pub struct Discv4 {
     local: Local,
     bonds: Bonds,
     calls: Calls,
+    ping_backs: PingBacks,
     table: Table,
     limiter: Limiter,
+    /// The latest flood, while the node still acts on it.
+    flood: Option<Flood>,
     /// Oldest first, which is the order of their ids; at most [`crate::limits::LOOKUPS_MAX`].
     lookups: Vec<ActiveLookup>,
     lookups_started: u64,
@@ -197,7 +211,9 @@ impl Discv4 {
         Self {
             bonds: Bonds::new(cx.now, cx.rng),
             calls: Calls::default(),
+            ping_backs: PingBacks::default(),
             limiter: Limiter::new(cx.rng),
+            flood: None,
             lookups: Vec::new(),
             lookups_started: 0,
             unverified: VecDeque::new(),
@@ -255,6 +271,7 @@ impl Discv4 {
         let deadlines = [
             (self.calls.next_due(), DiscoveryTimer::Call),
             (self.table.check_due(), DiscoveryTimer::Revalidate),
+            (self.flood.as_ref().map(Flood::ping_due), DiscoveryTimer::Revalidate),
             (self.refresh_due, DiscoveryTimer::Refresh),
         ];
         let open = deadlines.into_iter().filter(|_| self.lifecycle != Lifecycle::Closed);
@@ -269,10 +286,12 @@ impl Discv4 {
             return Growth::None;
         }
         self.expire_calls(cx);
+        self.ping_backs.release(cx.now);
         for contact in self.table.pop_checks(cx.now, cx.rng).into_iter().flatten() {
             // A check that cannot be made now is not failed: the node may be drawn again.
             _ = self.start_request(cx, contact, Request::Ping, Purpose::Check);
         }
+        self.ping_while_flooded(cx);
         if self.refresh_due.is_some_and(|due| due <= cx.now) {
             self.refresh(cx);
         }
@@ -493,20 +512,6 @@ impl Discv4 {
             Ok(())
         }
     }
-}
-
-/// An endpoint as bytes, different for any two endpoints.
-fn endpoint_bytes(at: SocketAddr) -> [u8; 19] {
-    let mut bytes = [0; 19];
-    match at.ip() {
-        IpAddr::V4(ip) => bytes[..4].copy_from_slice(&ip.octets()),
-        IpAddr::V6(ip) => {
-            bytes[..16].copy_from_slice(&ip.octets());
-            bytes[18] = 6;
-        }
-    }
-    bytes[16..18].copy_from_slice(&at.port().to_be_bytes());
-    bytes
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::calls::{Call, CallId, CallState, Purpose, Request};
 use crate::contract::{CallFailure, CommandError, Cx, Event, Refusal};
 use crate::limits;
 use crate::time::{Duration, Instant, UnixTime};
-use crate::wire::discv4::{Endpoint, Kind, Packet};
+use crate::wire::discv4::{Kind, Packet};
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
 
@@ -57,8 +57,9 @@ impl Discv4 {
         if self.calls.room() < 1 + usize::from(sends_ping && !is_ping) {
             return Err(CommandError::Busy);
         }
-        // A command is the embedder's choice, at its own rate. A node to be verified was admitted before.
-        let is_admitted = matches!(purpose, Purpose::Command(_) | Purpose::Verify);
+        // A command is the embedder's choice, at its own rate. A node to be verified was admitted before, and so was one that
+        // pinged us.
+        let is_admitted = matches!(purpose, Purpose::Command(_) | Purpose::Verify | Purpose::PingBack);
         if sends_ping && !is_admitted && !self.admits_ping(cx, &contact) {
             return Err(CommandError::Refused(Refusal::RecentlyPinged));
         }
@@ -102,18 +103,25 @@ impl Discv4 {
         let expiration = expiration(cx);
         let to = contact.udp_addr();
         let packet = match request {
-            Request::Ping => Packet::Ping {
-                version: 4,
-                from: self.local.endpoint,
-                to: Endpoint::from(to),
-                expiration,
-                enr_seq: self.local.record.as_ref().map(Record::seq),
-            },
+            Request::Ping => self.local.ping(to, expiration),
             Request::FindNode { target } => Packet::FindNode { target, expiration },
             Request::EnrRequest => Packet::EnrRequest { expiration },
         };
         let hash = self.local.send(cx, to, &packet);
         self.calls.set_state(id, CallState::InFlight { hash, sent: cx.now }, Some(cx.now + limits::CALL_TIMEOUT));
+    }
+
+    /// Answers a ping of a node that has not proven its endpoint by a ping of ours.
+    pub(super) fn ping_back(&mut self, cx: &mut Cx<'_>, contact: Contact) {
+        if self.calls.len() < limits::PING_BACK_CALLS_MAX {
+            // If it cannot be pinged now, it will ping again.
+            _ = self.start_request(cx, contact, Request::Ping, Purpose::PingBack);
+            return;
+        }
+        let ping = self.local.ping(contact.udp_addr(), expiration(cx));
+        let hash = self.local.send(cx, contact.udp_addr(), &ping);
+        let node = self.limiter.node_hash(&contact.id(), contact.udp_addr());
+        self.ping_backs.insert(&hash, node, contact.tcp(), cx.now);
     }
 
     /// Gives the node the time of one answer to ping us back.
@@ -226,7 +234,8 @@ impl Discv4 {
                 _ => bond.set_peer_bonded(),
             }
         }
-        if is_find {
+        // The answers of a flooded node's own requests may be lost.
+        if is_find && !(matches!(outcome, Outcome::Timeout) && self.is_flooded(cx.now)) {
             let answered = !matches!(outcome, Outcome::Timeout);
             let changes = self.table.find_result(&contact.id(), answered, cx.now, cx.rng);
             self.emit_changes(cx, changes);
@@ -252,12 +261,24 @@ impl Discv4 {
                 }
             }
             (Purpose::Check, Outcome::Pong { .. }) => self.table.check_passed(&contact.id(), at, cx.now, cx.rng),
+            // A node that is flooded in our name does not get to our pings, but pings us.
+            (Purpose::Check, _) if self.has_pinged_lately(cx, &contact) => {
+                self.table.check_soon(&contact.id(), cx.now, cx.rng);
+            }
             (Purpose::Check, _) => {
                 let changes = self.table.check_failed(&contact.id(), at, cx.now, cx.rng);
                 self.emit_changes(cx, changes);
             }
             (Purpose::Bond | Purpose::Verify | Purpose::PingBack | Purpose::Record, _) => {}
         }
+    }
+}
+
+impl Discv4 {
+    /// Whether a node's own ping stands for its answer to a failed check.
+    fn has_pinged_lately(&mut self, cx: &Cx<'_>, contact: &Contact) -> bool {
+        let bond = self.bonds.find(&contact.id(), contact.udp_addr(), cx.now);
+        bond.is_some_and(|bond| bond.is_proven() && bond.is_peer_bonded_within(limits::SIGN_OF_LIFE_AGE))
     }
 }
 

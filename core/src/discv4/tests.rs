@@ -1,8 +1,9 @@
-//! Networks of well-behaved machines. Attacks, commands, conformance, records and robustness are in the files below.
+//! Networks of well-behaved machines. Attacks, commands, conformance, floods, records and robustness are in the files below.
 
 mod attacks;
 mod commands;
 mod conformance;
+mod floods;
 mod net;
 mod records;
 mod robustness;
@@ -109,7 +110,7 @@ fn a_bootnode_that_starts_late_is_found_at_the_next_attempt() {
     net.run_for(secs(15));
     net.cut(Host(0), false);
     net.run_for(secs(16));
-    assert!(net.knows(1, 0), "after 10 seconds, and 20 more");
+    assert!(net.knows(1, 0), "after 15 seconds, and 15 more");
 }
 
 /// If bootnodes were asked only by empty tables, parts of a network that had removed each other would stay apart.

@@ -1,20 +1,20 @@
 //! Limits on what unproven sources may cost and on what unproven destinations receive (attacks D5, D6, D7, D10).
 //!
-//! Memory is bounded for any number of sources: a keyed hash maps each to a slot, so that an attacker cannot aim at the
-//! slot of another source; sources that share a slot share its budget. Destinations have entries of their own while there
-//! is room. Packets are not looked into.
+//! Sources are told apart by their address alone, before anything costly is done for their datagrams, and pay from the
+//! budget of their kind ([`Source`]): a flood from one kind of sources takes nothing from another kind. Memory is bounded
+//! for any number of sources and destinations; a keyed hash places them, so that an attacker cannot aim at another one.
+//! Packets are not looked into.
 
-use alloc::boxed::Box;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
 
 use crate::contract::Prefetch;
 use crate::limits;
-use crate::netfilter::{Subnet, scope};
+use crate::netfilter::{Subnet, endpoint_bytes, scope};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -31,64 +31,236 @@ impl Rate {
         let count = if count == 0 { 1 } else { count };
         Self { interval_micros: 1_000_000 / count as u64, burst }
     }
+}
 
-    /// Whole intervals before `now`.
-    const fn intervals(self, now: Instant) -> u64 {
-        now.as_micros() / self.interval_micros
+/// One budget.
+#[derive(Debug)]
+pub struct Budget {
+    rate: Rate,
+    /// When everything taken so far is refilled, in microseconds.
+    used_until: u64,
+}
+
+impl Budget {
+    /// A full budget.
+    pub const fn new(rate: Rate) -> Self {
+        Self { rate, used_until: 0 }
     }
 
-    /// Whether one more is allowed at `now`. `used_until` is the interval by whose end everything taken so far is refilled.
-    fn allows(self, used_until: u64, now: Instant) -> bool {
-        used_until.saturating_sub(self.intervals(now)) < u64::from(self.burst)
+    /// Whether one more is allowed.
+    pub const fn allows(&self, now: Instant) -> bool {
+        let Rate { interval_micros, burst } = self.rate;
+        self.used_until.saturating_sub(now.as_micros()) + interval_micros <= interval_micros * burst as u64
     }
 
-    fn take(self, used_until: u64, now: Instant) -> u64 {
-        used_until.max(self.intervals(now)) + 1
+    /// Takes one.
+    pub fn take(&mut self, now: Instant) {
+        self.used_until = self.used_until.max(now.as_micros()) + self.rate.interval_micros;
     }
 }
 
-/// A rate for each of many sources, and one for all of them together.
+/// What one key has taken. Times are milliseconds modulo 2^32.
+#[derive(Clone, Copy, Default, Debug)]
+struct Account {
+    fingerprint: u32,
+    /// When everything taken so far is refilled.
+    used_until: u32,
+}
+
+/// Accounts that may evict each other: one cache line.
+#[derive(Clone, Copy, Default, Debug)]
+#[repr(align(64))]
+struct AccountSet([Account; limits::BUDGET_WAYS]);
+
+/// A budget for each of many keys, which are keyed hashes.
+///
+/// Only keys whose budget is not full need an account. What is taken of all keys together is limited elsewhere, so there are
+/// few of them at any time, and no two share a budget. Memory grows with them, and is released when all are refilled.
 #[derive(Debug)]
-pub struct SourceBudget {
-    each: Rate,
-    /// Counted in intervals: 2^32 of the shortest are years.
-    slots: Box<[u32]>,
-    all: Rate,
+pub struct Budgets {
+    interval: u32,
+    /// All that a key can have taken, as time.
+    debt_max: u32,
+    /// A power of two of them.
+    sets: Vec<AccountSet>,
+    sets_max: usize,
+    /// When every budget is full again, in milliseconds.
     all_used_until: u64,
 }
 
-impl SourceBudget {
-    /// Full budgets for sources in `slots` slots.
-    pub fn new(each: Rate, slots: usize, all: Rate) -> Self {
-        Self { each, slots: vec![0; slots].into(), all, all_used_until: 0 }
+impl Budgets {
+    /// Full budgets, with memory for at most `accounts_max` keys that have used theirs. Intervals are whole milliseconds.
+    pub fn new(rate: Rate, accounts_max: usize) -> Self {
+        let interval = u32::try_from((rate.interval_micros / 1000).max(1)).unwrap_or(u32::MAX);
+        let debt_max = interval.saturating_mul(rate.burst);
+        let sets_max = (accounts_max / limits::BUDGET_WAYS).max(1);
+        Self { interval, debt_max, sets: Self::empty(sets_max), sets_max, all_used_until: 0 }
     }
 
-    /// Takes one from the budget of the source with this hash and one from the budget of all. Takes nothing unless both
-    /// allow it. A source without a hash has no budget of its own.
-    #[must_use]
-    pub fn take(&mut self, source: Option<u64>, now: Instant) -> bool {
-        let slots = self.slots.len();
-        let slot = source.and_then(|hash| self.slots.get_mut(slot_index(hash, slots)?));
-        let each_allows = slot.as_ref().is_none_or(|used_until| self.each.allows(u64::from(**used_until), now));
-        if !each_allows || !self.all.allows(self.all_used_until, now) {
+    fn empty(sets_max: usize) -> Vec<AccountSet> {
+        vec![AccountSet::default(); sets_max.min(limits::BUDGET_ACCOUNTS / limits::BUDGET_WAYS)]
+    }
+
+    /// Whether the key may take one more.
+    pub fn allows(&self, key: u64, now: Instant) -> bool {
+        let (account, fingerprint) = (self.account(key), fingerprint(key));
+        let is_shared = account.fingerprint == fingerprint || self.sets.len() >= self.sets_max;
+        !is_shared || self.debt(account, millis(now)) + self.interval <= self.debt_max
+    }
+
+    /// Takes one from the key's budget. A key that is new to a full set shares the account that has used least.
+    pub fn take(&mut self, key: u64, now: Instant) {
+        let (fingerprint, now, whole_millis) = (fingerprint(key), millis(now), now.as_micros() / 1000);
+        if self.all_used_until <= whole_millis && self.sets.len() * limits::BUDGET_WAYS > limits::BUDGET_ACCOUNTS {
+            self.sets = Self::empty(self.sets_max);
+        }
+        let mut account = *self.account(key);
+        while account.fingerprint != fingerprint && self.debt(&account, now) > 0 && self.grow() {
+            account = *self.account(key);
+        }
+        let debt = self.debt(&account, now).saturating_add(self.interval);
+        let (set, way) = self.place(fingerprint);
+        self.sets[set].0[way] = Account { fingerprint, used_until: now.wrapping_add(debt) };
+        self.all_used_until = self.all_used_until.max(whole_millis + u64::from(debt));
+    }
+
+    /// Time until the account's budget is full. A time that has passed is any that lies further ahead than a burst.
+    fn debt(&self, account: &Account, now: u32) -> u32 {
+        let ahead = account.used_until.wrapping_sub(now);
+        if ahead > self.debt_max { 0 } else { ahead }
+    }
+
+    /// The key's account, or the one that it would take over.
+    fn account(&self, key: u64) -> &Account {
+        let (set, way) = self.place(fingerprint(key));
+        &self.sets[set].0[way]
+    }
+
+    /// The set and way of the account with this fingerprint, or of the one that has used least of those it may evict.
+    fn place(&self, fingerprint: u32) -> (usize, usize) {
+        let set = fingerprint as usize % self.sets.len();
+        let accounts = &self.sets[set].0;
+        let known = accounts.iter().position(|account| account.fingerprint == fingerprint);
+        // Relative to the last time at which any account is refilled, times are ordered.
+        let end = self.all_used_until as u32;
+        let age = |way: &usize| end.wrapping_sub(accounts[*way].used_until);
+        (set, known.unwrap_or_else(|| (0..accounts.len()).max_by_key(age).unwrap_or(0)))
+    }
+
+    /// Doubles the memory up to its bound; false at the bound. Every key keeps its account: a set becomes two.
+    fn grow(&mut self) -> bool {
+        let sets = self.sets.len();
+        if sets >= self.sets_max {
             return false;
         }
-        if let Some(used_until) = slot {
-            *used_until = self.each.take(u64::from(*used_until), now).try_into().unwrap_or(u32::MAX);
+        self.sets.extend_from_within(..);
+        for (i, set) in self.sets.iter_mut().enumerate() {
+            let stays = |account: &Account| account.fingerprint as usize % (2 * sets) == i;
+            set.0.iter_mut().filter(|account| !stays(account)).for_each(|account| *account = Account::default());
         }
-        self.all_used_until = self.all.take(self.all_used_until, now);
         true
     }
 
-    /// The slot of the source with this hash.
-    fn slot(&self, hash: u64) -> Option<&u32> {
-        self.slots.get(slot_index(hash, self.slots.len())?)
+    /// Shows what [`Budgets::allows`] will read.
+    fn prefetch(&self, key: u64, memory: &mut impl Prefetch) {
+        memory.prefetch(&self.sets[fingerprint(key) as usize % self.sets.len()]);
+    }
+
+    /// Memory for accounts, in bytes.
+    #[cfg(test)]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.sets.len() * size_of::<AccountSet>()
     }
 }
 
-/// The index among so many slots; `None` if there are none.
-fn slot_index(hash: u64, slots: usize) -> Option<usize> {
-    hash.checked_rem(slots as u64).map(|index| index as usize)
+const _: () = assert!(size_of::<AccountSet>() == 64);
+
+/// The upper half: the lower one may have chosen something else.
+const fn fingerprint(key: u64) -> u32 {
+    (key >> 32) as u32
+}
+
+/// Milliseconds modulo 2^32.
+const fn millis(now: Instant) -> u32 {
+    (now.as_micros() / 1000) as u32
+}
+
+/// What is known of a source by its address alone, before a signature is checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// A node of the table has this endpoint.
+    Entry,
+    /// A node has proven this endpoint, or is being asked there.
+    Bonded,
+    /// Nothing.
+    Stranger,
+}
+
+/// Whether a signature may be checked.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Allowance {
+    /// It may.
+    Allowed,
+    /// The source or its subnet has used its budget.
+    Excessive,
+    /// A budget is used up that honest nodes pay from as well: the common one of its kind of sources, or that of a table
+    /// entry, whose address may be forged.
+    Exhausted,
+}
+
+/// The budgets of sources of which nothing is known: of their subnets, the networks around these, and of all together.
+#[derive(Debug)]
+struct Strangers {
+    /// By IPv4 /24, IPv6 /56 or address of a carrier's NAT.
+    subnets: Budgets,
+    /// By IPv6 /48, which one customer of a provider has.
+    sites: Budgets,
+    /// By IPv4 /16 or IPv6 /32.
+    networks: Budgets,
+    all: Budget,
+}
+
+/// The keyed hashes of a stranger's groups. A local address has none.
+#[derive(Clone, Copy, Default, Debug)]
+struct Groups {
+    subnet: Option<u64>,
+    site: Option<u64>,
+    network: Option<u64>,
+}
+
+impl Strangers {
+    fn new() -> Self {
+        let rate = Rate::per_second;
+        Self {
+            subnets: Budgets::new(
+                rate(limits::SUBNET_DATAGRAMS_PER_SECOND, limits::SUBNET_DATAGRAMS_BURST),
+                limits::BUDGET_ACCOUNTS_MAX,
+            ),
+            sites: Budgets::new(
+                rate(limits::SITE_DATAGRAMS_PER_SECOND, limits::SITE_DATAGRAMS_BURST),
+                limits::BUDGET_ACCOUNTS_MAX / 4,
+            ),
+            networks: Budgets::new(
+                rate(limits::NETWORK_DATAGRAMS_PER_SECOND, limits::NETWORK_DATAGRAMS_BURST),
+                limits::BUDGET_ACCOUNTS_MAX / 4,
+            ),
+            all: Budget::new(rate(limits::DATAGRAMS_PER_SECOND, limits::DATAGRAMS_BURST)),
+        }
+    }
+
+    fn allows(&self, Groups { subnet, site, network }: Groups, now: Instant) -> bool {
+        network.is_none_or(|key| self.networks.allows(key, now))
+            && site.is_none_or(|key| self.sites.allows(key, now))
+            && subnet.is_none_or(|key| self.subnets.allows(key, now))
+    }
+
+    fn take(&mut self, Groups { subnet, site, network }: Groups, now: Instant) {
+        network.into_iter().for_each(|key| self.networks.take(key, now));
+        site.into_iter().for_each(|key| self.sites.take(key, now));
+        subnet.into_iter().for_each(|key| self.subnets.take(key, now));
+        self.all.take(now);
+    }
 }
 
 /// What was sent to one address lately.
@@ -174,29 +346,62 @@ impl Destinations {
 /// The limits that every discovery protocol has, and the keyed hash for those that it adds.
 pub struct Limiter {
     hasher: SipHasher13,
-    datagrams: SourceBudget,
+    strangers: Strangers,
+    /// Of endpoints that are bonded or in the table, each its own.
+    endpoints: Budgets,
+    /// Of all bonded endpoints that are not in the table.
+    bonded: Budget,
     unproven_pings: Destinations,
 }
 
 impl Limiter {
     /// Full budgets, with a secret key from `rng`.
     pub fn new(rng: &mut Rng) -> Self {
+        let rate = Rate::per_second;
         Self {
             hasher: SipHasher13::new_with_key(&rng.bytes()),
-            datagrams: SourceBudget::new(
-                Rate::per_second(limits::SUBNET_DATAGRAMS_PER_SECOND, limits::SUBNET_DATAGRAMS_BURST),
-                limits::LIMITER_SLOTS,
-                Rate::per_second(limits::DATAGRAMS_PER_SECOND, limits::DATAGRAMS_BURST),
+            strangers: Strangers::new(),
+            endpoints: Budgets::new(
+                rate(limits::ENDPOINT_DATAGRAMS_PER_SECOND, limits::ENDPOINT_DATAGRAMS_BURST),
+                limits::BUDGET_ACCOUNTS_MAX,
             ),
+            bonded: Budget::new(rate(limits::BONDED_DATAGRAMS_PER_SECOND, limits::BONDED_DATAGRAMS_BURST)),
             unproven_pings: Destinations::new(limits::UNPROVEN_PING_INTERVAL, limits::UNPROVEN_PINGS_BURST),
         }
     }
 
-    /// Whether the costly check of an unsolicited datagram may be made (attack D6).
-    #[must_use]
-    pub fn admit(&mut self, from: IpAddr, now: Instant) -> bool {
-        let source = self.subnet(from);
-        self.datagrams.take(source, now)
+    /// Whether the signature of a datagram that was not asked for may be checked (attack D6). Takes nothing: a datagram
+    /// whose hash is wrong costs no budget.
+    pub fn allows(&self, source: Source, from: SocketAddr, now: Instant) -> Allowance {
+        let common = match source {
+            Source::Stranger => &self.strangers.all,
+            Source::Bonded => &self.bonded,
+            Source::Entry => {
+                let is_allowed = self.endpoints.allows(self.endpoint(from), now);
+                return if is_allowed { Allowance::Allowed } else { Allowance::Exhausted };
+            }
+        };
+        // In a flood, this is all that is looked at.
+        if !common.allows(now) {
+            return Allowance::Exhausted;
+        }
+        let is_allowed = match source {
+            Source::Stranger => self.strangers.allows(self.groups(from.ip()), now),
+            _ => self.endpoints.allows(self.endpoint(from), now),
+        };
+        if is_allowed { Allowance::Allowed } else { Allowance::Excessive }
+    }
+
+    /// Takes the check of one datagram from all budgets that [`Limiter::allows`] looks at.
+    pub fn take(&mut self, source: Source, from: SocketAddr, now: Instant) {
+        match source {
+            Source::Stranger => self.strangers.take(self.groups(from.ip()), now),
+            Source::Bonded => {
+                self.endpoints.take(self.endpoint(from), now);
+                self.bonded.take(now);
+            }
+            Source::Entry => self.endpoints.take(self.endpoint(from), now),
+        }
     }
 
     /// Whether an address may be pinged that has not proven anything (attack D10).
@@ -211,7 +416,7 @@ impl Limiter {
 
     /// The hash of the subnet that a source belongs to; `None` on this machine or network, where many nodes may live.
     pub fn subnet(&self, ip: IpAddr) -> Option<u64> {
-        (!scope(ip).is_local()).then(|| self.hasher.hash(Subnet::of(ip).as_bytes()))
+        self.groups(ip).subnet
     }
 
     /// The keyed hash of any bytes.
@@ -219,11 +424,33 @@ impl Limiter {
         self.hasher.hash(bytes)
     }
 
-    /// Shows what [`Limiter::admit`] will read.
-    pub fn prefetch(&self, from: IpAddr, memory: &mut impl Prefetch) {
-        if let Some(slot) = self.subnet(from).and_then(|source| self.datagrams.slot(source)) {
-            memory.prefetch(slot);
+    fn endpoint(&self, at: SocketAddr) -> u64 {
+        self.hasher.hash(&endpoint_bytes(at))
+    }
+
+    fn groups(&self, ip: IpAddr) -> Groups {
+        let (subnet, hash) = (Subnet::of(ip), |subnet: Subnet| Some(self.hasher.hash(subnet.as_bytes())));
+        match (scope(ip), ip) {
+            (scope, _) if scope.is_local() => Groups::default(),
+            (_, IpAddr::V4(_)) => Groups { subnet: hash(subnet), site: None, network: hash(subnet.truncated(2)) },
+            (_, IpAddr::V6(_)) => {
+                Groups { subnet: hash(subnet), site: hash(subnet.truncated(6)), network: hash(subnet.truncated(4)) }
+            }
         }
+    }
+
+    /// Shows what [`Limiter::allows`] will read for a stranger.
+    pub fn prefetch(&self, from: IpAddr, memory: &mut impl Prefetch) {
+        if let Some(subnet) = self.subnet(from) {
+            self.strangers.subnets.prefetch(subnet, memory);
+        }
+    }
+
+    /// Memory for the budgets of sources, in bytes.
+    #[cfg(test)]
+    pub(crate) fn memory_bytes(&self) -> usize {
+        let Self { strangers: Strangers { subnets, sites, networks, .. }, endpoints, .. } = self;
+        [subnets, sites, networks, endpoints].map(Budgets::memory_bytes).iter().sum()
     }
 }
 
@@ -247,13 +474,40 @@ mod tests {
         text.parse().unwrap()
     }
 
+    /// How many of these sources get their next datagram checked.
+    fn admitted(
+        limiter: &mut Limiter,
+        source: Source,
+        from: impl IntoIterator<Item = SocketAddr>,
+        now: Instant,
+    ) -> usize {
+        let mut admit = |from: &SocketAddr| {
+            let is_allowed = limiter.allows(source, *from, now) == Allowance::Allowed;
+            if is_allowed {
+                limiter.take(source, *from, now);
+            }
+            is_allowed
+        };
+        from.into_iter().filter(|from| admit(from)).count()
+    }
+
+    fn at(micros: u64) -> Instant {
+        Instant::from_micros(micros)
+    }
+
+    /// The n-th address of some range of IPv4 addresses that begins at 8.0.0.0, `step` addresses apart.
+    fn v4(n: u32, step: u32) -> SocketAddr {
+        SocketAddr::from(((0x0800_0000 + n * step).to_be_bytes(), 30303))
+    }
+
+    fn v6(groups: [u16; 8]) -> SocketAddr {
+        SocketAddr::from((groups, 30303))
+    }
+
     #[test]
     fn a_subnet_has_its_burst_and_then_its_rate() {
         let mut limiter = limiter();
-        let mut admitted = |micros: u64| {
-            let now = Instant::from_micros(micros);
-            (0..1000u32).filter(|i| limiter.admit(IpAddr::from([8, 8, 8, *i as u8]), now)).count()
-        };
+        let mut admitted = |micros| admitted(&mut limiter, Source::Stranger, (0..256).map(|n| v4(n, 1)), at(micros));
         assert_eq!(admitted(0), limits::SUBNET_DATAGRAMS_BURST as usize);
         assert_eq!(admitted(0), 0);
         assert_eq!(admitted(1_000_000), limits::SUBNET_DATAGRAMS_PER_SECOND as usize);
@@ -261,19 +515,109 @@ mod tests {
     }
 
     #[test]
+    fn wider_networks_have_a_budget_too() {
+        let subnets = |n: u16| v6([0x2a00, 1, 2, n << 8, 0, 0, 0, 1]);
+        let sites = |n: u16| v6([0x2a00, 1, n, 0, 0, 0, 0, 1]);
+        let (site_burst, site_rate) = (limits::SITE_DATAGRAMS_BURST, limits::SITE_DATAGRAMS_PER_SECOND);
+        let (net_burst, net_rate) = (limits::NETWORK_DATAGRAMS_BURST, limits::NETWORK_DATAGRAMS_PER_SECOND);
+        // Spread in time, so that the burst of all sources together is not in the way.
+        let counts = |from: &dyn Fn(u32) -> SocketAddr| {
+            let mut limiter = limiter();
+            let mut admitted =
+                |n: u32, since| admitted(&mut limiter, Source::Stranger, [from(n)], at(since + u64::from(n) * 500));
+            [0, 10_000_000].map(|since| (0..2000).map(|n| admitted(n, since)).sum::<usize>())
+        };
+        let expected = |burst: u32, rate: u32| (burst + rate) as usize;
+        let near = |counts: [usize; 2], expected: usize| {
+            assert!(counts.iter().all(|count| count.abs_diff(expected) <= 1), "{counts:?}, {expected} expected");
+        };
+        near(counts(&|n| subnets(n as u16 % 256)), expected(site_burst, site_rate));
+        near(counts(&|n| sites(n as u16)), expected(net_burst, net_rate));
+        near(counts(&|n| v4(n % 256, 256)), expected(net_burst, net_rate));
+    }
+
+    #[test]
     fn all_sources_together_have_a_budget() {
         let mut limiter = limiter();
-        let spoofed = |i: u32| IpAddr::from((0x0800_0000 + i * 256).to_be_bytes());
-        let admitted = (0..100_000).filter(|i| limiter.admit(spoofed(*i), Instant::ZERO)).count();
-        assert_eq!(admitted, limits::DATAGRAMS_BURST as usize);
+        let mut admitted =
+            |micros| admitted(&mut limiter, Source::Stranger, (0..100_000).map(|n| v4(n, 257)), at(micros));
+        assert_eq!(admitted(0), limits::DATAGRAMS_BURST as usize);
+        assert_eq!(admitted(50_000), limits::DATAGRAMS_PER_SECOND as usize / 20);
+        assert!(matches!(limiter.allows(Source::Stranger, v4(7, 7), at(50_000)), Allowance::Exhausted));
     }
 
     #[test]
     fn local_sources_have_no_budget_of_their_own() {
         let mut limiter = limiter();
-        let admitted = (0..1000).filter(|_| limiter.admit(ip("127.0.0.1"), Instant::ZERO)).count();
+        let local = (0..1000).map(|_| SocketAddr::from(([127, 0, 0, 1], 30303)));
+        let admitted = admitted(&mut limiter, Source::Stranger, local, Instant::ZERO);
         assert_eq!(admitted, limits::DATAGRAMS_BURST as usize, "only that of all sources together");
         assert!((0..1000).all(|_| limiter.admit_unproven_ping(ip("192.168.0.7"), Instant::ZERO)));
+    }
+
+    #[test]
+    fn kinds_of_sources_do_not_pay_for_each_other() {
+        let mut limiter = limiter();
+        let strangers = admitted(&mut limiter, Source::Stranger, (0..10_000).map(|n| v4(n, 257)), at(0));
+        assert_eq!(strangers, limits::DATAGRAMS_BURST as usize);
+        // Of ten thousand endpoints, two have sent much.
+        for n in [3, 4] {
+            let many = core::iter::repeat_n(v4(n, 99), 100);
+            assert_eq!(admitted(&mut limiter, Source::Entry, many, at(0)), limits::ENDPOINT_DATAGRAMS_BURST as usize);
+        }
+        let bonded = admitted(&mut limiter, Source::Bonded, (0..10_000).map(|n| v4(n, 99)), at(0));
+        assert_eq!(bonded, limits::BONDED_DATAGRAMS_BURST as usize);
+        let entries = admitted(&mut limiter, Source::Entry, (0..1000).map(|n| v4(n, 99)), at(0));
+        assert_eq!(entries, 998, "each its own");
+        assert_eq!(admitted(&mut limiter, Source::Entry, core::iter::repeat_n(v4(3, 99), 9), at(1_000_000)), 4);
+    }
+
+    /// Memory holds only budgets that are not full, which the common budgets keep few.
+    #[test]
+    fn memory_is_bounded_and_released_and_no_two_sources_share_a_budget() {
+        let mut limiter = limiter();
+        let at_rest = limiter.memory_bytes();
+        assert!(at_rest <= 4 << 10, "{at_rest}");
+        let mut rng = Seed::new([2; 32]).fork("sources");
+        let mut alone = 0;
+        // 20,000 a second for ten seconds, and meanwhile one source that is alone in its network.
+        for i in 0..200_000u64 {
+            let now = at(i * 50);
+            let from = SocketAddr::new(IpAddr::from(rng.bytes::<4>()), 30303);
+            _ = admitted(&mut limiter, Source::Stranger, [from], now);
+            _ = admitted(&mut limiter, Source::Bonded, [v4(rng.below(12_000) as u32, 977)], now);
+            if i % 2000 == 0 {
+                let groups = limiter.groups(ip("222.1.1.1"));
+                alone += usize::from(limiter.strangers.allows(groups, now));
+                limiter.strangers.subnets.take(groups.subnet.unwrap(), now);
+            }
+        }
+        assert_eq!(alone, 100, "ten a second are allowed, whatever others send");
+        assert!(limiter.memory_bytes() <= 24 << 10, "{}", limiter.memory_bytes());
+        let later = at(60_000_000);
+        let _ = admitted(&mut limiter, Source::Stranger, [v4(1, 1)], later);
+        let _ = admitted(&mut limiter, Source::Bonded, [v4(1, 1)], later);
+        assert_eq!(limiter.memory_bytes(), at_rest);
+    }
+
+    /// Times are kept modulo 2^32 milliseconds, 49 days.
+    #[test]
+    fn budgets_hold_at_any_age() {
+        let mut budgets = Budgets::new(Rate::per_second(4, 16), 64);
+        for day in [0, 24, 25, 49, 50, 99, 300_000] {
+            let start = day * 86_400_000_000 + 295_000_000;
+            let mut take = |now| {
+                (0..100)
+                    .filter(|_| {
+                        budgets.allows(7, now) && {
+                            budgets.take(7, now);
+                            true
+                        }
+                    })
+                    .count()
+            };
+            assert_eq!((take(at(start)), take(at(start + 1_000_000))), (16, 4), "day {day}");
+        }
     }
 
     #[test]

@@ -111,6 +111,11 @@ impl<K: Kept> Table<K> {
         self.entries.get(self.position(id)?)
     }
 
+    /// Whether the entry of any node has this endpoint.
+    pub fn has_endpoint(&self, at: SocketAddr) -> bool {
+        self.entries.has_endpoint(at)
+    }
+
     /// What is kept of a node's record, if it has an entry and its record is known.
     pub fn kept(&self, id: &NodeId) -> Option<&K::Value> {
         self.entries.kept(self.position(id)?)
@@ -274,6 +279,13 @@ impl<K: Kept> Table<K> {
         }
     }
 
+    /// A node gave a sign of life at this endpoint that was not asked for: it is no suspect.
+    pub fn clear_suspicion(&mut self, id: &NodeId, at: SocketAddr) {
+        if !self.suspects.is_empty() && self.position_at(id, at).is_some() {
+            self.suspects.retain(|suspect| suspect != id);
+        }
+    }
+
     /// A node did not answer a check at this endpoint. It becomes a suspect until another node answers. A table of no more
     /// nodes than suspects judges it at once.
     #[must_use]
@@ -313,6 +325,14 @@ impl<K: Kept> Table<K> {
             }
         }
         Vec::new()
+    }
+
+    /// Puts a node on the fast schedule of checks.
+    pub fn check_soon(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) {
+        if let Some(position) = self.position(id) {
+            self.entries.set_schedule(position, true);
+            self.fast.start(now, rng);
+        }
     }
 
     fn discredit(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {

@@ -183,6 +183,18 @@ impl<'a> Datagram<'a> {
         self.signed.first().copied().ok_or(DecodeError::Truncated)?.try_into()
     }
 
+    /// The hash of the request that an answer names, before anything else of it is checked; `None` for Neighbors, which
+    /// name none, for requests, and if it is malformed.
+    pub(crate) fn request_hash(&self) -> Option<&'a Digest> {
+        let kind = self.kind().ok()?;
+        let (mut list, _padding) = rlp::shallow_prefix(self.signed.get(1..)?).ok()?;
+        match kind {
+            Kind::Pong => list.list().and_then(|_to| list.fixed()).ok(),
+            Kind::EnrResponse => list.fixed().ok(),
+            _ => None,
+        }
+    }
+
     /// Checks the hash, which distinguishes discv4 from other protocols on the same port.
     ///
     /// # Errors

@@ -63,11 +63,18 @@ pub(super) struct Lone {
 }
 
 impl Lone {
-    fn call<R>(&mut self, now: Instant, call: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> R) -> R {
+    pub(super) fn call<R>(&mut self, now: Instant, call: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> R) -> R {
         self.context.advance(now);
         let result = call(&mut self.discv4, &mut self.context.cx(&mut self.rng));
         assert!(self.discv4.calls.len() <= limits::CALLS_MAX);
         result
+    }
+
+    /// Hands in one datagram of a flood. Accounts are kept only of addresses that may get an answer.
+    pub(super) fn flood(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
+        if self.call(now, |discv4, cx| discv4.handle_datagram(cx, from, bytes)).received == Received::Handled {
+            self.ledger.entry(from).or_default().received_bytes += bytes.len();
+        }
     }
 
     fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
@@ -222,12 +229,21 @@ impl Net {
     }
 
     pub(super) fn add_with(&mut self, at: &str, bootnodes: Vec<Contact>, filter: NetFilter) {
-        let (at, (secret, mut rng)) = (addr(at), identity(self.hosts().count()));
-        let local = Local::new(&**CRYPTO, secret, Endpoint { tcp: at.port(), ..Endpoint::from(at) }, None);
+        self.add_machine(addr(at), Config { bootnodes, ..Config::default() }, filter, CRYPTO.clone());
+    }
+
+    pub(super) fn add_machine(
+        &mut self,
+        at: SocketAddr,
+        config: Config,
+        filter: NetFilter,
+        crypto: Arc<dyn Crypto + Send + Sync>,
+    ) {
+        let (secret, mut rng) = identity(self.hosts().count());
+        let local = Local::new(&*crypto, secret, Endpoint { tcp: at.port(), ..Endpoint::from(at) }, None);
         self.add(at, |start| {
-            let mut context = Context::new(start.now, start.unix, filter, CRYPTO.clone());
-            let addrs = bootnodes.iter().map(Contact::udp_addr).collect();
-            let config = Config { bootnodes, ..Config::default() };
+            let mut context = Context::new(start.now, start.unix, filter, crypto);
+            let addrs = config.bootnodes.iter().map(Contact::udp_addr).collect();
             let discv4 = Discv4::new(&mut context.cx(&mut rng), config, local);
             let (received, growth) = (Received::Unrecognised, Growth::None);
             let ledger = BTreeMap::new();

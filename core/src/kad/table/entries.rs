@@ -5,7 +5,7 @@
 //! addresses with equal keys cost one more entry to read and change no result. Keys change with their entries and nowhere
 //! else: what is lent for change, [`Standing`], holds nothing that a key is made of. Limits on subnets are the parent's.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::bucket::Bucket;
 use super::kept::Kept;
@@ -109,6 +109,13 @@ impl<K: Kept> Entries<K> {
     /// The entry at a position.
     pub(super) fn get(&self, position: Position) -> Option<&Entry> {
         self.buckets[position.bucket].entries.get(position.index)
+    }
+
+    /// Whether any entry has this endpoint.
+    pub(super) fn has_endpoint(&self, at: SocketAddr) -> bool {
+        let key = subnet_key(Subnet::of(at.ip()));
+        let is_there = |position| self.get(position).is_some_and(|entry| entry.contact.udp_addr() == at);
+        (0..BUCKETS).any(|bucket| self.matching(bucket, &self.subnet_keys, key).any(is_there))
     }
 
     /// How many entries of a bucket match.
