@@ -71,8 +71,6 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time for the final Disconnect: the specification's two seconds.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pings in a burst, refilled one a second, before the peer is disconnected (attack F10).
-pub const PING_BURST: u32 = 8;
 
 // eth
 
@@ -231,10 +229,13 @@ pub const CALL_ENDS_PER_TURN: usize = 32;
 
 // Peers
 
-/// Connections in each direction that are being dialled or are not yet established, as in geth.
-pub const PENDING_MAX: usize = 50;
-/// Pending inbound connections of one subnet.
+/// Connections in each direction that are being dialled or are not yet established: with so many places, a handshake of a
+/// second completes beside a hundred silent connections a second from 26 subnets (attack C8).
+pub const PENDING_MAX: usize = 100;
+/// Pending inbound connections of one subnet; another one displaces the oldest of them.
 pub const PENDING_PER_SUBNET: usize = 4;
+/// Pending inbound connections from addresses of static and trusted peers, besides the others: two for each of a few peers.
+pub const PENDING_NAMED_MAX: usize = 8;
 /// Time between two accepted connections of one global address, as in geth.
 pub const INBOUND_THROTTLE: Duration = Duration::from_secs(30);
 /// Time between two dials of one node, as in geth.
@@ -261,11 +262,26 @@ pub const PEERS_MAX: usize = 50;
 /// The share of outbound sessions, one in so many, as in geth: an attacker that dials us never fills all slots (attack
 /// E1).
 pub const DIAL_RATIO: usize = 3;
-/// Inbound sessions from one subnet: an attacker needs s/2 subnets for s slots (attack P1).
+/// Inbound sessions from one subnet: an attacker needs s/2 subnets for s slots (attack P1). For IPv4 only while fewer than
+/// a quarter of the places are free.
 pub const INBOUND_PER_SUBNET: usize = 2;
-/// Age from which an inbound session is senior; a quarter of the inbound slots is reserved for younger ones (attacks
-/// E7, P1).
-pub const INBOUND_SENIORITY: Duration = Duration::from_secs(3600);
+/// Inbound sessions from one IPv4 /24 while a quarter of the places or more are free: one NAT is not shut out of an empty
+/// node.
+pub const INBOUND_PER_SUBNET_ROOMY: usize = 8;
+/// Inbound sessions from one IPv4 /16, while fewer than a quarter of the places are free.
+pub const INBOUND_PER_16: usize = 8;
+/// Inbound sessions from one IPv6 /48, which is what one customer gets.
+pub const INBOUND_PER_48: usize = 8;
+/// Inbound sessions from one IPv6 /29, which is what a registry gives to one provider.
+pub const INBOUND_PER_29: usize = 8;
+/// By how much the place-time of a peer's subnet must exceed that of a newcomer's, so that the newcomer displaces the peer
+/// (attacks E7, P1): an honest peer stays as long beside any number of callers.
+pub const INBOUND_TENURE: Duration = Duration::from_secs(20 * 60);
+/// Time after which place-time has lost a twelfth. It halves in eight hours: an attacker that comes back pays for its last
+/// attack, an honest subnet does not for the last week.
+pub const PLACE_TIME_DECAY: Duration = Duration::from_secs(3600);
+/// Subnets whose place-time of the past is kept: each has held a place.
+pub const PLACE_TIMES_MAX: usize = 4096;
 /// Addresses remembered by the throttle of accepts: as many as connect in half a minute at 130 a second.
 pub const INBOUND_SOURCES_MAX: usize = 4096;
 /// Time within which two connections of one pair of nodes count as simultaneous: more than a dial, a handshake and a
@@ -280,7 +296,16 @@ pub const DIAL_POLL_INTERVAL: Duration = Duration::from_secs(5);
 pub const DIAL_CANDIDATES: usize = 16;
 /// Pause of a static or trusted peer instead of a ban, as reth.
 pub const STATIC_PEER_BAN: Duration = Duration::from_secs(15);
-/// Longest ban of an address, which honest nodes may share.
-pub const HOST_BAN_MAX: Duration = Duration::from_secs(3600);
-/// Banned hosts in a subnet from which on the whole subnet is banned (attack P3).
-pub const SUBNET_BAN_HOSTS: usize = 4;
+/// Proven serious faults of one address, under any keys, at which it is banned (attack P3): a handshake and a session
+/// each, so that an address cannot make more than some milliseconds of work an hour.
+pub const HOST_FAULTS_MAX: u32 = 8;
+/// Time after the last of its faults at which an address's faults are forgotten.
+pub const HOST_FAULTS_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// Addresses whose faults are counted.
+pub const HOSTS_AT_FAULT_MAX: usize = 4096;
+/// Ban of an address, which honest nodes may share: for inbound connections only.
+pub const HOST_BAN: Duration = Duration::from_secs(3600);
+/// Bans for faults of one IPv4 /24 or IPv6 /48: one party's keys do not fill the list.
+pub const BANS_PER_SUBNET: usize = 64;
+/// Bans for faults of one IPv4 /16 or IPv6 /32.
+pub const BANS_PER_RANGE: usize = 256;

@@ -90,6 +90,11 @@ fn scope_v6(ip: Ipv6Addr) -> Scope {
     }
 }
 
+/// Whether an address is in 100.64.0.0/10 (RFC 6598).
+pub const fn is_shared(ip: Ipv4Addr) -> bool {
+    matches!(ip.octets(), [100, 64..=127, ..])
+}
+
 /// Whether an address that `sender` relays in a Neighbors packet may be used: no special address, loopback only from
 /// loopback, LAN only from LAN or loopback.
 pub fn relay_allowed(sender: IpAddr, relayed: IpAddr) -> bool {
@@ -101,7 +106,8 @@ pub fn relay_allowed(sender: IpAddr, relayed: IpAddr) -> bool {
     }
 }
 
-/// A group of addresses that one party is likely to control: an IPv4 /24 or an IPv6 /56.
+/// A group of addresses that one party is likely to control: an IPv4 /24 or an IPv6 /56. In 100.64.0.0/10, which carriers and
+/// overlay networks share among their customers, each address is a group of its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Subnet([u8; 8]);
 
@@ -112,7 +118,8 @@ impl Subnet {
         match canonical(SocketAddr::new(ip, 0)).ip() {
             // The last byte distinguishes the families: a /56 does not reach it.
             IpAddr::V4(ip) => {
-                key[..3].copy_from_slice(&ip.octets()[..3]);
+                let bytes = if is_shared(ip) { 4 } else { 3 };
+                key[..bytes].copy_from_slice(&ip.octets()[..bytes]);
                 key[7] = 4;
             }
             IpAddr::V6(ip) => key[..7].copy_from_slice(&ip.octets()[..7]),
@@ -268,6 +275,15 @@ mod tests {
     fn subnets_group_by_24_and_56() {
         assert_eq!(Subnet::of(ip("1.2.3.4")), Subnet::of(ip("::ffff:1.2.3.200")));
         assert_ne!(Subnet::of(ip("1.2.3.4")), Subnet::of(ip("1.2.4.4")));
+        for (one, other, is_same) in [
+            ("100.64.0.1", "100.64.0.2", false),
+            ("100.127.255.1", "100.127.255.2", false),
+            ("100.64.0.1", "100.64.0.1", true),
+            ("100.63.0.1", "100.63.0.2", true),
+            ("100.128.0.1", "100.128.0.2", true),
+        ] {
+            assert_eq!(Subnet::of(ip(one)) == Subnet::of(ip(other)), is_same, "{one} and {other}");
+        }
         assert_eq!(Subnet::of(ip("2a00:1:2:3300::1")), Subnet::of(ip("2a00:1:2:33ff::9")));
         assert_ne!(Subnet::of(ip("2a00:1:2:3300::1")), Subnet::of(ip("2a00:1:2:3400::1")));
     }

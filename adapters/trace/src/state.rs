@@ -265,7 +265,6 @@ fn ban_view(who: &Banned, ban: &peerless::peers::Ban) -> BanView {
     let who = match who {
         Banned::Id(id) => id.to_string(),
         Banned::Host(ip) => ip.to_string(),
-        Banned::Subnet(subnet) => format!("subnet {}", const_hex::encode(subnet.as_bytes())),
         _ => format!("{who:?}"),
     };
     BanView { who, until_us: ban.until.as_micros(), reason: ban.reason.to_string() }

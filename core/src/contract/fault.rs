@@ -40,8 +40,6 @@ pub enum Fault {
     Useless,
     /// A message id beyond what was negotiated.
     UnknownMessage,
-    /// More pings than any client sends.
-    PingFlood,
     /// A first message of eth other than Status.
     StatusExpected,
     /// A second Status.
@@ -50,7 +48,7 @@ pub enum Fault {
     ForbiddenMessage,
     /// A response without a request.
     UnsolicitedResponse,
-    /// More bytes than backpressure allows, or more open requests than the limit.
+    /// More open requests than the limit.
     Overrun,
 }
 
@@ -60,6 +58,8 @@ pub enum Fault {
 pub enum FaultClass {
     /// Caused by us: we have connected to ourselves.
     Own,
+    /// No proof against the holder of any key: any router on the path can cause it.
+    Unproven,
     /// No misbehaviour: another network or version, or a wrong record of the peer, which another node may have spread.
     Blameless,
     /// May be an answer that came after our timeout.
@@ -68,8 +68,6 @@ pub enum FaultClass {
     Malformed,
     /// Costs memory or work before it can be refused, or starts a second session within the first. No client does it.
     Costly,
-    /// A forgery or a broken cipher: TCP has checksums.
-    Forged,
     /// An attack: no client does it by mistake.
     Attack,
 }
@@ -79,17 +77,16 @@ impl Fault {
     pub const fn class(&self) -> FaultClass {
         match self {
             Self::ConnectedToSelf => FaultClass::Own,
-            // The peer has not proven a key, or not the one that the record claims (attack P3b).
-            Self::Handshake | Self::UnexpectedIdentity => FaultClass::Blameless,
-            Self::IncompatibleVersion | Self::Useless => FaultClass::Blameless,
+            Self::Handshake | Self::HeaderMac | Self::FrameMac => FaultClass::Unproven,
+            // The peer has proven another key than the record claims (attack P3b).
+            Self::UnexpectedIdentity | Self::IncompatibleVersion | Self::Useless => FaultClass::Blameless,
             Self::UnsolicitedResponse => FaultClass::Minor,
             Self::Message(_) | Self::UnknownMessage => FaultClass::Malformed,
             Self::HelloExpected | Self::StatusExpected | Self::InvalidIdentity => FaultClass::Malformed,
             Self::EmptyFrame | Self::TooLarge | Self::Snappy | Self::Overrun => FaultClass::Costly,
             Self::HelloTwice | Self::StatusTwice => FaultClass::Costly,
-            Self::HeaderMac | Self::FrameMac => FaultClass::Forged,
-            // Attacks F10 and H14.
-            Self::PingFlood | Self::ForbiddenMessage => FaultClass::Attack,
+            // Attack H14.
+            Self::ForbiddenMessage => FaultClass::Attack,
         }
     }
 
@@ -100,9 +97,7 @@ impl Fault {
             Self::EmptyFrame | Self::TooLarge | Self::Snappy | Self::Message(_) | Self::HelloExpected => {
                 DisconnectReason::ProtocolBreach
             }
-            Self::HelloTwice | Self::UnknownMessage | Self::PingFlood | Self::Overrun => {
-                DisconnectReason::ProtocolBreach
-            }
+            Self::HelloTwice | Self::UnknownMessage | Self::Overrun => DisconnectReason::ProtocolBreach,
             Self::IncompatibleVersion => DisconnectReason::IncompatibleVersion,
             Self::InvalidIdentity => DisconnectReason::InvalidIdentity,
             Self::UnexpectedIdentity => DisconnectReason::UnexpectedIdentity,
@@ -133,12 +128,11 @@ impl fmt::Display for Fault {
             Self::ConnectedToSelf => "connected to ourselves",
             Self::Useless => "no shared capability",
             Self::UnknownMessage => "unknown message",
-            Self::PingFlood => "too many pings",
             Self::StatusExpected => "first eth message was not Status",
             Self::StatusTwice => "second Status",
             Self::ForbiddenMessage => "message that the protocol has removed",
             Self::UnsolicitedResponse => "unsolicited response",
-            Self::Overrun => "more than the limit of open requests or unread bytes",
+            Self::Overrun => "more than the limit of open requests",
         })
     }
 }

@@ -111,16 +111,12 @@ pub enum ScoreReason {
     Fault(Fault),
     /// Its Status cannot be accepted.
     Status(StatusRefusal),
-    /// It could not be reached, or did not complete a handshake.
-    Unreachable,
-    /// A request was not answered in time.
-    RequestTimeout,
-    /// No byte of it came in time.
-    Silent,
-    /// A request was answered.
+    /// It left a request unanswered, although it had the request for longer than [`REQUEST_TIMEOUT`] by its own later messages.
+    ///
+    /// [`REQUEST_TIMEOUT`]: crate::limits::REQUEST_TIMEOUT
+    Unanswered,
+    /// It answered a request with something.
     Served,
-    /// It stayed connected.
-    Uptime,
     /// The embedder reported it, for this reason.
     Reported(Label),
     /// The embedder banned it.
@@ -132,11 +128,8 @@ impl fmt::Display for ScoreReason {
         f.write_str(match self {
             Self::Fault(fault) => return write!(f, "{fault}"),
             Self::Status(refusal) => return write!(f, "{refusal}"),
-            Self::Unreachable => "unreachable",
-            Self::RequestTimeout => "request timed out",
-            Self::Silent => "went silent",
+            Self::Unanswered => "left a request unanswered",
             Self::Served => "served a request",
-            Self::Uptime => "stayed connected",
             Self::Reported(label) => return write!(f, "reported: {label}"),
             Self::Embedder => "banned by the embedder",
         })

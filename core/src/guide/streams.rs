@@ -143,7 +143,7 @@
 //!
 //! Events of connections and the outcomes of commands are never dropped. What bounds them is that each connection and
 //! each open command is bounded itself. A driver that keeps feeding a stream although it is not wanted ends it with
-//! [`Fault::Overrun`](crate::contract::Fault::Overrun) one message above the mark.
+//! [`Refusal::Overloaded`](crate::contract::Refusal::Overloaded) one message above the mark.
 //!
 //! # Discovery
 //!

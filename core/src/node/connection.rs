@@ -120,7 +120,8 @@ use core::net::SocketAddr;
 use self::sending::Refused;
 use self::timers::Timers;
 use crate::contract::{
-    ConnId, ConnTimer, Cx, Direction, End, EndReason, Event, Fault, IoFault, Outbound, ScoreReason, Side, Stage,
+    ConnId, ConnTimer, Cx, Direction, End, EndReason, Event, Fault, IoFault, Outbound, Refusal, ScoreReason, Side,
+    Stage,
 };
 use crate::crypto::{NodeId, PublicKey, SecretKey};
 use crate::limits;
@@ -385,7 +386,7 @@ impl Connection {
         loop {
             // Reached only if the driver feeds bytes without asking `wants_read` and without draining.
             if cx.out.bytes() > limits::OUTBOX_BYTES_MAX {
-                return Verdict::fault(Fault::Overrun);
+                return Verdict::End { by: Side::Us, why: EndReason::Refused(Refusal::Overloaded) };
             }
             let outcome = match (session.handle_bytes(cx, local.hello, bytes, out), &mut *phase, *peer) {
                 (Step::Pending, ..) => return Verdict::Pending,
@@ -398,6 +399,8 @@ impl Connection {
                     *phase = Phase::Identified;
                     return Verdict::Identified;
                 }
+                (Step::Pong { sent_at }, Phase::Admitted(protocols), _) => protocols.acknowledge(cx.now, sent_at),
+                (Step::Pong { .. }, ..) => Outcome::Pending,
                 (Step::Message { index, id }, Phase::Admitted(protocols), Some(peer)) => {
                     let mut link = Link { conn: *conn, peer, session, out };
                     protocols.handle_message(cx, &local.protocols, &mut link, index, id)
@@ -488,15 +491,15 @@ impl Connection {
         let reading = self.wants_read() && !cx.out.is_full();
         let Self { id: conn, state: State::Session(framed), out, .. } = self else { return Verdict::Pending };
         let Framed { session, phase } = &mut **framed;
-        if let Phase::Admitted(protocols) = phase
-            && let Outcome::Charge(reason) = protocols.handle_timeout(cx, *conn, session.shared())
-        {
-            self.report_ready(cx);
-            return Verdict::Charge(reason);
+        if let Phase::Admitted(protocols) = phase {
+            protocols.handle_timeout(cx, *conn, session.shared());
         }
         match session.handle_timeout(cx, out, reading) {
             Some(why) => Verdict::End { by: Side::Us, why },
-            None => Verdict::Pending,
+            None => {
+                self.report_ready(cx);
+                Verdict::Pending
+            }
         }
     }
 

@@ -9,9 +9,10 @@ use alloc::vec::Vec;
 use super::connection::{Connection, Local, Verdict};
 use super::table::Slot;
 use super::{Node, dial_due};
-use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, PeerEvent, Side};
+use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, PeerEvent, ScoreReason, Side};
 use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATES};
-use crate::peers::{Admission, Charge};
+use crate::peers::score::BAN_SCORE;
+use crate::peers::{Admission, Charge, Origin};
 use crate::protocols;
 use crate::wire::enode::Contact;
 use crate::wire::p2p::DisconnectReason;
@@ -60,6 +61,9 @@ impl Node {
             Verdict::Identified => self.on_hello(id),
             Verdict::Established => self.on_established(id),
             Verdict::Charge(reason) => {
+                if reason == ScoreReason::Served {
+                    self.change_slot(id, |slot| slot.answers = slot.answers.saturating_add(1));
+                }
                 let Some(view) = self.conns.view(id) else { return };
                 let charge = self.peers.charge(self.context.now(), &view, reason);
                 self.carry_out(charge);
@@ -133,12 +137,16 @@ impl Node {
         self.sync_dial();
     }
 
-    /// Emits a score's change, and ends the connections of a peer that is banned by it.
+    /// Emits a score's change, and ends the connections of a peer whose score is used up.
     pub(super) fn carry_out(&mut self, charge: Option<Charge>) {
         let Some(Charge { id, delta, score, reason, ban }) = charge else { return };
         self.context.out.emit(Event::Scored { id, delta, score, reason });
-        let Some(duration) = ban else { return };
-        self.context.out.emit(Event::Banned { id, duration, reason });
+        if score > BAN_SCORE || delta > 0 {
+            return;
+        }
+        if let Some(duration) = ban {
+            self.context.out.emit(Event::Banned { id, duration, reason });
+        }
         self.disconnect_peer(id);
     }
 
@@ -195,7 +203,7 @@ impl Node {
         self.context.stats.dials += 1;
         let mut rng = self.rngs.conns.fork();
         let conn = Connection::dial(&mut self.context.cx(&mut rng), id, &contact);
-        self.open(Slot::new(conn, rng, is_commanded));
+        self.open(Slot::new(conn, rng, Origin::Dialled { commanded: is_commanded }));
         self.sync_dial();
     }
 

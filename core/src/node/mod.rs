@@ -28,12 +28,14 @@ pub use self::discovery::Discovery;
 use self::identity::Identity;
 use self::table::{Slot, Table};
 pub use self::view::SessionView;
-use crate::contract::{Action, ConnId, Context, DropReason, Event, Input, Prefetch, Reason, SocketId};
+use crate::contract::{
+    Action, ConnId, Context, DropReason, EndReason, Event, Input, Prefetch, Reason, Refusal, SocketId,
+};
 use crate::crypto::{Crypto, Secp256k1};
 use crate::kad::{self, Growth, Received};
 use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATE_DELAY};
 use crate::netfilter::canonical;
-use crate::peers::Peers;
+use crate::peers::{Accepted, Peers};
 use crate::protocols::{self, Chain, Policy};
 use crate::rlpx::LocalHello;
 use crate::rng::{Rng, Seed};
@@ -188,19 +190,28 @@ impl Node {
     /// The number of depths of [`Node::prefetch`].
     pub const PREFETCH_DEPTHS: usize = 4;
 
-    /// Offers a stream that a listener has accepted. Returns its id, or `None` if it is to be closed unread.
+    /// Offers a stream that a listener has accepted. Returns its id, or `None` if it is to be closed unread. May end another
+    /// connection whose peer has not proven its key, to make room.
     pub fn accept(&mut self, now: Instant, _socket: SocketId, from: SocketAddr) -> Option<ConnId> {
         let now = self.context.advance(now);
         let from = canonical(from);
-        if self.shutting_down || self.peers.accept(now, &self.context.filter, from).is_err() {
+        let accepted = if self.shutting_down {
+            Err(Refusal::ShuttingDown)
+        } else {
+            self.peers.accept(now, &self.context.filter, from)
+        };
+        let Ok(Accepted { origin, displaced }) = accepted else {
             self.context.stats.accepts_refused += 1;
             return None;
+        };
+        if let Some((other, refusal)) = displaced {
+            self.disconnect_other(other, EndReason::Refused(refusal));
         }
         self.context.stats.accepts += 1;
         let id = self.next_conn();
         let mut rng = self.rngs.conns.fork();
         let conn = Connection::accept(&mut self.context.cx(&mut rng), id, from);
-        self.open(Slot::new(conn, rng, false));
+        self.open(Slot::new(conn, rng, origin));
         Some(id)
     }
 

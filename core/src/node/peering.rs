@@ -104,11 +104,13 @@ impl Node {
     pub fn snapshot(&self) -> Snapshot {
         let (now, unix) = (self.context.now(), self.context.unix());
         let record = |(banned, ban): (&Banned, &Ban)| {
+            // A restored ban is one of the embedder: that of an address for its faults is for inbound connections only, and short.
+            if ban.reason != ScoreReason::Embedder && matches!(banned, Banned::Host(_)) {
+                return None;
+            }
             let target = match *banned {
                 Banned::Id(id) => BanTarget::Id(id),
                 Banned::Host(ip) => BanTarget::Address(ip),
-                // A subnet's ban follows from those of its hosts.
-                Banned::Subnet(_) => return None,
             };
             let left = u64::try_from(ban.until.since(now).as_micros()).unwrap_or(u64::MAX);
             Some(BanRecord { target, until: unix.plus_micros(left) })

@@ -7,8 +7,9 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::connection::Connection;
-use crate::contract::{ConnId, ConnMap, ConnTimer, Direction};
+use crate::contract::{ConnId, ConnMap, ConnTimer};
 use crate::peers::{Origin, Place, View};
+use crate::rlpx::Session;
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -17,29 +18,33 @@ pub(super) struct Slot {
     pub(super) conn: Connection,
     /// The connection's own generator, so that its draws change no other connection's. Re-keyed after key material was drawn.
     pub(super) rng: Rng,
-    /// Whether the embedder commanded the dial.
-    is_commanded: bool,
+    /// How it was opened.
+    origin: Origin,
     /// The place among our peers, until the connection's end is decided.
     pub(super) place: Option<Place>,
+    /// The number of requests that the peer has answered with something.
+    pub(super) answers: u32,
     /// The next deadline, as it stands in the schedule.
     scheduled: Option<(Instant, ConnTimer)>,
 }
 
 impl Slot {
-    pub(super) const fn new(conn: Connection, rng: Rng, is_commanded: bool) -> Self {
-        Self { conn, rng, is_commanded, place: None, scheduled: None }
+    pub(super) const fn new(conn: Connection, rng: Rng, origin: Origin) -> Self {
+        Self { conn, rng, origin, place: None, answers: 0, scheduled: None }
     }
 
     /// What decisions about peers need to know of the connection.
     pub(super) fn view(&self) -> View {
-        let Self { conn, is_commanded, place, .. } = self;
-        let origin = match conn.direction() {
-            Direction::Inbound => Origin::Accepted,
-            Direction::Outbound => Origin::Dialled { commanded: *is_commanded },
-        };
+        let Self { conn, origin, place, answers, .. } = self;
         let is_ending = conn.is_ending();
-        let place = place.filter(|_| !is_ending);
-        View { conn: conn.id(), addr: conn.addr(), origin, id: conn.peer(), stage: conn.stage(), place, is_ending }
+        View {
+            stage: conn.stage(),
+            place: place.filter(|_| !is_ending),
+            is_ending,
+            latency: conn.session().and_then(Session::latency),
+            answers: *answers,
+            ..View::new(conn.id(), conn.addr(), *origin, conn.peer())
+        }
     }
 }
 

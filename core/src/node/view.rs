@@ -84,7 +84,7 @@ impl Node {
     /// All connections, oldest first, until their `Ended` has been popped.
     pub fn sessions(&self) -> impl Iterator<Item = SessionView<'_>> {
         self.conns.iter().map(|slot| {
-            let View { conn: id, addr, origin, id: peer, stage, place, is_ending } = slot.view();
+            let View { conn: id, addr, origin, id: peer, stage, place, is_ending, .. } = slot.view();
             let conn = &slot.conn;
             SessionView {
                 conn: id,

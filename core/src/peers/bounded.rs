@@ -5,8 +5,8 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use core::net::{IpAddr, Ipv6Addr};
-use core::ops::RangeInclusive;
 
+use super::ranges::host_number as number;
 use crate::netfilter::scope;
 use crate::time::{Deadlines, Duration, Instant};
 
@@ -44,13 +44,19 @@ impl<K: Ord + Copy, R: Ord + Copy, V> Bounded<K, R, V> {
         Some(value)
     }
 
+    /// A key's rank.
+    pub(super) fn rank(&self, key: &K) -> Option<R> {
+        self.by_key.get(key).map(|(rank, _)| *rank)
+    }
+
+    /// The lowest entry.
+    pub(super) fn lowest(&self) -> Option<(R, K)> {
+        self.by_rank.first().copied()
+    }
+
     /// The lowest entry that does not rank below `from`.
     pub(super) fn lowest_from(&self, from: (R, K)) -> Option<(R, K)> {
         self.by_rank.range(from..).next().copied()
-    }
-
-    pub(super) fn range(&self, keys: RangeInclusive<K>) -> impl Iterator<Item = (&K, &V)> {
-        self.by_key.range(keys).map(|(key, (_, value))| (key, value))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
@@ -71,15 +77,6 @@ pub(super) fn host(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(_) => ip,
         IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & (u128::MAX << 64))),
-    }
-}
-
-/// A host's [`host`] as a number, which is compared faster. No host of a global address shares its number with another: an
-/// IPv6 address whose first 32 bits are 0 is not routed.
-fn number(ip: IpAddr) -> u64 {
-    match ip {
-        IpAddr::V4(v4) => v4.to_bits().into(),
-        IpAddr::V6(v6) => (v6.to_bits() >> 64) as u64,
     }
 }
 

@@ -5,11 +5,12 @@
 //! drift (attacks C9, P2).
 
 use alloc::collections::BTreeSet;
+use core::net::IpAddr;
 
+use super::ranges::{Crowd, global_number, range};
 use super::view::View;
 use crate::contract::{ConnId, ConnSet, Direction};
 use crate::crypto::NodeId;
-use crate::netfilter::{Subnet, scope};
 
 /// The number of connections of each kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -71,33 +72,28 @@ struct Keys {
     group: Group,
     is_established: bool,
     id: Option<NodeId>,
-    /// Its subnet, if it was accepted, has no place and is of a global address.
-    pending_subnet: Option<Subnet>,
+    /// Its group and whether its address is named, if it was accepted, has no place and goes on.
+    crowd: Option<(bool, Crowd)>,
     is_ordinary_inbound: bool,
-    /// Its subnet, if it is ordinary, inbound and of a global address.
-    ordinary_subnet: Option<Subnet>,
+    /// The number of its subnet, if it is ordinary, inbound and of a global address.
+    ordinary_subnet: Option<u64>,
 }
 
 impl Keys {
     fn of(view: &View) -> Self {
         let group = Group::of(view);
         let ordinary = view.place.is_some_and(|place| place.is_ordinary_inbound());
-        let subnet = || global_subnet(view);
+        let is_pending = group == Group::PendingInbound && !view.is_ending;
+        let crowd = || (view.is_named(), Crowd::of(view.conn, view.addr.ip(), view.is_named()));
         Self {
             group,
             is_established: view.is_established(),
             id: view.target_id(),
-            pending_subnet: (group == Group::PendingInbound).then(subnet).flatten(),
+            crowd: is_pending.then(crowd),
             is_ordinary_inbound: ordinary,
-            ordinary_subnet: ordinary.then(subnet).flatten(),
+            ordinary_subnet: ordinary.then(|| global_number(view.addr.ip())).flatten(),
         }
     }
-}
-
-/// The subnet of a connection's address; `None` for local addresses.
-pub(super) fn global_subnet(view: &View) -> Option<Subnet> {
-    let ip = view.addr.ip();
-    (!scope(ip).is_local()).then(|| Subnet::of(ip))
 }
 
 /// Sets of connection ids by kind, peer and subnet.
@@ -106,7 +102,8 @@ pub struct Index {
     groups: [ConnSet; Group::COUNT],
     established: ConnSet,
     by_id: BTreeSet<(NodeId, ConnId)>,
-    pending_by_subnet: BTreeSet<(u64, ConnId)>,
+    /// By whether the address is named.
+    pending_by_crowd: [BTreeSet<(Crowd, ConnId)>; 2],
     ordinary_inbound: BTreeSet<ConnId>,
     ordinary_by_subnet: BTreeSet<(u64, ConnId)>,
 }
@@ -149,14 +146,14 @@ impl Index {
         if let Some(id) = keys.id {
             put(&mut self.by_id, (id, conn), is_member);
         }
-        if let Some(subnet) = keys.pending_subnet {
-            put(&mut self.pending_by_subnet, (number(subnet), conn), is_member);
+        if let Some((is_named, crowd)) = keys.crowd {
+            put(&mut self.pending_by_crowd[usize::from(is_named)], (crowd, conn), is_member);
         }
         if keys.is_ordinary_inbound {
             put(&mut self.ordinary_inbound, conn, is_member);
         }
         if let Some(subnet) = keys.ordinary_subnet {
-            put(&mut self.ordinary_by_subnet, (number(subnet), conn), is_member);
+            put(&mut self.ordinary_by_subnet, (subnet, conn), is_member);
         }
     }
 
@@ -183,31 +180,25 @@ impl Index {
         self.of_id(id).next().is_some()
     }
 
-    /// Whether at least `n` accepted connections of a subnet have no place.
-    pub fn has_pending_from(&self, subnet: Subnet, n: usize) -> bool {
-        reaches(&self.pending_by_subnet, subnet, n)
+    /// The accepted connections without a place that go on, from addresses that are named or that are not: those of a group
+    /// follow each other, oldest first.
+    pub fn pending(&self, is_named: bool) -> impl Iterator<Item = (Crowd, ConnId)> {
+        self.pending_by_crowd[usize::from(is_named)].iter().copied()
     }
 
-    /// Whether at least `n` ordinary inbound peers are of a subnet.
-    pub fn has_ordinary_from(&self, subnet: Subnet, n: usize) -> bool {
-        reaches(&self.ordinary_by_subnet, subnet, n)
+    /// Whether at least `n` ordinary inbound peers share the first `bits` bits of a global address. An IPv4 subnet has 24 bits,
+    /// an IPv6 subnet 56.
+    pub fn has_ordinary_within(&self, ip: IpAddr, bits: u32, n: usize) -> bool {
+        let Some(subnet) = global_number(ip) else { return n == 0 };
+        let subnets = range(subnet, bits);
+        let members = (*subnets.start(), ConnId(0))..=(*subnets.end(), ConnId(u64::MAX));
+        n == 0 || self.ordinary_by_subnet.range(members).nth(n - 1).is_some()
     }
 
     /// The ordinary inbound peers, oldest connection first.
     pub fn ordinary_inbound(&self) -> impl Iterator<Item = ConnId> {
         self.ordinary_inbound.iter().copied()
     }
-}
-
-/// A subnet as a number, which is compared faster.
-fn number(subnet: Subnet) -> u64 {
-    u64::from_be_bytes(*subnet.as_bytes())
-}
-
-/// Whether a set has at least `n` members of a subnet.
-fn reaches(set: &BTreeSet<(u64, ConnId)>, subnet: Subnet, n: usize) -> bool {
-    let subnet = number(subnet);
-    n == 0 || set.range((subnet, ConnId(0))..=(subnet, ConnId(u64::MAX))).nth(n - 1).is_some()
 }
 
 #[cfg(test)]
@@ -224,8 +215,10 @@ mod tests {
     use crate::time::Instant;
 
     fn view(conn: u64) -> impl Strategy<Value = View> {
-        let origin =
-            prop_oneof![Just(Origin::Accepted), any::<bool>().prop_map(|commanded| Origin::Dialled { commanded }),];
+        let origin = prop_oneof![
+            any::<bool>().prop_map(|named| Origin::Accepted { named }),
+            any::<bool>().prop_map(|commanded| Origin::Dialled { commanded }),
+        ];
         let kind = prop_oneof![Just(None), Just(Some(PeerKind::Static)), Just(Some(PeerKind::Trusted))];
         let place = (kind, any::<bool>(), any::<bool>()).prop_map(|(kind, inbound, exempt)| Place {
             kind,
@@ -236,7 +229,7 @@ mod tests {
         let stage = prop_oneof![Just(Stage::Handshake), Just(Stage::Status), Just(Stage::Established)];
         let ip = (0..3usize, 0..3u8).prop_map(|(net, host)| {
             IpAddr::from(
-                [[8, 8, 8], [9, 9, 9], [10, 0, 0]][net]
+                [[8, 8, 8], [8, 8, 9], [10, 0, 0]][net]
                     .iter()
                     .copied()
                     .chain([host])
@@ -248,13 +241,10 @@ mod tests {
         });
         (origin, ip, proptest::option::of(0..4u8), stage, proptest::option::of(place), any::<bool>()).prop_map(
             move |(origin, ip, id, stage, place, is_ending)| View {
-                conn: ConnId(conn),
-                addr: SocketAddr::new(ip, 1),
-                origin,
-                id: id.map(|id| NodeId([id; 32])),
                 stage,
                 place: place.filter(|_| !is_ending && id.is_some()),
                 is_ending,
+                ..View::new(ConnId(conn), SocketAddr::new(ip, 1), origin, id.map(|id| NodeId([id; 32])))
             },
         )
     }
@@ -297,22 +287,33 @@ mod tests {
                 }
                 let ordinary = |view: &&View| view.place.is_some_and(|place| place.is_ordinary_inbound());
                 prop_assert!(index.ordinary_inbound().eq(table.values().filter(ordinary).map(|view| view.conn)));
-                for subnet in [[8, 8, 8, 0], [9, 9, 9, 0], [10, 0, 0, 0]].map(|ip| Subnet::of(ip.into())) {
-                    let near = |view: &&View| global_subnet(view) == Some(subnet);
-                    let ordinary = table.values().filter(ordinary).filter(near).count();
-                    let pending = table.values().filter(|view| view.place.is_none() && view.direction() == Direction::Inbound);
-                    let pending = pending.filter(near).count();
+                for (ip, bits) in [([8, 8, 8, 0], 24), ([8, 8, 9, 0], 24), ([8, 8, 0, 0], 16), ([10, 0, 0, 0], 24)] {
+                    let bytes = bits as usize / 8;
+                    let near = |view: &&View| matches!(view.addr.ip(), IpAddr::V4(at) if at.octets()[..bytes] == ip[..bytes]);
+                    let is_local = ip[0] == 10;
+                    let ordinary = table.values().filter(ordinary).filter(near).filter(|_| !is_local).count();
                     for n in 0..12 {
-                        prop_assert_eq!(index.has_ordinary_from(subnet, n), ordinary >= n);
-                        prop_assert_eq!(index.has_pending_from(subnet, n), pending >= n);
+                        prop_assert_eq!(index.has_ordinary_within(ip.into(), bits, n), ordinary >= n);
                     }
+                }
+                for is_named in [false, true] {
+                    let goes_on = |view: &&View| {
+                        view.place.is_none() && !view.is_ending && view.origin == Origin::Accepted { named: is_named }
+                    };
+                    let mut pending: Vec<_> = table
+                        .values()
+                        .filter(goes_on)
+                        .map(|view| (Crowd::of(view.conn, view.addr.ip(), is_named), view.conn))
+                        .collect();
+                    pending.sort_unstable();
+                    prop_assert_eq!(index.pending(is_named).collect::<Vec<_>>(), pending);
                 }
             }
             for view in table.into_values() {
                 index.update(Some(&view), None);
             }
             prop_assert_eq!(index.counts(), Counts::default());
-            let is_empty = index.by_id.is_empty() && index.pending_by_subnet.is_empty()
+            let is_empty = index.by_id.is_empty() && index.pending_by_crowd.iter().all(BTreeSet::is_empty)
                 && index.ordinary_inbound.is_empty() && index.ordinary_by_subnet.is_empty();
             prop_assert!(is_empty, "nothing is left when all are gone");
         }

@@ -1,13 +1,18 @@
 //! Peers: decides which connections to accept, dial, admit and end. The only place where the node asks.
 //!
-//! Composes scores, bans, slots and the schedule of dials; each owns its state. Connections live in the node's table: this
+//! Composes scores, bans, offences, slots and the schedule of dials; each owns its state. Connections live in the node's table: this
 //! module sees them as [`View`]s, and [`Peers::update`] is called with every change of one. It knows no bytes of a protocol,
 //! no socket and no event. It returns verdicts, and the caller must act on them.
 
 pub mod bans;
 mod bounded;
 pub mod dial;
+pub mod eviction;
 pub mod index;
+pub mod offences;
+pub mod pending;
+pub mod place_time;
+pub mod ranges;
 pub mod score;
 pub mod slots;
 #[cfg(test)]
@@ -17,11 +22,10 @@ pub mod view;
 use core::net::SocketAddr;
 
 use crate::contract::{
-    BanTarget, CommandError, ConnId, ConnTimer, Direction, End, EndReason, IoFault, Label, PeerKind, Refusal,
-    ScoreReason,
+    BanTarget, CommandError, ConnId, End, EndReason, FaultClass, Label, PeerKind, Refusal, ScoreReason, Stage,
 };
 use crate::crypto::NodeId;
-use crate::netfilter::{NetFilter, Scope, Subnet, canonical, scope};
+use crate::netfilter::{NetFilter, Scope, canonical, scope};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::enode::Contact;
@@ -30,13 +34,15 @@ pub use crate::contract::PeerLimits;
 pub use bans::{Ban, Banned, Bans};
 pub use dial::{Dialer, Outcome};
 pub use index::{Counts, Index};
+pub use offences::Offences;
 pub use score::{Ledger, LedgerEntry, Ledgers, Severity};
-pub use slots::{Admission, Claimant, Slots};
+pub use slots::{Accepted, Admission, Claimant, Slots};
 pub use view::{Origin, Place, View};
 
+use bounded::host;
 use dial::Obstacle;
 
-/// A changed score: tell the application, and if it carries a ban, end every connection with the peer.
+/// A changed score: tell the application, and at [`BAN_SCORE`](score::BAN_SCORE) or below end every connection with the peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[must_use]
 pub struct Charge {
@@ -48,7 +54,8 @@ pub struct Charge {
     pub score: i32,
     /// Why.
     pub reason: ScoreReason,
-    /// For how long the peer is banned now, if it is.
+    /// For how long the peer is banned now, if it is. A peer at [`BAN_SCORE`](score::BAN_SCORE) is not if the list has room for
+    /// heavier bans only.
     pub ban: Option<Duration>,
 }
 
@@ -58,6 +65,7 @@ pub struct Peers {
     local: NodeId,
     ledgers: Ledgers,
     bans: Bans,
+    offences: Offences,
     slots: Slots,
     dialer: Dialer,
 }
@@ -69,6 +77,7 @@ impl Peers {
             local,
             ledgers: Ledgers::default(),
             bans: Bans::default(),
+            offences: Offences::default(),
             slots: Slots::new(config),
             dialer: Dialer::default(),
         }
@@ -113,7 +122,7 @@ impl Peers {
     /// `NoPort`, `Refused` with `ToSelf`, `Filtered`, `Banned` or `AlreadyConnected`, or `Busy` if too many wait.
     pub fn offer(&mut self, now: Instant, filter: &NetFilter, contact: Contact) -> Result<(), CommandError> {
         check_contact(&self.local, filter, &contact)?;
-        if self.bans.id_until(now, &contact.id()).or(self.bans.addr_until(now, contact.ip())).is_some() {
+        if self.bans.id_until(now, &contact.id()).or(self.bans.ordered_until(now, contact.ip())).is_some() {
             return Err(CommandError::Refused(Refusal::Banned));
         }
         if self.slots.index().contains(&contact.id()) {
@@ -151,8 +160,12 @@ impl Peers {
         delta: i32,
         label: Label,
     ) -> Option<Charge> {
-        let change = self.ledgers.report(now, id, delta, label)?;
-        Some(self.verdict(now, id, at, ScoreReason::Reported(label), change))
+        let change = self.ledgers.report(now, id, delta, label);
+        let reason = ScoreReason::Reported(label);
+        if delta < 0 && Ledgers::report_severity(delta) > Severity::Mild {
+            self.note_offence(now, Some(id), at, reason);
+        }
+        Some(self.verdict(now, id, at, reason, change?))
     }
 
     /// Bans a peer or an address. A ban in force is made longer, never shorter. The caller ends the connections.
@@ -160,14 +173,14 @@ impl Peers {
         self.bans.ban(now, target, duration);
     }
 
-    /// Lifts a ban; of an address, also the ban of its subnet. Static and trusted peers that waited for its end are dialled.
+    /// Lifts a ban. Static and trusted peers that waited for its end are dialled.
     /// Returns `false` if there was none.
     pub fn unban(&mut self, now: Instant, target: BanTarget) -> bool {
         let was_banned = self.bans.unban(now, target);
         if was_banned {
             self.dialer.hasten(now, |contact| match target {
                 BanTarget::Id(id) => contact.id() == id,
-                BanTarget::Address(ip) => Subnet::of(contact.ip()) == Subnet::of(ip),
+                BanTarget::Address(ip) => host(contact.ip()) == host(canonical(SocketAddr::new(ip, 0)).ip()),
             });
         }
         was_banned
@@ -186,12 +199,12 @@ impl Peers {
 
     // Connections
 
-    /// Decides about a stream that a listener has accepted. On `Ok` the caller opens the connection. The only place that
-    /// applies the filter to an accepted stream.
+    /// Decides about a stream that a listener has accepted. On `Ok` the caller opens the connection, and ends the one that it
+    /// displaces. The only place that applies the filter to an accepted stream.
     ///
     /// # Errors
     /// The reason to close it unread.
-    pub fn accept(&mut self, now: Instant, filter: &NetFilter, addr: SocketAddr) -> Result<(), Refusal> {
+    pub fn accept(&mut self, now: Instant, filter: &NetFilter, addr: SocketAddr) -> Result<Accepted, Refusal> {
         let addr = canonical(addr);
         if !filter.permits(addr.ip()) {
             return Err(Refusal::Filtered);
@@ -199,7 +212,8 @@ impl Peers {
         if self.bans.addr_until(now, addr.ip()).is_some() {
             return Err(Refusal::Banned);
         }
-        self.slots.accept(now, addr, self.dialer.has_trusted())
+        let is_named = self.dialer.declared().any(|(contact, _)| host(contact.ip()) == host(addr.ip()));
+        self.slots.accept(now, addr, is_named, self.dialer.has_trusted())
     }
 
     /// Returns the next contact that is due for a dial; the caller opens the connection. Call again until `None`, and whenever
@@ -254,7 +268,7 @@ impl Peers {
             check_contact(local, filter, contact).is_ok()
                 && scope(contact.ip()) != Scope::Special
                 && bans.id_until(now, &contact.id()).is_none()
-                && bans.addr_until(now, contact.ip()).is_none()
+                && bans.ordered_until(now, contact.ip()).is_none()
                 && !slots.index().contains(&contact.id())
         })
     }
@@ -290,6 +304,9 @@ impl Peers {
     /// in its name (attack P3b).
     pub fn charge(&mut self, now: Instant, view: &View, reason: ScoreReason) -> Option<Charge> {
         let id = view.admitted_id()?;
+        if score::weight(&reason).severity > Severity::Mild {
+            self.note_offence(now, Some(id), Some(view.addr), reason);
+        }
         let change = self.ledgers.charge(now, id, reason)?;
         Some(self.verdict(now, id, Some(view.addr), reason, change))
     }
@@ -304,19 +321,34 @@ impl Peers {
     ) -> Charge {
         let kind = self.dialer.kind(&id);
         let ip = authenticated_at.map(|addr| addr.ip());
-        let ban = change.ban.map(|severity| self.bans.ban_peer(now, id, kind, ip, severity, reason));
+        let ban = change.ban.and_then(|severity| self.bans.ban_peer(now, id, kind, ip, severity, reason));
         Charge { id, delta: change.delta, score: change.score, reason, ban }
+    }
+
+    /// Counts a serious fault of an authenticated session against its address, and bans that after several. A static or trusted
+    /// peer's does not count.
+    fn note_offence(&mut self, now: Instant, id: Option<NodeId>, at: Option<SocketAddr>, reason: ScoreReason) {
+        let is_declared = id.is_some_and(|id| self.dialer.kind(&id).is_some());
+        let Some(ip) = at.map(|addr| addr.ip()).filter(|_| !is_declared) else { return };
+        if self.offences.note(now, ip) {
+            self.bans.ban_host(now, ip, reason);
+        }
     }
 
     /// Charges the peer of a connection whose end is decided, and schedules its next dial. `before` is the view before the
     /// end.
     pub fn ended(&mut self, now: Instant, rng: &mut Rng, before: &View, end: &End) -> Option<Charge> {
-        let id = before.target_id()?;
-        let is_proven = before.place.is_some();
-        self.dialer.ended(now, rng, id, (!is_proven).then_some(before.addr), Outcome::of(end));
-        let reason = blame(end, before.direction(), is_proven)?;
-        let change = self.ledgers.charge(now, id, reason)?;
-        Some(self.verdict(now, id, is_proven.then_some(before.addr), reason, change))
+        self.slots.ended(now, before);
+        if let Some(id) = before.target_id() {
+            let unproven_at = before.place.is_none().then_some(before.addr);
+            self.dialer.ended(now, rng, id, unproven_at, Outcome::of(end));
+        }
+        let reason = blame(end)?;
+        if before.place.is_none() && end.stage == Stage::Hello && score::weight(&reason).severity > Severity::Mild {
+            // Its first frame has proven a key, but it has not been identified by it.
+            self.note_offence(now, before.id, Some(before.addr), reason);
+        }
+        self.charge(now, before, reason)
     }
 
     /// The connections with a peer, pending dials included.
@@ -337,6 +369,11 @@ impl Peers {
     /// Scores and ledgers of all peers, connected or not.
     pub const fn ledgers(&self) -> &Ledgers {
         &self.ledgers
+    }
+
+    /// The serious faults of addresses.
+    pub const fn offences(&self) -> &Offences {
+        &self.offences
     }
 
     /// The bans.
@@ -383,28 +420,17 @@ fn check_contact(local: &NodeId, filter: &NetFilter, contact: &Contact) -> Resul
     }
 }
 
-/// The reason to charge a peer for a connection's end. Returns `None` where another node may have caused the end: a peer that
-/// has not proven its key can at most be found unreachable, and only by our own dial.
-const fn blame(end: &End, direction: Direction, is_proven: bool) -> Option<ScoreReason> {
-    if !is_proven {
-        let is_dialled = matches!(direction, Direction::Outbound);
-        return match end.why {
-            EndReason::Fault(_) | EndReason::Timeout(_) | EndReason::Eof if is_dialled => {
-                Some(ScoreReason::Unreachable)
-            }
-            EndReason::Io(IoFault::Exhausted) => None,
-            EndReason::Io(_) if is_dialled => Some(ScoreReason::Unreachable),
-            _ => None,
-        };
-    }
+/// The reason to charge a peer for a connection's end. Returns `None` where another node may have caused it: a router on the path
+/// can flip bits, cut, delay and end a stream, and forged records lead dials astray (attack P3b).
+const fn blame(end: &End) -> Option<ScoreReason> {
     match end.why {
-        EndReason::Fault(fault) => Some(ScoreReason::Fault(fault)),
+        EndReason::Fault(fault) => match fault.class() {
+            FaultClass::Own | FaultClass::Unproven => None,
+            _ => Some(ScoreReason::Fault(fault)),
+        },
         EndReason::Status(refusal) => Some(ScoreReason::Status(refusal)),
-        EndReason::Timeout(ConnTimer::Request) => Some(ScoreReason::RequestTimeout),
-        // Our final Disconnect was not written in time.
-        EndReason::Timeout(ConnTimer::Closing) => None,
-        EndReason::Timeout(_) => Some(ScoreReason::Silent),
         // A peer may leave when it likes, and networks fail.
-        EndReason::Disconnect(_) | EndReason::Refused(_) | EndReason::Io(_) | EndReason::Eof => None,
+        EndReason::Disconnect(_) | EndReason::Refused(_) => None,
+        EndReason::Timeout(_) | EndReason::Io(_) | EndReason::Eof => None,
     }
 }

@@ -2,7 +2,10 @@
 //!
 //! A score starts at 0; a peer is banned at [`BAN_SCORE`]. One point is one percent of a ban. Against attack P4, integers
 //! saturate and a score decays to its baseline, but a fault of the protocol lowers the baseline permanently, so that no
-//! schedule of faults can go on without a ban. Against attack E8, the credit for service is small and capped.
+//! schedule of faults can go on without a ban. A request that is left unanswered lowers it until other requests are answered
+//! (attack H4). Against attack E8, the credit for service is small and capped.
+//!
+//! Only what the holder of the key has provably done changes a score.
 //!
 //! A score by itself refuses no peer: only the list of bans does, so the two cannot disagree (attack P2).
 
@@ -26,16 +29,20 @@ pub const PERMANENT_PENALTY: i32 = 5;
 /// long as its ledger is kept.
 pub const FAULTS_BEFORE_BAN_MAX: u32 = 1 + ((CREDIT_MAX - BAN_SCORE - MINOR_FAULT) / PERMANENT_PENALTY) as u32;
 
+/// The points by which an unanswered request lowers the baseline; each answered one raises it again by one. So a peer that
+/// leaves more than a third unanswered is banned at any pace.
+pub const UNANSWERED_DEBT: i32 = 2;
+
 /// The points of the least severe fault of the protocol.
 const MINOR_FAULT: i32 = 20;
-/// The lowest score that charges can lead to which other nodes can cause, or which are no misbehaviour.
+/// The lowest score that charges for what is no misbehaviour can lead to.
 const BLAMELESS: i32 = -20;
 
 /// The severity of a fault. Decides how long a ban lasts and which one is dropped first when the list is full.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[non_exhaustive]
 pub enum Severity {
-    /// The network or load may be the cause.
+    /// Load may be the cause.
     Mild,
     /// A violation of the protocol that a bug can cause.
     Serious,
@@ -75,14 +82,10 @@ pub const fn weight(reason: &ScoreReason) -> Weight {
     let (delta, limit, severity) = match reason {
         ScoreReason::Fault(fault) => of_class(fault.class()),
         ScoreReason::Status(refusal) => of_class(refusal.class()),
-        // Any node can spread a wrong address for another's key, so this must never add up to a ban (P3b).
-        ScoreReason::Unreachable => (-2, BLAMELESS, Mild),
-        // Load and loss cause timeouts; a peer with twenty-five more of them than answers is a tar pit (H4).
-        ScoreReason::RequestTimeout => (-4, i32::MIN, Mild),
-        // reth charges a dropped session the same.
-        ScoreReason::Silent => (-4, i32::MIN, Mild),
+        // Load can cause some; a peer that leaves more than a third unanswered is a tar pit (H4).
+        ScoreReason::Unanswered => (-4, i32::MIN, Mild),
         // Small and capped: service does not excuse later faults (E8).
-        ScoreReason::Served | ScoreReason::Uptime => (1, CREDIT_MAX, Mild),
+        ScoreReason::Served => (1, CREDIT_MAX, Mild),
         ScoreReason::Reported(_) | ScoreReason::Embedder => (0, i32::MIN, Mild),
     };
     Weight { delta, limit, severity }
@@ -91,15 +94,14 @@ pub const fn weight(reason: &ScoreReason) -> Weight {
 /// The weight of a fault by its class: points, the score beyond which it alone does not lead, and severity.
 const fn of_class(class: FaultClass) -> (i32, i32, Severity) {
     match class {
-        FaultClass::Own => (0, 0, Severity::Mild),
-        // It must never add up to a ban (P3b); the dial history delays the next dial.
+        FaultClass::Own | FaultClass::Unproven => (0, 0, Severity::Mild),
+        // It must never add up to a ban; the dial history delays the next dial.
         FaultClass::Blameless => (-2, BLAMELESS, Severity::Mild),
         FaultClass::Minor => (-MINOR_FAULT, i32::MIN, Severity::Serious),
         // Clients sometimes disagree about encodings: the fourth in a row is a ban, as in reth.
         FaultClass::Malformed => (-25, i32::MIN, Severity::Serious),
-        FaultClass::Costly => (-50, i32::MIN, Severity::Serious),
         // Two within the hour are a ban.
-        FaultClass::Forged => (-60, i32::MIN, Severity::Serious),
+        FaultClass::Costly => (-50, i32::MIN, Severity::Serious),
         // A ban at any credit.
         FaultClass::Attack => (BAN_SCORE - CREDIT_MAX, i32::MIN, Severity::Fatal),
     }
@@ -124,25 +126,33 @@ pub struct Ledger {
     /// The score at `at`; the decay since then is computed when it is asked for.
     score: i32,
     at: Instant,
-    /// The score that it decays to: 0 less the permanent penalties.
-    baseline: i32,
+    /// The permanent penalties. The score decays to 0 less these and the debt.
+    penalty: i32,
+    /// The points that unanswered requests have cost and answered ones have not made good.
+    debt: i32,
     entries: VecDeque<LedgerEntry>,
 }
 
 impl Ledger {
     fn new(now: Instant) -> Self {
-        Self { score: 0, at: now, baseline: 0, entries: VecDeque::new() }
+        Self { score: 0, at: now, penalty: 0, debt: 0, entries: VecDeque::new() }
     }
 
     /// The score at `now`.
     pub fn score(&self, now: Instant) -> i32 {
         let points = now.since(self.at).as_micros() / DECAY_INTERVAL.as_micros();
         let points = i32::try_from(points).unwrap_or(i32::MAX);
-        if self.score < self.baseline {
-            self.score.saturating_add(points).min(self.baseline)
+        let baseline = self.baseline();
+        if self.score < baseline {
+            self.score.saturating_add(points).min(baseline)
         } else {
-            self.score.saturating_sub(points).max(self.baseline)
+            self.score.saturating_sub(points).max(baseline)
         }
+    }
+
+    /// The score that it decays to.
+    fn baseline(&self) -> i32 {
+        0i32.saturating_sub(self.penalty).saturating_sub(self.debt)
     }
 
     /// The last changes, oldest first; consecutive credits for one reason are one entry.
@@ -156,7 +166,7 @@ impl Ledger {
         let score = self.score(now);
         let whole = now.since(self.at).as_micros() / DECAY_INTERVAL.as_micros();
         self.at = match u32::try_from(whole) {
-            Ok(whole) if score != self.baseline => self.at + DECAY_INTERVAL.saturating_mul(whole),
+            Ok(whole) if score != self.baseline() => self.at + DECAY_INTERVAL.saturating_mul(whole),
             _ => self.at.max(now),
         };
         self.score = score;
@@ -164,15 +174,20 @@ impl Ledger {
 
     fn apply(&mut self, now: Instant, reason: ScoreReason, weight: Weight) -> Option<Change> {
         self.decay_to(now);
+        match reason {
+            ScoreReason::Unanswered => self.debt = self.debt.saturating_add(UNANSWERED_DEBT),
+            ScoreReason::Served => self.debt = self.debt.saturating_sub(1).max(0),
+            _ => {}
+        }
         let before = self.score;
         let moved = before.saturating_add(weight.delta);
         let score = if weight.delta > 0 {
-            moved.min(self.baseline.saturating_add(weight.limit)).max(before)
+            moved.min(self.baseline().saturating_add(weight.limit)).max(before)
         } else {
             moved.max(weight.limit).min(before)
         };
         if weight.delta < 0 && weight.severity > Severity::Mild {
-            self.baseline = self.baseline.saturating_sub(PERMANENT_PENALTY);
+            self.penalty = self.penalty.saturating_add(PERMANENT_PENALTY);
         }
         self.score = score;
         let delta = score.saturating_sub(before);
@@ -193,14 +208,14 @@ impl Ledger {
         let ban = (score <= BAN_SCORE && delta < 0).then_some(weight.severity);
         if ban.is_some() {
             // A score that stayed low would punish the same faults again after the ban.
-            (self.score, self.baseline, self.at) = (0, 0, now);
+            (self.score, self.penalty, self.debt, self.at) = (0, 0, 0, now);
         }
         Some(Change { delta, score, ban })
     }
 
     /// Its rank in the bounded memory: the further from 0 and the younger, the higher.
     fn rank(&self) -> (u32, Instant) {
-        (self.score.unsigned_abs().saturating_add(self.baseline.unsigned_abs()), self.at)
+        (self.score.unsigned_abs().saturating_add(self.baseline().unsigned_abs()), self.at)
     }
 }
 
@@ -260,13 +275,18 @@ impl Ledgers {
     /// Enters a report of the embedder. One report may lead to a ban; credits are capped as all credits are. Returns `None` if
     /// the score did not change.
     pub fn report(&mut self, now: Instant, id: NodeId, delta: i32, label: Label) -> Option<Change> {
-        let severity = match delta {
+        let severity = Self::report_severity(delta);
+        let limit = if delta > 0 { CREDIT_MAX } else { i32::MIN };
+        self.apply(now, id, ScoreReason::Reported(label), Weight { delta, limit, severity })
+    }
+
+    /// The severity of a report of the embedder.
+    pub const fn report_severity(delta: i32) -> Severity {
+        match delta {
             _ if delta <= BAN_SCORE => Severity::Fatal,
             _ if delta <= -MINOR_FAULT => Severity::Serious,
             _ => Severity::Mild,
-        };
-        let limit = if delta > 0 { CREDIT_MAX } else { i32::MIN };
-        self.apply(now, id, ScoreReason::Reported(label), Weight { delta, limit, severity })
+        }
     }
 
     fn apply(&mut self, now: Instant, id: NodeId, reason: ScoreReason, weight: Weight) -> Option<Change> {
@@ -290,7 +310,7 @@ mod tests {
 
     const ID: NodeId = NodeId([1; 32]);
     const LABEL: Label = Label::new("test").unwrap();
-    const TIMEOUT: ScoreReason = ScoreReason::RequestTimeout;
+    const UNANSWERED: ScoreReason = ScoreReason::Unanswered;
     const UNSOLICITED: ScoreReason = ScoreReason::Fault(Fault::UnsolicitedResponse);
 
     fn at(secs: u64) -> Instant {
@@ -300,9 +320,14 @@ mod tests {
     #[test]
     fn a_score_decays_to_its_baseline() {
         let mut ledgers = Ledgers::default();
-        let change = ledgers.charge(at(0), ID, TIMEOUT).unwrap();
+        let change = ledgers.charge(at(0), ID, UNANSWERED).unwrap();
         assert_eq!(change, Change { delta: -4, score: -4, ban: None });
-        assert_eq!([0, 59, 60, 239, 240, 100_000].map(|t| ledgers.score(at(t), &ID)), [-4, -4, -3, -1, 0, 0]);
+        let scores = [0, 59, 60, 119, 120, 100_000].map(|t| ledgers.score(at(t), &ID));
+        assert_eq!(scores, [-4, -4, -3, -3, -2, -2], "half of it stays");
+        for _ in 0..UNANSWERED_DEBT {
+            let _ = ledgers.charge(at(1000), ID, ScoreReason::Served);
+        }
+        assert_eq!(ledgers.score(at(1000), &ID), 0, "until it is made good");
         let _ = ledgers.charge(at(1000), ID, ScoreReason::Served);
         assert_eq!([1000, 1059, 1060].map(|t| ledgers.score(at(t), &ID)), [1, 1, 0], "credits decay too");
     }
@@ -322,33 +347,65 @@ mod tests {
 
     #[test]
     fn fatal_faults_ban_at_any_credit() {
-        for fault in [Fault::PingFlood, Fault::ForbiddenMessage] {
-            let mut ledgers = Ledgers::default();
-            for _ in 0..1000 {
-                let _ = ledgers.charge(at(1), ID, ScoreReason::Served);
-            }
-            assert_eq!(ledgers.score(at(1), &ID), CREDIT_MAX);
-            assert_eq!(ledgers.charge(at(1), ID, ScoreReason::Fault(fault)).unwrap().ban, Some(Severity::Fatal));
-            assert_eq!(ledgers.score(at(1), &ID), 0, "the ban resets the score");
+        let mut ledgers = Ledgers::default();
+        for _ in 0..1000 {
+            let _ = ledgers.charge(at(1), ID, ScoreReason::Served);
+        }
+        assert_eq!(ledgers.score(at(1), &ID), CREDIT_MAX);
+        let fatal = ScoreReason::Fault(Fault::ForbiddenMessage);
+        assert_eq!(ledgers.charge(at(1), ID, fatal).unwrap().ban, Some(Severity::Fatal));
+        assert_eq!(ledgers.score(at(1), &ID), 0, "the ban resets the score");
+    }
+
+    /// What a router on the path can cause is entered in no ledger (attack P3b).
+    #[test]
+    fn unproven_faults_change_no_score() {
+        let mut ledgers = Ledgers::default();
+        for fault in [Fault::Handshake, Fault::HeaderMac, Fault::FrameMac, Fault::ConnectedToSelf] {
+            assert_eq!(ledgers.charge(at(0), ID, ScoreReason::Fault(fault)), None, "{fault}");
+        }
+        assert!(ledgers.is_empty());
+    }
+
+    /// H4: a peer that leaves one of five requests unanswered, and whose other answers are empty and so earn nothing, is banned
+    /// at any pace; one that serves the other four is not.
+    #[test]
+    fn a_peer_that_answers_with_nothing_and_sometimes_not_at_all_is_banned_at_any_pace() {
+        for pace in [1, 10, 60, 600, 3600] {
+            let banned_after = |serves: bool| {
+                let mut ledgers = Ledgers::default();
+                (1..=500u64).find(|n| {
+                    let now = at(n * 5 * pace);
+                    if serves {
+                        (0..4).for_each(|_| {
+                            assert!(ledgers.charge(now, ID, ScoreReason::Served).is_none_or(|c| c.delta > 0))
+                        });
+                    }
+                    ledgers.charge(now, ID, UNANSWERED).is_some_and(|change| change.ban.is_some())
+                })
+            };
+            let count = banned_after(false).expect("it is banned");
+            assert!((25..=49).contains(&count), "{count} unanswered requests at one request in {pace} s");
+            assert_eq!(banned_after(true), None, "one request in {pace} s");
         }
     }
 
     #[test]
     fn blameless_reasons_never_ban() {
         let foreign = ScoreReason::Status(StatusRefusal::Network(5));
-        for reason in [ScoreReason::Unreachable, foreign, ScoreReason::Fault(Fault::UnexpectedIdentity)] {
+        for reason in [foreign, ScoreReason::Fault(Fault::UnexpectedIdentity)] {
             let mut ledgers = Ledgers::default();
             assert!((0..1000).filter_map(|_| ledgers.charge(at(0), ID, reason)).all(|change| change.ban.is_none()));
             assert_eq!(ledgers.score(at(0), &ID), BLAMELESS);
         }
         let mut ledgers = Ledgers::default();
-        let _ = ledgers.charge(at(0), ID, ScoreReason::Fault(Fault::FrameMac));
-        assert_eq!(ledgers.charge(at(0), ID, ScoreReason::Unreachable), None, "they do not raise a lower score");
+        let _ = ledgers.charge(at(0), ID, ScoreReason::Fault(Fault::Snappy));
+        assert_eq!(ledgers.charge(at(0), ID, foreign), None, "they do not raise a lower score");
     }
 
     #[test]
     fn every_serious_fault_costs_at_least_the_stated_minimum() {
-        let all = [Fault::HeaderMac, Fault::Snappy, Fault::Message(DecodeError::BadValue), Fault::StatusTwice];
+        let all = [Fault::EmptyFrame, Fault::Snappy, Fault::Message(DecodeError::BadValue), Fault::StatusTwice];
         for fault in all.into_iter().chain([Fault::UnsolicitedResponse, Fault::HelloExpected, Fault::Overrun]) {
             let weight = weight(&ScoreReason::Fault(fault));
             assert!(weight.severity > Severity::Mild && weight.delta <= -MINOR_FAULT, "{fault}");
@@ -359,7 +416,7 @@ mod tests {
     fn ledgers_keep_the_last_changes_and_the_score_after_each() {
         let mut ledgers = Ledgers::default();
         for t in 0..40 {
-            let _ = ledgers.charge(at(t), ID, if t % 2 == 0 { TIMEOUT } else { ScoreReason::Served });
+            let _ = ledgers.charge(at(t), ID, if t % 2 == 0 { UNANSWERED } else { ScoreReason::Served });
         }
         let entries: std::vec::Vec<_> = ledgers.get(&ID).unwrap().entries().collect();
         assert_eq!(entries.len(), LEDGER_ENTRIES);
@@ -371,13 +428,13 @@ mod tests {
     fn memory_is_bounded_and_the_worst_are_kept() {
         let mut ledgers = Ledgers::default();
         let worst = NodeId([0xff; 32]);
-        let _ = ledgers.charge(at(0), worst, ScoreReason::Fault(Fault::FrameMac));
+        let _ = ledgers.charge(at(0), worst, ScoreReason::Fault(Fault::Snappy));
         let mut rng = Seed::new([1; 32]).fork("ledgers");
         for _ in 0..100_000 {
-            let _ = ledgers.charge(at(1), NodeId(rng.bytes()), TIMEOUT);
+            let _ = ledgers.charge(at(1), NodeId(rng.bytes()), UNANSWERED);
         }
         assert_eq!(ledgers.len(), LEDGERS_MAX);
-        assert_eq!(ledgers.score(at(1), &worst), -60);
+        assert_eq!(ledgers.score(at(1), &worst), -50);
     }
 
     #[test]
@@ -451,23 +508,24 @@ mod tests {
         /// A score equals that of a naive model with a tick each second.
         #[test]
         fn lazy_decay_equals_ticking(steps in proptest::collection::vec((0u64..400, any::<bool>()), 1..30)) {
-            let (mut ledgers, mut t, mut score, mut since) = (Ledgers::default(), 0u64, 0i32, 0u64);
+            let (mut ledgers, mut t, mut score, mut since, mut baseline) = (Ledgers::default(), 0u64, 0i32, 0u64, 0i32);
             for (wait, good) in steps {
                 for _ in 0..wait {
                     t += 1;
-                    since = if score == 0 { 0 } else { since + 1 };
+                    since = if score == baseline { 0 } else { since + 1 };
                     if since == 60 {
-                        (score, since) = (score - score.signum(), 0);
+                        (score, since) = (score - (score - baseline).signum(), 0);
                     }
                 }
-                let change = ledgers.charge(at(t), ID, if good { ScoreReason::Served } else { TIMEOUT });
-                score = if good { (score + 1).min(CREDIT_MAX) } else { score - 4 };
+                let change = ledgers.charge(at(t), ID, if good { ScoreReason::Served } else { UNANSWERED });
+                since = if score == baseline { 0 } else { since };
+                baseline = if good { (baseline + 1).min(0) } else { baseline - UNANSWERED_DEBT };
+                score = if good { (score + 1).min(baseline + CREDIT_MAX).max(score) } else { score - 4 };
                 if score <= BAN_SCORE {
                     prop_assert!(change.unwrap().ban.is_some());
-                    (score, since) = (0, 0);
+                    (score, since, baseline) = (0, 0, 0);
                 }
                 prop_assert_eq!(ledgers.score(at(t), &ID), score);
-                since = if score == 0 { 0 } else { since };
             }
         }
     }

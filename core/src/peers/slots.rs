@@ -1,27 +1,41 @@
 //! Slots: decides which connection may be opened, and which peer gets a place.
 //!
-//! Owns the limits, the index over the connections and the addresses that were accepted recently. A claimed key has no
-//! effect until its holder has proven it (attack P6): [`Slots::admit`] gives a place after the peer's first frame has
-//! verified. Local addresses are exempt from the throttle and the subnet limits.
+//! Owns the limits, the index over the connections, the addresses that were accepted recently and the place-time of subnets. A
+//! claimed key has no effect until its holder has proven it (attack P6): [`Slots::admit`] gives a place after the peer's first
+//! frame has verified. Local addresses are exempt from the throttle and the subnet limits. Which connection makes room for
+//! another is decided by [`pending`] and [`eviction`].
 //!
 //! It does not know bans and scores: the caller passes them.
 
-use core::cmp::Reverse;
-use core::net::SocketAddr;
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
 
 use super::bounded::Recent;
-use super::index::{Counts, Index, global_subnet};
+use super::eviction::{self, Holder};
+use super::index::{Counts, Index};
+use super::pending;
+use super::place_time::PlaceTimes;
+use super::ranges::{Crowd, Group};
 use super::view::{Origin, Place, View};
 use crate::contract::{ConnId, Direction, PeerKind, PeerLimits, Refusal};
 use crate::crypto::NodeId;
 use crate::limits::{
-    INBOUND_SENIORITY, INBOUND_SOURCES_MAX, INBOUND_THROTTLE, PENDING_PER_SUBNET, SIMULTANEOUS_WINDOW,
+    INBOUND_PER_16, INBOUND_PER_29, INBOUND_PER_48, INBOUND_PER_SUBNET_ROOMY, INBOUND_SOURCES_MAX, INBOUND_THROTTLE,
+    PENDING_NAMED_MAX, PENDING_PER_SUBNET, SIMULTANEOUS_WINDOW,
 };
-use crate::netfilter::{Subnet, scope};
+use crate::netfilter::{is_shared, scope};
 use crate::time::Instant;
 
-/// A peer at this score, or below, may be displaced by a newcomer with a score of at least 0.
-pub const EVICTION_SCORE: i32 = -30;
+/// A stream that may be opened as a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub struct Accepted {
+    /// How the new connection was opened.
+    pub origin: Origin,
+    /// The pending connection that it displaces, and the reason for which the caller ends that.
+    pub displaced: Option<(ConnId, Refusal)>,
+}
 
 /// Whether a peer that has proven its key gets a place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,18 +65,20 @@ pub struct Claimant {
     pub is_wanted: bool,
 }
 
-/// The limits, the index over the connections and the recently accepted addresses.
+/// The limits, the index over the connections, the recently accepted addresses and the place-time of subnets.
 #[derive(Clone, Debug)]
 pub struct Slots {
     config: PeerLimits,
     index: Index,
     accepted: Recent,
+    place_times: PlaceTimes,
 }
 
 impl Slots {
     /// No connection yet.
     pub fn new(config: PeerLimits) -> Self {
-        Self { config, index: Index::default(), accepted: Recent::new(INBOUND_THROTTLE, INBOUND_SOURCES_MAX) }
+        let accepted = Recent::new(INBOUND_THROTTLE, INBOUND_SOURCES_MAX);
+        Self { config, index: Index::default(), accepted, place_times: PlaceTimes::default() }
     }
 
     /// The limits.
@@ -108,28 +124,41 @@ impl Slots {
     }
 
     /// Decides about a stream that was accepted from a canonical address. It is not refused when all inbound places are taken:
-    /// once it has proven its key, the peer may be trusted, be one that we are dialling too, or displace another.
-    /// `may_be_trusted` says whether there is any trusted peer.
+    /// once it has proven its key, the peer may be trusted, be one that we are dialling too, or displace another. Nor is it
+    /// refused when all pending places are taken: it displaces one that is pending. `is_named` says whether a static or trusted
+    /// peer has that address: such connections have pending places of their own, and no throttle. `may_be_trusted` says whether
+    /// there is any trusted peer.
     ///
     /// # Errors
     /// The reason to close the stream unread.
-    pub fn accept(&mut self, now: Instant, addr: SocketAddr, may_be_trusted: bool) -> Result<(), Refusal> {
+    pub fn accept(
+        &mut self,
+        now: Instant,
+        addr: SocketAddr,
+        is_named: bool,
+        may_be_trusted: bool,
+    ) -> Result<Accepted, Refusal> {
         if self.config.max_peers == 0 && !may_be_trusted {
             return Err(Refusal::TooManyPeers);
         }
-        if self.counts().pending_inbound >= self.config.max_pending {
+        let max = if is_named { PENDING_NAMED_MAX } else { self.config.max_pending };
+        // Those that end have no place, but memory until their final Disconnect is written.
+        let all_max = self.config.max_pending.saturating_add(PENDING_NAMED_MAX).saturating_mul(2);
+        let all_max = all_max.saturating_add(if is_named { all_max } else { 0 });
+        if max == 0 || self.counts().pending_inbound >= all_max {
             return Err(Refusal::TooManyPending);
         }
-        if !scope(addr.ip()).is_local() {
+        if !is_named {
             if self.accepted.until(now, addr.ip()).is_some() {
                 return Err(Refusal::Throttled);
             }
-            if self.index.has_pending_from(Subnet::of(addr.ip()), PENDING_PER_SUBNET) {
-                return Err(Refusal::TooManyFromSubnet);
-            }
+            self.accepted.note(now, addr.ip());
         }
-        self.accepted.note(now, addr.ip());
-        Ok(())
+        // The new connection has no id yet; a local one is alone in its group in any case.
+        let crowd = Crowd::of(ConnId(u64::MAX), addr.ip(), is_named);
+        let crowd_max = if is_named { max } else { PENDING_PER_SUBNET };
+        let displaced = pending::displaced(self.index.pending(is_named), crowd, crowd_max, max);
+        Ok(Accepted { origin: Origin::Accepted { named: is_named }, displaced })
     }
 
     /// Decides whether a peer that has proven its key gets a place. `views` returns a connection, `score` a peer's score.
@@ -178,7 +207,7 @@ impl Slots {
         let displaced = match self.check_room(newcomer, &place) {
             Ok(()) => None,
             Err(Refusal::TooManyPeers) if share == Direction::Inbound => {
-                match self.displaceable(now, newcomer, &id, views, score) {
+                match self.displaceable(now, newcomer, id, views, score) {
                     Some(other) => Some((other, Refusal::TooManyPeers)),
                     None => return Admission::Refused(Refusal::TooManyPeers),
                 }
@@ -193,8 +222,7 @@ impl Slots {
             return Ok(());
         }
         if place.share == Direction::Inbound {
-            let is_crowded = |subnet| self.index.has_ordinary_from(subnet, self.config.inbound_per_subnet);
-            if place.kind.is_none() && global_subnet(newcomer).is_some_and(is_crowded) {
+            if place.kind.is_none() && self.is_crowded(newcomer.addr.ip()) {
                 return Err(Refusal::TooManyFromSubnet);
             }
             if self.counts().inbound >= self.config.max_inbound() {
@@ -204,47 +232,60 @@ impl Slots {
         if self.is_full() { Err(Refusal::TooManyPeers) } else { Ok(()) }
     }
 
-    /// The ordinary inbound peer that a newcomer displaces (attacks P1, E7): one of several from a subnet, if the newcomer
-    /// is the first from its own; one at [`EVICTION_SCORE`] or below; one of the old ones, while they hold more than three
-    /// quarters. Within each group, that of the lowest score, of equal ones the youngest: a crowd of newcomers cannot
-    /// displace an early peer that behaves well.
+    /// Whether the inbound peers from around an address are as many as may be (attack P1). Local addresses have no limit.
+    fn is_crowded(&self, ip: IpAddr) -> bool {
+        let max = self.config.max_inbound();
+        let is_tight = max.saturating_sub(self.counts().inbound).saturating_mul(4) < max;
+        let per_subnet = self.config.inbound_per_subnet;
+        let roomy = per_subnet.max(INBOUND_PER_SUBNET_ROOMY);
+        let limits: &[(u32, usize)] = match ip {
+            IpAddr::V4(ip) if is_shared(ip) => &[(32, if is_tight { per_subnet } else { roomy })],
+            IpAddr::V4(_) if is_tight => &[(24, per_subnet), (16, INBOUND_PER_16)],
+            IpAddr::V4(_) => &[(24, roomy)],
+            IpAddr::V6(_) => &[(56, per_subnet), (48, INBOUND_PER_48), (29, INBOUND_PER_29)],
+        };
+        !scope(ip).is_local() && limits.iter().any(|(bits, max)| self.index.has_ordinary_within(ip, *bits, *max))
+    }
+
+    /// The ordinary inbound peer that a newcomer displaces: see [`eviction`].
     fn displaceable(
         &self,
         now: Instant,
         newcomer: &View,
-        id: &NodeId,
+        id: NodeId,
         views: &impl Fn(ConnId) -> Option<View>,
         score: impl Fn(&NodeId) -> i32,
     ) -> Option<ConnId> {
-        if score(id) < 0 || self.config.max_inbound() == 0 {
+        if score(&id) < 0 || self.config.max_inbound() == 0 {
             return None;
         }
-        let old_max = self.config.max_inbound() - self.config.max_inbound().div_ceil(4);
-        let newcomer_subnet = global_subnet(newcomer);
-        let is_first_of_its_subnet = newcomer_subnet.is_some_and(|subnet| !self.index.has_ordinary_from(subnet, 1));
-        let mut old_count = 0;
-        // The worst of each group so far: crowded, bad, old.
-        let mut worst = [None; 3];
-        for view in self.index.ordinary_inbound().filter_map(views) {
-            let Some((id, place)) = view.admitted_id().zip(view.place) else { continue };
-            let score = score(&id);
-            let is_old = now.since(place.since) >= INBOUND_SENIORITY;
-            old_count += usize::from(is_old);
-            let is_crowded = |subnet| self.index.has_ordinary_from(subnet, 2);
-            let is_in = [
-                is_first_of_its_subnet && global_subnet(&view).is_some_and(is_crowded),
-                score <= EVICTION_SCORE,
-                is_old,
-            ];
-            let rank = (score, Reverse(place.since), view.conn);
-            for (worst, _) in worst.iter_mut().zip(is_in).filter(|(_, is_in)| *is_in) {
-                if worst.is_none_or(|worst| rank < worst) {
-                    *worst = Some(rank);
-                }
-            }
+        let present = || self.index.ordinary_inbound().filter_map(views);
+        // Of each group, since when it has held its places.
+        let mut since: BTreeMap<Group, Vec<Instant>> = BTreeMap::new();
+        for view in present() {
+            let Some((group, place)) = Group::of_view(&view).zip(view.place) else { continue };
+            since.entry(group).or_default().push(place.since);
         }
-        let [crowded, bad, old] = worst;
-        let old = old.filter(|_| old_count > old_max);
-        crowded.or(bad).or(old).map(|(.., conn)| conn)
+        let place_time = |group: Group| {
+            let held = since.get(&group).into_iter().flatten().copied();
+            self.place_times.of(now, group, held)
+        };
+        let holder = |view: View| {
+            let (group, place, id) = (Group::of_view(&view)?, view.place?, view.admitted_id()?);
+            let View { conn, latency, answers, .. } = view;
+            let (place_time, score) = (place_time(group), score(&id));
+            Some(Holder { conn, since: place.since, place_time, latency, answers, score })
+        };
+        let holders: Vec<Holder> = present().filter_map(holder).collect();
+        eviction::displaced(place_time(Group::of(newcomer.addr.ip(), id)), &holders)
+    }
+
+    /// A connection with a place has ended: its place-time is kept.
+    pub fn ended(&mut self, now: Instant, before: &View) {
+        if let Some((group, place)) = Group::of_view(before).zip(before.place)
+            && place.share == Direction::Inbound
+        {
+            self.place_times.add(now, group, place.since);
+        }
     }
 }

@@ -6,13 +6,16 @@ use core::net::SocketAddr;
 
 use crate::contract::{ConnId, Direction, PeerKind, Stage};
 use crate::crypto::NodeId;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// How a connection was opened.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// The peer dialled us.
-    Accepted,
+    Accepted {
+        /// Whether from the address of a static or trusted peer.
+        named: bool,
+    },
     /// We dialled the peer.
     Dialled {
         /// Whether by a command of the embedder: the peer is then exempt from the limits on the number of peers.
@@ -24,7 +27,7 @@ impl Origin {
     /// Which side dialled.
     pub const fn direction(self) -> Direction {
         match self {
-            Self::Accepted => Direction::Inbound,
+            Self::Accepted { .. } => Direction::Inbound,
             Self::Dialled { .. } => Direction::Outbound,
         }
     }
@@ -74,9 +77,19 @@ pub struct View {
     pub place: Option<Place>,
     /// Whether its end is decided. It then has no place.
     pub is_ending: bool,
+    /// The shortest time in which the peer has answered a ping, if it has answered one.
+    pub latency: Option<Duration>,
+    /// The number of requests that it has answered with something.
+    pub answers: u32,
 }
 
 impl View {
+    /// A connection that has just been opened, with the id that was dialled, if it was.
+    pub const fn new(conn: ConnId, addr: SocketAddr, origin: Origin, id: Option<NodeId>) -> Self {
+        let stage = Stage::Handshake;
+        Self { conn, addr, origin, id, stage, place: None, is_ending: false, latency: None, answers: 0 }
+    }
+
     /// Which side dialled.
     pub const fn direction(&self) -> Direction {
         self.origin.direction()
@@ -91,6 +104,11 @@ impl View {
     pub fn target_id(&self) -> Option<NodeId> {
         let is_known = self.place.is_some() || self.direction() == Direction::Outbound;
         self.id.filter(|_| is_known && !self.is_ending)
+    }
+
+    /// Whether it was accepted from the address of a static or trusted peer.
+    pub const fn is_named(&self) -> bool {
+        matches!(self.origin, Origin::Accepted { named: true })
     }
 
     /// Whether the peer is in session.

@@ -25,6 +25,7 @@ use crate::rlpx::Session;
 use crate::time::Instant;
 use crate::wire::eth::{Status, envelope};
 use crate::wire::p2p::{Capability, Shared};
+use crate::wire::rlp;
 
 /// The capabilities that a node offers unless it is configured otherwise: eth/68 and eth/69.
 pub fn offered() -> Vec<Capability> {
@@ -95,6 +96,17 @@ struct Route<'a> {
     out: &'a mut Outbound,
     shared: Shared,
     index: usize,
+    /// The answer that was passed on, if the message was one.
+    answer: Option<Answer>,
+}
+
+/// An answer to a request of ours.
+#[derive(Clone, Copy)]
+struct Answer {
+    /// When the request was queued.
+    asked_at: Instant,
+    /// Whether there is anything in it.
+    is_useful: bool,
 }
 
 impl Route<'_> {
@@ -107,7 +119,7 @@ impl Route<'_> {
     }
 
     /// Makes the event of a message that is staged.
-    fn pass_on(&self, cx: &mut Cx<'_>, id: u64, incoming: Incoming) -> Outcome {
+    fn pass_on(&mut self, cx: &mut Cx<'_>, id: u64, incoming: Incoming) -> Outcome {
         let (conn, capability) = (self.conn, self.capability());
         match incoming {
             Incoming::Fault(fault) => return Outcome::End(EndReason::Fault(fault)),
@@ -120,8 +132,9 @@ impl Route<'_> {
                 cx.out.emit_staged(Event::Request { conn, capability, request_id, id, body: Cow::default() }, body);
             }
             Incoming::Response { command, rtt, body } => {
+                let asked_at = Instant::ZERO + cx.now.since(Instant::ZERO).saturating_sub(rtt);
+                self.answer = Some(Answer { asked_at, is_useful: has_content(cx.out.staged()) });
                 cx.out.emit_staged(Event::Response { command, conn, capability, id, body: Cow::default(), rtt }, body);
-                return Outcome::Charge(ScoreReason::Served);
             }
         }
         Outcome::Pending
@@ -215,10 +228,25 @@ impl Protocols {
             }
             Protocol::Eth(eth) => eth.handle_message(cx, local, &mut route, id, room),
         };
-        match outcome {
-            Outcome::Established if !self.is_established() => Outcome::Pending,
-            outcome => outcome,
+        let answer = route.answer;
+        match (outcome, answer) {
+            (Outcome::Established, _) if !self.is_established() => Outcome::Pending,
+            (Outcome::Pending, Some(answer)) => match self.acknowledge(cx.now, answer.asked_at) {
+                Outcome::Pending if answer.is_useful => Outcome::Charge(ScoreReason::Served),
+                outcome => outcome,
+            },
+            (outcome, _) => outcome,
         }
+    }
+
+    /// A message of the peer proves that it has received all that was sent before `sent_at`: charges a request that it has left
+    /// unanswered since.
+    pub fn acknowledge(&mut self, now: Instant, sent_at: Instant) -> Outcome {
+        let mut requests = self.0.iter_mut().filter_map(Protocol::requests_mut);
+        if requests.any(|requests| requests.acknowledge(now, sent_at)) {
+            return Outcome::Charge(ScoreReason::Unanswered);
+        }
+        Outcome::Pending
     }
 
     /// Sends a message of a shared capability.
@@ -300,16 +328,14 @@ impl Protocols {
         self.0.iter().filter_map(Protocol::requests).filter_map(Requests::poll_timeout).min()
     }
 
-    /// Closes one request whose time is up, and tells. Call again until it is [`Outcome::Pending`].
-    pub fn handle_timeout(&mut self, cx: &mut Cx<'_>, conn: ConnId, shared: &[Shared]) -> Outcome {
+    /// Closes the requests whose time is up, and tells. That proves nothing against the peer.
+    pub fn handle_timeout(&mut self, cx: &mut Cx<'_>, conn: ConnId, shared: &[Shared]) {
         for (protocol, shared) in self.0.iter_mut().zip(shared) {
-            if let Some(command) = protocol.requests_mut().and_then(|requests| requests.handle_timeout(cx.now)) {
+            while let Some(command) = protocol.requests_mut().and_then(|requests| requests.handle_timeout(cx.now)) {
                 let (capability, why) = (shared.capability, CallFailure::Timeout);
                 cx.out.emit(Event::RequestFailed { command, conn, capability, why });
-                return Outcome::Charge(ScoreReason::RequestTimeout);
             }
         }
-        Outcome::Pending
     }
 
     /// The session is over: tells each open request of ours that it failed.
@@ -330,13 +356,31 @@ impl Link<'_> {
     fn route(&mut self, index: usize) -> Option<Route<'_>> {
         let shared = *self.session.shared().get(index)?;
         let Self { conn, peer, session, out } = self;
-        Some(Route { conn: *conn, peer: *peer, session, out, shared, index })
+        Some(Route { conn: *conn, peer: *peer, session, out, shared, index, answer: None })
     }
 
     fn find(&mut self, capability: Capability) -> Result<Route<'_>, CommandError> {
         let index = self.session.shared().iter().position(|shared| shared.capability == capability);
         index.and_then(|index| self.route(index)).ok_or(CommandError::NotShared)
     }
+}
+
+/// Whether an answer has content: a list that is not empty or, if it has no list, a string that is not.
+fn has_content(payload: &[u8]) -> bool {
+    let Ok(mut items) = rlp::shallow_list(payload) else { return false };
+    // The first item is the request id.
+    let _ = items.raw();
+    let (mut has_list, mut has_string) = (false, false);
+    while let Ok(item) = items.raw() {
+        let is_list = item.first().is_some_and(|byte| *byte >= 0xc0);
+        let is_filled = !matches!(item, [0x80 | 0xc0]);
+        if is_list && is_filled {
+            return true;
+        }
+        has_list |= is_list;
+        has_string |= is_filled;
+    }
+    has_string && !has_list
 }
 
 #[cfg(test)]

@@ -24,7 +24,9 @@ pub struct Requests {
     /// Ours, oldest first: all have the same time to be answered, so they also expire in this order.
     ours: VecDeque<OurRequest>,
     /// Ours that were not answered in time, oldest first: their answers may still come.
-    late: VecDeque<Expected>,
+    late: VecDeque<Late>,
+    /// The number of late ones that there was no more room for: so many unmatched answers are theirs.
+    forgotten: u64,
     /// The peer's, oldest first. Their ids may repeat.
     theirs: Vec<TheirRequest>,
 }
@@ -35,6 +37,24 @@ struct Expected {
     request_id: u64,
     /// Message id of the answer.
     answer: u64,
+}
+
+/// A request of ours that was not answered in time.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    expected: Expected,
+    evidence: Evidence,
+}
+
+/// What the peer's messages prove about a late request.
+#[derive(Clone, Copy, Debug)]
+enum Evidence {
+    /// Nothing, since its time was up.
+    None(Instant),
+    /// The peer has had it since that instant, or longer.
+    Received(Instant),
+    /// The peer has left it unanswered, and was charged.
+    Charged,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -96,7 +116,7 @@ pub enum Incoming {
 impl Requests {
     /// No requests, in a session of the protocol with these messages.
     pub const fn new(schema: &'static Schema) -> Self {
-        Self { schema, ours: VecDeque::new(), late: VecDeque::new(), theirs: Vec::new() }
+        Self { schema, ours: VecDeque::new(), late: VecDeque::new(), forgotten: 0, theirs: Vec::new() }
     }
 
     /// The number of open requests of ours.
@@ -125,7 +145,9 @@ impl Requests {
         loop {
             let expected = Expected { request_id: rng.u64(), answer };
             let same_id = |other: &Expected| other.request_id == expected.request_id;
-            if !self.ours.iter().any(|ours| same_id(&ours.expected)) && !self.late.iter().any(same_id) {
+            if !self.ours.iter().any(|ours| same_id(&ours.expected))
+                && !self.late.iter().any(|late| same_id(&late.expected))
+            {
                 return Ok(NewRequest(expected));
             }
         }
@@ -189,9 +211,30 @@ impl Requests {
             let ours = self.ours.remove(index).ok_or(Fault::UnsolicitedResponse)?;
             return Ok(Incoming::Response { command: ours.command, body, rtt: now.since(ours.sent_at) });
         }
-        let index = self.late.iter().position(|late| *late == expected).ok_or(Fault::UnsolicitedResponse)?;
-        self.late.remove(index);
+        if let Some(index) = self.late.iter().position(|late| late.expected == expected) {
+            self.late.remove(index);
+        } else {
+            self.forgotten = self.forgotten.checked_sub(1).ok_or(Fault::UnsolicitedResponse)?;
+        }
         Ok(Incoming::Late)
+    }
+
+    /// A message of the peer proves that it has received all that was sent before `sent_at`. Returns whether it also proves
+    /// that the peer has left a request unanswered: since an earlier such message it has had the request for longer than
+    /// [`limits::REQUEST_TIMEOUT`]. Frames are ordered and authenticated, so no delay on the path can cause this. At most one
+    /// request for each message, and each request once.
+    pub fn acknowledge(&mut self, now: Instant, sent_at: Instant) -> bool {
+        for late in &mut self.late {
+            match late.evidence {
+                Evidence::None(since) if since <= sent_at => late.evidence = Evidence::Received(now),
+                Evidence::Received(since) if since + limits::REQUEST_TIMEOUT <= sent_at => {
+                    late.evidence = Evidence::Charged;
+                    return true;
+                }
+                Evidence::None(_) | Evidence::Received(_) | Evidence::Charged => {}
+            }
+        }
+        false
     }
 
     /// When the oldest request of ours runs out of time.
@@ -207,8 +250,9 @@ impl Requests {
         let ours = self.ours.pop_front()?;
         if self.late.len() >= limits::LATE_REQUESTS_MAX {
             self.late.pop_front();
+            self.forgotten += 1;
         }
-        self.late.push_back(ours.expected);
+        self.late.push_back(Late { expected: ours.expected, evidence: Evidence::None(now) });
         Some(ours.command)
     }
 

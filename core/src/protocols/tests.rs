@@ -8,12 +8,11 @@ use crate::wire::forkid::ForkMismatch;
 /// Points, the score beyond which the class alone does not lead, and severity.
 const fn of_class(class: FaultClass) -> (i32, i32, Severity) {
     match class {
-        FaultClass::Own => (0, 0, Severity::Mild),
+        FaultClass::Own | FaultClass::Unproven => (0, 0, Severity::Mild),
         FaultClass::Blameless => (-2, -20, Severity::Mild),
         FaultClass::Minor => (-20, i32::MIN, Severity::Serious),
         FaultClass::Malformed => (-25, i32::MIN, Severity::Serious),
         FaultClass::Costly => (-50, i32::MIN, Severity::Serious),
-        FaultClass::Forged => (-60, i32::MIN, Severity::Serious),
         FaultClass::Attack => (BAN_SCORE - CREDIT_MAX, i32::MIN, Severity::Fatal),
     }
 }
@@ -36,7 +35,6 @@ fn a_faults_class_decides_its_points() {
         Fault::ConnectedToSelf,
         Fault::Useless,
         Fault::UnknownMessage,
-        Fault::PingFlood,
         Fault::StatusExpected,
         Fault::StatusTwice,
         Fault::ForbiddenMessage,
@@ -55,5 +53,30 @@ fn a_faults_class_decides_its_points() {
     for (reason, class) in faults.into_iter().chain(refusals) {
         let weight = weight(&reason);
         assert_eq!((weight.delta, weight.limit, weight.severity), of_class(class), "{reason}");
+    }
+}
+
+/// Credit for nothing: what an answer has to hold to count as service.
+#[test]
+fn an_empty_answer_has_no_content() {
+    for (payload, expected) in [
+        // [id, []], [id, [[]]], and a headers' list.
+        (&[0xc2, 0x07, 0xc0][..], false),
+        (&[0xc3, 0x07, 0xc1, 0xc0], true),
+        (&[0xc4, 0x07, 0xc2, 0xc1, 0x05], true),
+        // [id, [], []] and [id, [], [proof]], as in snap.
+        (&[0xc3, 0x07, 0xc0, 0xc0], false),
+        (&[0xc4, 0x07, 0xc0, 0xc1, 0x09], true),
+        // [id, flag, []] and [id, flag, [[]]], as in eth/70.
+        (&[0xc3, 0x07, 0x01, 0xc0], false),
+        (&[0xc4, 0x07, 0x01, 0xc1, 0xc0], true),
+        // Strings of a protocol without lists.
+        (&[0xc2, 0x07, 0x80], false),
+        (&[0xc2, 0x07, 0x05], true),
+        (&[0xc3, 0x07, 0x81, 0x85], true),
+        (&[0xc1, 0x07], false),
+        (&[0xc1], false),
+    ] {
+        assert_eq!(super::has_content(payload), expected, "{payload:02x?}");
     }
 }

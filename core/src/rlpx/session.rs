@@ -37,6 +37,11 @@ pub enum Step {
         /// Message id, relative to the capability's offset.
         id: u64,
     },
+    /// The peer has answered our ping, so it had received all that was sent before. There may be more bytes.
+    Pong {
+        /// When that ping was queued.
+        sent_at: Instant,
+    },
     /// The peer has ended the session.
     Disconnected(DisconnectReason),
     /// The peer has broken the protocol; the Disconnect is queued, if the peer could read one.
@@ -75,12 +80,12 @@ struct Running {
     /// When bytes came last.
     received_at: Instant,
     next_ping: Instant,
-    /// Where our last ping ends in the outbound stream.
-    ping_end: u64,
+    /// When our ping was queued whose pong has not come.
+    ping_at: Option<Instant>,
+    /// The shortest time from a ping of ours to its pong.
+    latency: Option<Duration>,
     /// Where our last pong ends in the outbound stream.
     pong_end: u64,
-    /// Up to when the peer's pings are paid for, at one a second.
-    pings_paid: Instant,
 }
 
 impl Session {
@@ -113,6 +118,14 @@ impl Session {
         self.snappy
     }
 
+    /// The shortest time in which the peer has answered a ping, if it has answered one.
+    pub fn latency(&self) -> Option<Duration> {
+        match &self.phase {
+            Phase::Running(running) => running.latency,
+            Phase::Hello { .. } | Phase::Draining | Phase::Over => None,
+        }
+    }
+
     /// Whether one of the two sides has ended the session.
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Draining | Phase::Over)
@@ -140,9 +153,13 @@ impl Session {
             let step = match self.receive(cx, bytes) {
                 Ok(None) => return Step::Pending,
                 Ok(Some(Received::Ignored)) => continue,
-                Ok(Some(Received::Ping)) => match self.answer_ping(cx, out) {
-                    Ok(()) => continue,
-                    Err(fault) => Err(fault),
+                Ok(Some(Received::Ping)) => {
+                    self.answer_ping(cx, out);
+                    continue;
+                }
+                Ok(Some(Received::Pong)) => match self.accept_pong(cx.now) {
+                    Some(sent_at) => Ok(Step::Pong { sent_at }),
+                    None => continue,
                 },
                 Ok(Some(Received::Hello(hello))) => self.accept_hello(cx, local, hello).map(|()| Step::Hello),
                 Ok(Some(Received::Message { index, id })) => Ok(Step::Message { index, id }),
@@ -302,40 +319,44 @@ impl Session {
             body_bytes_max,
             received_at: cx.now,
             next_ping: cx.now + limits::PING_INTERVAL,
-            ping_end: 0,
+            ping_at: None,
+            latency: None,
             pong_end: 0,
-            pings_paid: cx.now,
         });
         Ok(())
     }
 
     /// One pong may wait for the socket: it answers all pings that come before it leaves (attack F10).
-    fn answer_ping(&mut self, cx: &mut Cx<'_>, out: &mut Outbound) -> Result<(), Fault> {
-        let Phase::Running(running) = &mut self.phase else { return Ok(()) };
-        if !running.pay_ping(cx.now) {
-            return Err(Fault::PingFlood);
-        }
+    fn answer_ping(&mut self, cx: &mut Cx<'_>, out: &mut Outbound) {
+        let Phase::Running(running) = &mut self.phase else { return };
         if out.written() >= running.pong_end {
             self.send_base(cx, out, p2p::id::PONG, &EMPTY_PAYLOAD);
             if let Phase::Running(running) = &mut self.phase {
                 running.pong_end = out.end();
             }
         }
-        Ok(())
     }
 
-    /// Pings if it is time. One ping may wait for the socket: more would only fill a queue that moves too slowly.
+    /// Returns when the ping was queued that this pong answers; `None` if none is open.
+    fn accept_pong(&mut self, now: Instant) -> Option<Instant> {
+        let Phase::Running(running) = &mut self.phase else { return None };
+        let sent_at = running.ping_at.take()?;
+        let latency = now.since(sent_at);
+        running.latency = Some(running.latency.map_or(latency, |shortest| shortest.min(latency)));
+        Some(sent_at)
+    }
+
+    /// Pings if it is time. One ping is open at a time: pongs carry no id, and a pong that may answer either of two would prove
+    /// nothing.
     fn ping(&mut self, cx: &mut Cx<'_>, out: &mut Outbound) {
         let Phase::Running(running) = &mut self.phase else { return };
         if cx.now < running.next_ping {
             return;
         }
         running.next_ping = cx.now + limits::PING_INTERVAL;
-        if out.written() >= running.ping_end {
+        if running.ping_at.is_none() {
+            running.ping_at = Some(cx.now);
             self.send_base(cx, out, p2p::id::PING, &EMPTY_PAYLOAD);
-            if let Phase::Running(running) = &mut self.phase {
-                running.ping_end = out.end();
-            }
         }
     }
 }
@@ -352,16 +373,6 @@ impl fmt::Debug for Session {
 impl Running {
     fn idle_at(&self) -> (Instant, ConnTimer) {
         (self.received_at + limits::IDLE_TIMEOUT, ConnTimer::Idle)
-    }
-
-    /// Takes a ping out of the peer's budget; false if there is none left.
-    fn pay_ping(&mut self, now: Instant) -> bool {
-        let paid = self.pings_paid.max(now);
-        if paid.since(now) >= Duration::from_secs(u64::from(limits::PING_BURST)) {
-            return false;
-        }
-        self.pings_paid = paid + Duration::from_secs(1);
-        true
     }
 }
 

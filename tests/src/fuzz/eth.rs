@@ -45,6 +45,8 @@ struct Model {
     /// Ours: request id, message id of the answer, command, when.
     ours: Vec<(u64, u64, CommandId, Instant)>,
     late: Vec<(u64, u64)>,
+    /// Late ones that are no longer known by their id.
+    forgotten: usize,
     /// Answered already, in time or late.
     past: Vec<(u64, u64)>,
     /// Theirs: request id, message id.
@@ -63,8 +65,14 @@ fn eth_body(data: &[u8], reached: &mut Reached) {
     }
     let mut rng = Seed::new([2; 32]).fork("requests");
     let mut requests = Requests::new(eth::schema(version).expect("known"));
-    let mut model =
-        Model { now: Instant::ZERO, ours: Vec::new(), late: Vec::new(), past: Vec::new(), theirs: Vec::new() };
+    let mut model = Model {
+        now: Instant::ZERO,
+        ours: Vec::new(),
+        late: Vec::new(),
+        forgotten: 0,
+        past: Vec::new(),
+        theirs: Vec::new(),
+    };
     let mut commands = 0;
     while !choices.is_empty() {
         match choices.below(10) {
@@ -232,6 +240,10 @@ fn respond(requests: &mut Requests, model: &mut Model, choices: &mut Choices<'_>
             model.past.push(model.late.remove(late));
             assert_eq!(incoming, Incoming::Late);
         }
+        (None, None) if model.forgotten > 0 => {
+            model.forgotten -= 1;
+            assert_eq!(incoming, Incoming::Late);
+        }
         (None, None) => {
             reached.note("unsolicited");
             assert_eq!(incoming, Incoming::Fault(Fault::UnsolicitedResponse));
@@ -346,6 +358,7 @@ fn time(requests: &mut Requests, model: &mut Model, choices: &mut Choices<'_>, r
         model.late.push((request_id, answer));
         if model.late.len() > limits::LATE_REQUESTS_MAX {
             model.late.remove(0);
+            model.forgotten += 1;
         }
     }
     assert!(requests.poll_timeout().is_none_or(|at| at > model.now));

@@ -10,7 +10,7 @@ use peerless::contract::{
 use peerless::crypto::{Crypto, NodeId};
 use peerless::netfilter::NetFilter;
 use peerless::peers::score::{BAN_SCORE, CREDIT_MAX};
-use peerless::peers::{Admission, Charge, Origin, PeerLimits, Peers, View};
+use peerless::peers::{Accepted, Admission, Charge, Origin, PeerLimits, Peers, View};
 use peerless::rng::{Rng, Seed};
 use peerless::time::{Duration, Instant};
 use peerless::wire::enode::Contact;
@@ -27,6 +27,7 @@ pub const PEERS: Target = Target {
     landmarks: &[
         "accepted",
         "not accepted",
+        "makes room",
         "dialled",
         "admitted",
         "replaces",
@@ -130,7 +131,7 @@ impl World {
     fn open(&mut self, addr: SocketAddr, origin: Origin, id: Option<NodeId>) {
         let conn = ConnId(self.next);
         self.next += 1;
-        self.set(conn, Some(View { conn, addr, origin, id, stage: Stage::Handshake, place: None, is_ending: false }));
+        self.set(conn, Some(View::new(conn, addr, origin, id)));
     }
 
     fn step(&mut self, choices: &mut Choices<'_>, reached: &mut Reached) {
@@ -139,10 +140,16 @@ impl World {
             0 | 1 => {
                 let addr = SocketAddr::new(address(choices.below(8)), 1000 + u16::from(choices.byte()));
                 match self.peers.accept(now, &filter, addr) {
-                    Ok(()) => {
+                    Ok(Accepted { origin, displaced }) => {
                         reached.note("accepted");
                         assert!(self.peers.bans().addr_until(now, addr.ip()).is_none());
-                        self.open(addr, Origin::Accepted, None);
+                        if let Some((other, why)) = displaced {
+                            reached.note("makes room");
+                            let view = self.conns[&other];
+                            assert!(view.place.is_none() && view.direction() == Direction::Inbound);
+                            self.end(other, refused(why), reached);
+                        }
+                        self.open(addr, origin, None);
                     }
                     Err(Refusal::Throttled) => reached.note("throttled"),
                     Err(_) => reached.note("not accepted"),
@@ -367,7 +374,7 @@ impl World {
         let Some(charge) = charge else { return };
         reached.note("charged");
         assert_ne!(charge.delta, 0);
-        assert_eq!(charge.ban.is_some(), charge.score <= BAN_SCORE && charge.delta < 0);
+        assert_eq!(charge.ban.is_some(), charge.score <= BAN_SCORE && charge.delta < 0, "the list is never full here");
         if charge.ban.is_none() {
             return;
         }
@@ -418,12 +425,9 @@ fn refused(refusal: Refusal) -> End {
 fn reason(choices: &mut Choices<'_>) -> ScoreReason {
     choices.pick(&[
         ScoreReason::Served,
-        ScoreReason::Uptime,
-        ScoreReason::RequestTimeout,
-        ScoreReason::Silent,
-        ScoreReason::Unreachable,
+        ScoreReason::Unanswered,
         ScoreReason::Fault(Fault::UnsolicitedResponse),
-        ScoreReason::Fault(Fault::PingFlood),
+        ScoreReason::Fault(Fault::ForbiddenMessage),
         ScoreReason::Fault(Fault::Snappy),
         ScoreReason::Fault(Fault::UnexpectedIdentity),
         ScoreReason::Status(StatusRefusal::Network(7)),
@@ -443,7 +447,7 @@ fn end(choices: &mut Choices<'_>) -> End {
             EndReason::Timeout(ConnTimer::Closing),
             EndReason::Fault(Fault::Handshake),
             EndReason::Fault(Fault::FrameMac),
-            EndReason::Fault(Fault::PingFlood),
+            EndReason::Fault(Fault::ForbiddenMessage),
             EndReason::Status(StatusRefusal::Genesis),
             EndReason::Disconnect(DisconnectReason::TooManyPeers),
             EndReason::Disconnect(DisconnectReason::Requested),

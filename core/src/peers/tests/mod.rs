@@ -3,6 +3,7 @@
 mod bans;
 mod dialling;
 mod embedder;
+mod inbound;
 mod model;
 mod places;
 mod simultaneous;
@@ -12,7 +13,7 @@ use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::*;
-use crate::contract::{Fault, Side, Stage, StatusRefusal};
+use crate::contract::{ConnTimer, Direction, Fault, IoFault, Side, Stage, StatusRefusal};
 use crate::crypto::PublicKey;
 use crate::limits::*;
 use crate::rng::Seed;
@@ -96,7 +97,7 @@ impl Bench {
     fn open(&mut self, addr: SocketAddr, origin: Origin, id: Option<NodeId>) -> ConnId {
         self.next_conn += 1;
         let conn = ConnId(self.next_conn);
-        self.set(conn, Some(View { conn, addr, origin, id, stage: Stage::Handshake, place: None, is_ending: false }));
+        self.set(conn, Some(View::new(conn, addr, origin, id)));
         conn
     }
 
@@ -112,8 +113,17 @@ impl Bench {
     }
 
     fn accept(&mut self, from: IpAddr) -> Result<ConnId, Refusal> {
-        self.peers.accept(self.now, &self.filter, addr(from))?;
-        Ok(self.open(addr(from), Origin::Accepted, None))
+        self.accept_displacing(from).map(|(conn, _)| conn)
+    }
+
+    /// Accepts a stream, and ends the pending connection that it displaces.
+    fn accept_displacing(&mut self, from: IpAddr) -> Result<(ConnId, Option<(ConnId, Refusal)>), Refusal> {
+        let Accepted { origin, displaced } = self.peers.accept(self.now, &self.filter, addr(from))?;
+        if let Some((other, refusal)) = displaced {
+            let refused = end(Side::Us, Stage::Handshake, EndReason::Refused(refusal));
+            assert_eq!(self.end(other, &refused), None);
+        }
+        Ok((self.open(addr(from), origin, None), displaced))
     }
 
     /// Identifies a peer and stores its place; the caller ends the displaced connection.

@@ -4,33 +4,66 @@ use super::*;
 
 const FULL: Result<Option<(ConnId, Refusal)>, Refusal> = Err(Refusal::TooManyPeers);
 
-/// P1, E7: with every inbound place held, the first of a new subnet displaces one of a pair, and the old ones keep three
-/// quarters; one subnet never holds more than two.
+/// P1, E7: with every inbound place held, a newcomer displaces one of the subnet that has held places for longest, if that
+/// exceeds its own by the tenure.
 #[test]
 fn full_inbound_places_still_change_hands() {
     let mut bench = Bench::new(PeerLimits::default());
     let max = bench.peers.config().max_inbound() as u64;
     assert_eq!(max, 34);
+    // From as many /16s as /24s.
+    let net = |n: u64| ip(n * 65536);
     for n in 0..max {
-        bench.now = bench.now + secs(31);
-        assert_eq!(displaced(bench.join(n, ip(n / 2 * 256 + n % 2)).1), Ok(None));
+        assert_eq!(displaced(bench.join(n, net(n)).1), Ok(None));
     }
+    bench.now = bench.now + INBOUND_TENURE;
+    assert_eq!(displaced(bench.join(100, net(100)).1), FULL, "not before the tenure is over");
     bench.now = bench.now + secs(31);
-    assert_eq!(displaced(bench.join(100, ip(5)).1), Err(Refusal::TooManyFromSubnet));
-    let mut evictions = 0;
-    for n in 0..100 {
-        bench.now = bench.now + secs(31);
-        match displaced(bench.join(200 + n, ip((200 + n) * 256)).1) {
-            Ok(Some((_, Refusal::TooManyPeers))) => evictions += 1,
-            admission => assert_eq!(admission, FULL),
-        }
-    }
-    // Half of the 34 were from a shared subnet; some of the first ones are old by now, but fewer than three quarters.
-    assert_eq!(evictions, 17);
-    bench.now = bench.now + INBOUND_SENIORITY;
-    let again = (0..100).filter(|n| displaced(bench.join(400 + n, ip((400 + n) * 256)).1).is_ok());
-    assert_eq!(again.count(), 9, "a quarter of the places is open to newcomers");
+    let joined: Vec<_> = (0..100).map(|n| displaced(bench.join(200 + n, ip((200 + n) * 65536)).1)).collect();
+    let evictions = joined.iter().filter(|admission| admission.is_ok()).count();
+    // Four are protected by their age; none has answered anything.
+    assert_eq!(evictions, 30);
     assert_eq!(bench.peers.counts().inbound, 34);
+    bench.now = bench.now + secs(31);
+    assert_eq!(displaced(bench.join(10, net(10)).1), FULL, "the displaced have place-time of their own");
+    bench.now = bench.now + 3 * INBOUND_TENURE;
+    assert!(displaced(bench.join(10, net(10)).1).is_ok_and(|displaced| displaced.is_some()));
+}
+
+/// P1: one IPv6 /48 or /29 never holds more than eight places, one /56 two; an IPv4 /24 has eight of an empty node and two of a
+/// full one, a /16 eight of a full one.
+#[test]
+fn the_places_of_a_range_are_limited() {
+    let hold = |address: &dyn Fn(u16) -> IpAddr, others: u64| {
+        let mut bench = Bench::new(PeerLimits::default());
+        for n in 0..others {
+            assert_eq!(displaced(bench.join(1000 + n, ip(0x10_0000 + n * 65536)).1), Ok(None));
+        }
+        for n in 0..1000 {
+            bench.now = bench.now + secs(31);
+            let (conn, admission) = bench.join(n.into(), address(n));
+            if let Err(refusal) = displaced(admission) {
+                assert!(matches!(refusal, Refusal::TooManyFromSubnet | Refusal::TooManyPeers));
+                bench.forget(conn.unwrap());
+            }
+        }
+        bench.placed().filter(|(view, _)| view.id.is_some_and(|theirs| (0..1000).any(|n| id(n) == theirs))).count()
+    };
+    let v6 = |segments: [u16; 4]| -> IpAddr { [segments[0], segments[1], segments[2], segments[3], 0, 0, 0, 1].into() };
+    type Case<'a> = (&'a dyn Fn(u16) -> IpAddr, u64, usize, &'a str);
+    let cases: [Case<'_>; 8] = [
+        (&|n| v6([0x2a00, 1, 2, n % 256]), 0, 2, "a /56"),
+        (&|n| v6([0x2a00, 1, 2, n << 8]), 0, 8, "a /48"),
+        (&|n| v6([0x2a00, n % 8, n, n]), 0, 8, "a /29"),
+        (&|n| IpAddr::from([60, 1, 1, n as u8]), 0, 8, "a /24 of an empty node"),
+        (&|n| IpAddr::from([60, 1, 1, n as u8]), 26, 2, "a /24 of a full node"),
+        (&|n| IpAddr::from([60, 1, n as u8, 1]), 24, 8, "a /16 of a full node"),
+        (&|n| IpAddr::from([100, 64, 0, n as u8]), 0, 34, "a shared range"),
+        (&|_| IpAddr::from([192, 168, 1, 1]), 0, 34, "a private address"),
+    ];
+    for (address, others, expected, what) in cases {
+        assert_eq!(hold(address, others), expected, "{what}");
+    }
 }
 
 /// Six places, all for inbound peers, and all taken.
@@ -44,7 +77,7 @@ fn six() -> (Bench, [ConnId; 6]) {
 
 fn charge(bench: &mut Bench, conn: ConnId, times: u32) {
     for _ in 0..times {
-        let _ = bench.charge(conn, ScoreReason::RequestTimeout);
+        let _ = bench.charge(conn, ScoreReason::Unanswered);
     }
 }
 
@@ -92,7 +125,7 @@ fn trusted_peers_pass_the_limits_once_they_have_proven_their_key() {
     assert_eq!(displaced(bench.join(8, ip(8 * 256)).1), FULL);
     let conn = bench.join(7, ip(7 * 256)).0.unwrap();
     assert_eq!(bench.peers.counts().exempt, 1);
-    let charge = bench.charge(conn, ScoreReason::Fault(Fault::PingFlood)).unwrap();
+    let charge = bench.charge(conn, ScoreReason::Fault(Fault::ForbiddenMessage)).unwrap();
     assert_eq!(charge.ban, Some(STATIC_PEER_BAN), "a trusted peer too");
     let _ = bench.end(conn, &BYE);
     bench.peers.remove_peer(&id(7)).unwrap();
@@ -117,14 +150,15 @@ fn accepts_are_throttled_by_host_and_subnet() {
     let conn = bench.accept(ip(1)).unwrap();
     let _ = bench.end(conn, &BYE);
     assert_eq!(bench.accept(ip(1)), Err(Refusal::Throttled));
-    for n in 2..2 + PENDING_PER_SUBNET as u64 {
-        assert!(bench.accept(ip(n)).is_ok());
-    }
-    assert_eq!(bench.accept(ip(99)), Err(Refusal::TooManyFromSubnet));
+    let first: Vec<ConnId> = (2..2 + PENDING_PER_SUBNET as u64).map(|n| bench.accept(ip(n)).unwrap()).collect();
+    let own = bench.accept_displacing(ip(99)).unwrap().1;
+    assert_eq!(own, Some((first[0], Refusal::TooManyFromSubnet)), "the oldest of the subnet");
     for n in 1..=(PENDING_MAX - PENDING_PER_SUBNET) as u64 {
-        assert!(bench.accept(ip(n * 256)).is_ok());
+        assert_eq!(bench.accept_displacing(ip(n * 256)).unwrap().1, None);
     }
-    assert_eq!(bench.accept(ip(200 * 256)), Err(Refusal::TooManyPending));
+    let of_largest = bench.accept_displacing(ip(200 * 256)).unwrap().1;
+    assert_eq!(of_largest, Some((first[1], Refusal::TooManyPending)), "the oldest of the largest subnet");
+    assert_eq!(bench.peers.counts().pending_inbound, PENDING_MAX);
     bench.now = bench.now + INBOUND_THROTTLE;
     let conns: Vec<_> = bench.conns.keys().copied().collect();
     for conn in conns {
@@ -142,17 +176,63 @@ fn local_peers_are_exempt_from_throttle_and_subnet_limits() {
 }
 
 #[test]
-fn an_ended_connection_counts_as_pending_until_it_is_forgotten() {
+fn ended_connections_hold_no_pending_place_but_are_bounded_until_they_are_forgotten() {
     let mut bench = Bench::new(PeerLimits { max_pending: 3, ..PeerLimits::default() });
     let fault = end(Side::Us, Stage::Handshake, EndReason::Fault(Fault::Handshake));
     let local = IpAddr::from([127, 0, 0, 1]);
-    for _ in 0..3 {
-        let conn = bench.accept(local).unwrap();
+    let all_max = 2 * (3 + PENDING_NAMED_MAX);
+    for _ in 0..all_max {
+        let (conn, displaced) = bench.accept_displacing(local).unwrap();
+        assert_eq!(displaced, None);
         let _ = bench.decide_end(conn, &fault);
     }
+    assert_eq!(bench.peers.counts().pending_inbound, all_max);
     assert_eq!(bench.accept(local), Err(Refusal::TooManyPending));
     bench.forget(ConnId(1));
     assert!(bench.accept(local).is_ok());
+}
+
+/// C8, P6: an address of a static or trusted peer has a way in of its own, without throttle, however many others knock.
+#[test]
+fn the_address_of_a_trusted_peer_has_a_way_in_of_its_own() {
+    let mut bench = Bench::new(PeerLimits::default());
+    let (trusted, fixed) = (ip(77 * 256), IpAddr::from([0x2a00, 1, 2, 3, 0, 0, 0, 1]));
+    bench.peers.add_peer(bench.now, &bench.filter, contact(7, trusted), PeerKind::Trusted).unwrap();
+    bench.peers.add_peer(bench.now, &bench.filter, contact(8, fixed), PeerKind::Static).unwrap();
+    let mut flood = 0;
+    for round in 0..200 {
+        for _ in 0..50 {
+            flood += 1;
+            let _ = bench.accept(ip(0x10_0000 + flood * 7));
+        }
+        // Silent neighbours behind the same address, and the other peer's.
+        for _ in 0..50 {
+            assert!(bench.accept(trusted).is_ok());
+        }
+        let (conn, displaced) = bench.accept_displacing(fixed).unwrap();
+        assert!(displaced.is_none_or(|(_, why)| why == Refusal::TooManyPending), "round {round}");
+        for _ in 0..50 {
+            assert!(bench.accept(trusted).is_ok());
+        }
+        assert!(bench.conns.contains_key(&conn), "the flood of one address does not displace another");
+        assert!(bench.conns.len() <= PENDING_MAX + PENDING_NAMED_MAX);
+        let _ = bench.end(conn, &BYE);
+        let last = bench.accept(trusted).unwrap();
+        assert!(matches!(bench.identify(last, id(7)), Admission::Admitted { .. }), "round {round}");
+        let _ = bench.end(last, &BYE);
+    }
+}
+
+/// Forty nodes at one private address connect at once.
+#[test]
+fn forty_nodes_at_one_private_address_are_accepted() {
+    let mut bench = Bench::new(PeerLimits { max_peers: 60, ..PeerLimits::default() });
+    let home = IpAddr::from([192, 168, 1, 20]);
+    let conns: Vec<_> = (0..40).map(|_| bench.accept_displacing(home).unwrap()).collect();
+    for (n, (conn, displaced_one)) in conns.into_iter().enumerate() {
+        assert_eq!(displaced_one, None);
+        assert_eq!(displaced(Some(bench.identify(conn, id(n as u64)))), Ok(None));
+    }
 }
 
 #[test]

@@ -122,8 +122,47 @@ fn a_late_answer_is_no_fault_once_and_for_a_while() {
         assert_eq!(bench.expired().len(), limits::REQUESTS_OUT_MAX);
     }
     assert_eq!(bench.requests.late.len(), limits::LATE_REQUESTS_MAX);
-    assert_eq!(bench.take(id::RECEIPTS, all[0], &[0xc0]), UNSOLICITED, "the oldest are forgotten");
     assert_eq!(bench.take(id::RECEIPTS, all[all.len() - 1], &[0xc0]), Incoming::Late);
+    for oldest in &all[..2 * limits::REQUESTS_OUT_MAX] {
+        assert_eq!(bench.take(id::RECEIPTS, *oldest, &[0xc0]), Incoming::Late, "the oldest are known by their number");
+    }
+    assert_eq!(bench.take(id::RECEIPTS, all[0], &[0xc0]), UNSOLICITED);
+}
+
+/// A request counts as unanswered when the peer's own messages prove that it has had it for longer than its time, whatever the
+/// delays on the path.
+#[test]
+fn a_request_is_unanswered_only_by_the_peers_own_messages() {
+    let second = Duration::from_secs(1);
+    let mut bench = Bench::new(69);
+    let (request_id, _) = bench.request(id::GET_RECEIPTS).unwrap();
+    let ping = |bench: &mut Bench, sent_at: Instant, after: Duration| {
+        bench.advance(after);
+        let now = bench.now();
+        bench.requests.acknowledge(now, sent_at)
+    };
+    assert!(!ping(&mut bench, Instant::ZERO, second), "its time is not up");
+    bench.advance(9 * second);
+    assert_eq!(bench.expired().len(), 1);
+    assert!(!ping(&mut bench, Instant::ZERO, second), "a ping before its time was up");
+    let before = bench.now();
+    assert!(!ping(&mut bench, before, 25 * second), "the request may have been on its way for so long");
+    let received = bench.now();
+    assert!(!ping(&mut bench, received + 9 * second, 20 * second), "the peer may have had it for nine seconds");
+    assert!(ping(&mut bench, received + limits::REQUEST_TIMEOUT, second));
+    for _ in 0..10 {
+        let now = bench.now();
+        assert!(!ping(&mut bench, now, 15 * second), "once");
+    }
+    assert_eq!(bench.take(id::RECEIPTS, request_id, &[0xc0]), Incoming::Late, "its answer is no fault then either");
+
+    let (request_id, _) = bench.request(id::GET_RECEIPTS).unwrap();
+    bench.advance(limits::REQUEST_TIMEOUT);
+    let now = bench.now();
+    assert!(bench.expired().len() == 1 && !ping(&mut bench, now, second));
+    assert_eq!(bench.take(id::RECEIPTS, request_id, &[0xc0]), Incoming::Late);
+    let now = bench.now();
+    assert!(!ping(&mut bench, now + 20 * second, 30 * second), "a late answer is never charged");
 }
 
 #[test]

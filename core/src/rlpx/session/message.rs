@@ -20,6 +20,7 @@ pub(super) enum Received {
     Hello(Box<Hello>),
     Disconnect(DisconnectReason),
     Ping,
+    Pong,
     /// A message of a capability. Its payload is staged in the outbox.
     Message {
         /// Index of the capability in the list of shared ones.
@@ -27,7 +28,7 @@ pub(super) enum Received {
         /// Message id, relative to the capability's offset.
         id: u64,
     },
-    /// A Pong, or a base message that is not known.
+    /// A base message that is not known.
     Ignored,
 }
 
@@ -82,7 +83,11 @@ pub(super) fn read(cx: &mut Cx<'_>, shared: &[Shared], snappy: bool, body: &[u8]
         if payload.len() > limits::BASE_MESSAGE_BYTES_MAX {
             return Err(Fault::TooLarge);
         }
-        return Ok(if id == p2p::id::PING { Received::Ping } else { Received::Ignored });
+        return Ok(match id {
+            p2p::id::PING => Received::Ping,
+            p2p::id::PONG => Received::Pong,
+            _ => Received::Ignored,
+        });
     }
     let owner = |(index, shared): (usize, &Shared)| Some((index, *shared, shared.relative(id)?));
     let (index, shared, id) = shared.iter().enumerate().find_map(owner).ok_or(Fault::UnknownMessage)?;

@@ -27,6 +27,7 @@ const SECOND: Duration = Duration::from_secs(1);
 #[derive(Clone, PartialEq, Eq, Debug)]
 enum Got {
     Hello,
+    Pong(Instant),
     Message(Capability, u64, Vec<u8>),
     Disconnected(DisconnectReason),
     Fault(Fault),
@@ -112,6 +113,7 @@ impl End {
                     cx.out.discard_staged();
                     Got::Message(capability, id, payload)
                 }
+                Step::Pong { sent_at } => Got::Pong(sent_at),
                 Step::Disconnected(reason) => Got::Disconnected(reason),
                 Step::Fault(fault) => Got::Fault(fault),
             });

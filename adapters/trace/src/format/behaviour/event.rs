@@ -262,16 +262,14 @@ fn encode_score_reason(reason: ScoreReason, out: &mut Vec<u8>) {
             out.byte(2);
             encode_status_refusal(refusal, out);
         }
-        ScoreReason::Unreachable => out.byte(3),
-        ScoreReason::RequestTimeout => out.byte(4),
-        ScoreReason::Silent => out.byte(5),
+        // 3, 4, 5 and 7 were reasons of earlier releases.
         ScoreReason::Served => out.byte(6),
-        ScoreReason::Uptime => out.byte(7),
         ScoreReason::Embedder => out.byte(8),
         ScoreReason::Reported(label) => {
             out.byte(9);
             out.text(label.as_str());
         }
+        ScoreReason::Unanswered => out.byte(10),
         _ => out.byte(UNKNOWN),
     }
 }
@@ -381,7 +379,7 @@ fn encode_fault(fault: Fault, out: &mut Vec<u8>) {
         Fault::ConnectedToSelf => 12,
         Fault::Useless => 13,
         Fault::UnknownMessage => 14,
-        Fault::PingFlood => 15,
+        // 15 was a flood of pings.
         Fault::StatusExpected => 16,
         Fault::StatusTwice => 17,
         Fault::ForbiddenMessage => 18,
