@@ -66,11 +66,17 @@ fn seal_with(
     out.extend_from_slice(&tag);
 }
 
-/// Decrypts `sealed`. The point is checked before any key agreement, the tag before any decryption.
+/// Decrypts `sealed` into memory that is wiped when dropped. The point is checked before any key agreement, the tag before
+/// any decryption.
 ///
 /// # Errors
 /// [`DecryptError`], whatever the cause.
-pub fn open(crypto: &dyn Crypto, secret: &SecretKey, mac_data: &[u8], sealed: &[u8]) -> Result<Vec<u8>, DecryptError> {
+pub fn open(
+    crypto: &dyn Crypto,
+    secret: &SecretKey,
+    mac_data: &[u8],
+    sealed: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, DecryptError> {
     let (point, rest) = sealed.split_first_chunk::<POINT_BYTES>().ok_or(DecryptError)?;
     let (body, tag) = rest.split_last_chunk::<TAG_BYTES>().ok_or(DecryptError)?;
     let (iv, ciphertext) = body.split_first_chunk::<IV_BYTES>().ok_or(DecryptError)?;
@@ -82,7 +88,7 @@ pub fn open(crypto: &dyn Crypto, secret: &SecretKey, mac_data: &[u8], sealed: &[
     if !bool::from(keys.tag(body, mac_data).ct_eq(tag)) {
         return Err(DecryptError);
     }
-    let mut plain = ciphertext.to_vec();
+    let mut plain = Zeroizing::new(ciphertext.to_vec());
     keys.apply_keystream(iv, &mut plain);
     Ok(plain)
 }
@@ -98,7 +104,7 @@ impl Keys {
         let derived = concat_kdf(agreement.expose());
         let mut encryption = Zeroizing::new([0; 16]);
         encryption.copy_from_slice(&derived[..16]);
-        Self { encryption, mac: Zeroizing::new(Sha256::digest(&derived[16..]).into()) }
+        Self { encryption, mac: digest(Sha256::new().chain_update(&derived[16..])) }
     }
 
     fn apply_keystream(&self, iv: &[u8; IV_BYTES], bytes: &mut [u8]) {
@@ -114,7 +120,14 @@ impl Keys {
 
 /// NIST SP 800-56A concatenation KDF with SHA-256 and no other info: one block of output.
 fn concat_kdf(agreement: &[u8]) -> Zeroizing<[u8; 32]> {
-    Zeroizing::new(Sha256::new().chain_update(1u32.to_be_bytes()).chain_update(agreement).finalize().into())
+    digest(Sha256::new().chain_update(1u32.to_be_bytes()).chain_update(agreement))
+}
+
+/// The digest, written to where it stays: no other copy of it is left.
+fn digest(sha256: Sha256) -> Zeroizing<[u8; 32]> {
+    let mut out = Zeroizing::new([0; 32]);
+    sha256.finalize_into((&mut *out).into());
+    out
 }
 
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 use secp256k1::ecdsa::{RecoverableSignature as EcdsaRecoverable, RecoveryId, Signature as Ecdsa};
 use secp256k1::{All, Message};
+use zeroize::Zeroize as _;
 
 use super::mac::Keccak;
 use super::{Crypto, Digest, PublicKey, RecoverableSignature, SecretKey, SharedSecret, Signature, keccak256};
+use crate::rng::Rng;
 
 /// [`Crypto`] by libsecp256k1. One value serves any number of nodes; making one takes a few microseconds.
 #[derive(Clone, Debug)]
@@ -19,15 +21,36 @@ impl Default for Secp256k1 {
 }
 
 impl Secp256k1 {
-    /// Makes a context. It is never re-randomised: that would need entropy at every use and halve the speed.
+    /// Makes a context that is not blinded: for public values, and for tests. A node with a key of its own has one from
+    /// [`Secp256k1::blinded`].
     pub fn new() -> Self {
         Self { context: secp256k1::Secp256k1::new() }
+    }
+
+    /// Makes a context whose multiplications of the base point begin at a secret point drawn from `rng`: signatures and
+    /// public keys are the same, but power and timing tell less of the scalars. It is not blinded again later: that would
+    /// halve the speed.
+    pub fn blinded(rng: &mut Rng) -> Self {
+        let mut blinded = Self::new();
+        blinded.context.seeded_randomize(&rng.secret());
+        blinded
     }
 }
 
 /// The library's form of a secret key. That type is `Copy`, so it must not outlive the operation that needs it.
 fn scalar(secret: &SecretKey) -> secp256k1::SecretKey {
     secp256k1::SecretKey::from_byte_array(*secret.expose()).expect("a SecretKey is in range")
+}
+
+/// Calls `work` with the library's form of a digest, and wipes that copy: the digest that a handshake signs reveals, with
+/// its nonce, the agreement of the static keys.
+fn with_message<R>(digest: &Digest, work: impl FnOnce(&Message) -> R) -> R {
+    let mut message = Message::from_digest(*digest);
+    let result = work(&message);
+    message = Message::from_digest([0; 32]);
+    // Without a reader, the compiler would omit the write.
+    core::hint::black_box(&mut message);
+    result
 }
 
 /// The library's form of a public key; `None` if `xy` is not a point on the curve, or has a coordinate out of range.
@@ -68,7 +91,7 @@ impl Crypto for Secp256k1 {
 
     fn sign(&self, secret: &SecretKey, digest: &Digest) -> RecoverableSignature {
         let mut scalar = scalar(secret);
-        let signature = self.context.sign_ecdsa_recoverable(Message::from_digest(*digest), &scalar);
+        let signature = with_message(digest, |message| self.context.sign_ecdsa_recoverable(*message, &scalar));
         scalar.non_secure_erase();
         let (recovery_id, compact) = signature.serialize_compact();
         let mut out = [0; 65];
@@ -88,7 +111,7 @@ impl Crypto for Secp256k1 {
     fn recover_xy(&self, digest: &Digest, signature: &RecoverableSignature) -> Option<[u8; 64]> {
         let recovery_id = RecoveryId::try_from(i32::from(signature.0[64])).ok()?;
         let signature = EcdsaRecoverable::from_compact(&signature.0[..64], recovery_id).ok()?;
-        let point = self.context.recover_ecdsa(Message::from_digest(*digest), &signature).ok()?;
+        let point = with_message(digest, |message| self.context.recover_ecdsa(*message, &signature)).ok()?;
         Some(coordinates(&point))
     }
 
@@ -107,8 +130,10 @@ impl Crypto for Secp256k1 {
         scalar.non_secure_erase();
         let mut x = [0; 32];
         x.copy_from_slice(&shared[..32]);
-        zeroize::Zeroize::zeroize(&mut shared);
-        SharedSecret::new(x)
+        shared.zeroize();
+        let secret = SharedSecret::new(x);
+        x.zeroize();
+        secret
     }
 
     fn datagram_hash(&self, bytes: &[u8]) -> Digest {

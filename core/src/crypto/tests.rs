@@ -111,3 +111,24 @@ fn sha256_and_hmac_match_the_vectors() {
         assert_eq!(mac.chain_update(hex(row, "input")).finalize().into_bytes()[..], hex(row, "output"));
     }
 }
+
+/// Only the time and power that the operations take may differ.
+#[test]
+fn blinding_changes_no_result() {
+    let seed = |byte| crate::rng::Seed::new([byte; 32]);
+    let (plain, one) = (Secp256k1::new(), Secp256k1::blinded(&mut seed(1).fork("test")));
+    let other = Secp256k1::blinded(&mut seed(2).fork("test"));
+    let mut rng = seed(3).fork("keys");
+    for _ in 0..20 {
+        let (secret, digest) = (SecretKey::generate(&mut rng), rng.bytes());
+        let key = plain.public_key(&secret);
+        let signature = plain.sign(&secret, &digest);
+        for blinded in [&one, &other, &one.clone()] {
+            assert_eq!(blinded.public_key(&secret), key);
+            assert_eq!(blinded.sign(&secret, &digest), signature);
+            assert_eq!(blinded.recover(&digest, &signature), Some(key));
+            assert!(blinded.verify(&key, &digest, &signature.without_recovery_id()));
+            assert_eq!(blinded.ecdh(&secret, &key).expose(), plain.ecdh(&secret, &key).expose());
+        }
+    }
+}

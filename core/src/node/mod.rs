@@ -81,10 +81,11 @@ impl Node {
     /// # Errors
     /// If the configuration cannot work.
     pub fn new(config: Config, seed: [u8; 32], now: Instant, unix: UnixTime) -> Result<Self, ConfigError> {
-        Self::with_crypto(config, seed, now, unix, Arc::new(Secp256k1::new()))
+        let crypto = Secp256k1::blinded(&mut Seed::new(seed).fork("secp256k1"));
+        Self::with_crypto(config, seed, now, unix, Arc::new(crypto))
     }
 
-    /// As [`Node::new`], with primitives of the caller's choice; many nodes may share them.
+    /// As [`Node::new`], with primitives of the caller's choice; many nodes may share them. [`Node::new`] has them blinded.
     ///
     /// # Errors
     /// If the configuration cannot work.

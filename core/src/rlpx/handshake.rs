@@ -21,6 +21,8 @@ use crate::wire::rlpx::{Ack, Auth, VERSION};
 
 /// Bytes of a packet's size prefix.
 const PREFIX_BYTES: usize = 2;
+/// Most bytes of an auth or ack of ours before padding: those of auth.
+const PLAIN_BYTES_MAX: usize = 256;
 
 /// A handshake in progress. Feed it with [`Handshake::handle_bytes`] until it returns [`Progress::Done`].
 #[derive(Debug)]
@@ -58,8 +60,8 @@ pub struct Agreed {
 struct Origin {
     role: Role,
     agreement: SharedSecret,
-    initiator_nonce: [u8; 32],
-    recipient_nonce: [u8; 32],
+    initiator_nonce: Zeroizing<[u8; 32]>,
+    recipient_nonce: Zeroizing<[u8; 32]>,
     auth: Vec<u8>,
     ack: Vec<u8>,
 }
@@ -116,7 +118,7 @@ impl Handshake {
         out: &mut Outbound,
     ) -> Self {
         let ephemeral = SecretKey::generate(cx.rng);
-        let nonce = *cx.rng.secret();
+        let nonce = cx.rng.secret();
         let initiator = Initiator::new(cx.crypto, cx.rng, secret, key, remote, ephemeral, nonce);
         out.tail().extend_from_slice(&initiator.auth);
         Self::Initiator(Box::new(initiator))
@@ -163,7 +165,7 @@ pub struct Initiator {
     remote: PublicKey,
     /// Its public key is never computed: the remote recovers it from the signature.
     ephemeral: SecretKey,
-    nonce: [u8; 32],
+    nonce: Zeroizing<[u8; 32]>,
     /// The sent packet, which the MACs absorb first.
     auth: Vec<u8>,
     ack: Packet,
@@ -185,13 +187,12 @@ impl Initiator {
         key: &PublicKey,
         remote: PublicKey,
         ephemeral: SecretKey,
-        nonce: [u8; 32],
+        nonce: Zeroizing<[u8; 32]>,
     ) -> Self {
         let digest = signed_digest(&crypto.ecdh(secret, &remote), &nonce);
         let signature = crypto.sign(&ephemeral, &digest);
-        let mut plain = Vec::new();
-        Auth { signature, key: *key.as_bytes(), nonce, version: VERSION }.encode(&mut plain);
-        let auth = seal_packet(crypto, rng, &remote, plain);
+        let message = Auth { signature, key: *key.as_bytes(), nonce: *nonce, version: VERSION };
+        let auth = seal_packet(crypto, rng, &remote, |plain| message.encode(plain));
         Self { remote, ephemeral, nonce, auth, ack: Packet::default() }
     }
 
@@ -202,8 +203,8 @@ impl Initiator {
         let origin = Origin {
             role: Role::Initiator,
             agreement: crypto.ecdh(&self.ephemeral, &remote_ephemeral),
-            initiator_nonce: self.nonce,
-            recipient_nonce: ack.nonce,
+            initiator_nonce: self.nonce.clone(),
+            recipient_nonce: Zeroizing::new(ack.nonce),
             auth: self.auth.clone(),
             ack: self.ack.bytes.clone(),
         };
@@ -222,11 +223,10 @@ impl Recipient {
     fn finish(&self, crypto: &dyn Crypto, rng: &mut Rng, secret: &SecretKey, out: &mut Outbound) -> Option<Agreed> {
         let accepted = Accepted::new(crypto, secret, &self.auth)?;
         let ephemeral = SecretKey::generate(rng);
-        let nonce = *rng.secret();
-        let ephemeral_key = *crypto.public_key(&ephemeral).as_bytes();
-        let mut plain = Vec::new();
-        Ack { ephemeral_key, nonce, version: VERSION }.encode(&mut plain);
-        let ack = seal_packet(crypto, rng, &accepted.remote, plain);
+        let nonce = rng.secret();
+        let message =
+            Ack { ephemeral_key: *crypto.public_key(&ephemeral).as_bytes(), nonce: *nonce, version: VERSION };
+        let ack = seal_packet(crypto, rng, &accepted.remote, |plain| message.encode(plain));
         out.tail().extend_from_slice(&ack);
         Some(accepted.agree(crypto, &ephemeral, nonce, ack))
     }
@@ -237,7 +237,7 @@ struct Accepted {
     auth: Vec<u8>,
     remote: PublicKey,
     remote_ephemeral: PublicKey,
-    nonce: [u8; 32],
+    nonce: Zeroizing<[u8; 32]>,
 }
 
 impl Accepted {
@@ -246,10 +246,10 @@ impl Accepted {
         let remote = PublicKey::from_xy(crypto, &auth.key).ok()?;
         let digest = signed_digest(&crypto.ecdh(secret, &remote), &auth.nonce);
         let remote_ephemeral = crypto.recover(&digest, &auth.signature)?;
-        Some(Self { auth: packet.bytes.clone(), remote, remote_ephemeral, nonce: auth.nonce })
+        Some(Self { auth: packet.bytes.clone(), remote, remote_ephemeral, nonce: Zeroizing::new(auth.nonce) })
     }
 
-    fn agree(self, crypto: &dyn Crypto, ephemeral: &SecretKey, nonce: [u8; 32], ack: Vec<u8>) -> Agreed {
+    fn agree(self, crypto: &dyn Crypto, ephemeral: &SecretKey, nonce: Zeroizing<[u8; 32]>, ack: Vec<u8>) -> Agreed {
         let origin = Origin {
             role: Role::Recipient,
             agreement: crypto.ecdh(ephemeral, &self.remote_ephemeral),
@@ -272,9 +272,12 @@ fn signed_digest(agreement: &SharedSecret, nonce: &[u8; 32]) -> Zeroizing<Digest
     digest
 }
 
-/// Pads and encrypts `plain`, and prefixes its size: the packet on the wire.
-fn seal_packet(crypto: &dyn Crypto, rng: &mut Rng, to: &PublicKey, mut plain: Vec<u8>) -> Vec<u8> {
+/// Pads and encrypts what `encode` appends, and prefixes its size: the packet on the wire.
+fn seal_packet(crypto: &dyn Crypto, rng: &mut Rng, to: &PublicKey, encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     const SPREAD: u64 = (limits::HANDSHAKE_PADDING_MAX - limits::HANDSHAKE_PADDING_MIN + 1) as u64;
+    // Room for all of it: a buffer that grows leaves copies behind that are not wiped.
+    let mut plain = Zeroizing::new(Vec::with_capacity(PLAIN_BYTES_MAX + limits::HANDSHAKE_PADDING_MAX));
+    encode(&mut plain);
     let message_bytes = plain.len();
     plain.resize(message_bytes + limits::HANDSHAKE_PADDING_MIN + rng.below(SPREAD) as usize, 0);
     rng.fill(&mut plain[message_bytes..]);
@@ -323,7 +326,7 @@ impl Packet {
     }
 
     /// Decrypts a complete packet.
-    fn open(&self, crypto: &dyn Crypto, secret: &SecretKey) -> Option<Vec<u8>> {
+    fn open(&self, crypto: &dyn Crypto, secret: &SecretKey) -> Option<Zeroizing<Vec<u8>>> {
         let (prefix, body) = self.bytes.split_at_checked(PREFIX_BYTES)?;
         ecies::open(crypto, secret, prefix, body).ok()
     }

@@ -4,9 +4,12 @@
 //! not checked to be on the curve, and signatures are not verified.
 
 use alloc::vec::Vec;
+use core::fmt;
+
+use zeroize::Zeroize as _;
 
 use super::DecodeError;
-use super::rlp::{self, Bounds, RlpStream};
+use super::rlp::{self, Bounds, Writer};
 use crate::crypto::RecoverableSignature;
 use crate::limits::MESSAGE_BYTES_MAX;
 
@@ -16,8 +19,8 @@ pub const VERSION: u64 = 4;
 /// Bytes of a frame's header without its MAC.
 pub const FRAME_HEADER_BYTES: usize = 16;
 
-/// The initiator's first message, decrypted.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The initiator's first message, decrypted. The nonce is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Auth {
     /// The ephemeral key's signature of `static agreement ^ nonce`.
     pub signature: RecoverableSignature,
@@ -29,8 +32,8 @@ pub struct Auth {
     pub version: u64,
 }
 
-/// The recipient's answer, decrypted.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// The recipient's answer, decrypted. The nonce is wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Ack {
     /// The recipient's ephemeral public key, not yet checked to be on the curve.
     pub ephemeral_key: [u8; 64],
@@ -43,9 +46,10 @@ pub struct Ack {
 impl Auth {
     /// Appends the encoding.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut list = RlpStream::new_list(4);
-        list.append(&&self.signature.0[..]).append(&&self.key[..]).append(&&self.nonce[..]).append(&self.version);
-        out.extend_from_slice(&list.out());
+        let Self { signature, key, nonce, version } = self;
+        Writer::new(out).list(|list| {
+            list.bytes(&signature.0).bytes(key).bytes(nonce).u64(*version);
+        });
     }
 
     /// Decodes; further elements and padding are ignored (EIP-8).
@@ -66,9 +70,10 @@ impl Auth {
 impl Ack {
     /// Appends the encoding.
     pub fn encode(&self, out: &mut Vec<u8>) {
-        let mut list = RlpStream::new_list(3);
-        list.append(&&self.ephemeral_key[..]).append(&&self.nonce[..]).append(&self.version);
-        out.extend_from_slice(&list.out());
+        let Self { ephemeral_key, nonce, version } = self;
+        Writer::new(out).list(|list| {
+            list.bytes(ephemeral_key).bytes(nonce).u64(*version);
+        });
     }
 
     /// Decodes; further elements and padding are ignored (EIP-8).
@@ -78,6 +83,35 @@ impl Ack {
     pub fn decode(plain: &[u8]) -> Result<Self, DecodeError> {
         let (mut list, _padding) = rlp::list_prefix(plain, Bounds::SMALL)?;
         Ok(Self { ephemeral_key: *list.fixed()?, nonce: *list.fixed()?, version: list.u64()? })
+    }
+}
+
+impl Drop for Auth {
+    fn drop(&mut self) {
+        self.nonce.zeroize();
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        self.nonce.zeroize();
+    }
+}
+
+/// Without the nonce.
+impl fmt::Debug for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Auth");
+        debug.field("signature", &self.signature).field("key", &self.key).field("version", &self.version);
+        debug.finish_non_exhaustive()
+    }
+}
+
+/// Without the nonce.
+impl fmt::Debug for Ack {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Ack");
+        debug.field("ephemeral_key", &self.ephemeral_key).field("version", &self.version).finish_non_exhaustive()
     }
 }
 
@@ -121,6 +155,12 @@ mod tests {
         ack.encode(&mut bytes);
         bytes.push(0xf8);
         assert_eq!(Ack::decode(&bytes), Ok(ack));
+    }
+
+    #[test]
+    fn debug_shows_no_nonce() {
+        let shown = alloc::format!("{:?} {:?}", auth(), Ack { ephemeral_key: [4; 64], nonce: [0; 32], version: 9 });
+        assert!(!shown.contains("nonce") && !shown.contains("3, 3"), "{shown}");
     }
 
     #[test]

@@ -149,11 +149,11 @@ fn published_handshakes_agree() {
         let accepted = Accepted::new(&crypto, &secret(keys, "static_b"), &packet(auth.clone())).unwrap();
         assert_eq!(*accepted.remote.as_bytes(), array(keys, "static_pub_a"));
         assert_eq!(*accepted.remote_ephemeral.as_bytes(), array(keys, "ephemeral_pub_a"));
-        let mut recipient = accepted.agree(&crypto, &secret(keys, "ephemeral_b"), array(keys, "nonce_b"), ack.clone());
+        let mut recipient = accepted.agree(&crypto, &secret(keys, "ephemeral_b"), array(keys, "nonce_b").into(), ack.clone());
         let initiator = Initiator {
             remote: PublicKey::from_xy(&crypto, &array(keys, "static_pub_b")).unwrap(),
             ephemeral: secret(keys, "ephemeral_a"),
-            nonce: array(keys, "nonce_a"),
+            nonce: array(keys, "nonce_a").into(),
             auth,
             ack: packet(ack),
         };
@@ -176,7 +176,7 @@ fn auth_decrypts_to_the_published_fields() {
         &key("static_pub_a"),
         key("static_pub_b"),
         secret(keys, "ephemeral_a"),
-        array(keys, "nonce_a"),
+        array(keys, "nonce_a").into(),
     );
     let plain = packet(initiator.auth).open(&crypto, &secret(keys, "static_b")).unwrap();
     let auth = Auth::decode(&plain).unwrap();
@@ -421,7 +421,7 @@ fn changed_packets_never_end_in_different_secrets() {
         let mut initiator = Handshake::Initiator(Box::new(Initiator {
             remote: PublicKey::from_xy(&Secp256k1::new(), &array(keys, "static_pub_b")).unwrap(),
             ephemeral: secret(keys, "ephemeral_a"),
-            nonce: array(keys, "nonce_a"),
+            nonce: array(keys, "nonce_a").into(),
             auth: auth.clone(),
             ack: Packet::default(),
         }));
