@@ -42,6 +42,8 @@ pub enum Scope {
     Loopback,
     /// Private and link-local ranges (RFC 1918, RFC 4193, RFC 3927).
     Lan,
+    /// 100.64.0.0/10, the range of carriers' NATs (RFC 6598): other networks cannot reach it.
+    Shared,
     /// Unspecified, multicast, broadcast, documentation and other ranges without peers.
     Special,
     /// All other addresses.
@@ -70,6 +72,7 @@ fn scope_v4(ip: Ipv4Addr) -> Scope {
         (127, ..) => Scope::Loopback,
         (10, ..) | (192, 168, _) | (169, 254, _) => Scope::Lan,
         (172, 16..=31, _) => Scope::Lan,
+        (100, 64..=127, _) => Scope::Shared,
         // This network, IETF protocol assignments, documentation, 6to4 relays, benchmarking, multicast, reserved.
         (0 | 224..=255, ..) | (192, 0, 0 | 2) | (192, 31, 196) | (192, 52, 193) | (192, 88, 99) => Scope::Special,
         (192, 175, 48) | (198, 18..=19, _) | (198, 51, 100) | (203, 0, 113) => Scope::Special,
@@ -90,18 +93,14 @@ fn scope_v6(ip: Ipv6Addr) -> Scope {
     }
 }
 
-/// Whether an address is in 100.64.0.0/10 (RFC 6598).
-pub const fn is_shared(ip: Ipv4Addr) -> bool {
-    matches!(ip.octets(), [100, 64..=127, ..])
-}
-
 /// Whether an address that `sender` relays in a Neighbors packet may be used: no special address, loopback only from
-/// loopback, LAN only from LAN or loopback.
+/// loopback, LAN only from LAN or loopback, an address of a carrier's NAT only from another one, LAN or loopback.
 pub fn relay_allowed(sender: IpAddr, relayed: IpAddr) -> bool {
     match scope(relayed) {
         Scope::Special => false,
         Scope::Loopback => scope(sender) == Scope::Loopback,
         Scope::Lan => scope(sender).is_local(),
+        Scope::Shared => scope(sender).is_local() || scope(sender) == Scope::Shared,
         Scope::Global => true,
     }
 }
@@ -118,7 +117,7 @@ impl Subnet {
         match canonical(SocketAddr::new(ip, 0)).ip() {
             // The last byte distinguishes the families: a /56 does not reach it.
             IpAddr::V4(ip) => {
-                let bytes = if is_shared(ip) { 4 } else { 3 };
+                let bytes = if scope_v4(ip) == Scope::Shared { 4 } else { 3 };
                 key[..bytes].copy_from_slice(&ip.octets()[..bytes]);
                 key[7] = 4;
             }
@@ -127,8 +126,7 @@ impl Subnet {
         Self(key)
     }
 
-    /// The wider group of the subnets that agree in their first bytes; at most 3 of an IPv4 subnet, 7 of an IPv6 one. Groups
-    /// of different width may compare equal.
+    /// The wider group of the subnets that agree in their first bytes. Groups of different width may compare equal.
     #[must_use]
     pub fn truncated(mut self, bytes: usize) -> Self {
         let end = self.0.len() - 1;
@@ -266,6 +264,15 @@ mod tests {
             ("::1", "ff02::1", false),
             ("::1", "2001:db8::1", false),
             ("8.8.8.8", "::ffff:127.0.0.1", false),
+            ("8.8.8.8", "100.64.0.1", false),
+            ("8.8.8.8", "100.127.255.254", false),
+            ("8.8.8.8", "100.63.255.254", true),
+            ("8.8.8.8", "100.128.0.1", true),
+            ("100.64.0.1", "100.127.0.1", true),
+            ("10.0.0.1", "100.64.0.1", true),
+            ("127.0.0.1", "100.64.0.1", true),
+            ("100.64.0.1", "10.0.0.1", false),
+            ("100.64.0.1", "8.8.8.8", true),
         ] {
             assert_eq!(relay_allowed(ip(sender), ip(relayed)), allowed, "{sender} relays {relayed}");
         }
@@ -286,6 +293,12 @@ mod tests {
         }
         assert_eq!(Subnet::of(ip("2a00:1:2:3300::1")), Subnet::of(ip("2a00:1:2:33ff::9")));
         assert_ne!(Subnet::of(ip("2a00:1:2:3300::1")), Subnet::of(ip("2a00:1:2:3400::1")));
+        let wide = |text, bytes| Subnet::of(ip(text)).truncated(bytes);
+        assert_eq!(wide("1.2.3.4", 2), wide("1.2.200.4", 2));
+        assert_ne!(wide("1.2.3.4", 2), wide("1.3.3.4", 2));
+        assert_eq!(wide("2a00:1:2:3300::1", 6), wide("2a00:1:2:4400::1", 6));
+        assert_ne!(wide("2a00:1:2:3300::1", 6), wide("2a00:1:3:3300::1", 6));
+        assert_ne!(wide("1.2.3.4", 0), wide("2a00:1:2:3300::1", 0), "the families stay apart");
     }
 
     #[test]

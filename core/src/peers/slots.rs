@@ -24,7 +24,7 @@ use crate::limits::{
     INBOUND_PER_16, INBOUND_PER_29, INBOUND_PER_48, INBOUND_PER_SUBNET_ROOMY, INBOUND_SOURCES_MAX, INBOUND_THROTTLE,
     PENDING_NAMED_MAX, PENDING_PER_SUBNET, SIMULTANEOUS_WINDOW,
 };
-use crate::netfilter::{is_shared, scope};
+use crate::netfilter::{Scope, scope};
 use crate::time::Instant;
 
 /// A stream that may be opened as a connection.
@@ -239,7 +239,7 @@ impl Slots {
         let per_subnet = self.config.inbound_per_subnet;
         let roomy = per_subnet.max(INBOUND_PER_SUBNET_ROOMY);
         let limits: &[(u32, usize)] = match ip {
-            IpAddr::V4(ip) if is_shared(ip) => &[(32, if is_tight { per_subnet } else { roomy })],
+            IpAddr::V4(_) if scope(ip) == Scope::Shared => &[(32, if is_tight { per_subnet } else { roomy })],
             IpAddr::V4(_) if is_tight => &[(24, per_subnet), (16, INBOUND_PER_16)],
             IpAddr::V4(_) => &[(24, roomy)],
             IpAddr::V6(_) => &[(56, per_subnet), (48, INBOUND_PER_48), (29, INBOUND_PER_29)],
