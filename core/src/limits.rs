@@ -191,17 +191,26 @@ pub const PING_BACK_CALLS_MAX: usize = CALLS_MAX / 2;
 pub const PING_BACKS_MAX: usize = 2048;
 /// Pings back in one set of that memory.
 pub const PING_BACK_WAYS: usize = 8;
-/// Pings in any minute to one global address without an endpoint proof, over all node ids (attack D10).
-pub const UNPROVEN_PINGS_BURST: u32 = 2;
-/// The time after which such an address may be pinged once more.
-pub const UNPROVEN_PING_INTERVAL: Duration = Duration::from_secs(60);
-/// Destinations that the budget for unproven pings distinguishes at first: its memory doubles as lookups reach more,
-/// and is released when all budgets have refilled.
+/// Bytes of pings in any day to one global address that has never answered one, over all node ids (attack D10): one
+/// datagram of the largest size.
+pub const UNPROVEN_BYTES_MAX: u16 = 1280;
+/// The time after which such an address may be pinged a second time; each further gap is twice as long.
+pub const UNPROVEN_PING_GAP: Duration = Duration::from_secs(60);
+/// The time without a ping after which what was sent to such an address is forgotten.
+pub const UNPROVEN_REST: Duration = Duration::from_secs(24 * 3600);
+/// Pings in a second to all such addresses together: a table fills within a minute.
+pub const UNPROVEN_PINGS_PER_SECOND: u32 = 20;
+/// The burst of [`UNPROVEN_PINGS_PER_SECOND`]: the first lookups of a node.
+pub const UNPROVEN_PINGS_BURST: u32 = 200;
+/// Time between two pings to a bootnode while the table is empty, which count in none of these limits.
+pub const NAMED_PING_INTERVAL: Duration = Duration::from_secs(15);
+/// Destinations that the limit on unproven pings distinguishes at first, 12 bytes each: its memory doubles as more do not
+/// answer, and is released a day after the last ping.
 pub const UNPROVEN_PING_SLOTS: usize = 128;
-/// Most destinations that the budget for unproven pings distinguishes: those of a bootnode that pings back a hundred
-/// new peers a second. Beyond, destinations share budgets.
+/// Most destinations that the limit on unproven pings distinguishes: more dead addresses than a day of lookups meets.
+/// Beyond, destinations share limits.
 pub const UNPROVEN_PING_SLOTS_MAX: usize = 8192;
-/// Destinations in one set of that memory: as many as a cache line holds.
+/// Destinations in one set of that memory.
 pub const UNPROVEN_PING_WAYS: usize = 8;
 /// Datagrams remembered as seen (attack D13): those of half a minute at eight a second.
 pub const REPLAY_SLOTS: usize = 256;

@@ -244,6 +244,7 @@ impl Discv4 {
                 (Contact::with_id(key, id, addr.ip(), addr.port(), tcp), Purpose::PingBack, true, None)
             }
         };
+        self.limiter.proven(addr.ip(), cx.now);
         let mut bond = self.bonds.prove(&id, addr, cx.now);
         if pinged_us {
             bond.set_peer_bonded();

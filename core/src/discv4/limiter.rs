@@ -87,10 +87,21 @@ impl Limiter {
         is_allowed
     }
 
-    /// Whether an address may be pinged that has not proven anything (attack D10).
+    /// Whether a ping of so many bytes may be sent to an address that has proven nothing (attack D10).
     #[must_use]
-    pub fn admit_unproven_ping(&mut self, to: IpAddr, now: Instant) -> bool {
-        self.shared.admit_unproven_ping(to, now)
+    pub fn admit_unproven_ping(&mut self, to: IpAddr, bytes: usize, now: Instant) -> bool {
+        self.shared.admit_unproven_ping(to, bytes, now)
+    }
+
+    /// Whether a bootnode may be pinged while the table is empty.
+    #[must_use]
+    pub fn admit_named_ping(&mut self, to: SocketAddr, now: Instant) -> bool {
+        self.shared.admit_named_ping(to, now)
+    }
+
+    /// An address has answered a ping.
+    pub fn proven(&mut self, at: IpAddr, now: Instant) {
+        self.shared.proven(at, now);
     }
 
     /// Whether a ping may be answered by a ping of ours (attack D5). All strangers together are limited by the budget for the

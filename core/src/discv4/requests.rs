@@ -79,12 +79,18 @@ impl Discv4 {
         Ok(())
     }
 
-    /// Whether a node may be pinged that a packet of another one may have named: it has proven its endpoint, its address has a
-    /// budget left, or it is one of the bootnodes while they are all that we have (attack D10).
+    /// Whether a node may be pinged that a packet of another one may have named: it has proven its endpoint, or is one of the
+    /// bootnodes while they are all that we have, or its address may receive a ping unasked (attack D10).
     pub(super) fn admits_ping(&mut self, cx: &Cx<'_>, contact: &Contact) -> bool {
-        self.bonds.is_proven(&contact.id(), contact.udp_addr(), cx.now)
-            || self.table.is_empty() && self.config.bootnodes.contains(contact)
-            || self.limiter.admit_unproven_ping(contact.ip(), cx.now)
+        let at = contact.udp_addr();
+        if self.bonds.is_proven(&contact.id(), at, cx.now) {
+            true
+        } else if self.table.is_empty() && self.config.bootnodes.contains(contact) {
+            self.limiter.admit_named_ping(at, cx.now)
+        } else {
+            let bytes = self.local.ping(at, expiration(cx)).datagram_bytes();
+            self.limiter.admit_unproven_ping(at.ip(), bytes, cx.now)
+        }
     }
 
     /// Sends the request itself, or queues it behind one of the same kind.

@@ -12,9 +12,10 @@ use core::net::{IpAddr, SocketAddr};
 
 use siphasher::sip::SipHasher13;
 
+use super::destinations::Destinations;
 use crate::contract::Prefetch;
 use crate::limits;
-use crate::netfilter::{Subnet, endpoint_bytes, scope};
+use crate::netfilter::{Scope, Subnet, endpoint_bytes, scope};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
@@ -30,6 +31,11 @@ impl Rate {
     pub const fn per_second(count: u32, burst: u32) -> Self {
         let count = if count == 0 { 1 } else { count };
         Self { interval_micros: 1_000_000 / count as u64, burst }
+    }
+
+    /// One in each interval.
+    pub const fn every(interval: Duration) -> Self {
+        Self { interval_micros: interval.as_micros() as u64, burst: 1 }
     }
 }
 
@@ -263,86 +269,6 @@ impl Strangers {
     }
 }
 
-/// What was sent to one address lately.
-#[derive(Clone, Copy, Default, Debug)]
-struct Destination {
-    fingerprint: u32,
-    /// When everything taken so far is refilled: whole seconds since the driver's start, rounded up.
-    used_until: u32,
-}
-
-/// Destinations that may evict each other.
-type DestinationSet = [Destination; limits::UNPROVEN_PING_WAYS];
-
-/// A rate for each of many destinations, which seldom share one: a lookup touches many at once, and an honest node must not
-/// be passed over because of another one.
-#[derive(Debug)]
-struct Destinations {
-    interval: u32,
-    burst: u32,
-    /// When everything taken for any destination is refilled: from then on nothing needs to be remembered.
-    all_used_until: u32,
-    /// A power of two of them.
-    sets: Vec<DestinationSet>,
-}
-
-impl Destinations {
-    fn new(interval: Duration, burst: u32) -> Self {
-        let interval = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX);
-        Self { interval, burst, all_used_until: 0, sets: Self::empty() }
-    }
-
-    fn empty() -> Vec<DestinationSet> {
-        vec![Default::default(); limits::UNPROVEN_PING_SLOTS / limits::UNPROVEN_PING_WAYS]
-    }
-
-    /// Takes one from the budget of a destination. A destination that is new to a full set takes over the least used entry
-    /// of the set with its use: an evicted destination finds no entry in the set that is used less.
-    fn take(&mut self, fingerprint: u32, now: Instant) -> bool {
-        let now = now.as_micros();
-        let [floor, ceiling] = [now / 1_000_000, now.div_ceil(1_000_000)].map(|s| u32::try_from(s).unwrap_or(u32::MAX));
-        if self.all_used_until <= floor && self.sets.len() > limits::UNPROVEN_PING_SLOTS / limits::UNPROVEN_PING_WAYS {
-            self.sets = Self::empty();
-        }
-        let mut entry = *self.entry(fingerprint);
-        while entry.fingerprint != fingerprint && entry.used_until > floor && self.grow() {
-            entry = *self.entry(fingerprint);
-        }
-        let used = entry.used_until.saturating_sub(floor);
-        if used.saturating_add(self.interval) > self.interval.saturating_mul(self.burst) {
-            return false;
-        }
-        let used_until = entry.used_until.max(ceiling).saturating_add(self.interval);
-        *self.entry(fingerprint) = Destination { fingerprint, used_until };
-        self.all_used_until = self.all_used_until.max(used_until);
-        true
-    }
-
-    /// The destination's entry in its set, or the one that it would take over.
-    fn entry(&mut self, fingerprint: u32) -> &mut Destination {
-        let sets = self.sets.len();
-        let set = &mut self.sets[fingerprint as usize % sets];
-        let known = set.iter().position(|entry| entry.fingerprint == fingerprint);
-        let least = || set.iter().zip(0..).min_by_key(|(entry, _)| entry.used_until).map_or(0, |(_, way)| way);
-        let way = known.unwrap_or_else(least);
-        &mut set[way]
-    }
-
-    /// Doubles the memory up to its bound; false at the bound. Every destination keeps its entry: a set becomes two.
-    fn grow(&mut self) -> bool {
-        let sets = self.sets.len();
-        if sets * limits::UNPROVEN_PING_WAYS >= limits::UNPROVEN_PING_SLOTS_MAX {
-            return false;
-        }
-        self.sets.extend_from_within(..);
-        for (i, set) in self.sets.iter_mut().enumerate() {
-            let stays = |entry: &Destination| entry.fingerprint as usize % (2 * sets) == i;
-            set.iter_mut().filter(|entry| !stays(entry)).for_each(|entry| *entry = Destination::default());
-        }
-        true
-    }
-}
-
 /// The limits that every discovery protocol has, and the keyed hash for those that it adds.
 pub struct Limiter {
     hasher: SipHasher13,
@@ -351,7 +277,11 @@ pub struct Limiter {
     endpoints: Budgets,
     /// Of all bonded endpoints that are not in the table.
     bonded: Budget,
-    unproven_pings: Destinations,
+    destinations: Destinations,
+    /// Of all addresses that have proven nothing.
+    unproven_pings: Budget,
+    /// Of addresses that the operator named, while no node is known.
+    named_pings: Budgets,
 }
 
 impl Limiter {
@@ -366,7 +296,9 @@ impl Limiter {
                 limits::BUDGET_ACCOUNTS_MAX,
             ),
             bonded: Budget::new(rate(limits::BONDED_DATAGRAMS_PER_SECOND, limits::BONDED_DATAGRAMS_BURST)),
-            unproven_pings: Destinations::new(limits::UNPROVEN_PING_INTERVAL, limits::UNPROVEN_PINGS_BURST),
+            destinations: Destinations::default(),
+            unproven_pings: Budget::new(rate(limits::UNPROVEN_PINGS_PER_SECOND, limits::UNPROVEN_PINGS_BURST)),
+            named_pings: Budgets::new(Rate::every(limits::NAMED_PING_INTERVAL), limits::BUDGET_ACCOUNTS_MAX / 4),
         }
     }
 
@@ -404,14 +336,43 @@ impl Limiter {
         }
     }
 
-    /// Whether an address may be pinged that has not proven anything (attack D10).
+    /// Whether a ping of so many bytes may be sent to an address that has proven nothing (attack D10). If so, takes it from
+    /// the budgets of the address and of all such addresses.
     #[must_use]
-    pub fn admit_unproven_ping(&mut self, to: IpAddr, now: Instant) -> bool {
-        let destination = (!scope(to).is_local()).then(|| match to {
-            IpAddr::V4(ip) => self.hasher.hash(&ip.octets()),
-            IpAddr::V6(ip) => self.hasher.hash(&ip.octets()),
-        });
-        destination.is_none_or(|hash| self.unproven_pings.take((hash >> 32) as u32, now))
+    pub fn admit_unproven_ping(&mut self, to: IpAddr, bytes: usize, now: Instant) -> bool {
+        let Some(destination) = self.destination(to) else { return true };
+        let bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
+        let is_admitted = self.unproven_pings.allows(now) && self.destinations.take(destination, bytes, now);
+        if is_admitted {
+            self.unproven_pings.take(now);
+        }
+        is_admitted
+    }
+
+    /// Whether a node may be pinged that the operator named, while no node is known.
+    #[must_use]
+    pub fn admit_named_ping(&mut self, to: SocketAddr, now: Instant) -> bool {
+        let key = self.endpoint(to);
+        let is_admitted = scope(to.ip()).is_local() || self.named_pings.allows(key, now);
+        if is_admitted {
+            self.named_pings.take(key, now);
+        }
+        is_admitted
+    }
+
+    /// An address has answered a ping: what was sent to it before counts no more.
+    pub fn proven(&mut self, at: IpAddr, now: Instant) {
+        if let Some(destination) = self.destination(at) {
+            self.destinations.forget(destination, now);
+        }
+    }
+
+    /// The keyed hash of an address; `None` for a local one.
+    fn destination(&self, to: IpAddr) -> Option<u32> {
+        (!scope(to).is_local()).then(|| match to {
+            IpAddr::V4(ip) => fingerprint(self.hasher.hash(&ip.octets())),
+            IpAddr::V6(ip) => fingerprint(self.hasher.hash(&ip.octets())),
+        })
     }
 
     /// The hash of the subnet that a source belongs to; `None` on this machine or network, where many nodes may live.
@@ -432,6 +393,8 @@ impl Limiter {
         let (subnet, hash) = (Subnet::of(ip), |subnet: Subnet| Some(self.hasher.hash(subnet.as_bytes())));
         match (scope(ip), ip) {
             (scope, _) if scope.is_local() => Groups::default(),
+            // Of a carrier's NAT only the part is seen that one test network has.
+            (Scope::Shared, _) => Groups { subnet: hash(subnet), ..Groups::default() },
             (_, IpAddr::V4(_)) => Groups { subnet: hash(subnet), site: None, network: hash(subnet.truncated(2)) },
             (_, IpAddr::V6(_)) => {
                 Groups { subnet: hash(subnet), site: hash(subnet.truncated(6)), network: hash(subnet.truncated(4)) }
@@ -537,6 +500,15 @@ mod tests {
     }
 
     #[test]
+    fn addresses_of_a_carrier_are_alone_in_their_groups() {
+        let mut limiter = limiter();
+        let carrier = |n: u32| SocketAddr::from(((0x6440_0000 + n).to_be_bytes(), 30303));
+        assert_eq!(admitted(&mut limiter, Source::Stranger, (0..400).map(carrier), at(0)), 400);
+        let one = core::iter::repeat_n(carrier(7), 100);
+        assert_eq!(admitted(&mut limiter, Source::Stranger, one, at(0)), limits::SUBNET_DATAGRAMS_BURST as usize - 1);
+    }
+
+    #[test]
     fn all_sources_together_have_a_budget() {
         let mut limiter = limiter();
         let mut admitted =
@@ -552,7 +524,6 @@ mod tests {
         let local = (0..1000).map(|_| SocketAddr::from(([127, 0, 0, 1], 30303)));
         let admitted = admitted(&mut limiter, Source::Stranger, local, Instant::ZERO);
         assert_eq!(admitted, limits::DATAGRAMS_BURST as usize, "only that of all sources together");
-        assert!((0..1000).all(|_| limiter.admit_unproven_ping(ip("192.168.0.7"), Instant::ZERO)));
     }
 
     #[test]
@@ -621,42 +592,23 @@ mod tests {
     }
 
     #[test]
-    fn an_unproven_address_is_pinged_at_most_twice_a_minute() {
+    fn all_unproven_addresses_together_have_a_budget() {
         let mut limiter = limiter();
-        let mut sent = vec![];
-        for second in 0..600u64 {
-            let now = Instant::from_micros(second * 1_000_000);
-            while limiter.admit_unproven_ping(ip("9.9.9.9"), now) {
-                sent.push(second);
-            }
-        }
-        assert!(sent.windows(3).all(|w| w[2] - w[0] >= 60), "{sent:?}");
-        assert!(sent.len() >= 10);
+        let mut admitted = |second: u64| {
+            let now = at(second * 1_000_000);
+            (0..5000).filter(|n| limiter.admit_unproven_ping(v4(second as u32 * 5000 + n, 1).ip(), 140, now)).count()
+        };
+        assert_eq!(admitted(0), limits::UNPROVEN_PINGS_BURST as usize);
+        assert_eq!((1..11).map(&mut admitted).sum::<usize>(), 10 * limits::UNPROVEN_PINGS_PER_SECOND as usize);
+        assert!((0..1000).all(|_| limiter.admit_unproven_ping(ip("192.168.0.7"), 140, at(0))), "not the local ones");
     }
 
-    /// With a shared budget, a lookup would pass over one live node in some thousands.
     #[test]
-    fn destinations_share_no_budget_while_they_are_few() {
+    fn an_operators_address_is_pinged_every_fifteen_seconds() {
         let mut limiter = limiter();
-        let ip = |n: u32| IpAddr::from((0x0800_0000 + n * 977).to_be_bytes());
-        assert_eq!(limiter.unproven_pings.sets.len() * limits::UNPROVEN_PING_WAYS, limits::UNPROVEN_PING_SLOTS);
-        for second in [0, 30] {
-            let now = Instant::from_micros(second * 1_000_000);
-            assert_eq!((0..1000).filter(|n| limiter.admit_unproven_ping(ip(*n), now)).count(), 1000);
-        }
-        assert_eq!((0..1000).filter(|n| limiter.admit_unproven_ping(ip(*n), Instant::ZERO)).count(), 0);
-        // With any number of them, none receives more than its own budget.
-        let mut sent = alloc::collections::BTreeMap::<u32, u32>::new();
-        let mut rng = Seed::new([2; 32]).fork("destinations");
-        for i in 0..200_000 {
-            let (n, now) = (rng.below(30_000) as u32, Instant::from_micros(200_000_000 + i * 250));
-            *sent.entry(n).or_default() += u32::from(limiter.admit_unproven_ping(ip(n), now));
-        }
-        assert!(sent.values().all(|count| *count <= limits::UNPROVEN_PINGS_BURST), "in 50 seconds");
-        assert_eq!(limiter.unproven_pings.sets.len() * limits::UNPROVEN_PING_WAYS, limits::UNPROVEN_PING_SLOTS_MAX);
-        // Once every budget is refilled, the memory is given back.
-        let later = Instant::from_micros(400_000_000);
-        assert!(limiter.admit_unproven_ping(ip(1), later));
-        assert_eq!(limiter.unproven_pings.sets.len() * limits::UNPROVEN_PING_WAYS, limits::UNPROVEN_PING_SLOTS);
+        let sent: Vec<u64> =
+            (0..3600).filter(|second| limiter.admit_named_ping(v4(1, 1), at(second * 1_000_000))).collect();
+        assert!(sent.len() == 240 && sent.windows(2).all(|pair| pair[1] - pair[0] == 15), "{sent:?}");
+        assert!(limiter.admit_named_ping(v4(2, 1), at(0)), "each its own");
     }
 }

@@ -364,6 +364,13 @@ impl Packet {
         }
     }
 
+    /// The size of the datagram that [`Packet::seal`] makes.
+    pub(crate) fn datagram_bytes(&self) -> usize {
+        let mut list = Vec::new();
+        Writer::new(&mut list).list(|items| self.write(items));
+        TYPE_AT + 1 + list.len()
+    }
+
     /// Appends the signed datagram to `out` and returns its hash. Built in place, without other allocations.
     pub fn seal(&self, crypto: &dyn Crypto, secret: &SecretKey, out: &mut Vec<u8>) -> Digest {
         seal(self.kind(), crypto, secret, out, |items| self.write(items))

@@ -13,7 +13,7 @@ use peerless::contract::{Action, End, EndReason, Event, Input, Side, Stage, Tap}
 use peerless::crypto::NodeId;
 use peerless::limits;
 use peerless::node::Node;
-use peerless::time::{Duration, Instant};
+use peerless::time::Instant;
 use peerless::wire::discv4::{Datagram, Kind, Packet};
 
 use super::actor::Actor;
@@ -25,13 +25,11 @@ use crate::world::Watch;
 pub const FULL_CHECK_STEPS: u32 = 64;
 /// Bytes to an address without proof, per byte received from it: a pong and a ping for the shortest ping.
 pub const AMPLIFICATION: u64 = 3;
-/// Bytes that may be sent to such an address beyond that at first (attack D1).
-pub const UNASKED_BYTES: u64 = 1280;
-/// The largest ping: one more may be sent there in each [`limits::UNPROVEN_PING_INTERVAL`], or [`START_PING_INTERVAL`].
+/// Bytes that may be sent to such an address beyond that in a day (attacks D1, D10).
+pub const UNASKED_BYTES: u64 = limits::UNPROVEN_BYTES_MAX as u64;
+/// The largest ping: one more may be sent to a bootnode in each [`limits::NAMED_PING_INTERVAL`], however often the node finds
+/// and loses others.
 const PING_BYTES_MAX: u64 = 180;
-
-/// A bootnode that answers no node is pinged no more often, however often the node finds and loses others.
-const START_PING_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The traffic between a node and an address without endpoint proof.
 #[derive(Clone, Debug)]
@@ -109,10 +107,10 @@ impl Guard {
             self.violation.get_or_insert(format!("a {name} to {to}, which has proven nothing"));
             return;
         }
-        let is_start = self.bootnodes.contains(&to.ip());
-        let interval = if is_start { START_PING_INTERVAL } else { limits::UNPROVEN_PING_INTERVAL };
-        let intervals = now.since(account.since).as_secs() / interval.as_secs();
-        let unasked = UNASKED_BYTES + intervals * PING_BYTES_MAX;
+        let passed = now.since(account.since).as_secs();
+        let days = 1 + passed / limits::UNPROVEN_REST.as_secs();
+        let named = if self.bootnodes.contains(&to.ip()) { passed / limits::NAMED_PING_INTERVAL.as_secs() } else { 0 };
+        let unasked = days * UNASKED_BYTES + named * PING_BYTES_MAX;
         if account.bytes_out > unasked + AMPLIFICATION * account.bytes_in {
             let (sent, had) = (account.bytes_out, account.bytes_in);
             self.violation.get_or_insert(format!("{sent} bytes to {to}, which has proven nothing and sent {had}"));

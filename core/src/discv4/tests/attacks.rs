@@ -142,6 +142,7 @@ fn d9_unusable_neighbours_are_neither_reported_nor_pinged() {
         neighbor(26, "224.0.0.1:30303"),
         neighbor(27, "0.0.0.0:30303"),
         neighbor(28, "[::ffff:127.0.0.1]:30303"),
+        neighbor(29, "100.64.0.9:30303"),
         off_curve,
         own,
     ];
@@ -162,28 +163,56 @@ fn d9_at_most_sixteen_neighbours_are_taken() {
     assert_eq!(taken.len(), limits::BUCKET_SIZE);
 }
 
+/// For a day, in which eight liars name one address under many keys and ports, and the embedder adds what they name.
 #[test]
-fn d10_an_address_that_others_name_is_pinged_twice_a_minute_at_most() {
+fn d10_an_address_that_others_name_receives_1280_bytes_a_day() {
     let mut net = victim();
     let target: IpAddr = "66.6.6.6".parse().unwrap();
-    let mut key = 60;
-    for liar in 0..8u8 {
-        let stranger = Stranger::new(10 + liar, &alloc::format!("9{liar}.1.1.1:30303"));
-        let mut fakes = vec![];
-        for _ in 0..12 {
-            key += 1;
-            fakes.push(neighbor(key, &alloc::format!("66.6.6.6:{}", 2000 + u16::from(key))));
-        }
+    let begun = net.now();
+    let mut rng = Seed::new([9; 32]).fork("liars");
+    for round in 0..8 * 48u32 {
+        let liar = Stranger::new(10 + (round % 8) as u8, &alloc::format!("9{}.1.1.1:30303", round % 8));
+        let fakes: Vec<_> = (0..12)
+            .map(|_| neighbor(60 + rng.below(180) as u8, &alloc::format!("66.6.6.6:{}", 2000 + rng.below(9000))))
+            .collect();
         net.forget();
-        let nodes = answer_find_node(&mut net, &stranger, &[fakes]);
-        // The embedder is told of them and adds them all.
-        for node in nodes {
-            _ = net.call(0, |machine, cx| machine.add_node(cx, node));
+        net.bond_if_pinged(&liar);
+        let command = CommandId(u64::from(round));
+        net.call(0, |machine, cx| machine.find_node(cx, command, liar.contact(), [9; 64])).unwrap();
+        net.take(liar.addr);
+        let neighbors = Packet::Neighbors { nodes: fakes.clone(), expiration: net.soon() };
+        _ = net.send_from(&liar, &neighbors);
+        for fake in fakes {
+            let key = CRYPTO.public_key_from_xy(&fake.key).unwrap();
+            let contact = Contact::new(key, fake.ip, fake.udp, fake.tcp);
+            _ = net.call(0, |machine, cx| machine.add_node(cx, contact));
         }
+        net.suspend_for(secs(240));
+        _ = net.timeout(0);
     }
-    let pings = net.sent_to(|to| to.ip() == target);
-    let minutes = net.now().since(Instant::ZERO).as_secs().div_ceil(60) as usize;
-    assert!((1..=2 * minutes).contains(&pings), "{pings}");
+    assert!(net.now().since(begun) > secs(24 * 3600));
+    let sent = net.datagrams().iter().filter(|datagram| datagram.is_sent && datagram.remote.ip() == target);
+    let sent: Vec<_> = sent.map(|datagram| (datagram.at.since(begun), datagram.bytes.len())).collect();
+    let in_a_day: usize = sent.iter().filter(|(at, _)| *at < secs(24 * 3600)).map(|(_, bytes)| bytes).sum();
+    assert!((1000..=1280).contains(&in_a_day), "{in_a_day} bytes: {sent:?}");
+    let gaps: Vec<_> = sent.windows(2).map(|pair| pair[1].0 - pair[0].0 + secs(5)).collect();
+    assert!(gaps[..7].windows(2).all(|pair| pair[1] + secs(5) >= pair[0]) && gaps[6] >= secs(3600), "{gaps:?}");
+}
+
+#[test]
+fn d10_bootnodes_of_an_empty_table_are_pinged_every_fifteen_seconds() {
+    let mut net = empty();
+    let bootnode = Stranger::new(7, "90.1.1.1:30303");
+    net.add_with("100.9.0.1:30303", vec![bootnode.contact()], NetFilter::default());
+    for command in 0..600 {
+        // The embedder's lookups start from the bootnode as well.
+        _ = net.call(0, |machine, cx| machine.lookup(cx, Some(CommandId(command)), [9; 64]));
+        net.run_for(secs(1));
+    }
+    let sent = net.datagrams().iter().filter(|datagram| datagram.is_sent).map(|datagram| datagram.at);
+    let sent: Vec<_> = sent.collect();
+    assert!((39..=41).contains(&sent.len()), "{}", sent.len());
+    assert!(sent.windows(2).all(|pair| pair[1].since(pair[0]) >= secs(14)), "{sent:?}");
 }
 
 #[test]
@@ -291,12 +320,13 @@ fn datagrams_from_ourselves_and_from_filtered_addresses_are_dropped() {
 }
 
 #[test]
-fn lan_addresses_are_not_relayed_to_public_ones() {
+fn addresses_of_lans_and_carriers_are_not_relayed_to_public_ones() {
     let mut net = victim();
     let inside = Stranger::new(8, "192.168.0.5:30303");
     let outside = Stranger::new(9, "90.1.1.1:30303");
     let (near, far) = (Stranger::new(10, "192.168.0.6:30303"), Stranger::new(11, "91.1.1.1:30303"));
-    for stranger in [&inside, &outside, &near, &far] {
+    let carrier = Stranger::new(12, "100.64.0.7:30303");
+    for stranger in [&inside, &outside, &near, &far, &carrier] {
         net.bond(stranger);
     }
     let mut told = |to: &Stranger| {
@@ -311,5 +341,7 @@ fn lan_addresses_are_not_relayed_to_public_ones() {
         nodes.flatten().map(|node| node.ip).collect::<BTreeSet<_>>()
     };
     assert_eq!(told(&outside), BTreeSet::from([far.addr.ip()]));
-    assert_eq!(told(&inside), BTreeSet::from([near.addr.ip(), outside.addr.ip(), far.addr.ip()]));
+    let global = [outside.addr.ip(), far.addr.ip()];
+    assert_eq!(told(&inside), BTreeSet::from([near.addr.ip(), global[0], global[1], carrier.addr.ip()]));
+    assert_eq!(told(&carrier), BTreeSet::from(global));
 }
