@@ -261,7 +261,7 @@ pub const BANS_MAX: usize = 4096;
 pub const DIAL_HISTORY_MAX: usize = 4096;
 /// Static and trusted peers.
 pub const STATIC_PEERS_MAX: usize = 1024;
-/// Candidates of the embedder that wait for a dial: a few turns of the dialler.
+/// Offers of the embedder that wait for a dial: a few turns of the dialler.
 pub const OFFERED_MAX: usize = 64;
 /// Connections that one turn handles timeouts of, or ends for a shutdown or a changed filter; the rest is due a microsecond
 /// later. Ending one takes a few microseconds, so a turn stays below a millisecond.
@@ -299,7 +299,7 @@ pub const SIMULTANEOUS_WINDOW: Duration = Duration::from_secs(30);
 /// Shortest time from a node's entry into the table to the decision whether to dial it; the longest is twice that. By
 /// then its record has usually arrived, which tells whether it is on our network.
 pub const DIAL_CANDIDATE_DELAY: Duration = Duration::from_millis(500);
-/// Time between two polls for dial candidates while slots are free, as in reth.
+/// Longest time between two looks at the address book while a place is wanted, as in reth.
 pub const DIAL_POLL_INTERVAL: Duration = Duration::from_secs(5);
 /// Candidates that discovery draws for one poll of the dialler: about one of each bucket.
 pub const DIAL_CANDIDATES: usize = 16;
@@ -318,3 +318,36 @@ pub const HOST_BAN: Duration = Duration::from_secs(3600);
 pub const BANS_PER_SUBNET: usize = 64;
 /// Bans for faults of one IPv4 /16 or IPv6 /32.
 pub const BANS_PER_RANGE: usize = 256;
+
+// Outbound places
+
+/// Entries of the address book, at about 200 bytes each: more nodes than discovery's table holds, few enough to look
+/// through for each dial.
+pub const BOOK_ENTRIES_MAX: usize = 1024;
+/// Entries of one group of addresses in the book: an attacker has at most twice its share of the subnets (attack E2).
+pub const BOOK_PER_GROUP: usize = 2;
+/// Dials in a row after which a node that none has reached leaves the book.
+pub const BOOK_FAILURES_MAX: u8 = 3;
+/// Outbound places of one group of addresses.
+pub const OUTBOUND_PER_GROUP: usize = 1;
+/// Outbound places of one IPv4 /16: a hosting company's range is cheaper than as many subnets elsewhere.
+pub const OUTBOUND_PER_SLASH16: usize = 2;
+/// Nodes that the dialler is committed to: as many as there are outbound places.
+pub const TARGETS_MAX: usize = 16;
+/// Time for which it is: some thirty dials, so that a node with room for one dial in ten accepts one of them.
+pub const TARGET_TIME: Duration = Duration::from_secs(1800);
+/// Time that a free place waits for a committed target: one dial of each.
+pub const VACANCY_WAIT: Duration = Duration::from_secs(60);
+/// Shortest time between two rotations of an outbound place, as in geth: a peer stays for more than an hour in the mean.
+pub const ROTATION_INTERVAL: Duration = Duration::from_secs(180);
+/// Longest time between two rotations, as in geth.
+pub const ROTATION_INTERVAL_MAX: Duration = Duration::from_secs(420);
+/// Shortest time between two rotations of a node that has just started; the longest is twice that.
+pub const ROTATION_YOUNG_INTERVAL: Duration = Duration::from_secs(30);
+/// Time for which a node has just started: each place is rotated a few times.
+pub const ROTATION_YOUNG_TIME: Duration = Duration::from_secs(3600);
+/// Time that a rotation which is due waits for a committed target, two dials of each, and then for any entry, before it is
+/// given up.
+pub const ROTATION_WAIT: Duration = Duration::from_secs(120);
+/// Shortest time between two looks at the address book: dials of targets are spread.
+pub const DIAL_POLL_INTERVAL_MIN: Duration = Duration::from_secs(1);

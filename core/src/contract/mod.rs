@@ -44,7 +44,7 @@ pub use peer_limits::PeerLimits;
 pub use prefetch::Prefetch;
 pub use query::{Answer, Query, QueryFault};
 pub use reason::{ConnTimer, DiscoveryTimer, DropReason, Reason, ScoreReason};
-pub use snapshot::{BanRecord, Snapshot};
+pub use snapshot::{BanRecord, BookRecord, Snapshot, Source};
 pub use stats::Stats;
 pub use tap::{Tap, Tapped};
 

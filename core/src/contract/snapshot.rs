@@ -18,6 +18,9 @@ pub struct Snapshot {
     pub bans: Vec<BanRecord>,
     /// Static and trusted peers.
     pub peers: Vec<(Contact, PeerKind)>,
+    /// The address book. The next run dials from it at once: what was known first is the best protection from what has come
+    /// since.
+    pub book: Vec<BookRecord>,
 }
 
 /// A ban with its end in wall time.
@@ -27,4 +30,24 @@ pub struct BanRecord {
     pub target: BanTarget,
     /// When it ends.
     pub until: UnixTime,
+}
+
+/// What named a node to the dialler.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Source {
+    /// discv4.
+    Discv4,
+    /// The embedder, by an offer.
+    Embedder,
+}
+
+/// An entry of the address book with its age in wall time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BookRecord {
+    /// The node.
+    pub contact: Contact,
+    /// What named it first.
+    pub source: Source,
+    /// When it was first seen.
+    pub first_seen: UnixTime,
 }

@@ -45,11 +45,12 @@
 //! |---|---|---|
 //! | [`AddPeer`](crate::contract::Command::AddPeer), `Static` | now, and again until `RemovePeer`, with growing pauses while it fails | yes |
 //! | `AddPeer`, `Trusted` | the same | no |
-//! | [`OfferPeer`](crate::contract::Command::OfferPeer) | once, when there is room, like a candidate that discovery found | yes |
+//! | [`OfferPeer`](crate::contract::Command::OfferPeer) | when a place is free, before nodes that discovery found | yes |
 //! | [`Dial`](crate::contract::Command::Dial) | once, now, past the history of dials | no |
 //!
-//! Discovery finds candidates by itself; `OfferPeer` is for those from elsewhere, such as a list in a file. At most
-//! [`OFFERED_MAX`](crate::limits::OFFERED_MAX) wait, and one that cannot be dialled is forgotten.
+//! Discovery finds nodes by itself; `OfferPeer` is for those from elsewhere, such as a list in a file. At most
+//! [`OFFERED_MAX`](crate::limits::OFFERED_MAX) wait, and one whose first dial fails is forgotten. Both enter the address book,
+//! with at most two nodes of a subnet, which [`Node::snapshot`](crate::node::Node::snapshot) hands to the next run.
 //!
 //! A trusted peer is exempt from limits only once it has proven its key, which is at its Hello: an address proves
 //! nothing. `RemovePeer` disconnects no peer.
@@ -71,7 +72,9 @@
 //! ```
 //!
 //! A share of the peers is always dialled by the node itself: an attacker that connects from many addresses cannot fill
-//! all places. Lower limits end no session; new peers are admitted once there is room.
+//! all places. When all of that share are taken, one changes hands every few minutes: a node that accepts takes the place of
+//! the peer that has been in session for longest and has no open request, which is told `TooManyPeers`. Static and trusted
+//! peers stay. Lower limits end no session; new peers are admitted once there is room.
 //!
 //! # The filter
 //!

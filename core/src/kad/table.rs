@@ -169,20 +169,23 @@ impl<K: Kept> Table<K> {
         bucket.iter().filter(move |entry| entry.is_live() && self.own.log_distance(&entry.contact().id()) == distance)
     }
 
-    /// Live nodes that can be dialled: one random node from each bucket in random order, then a second one, and so on. An
-    /// attacker's share of them depends on its number of subnets, not on how near its ids are (attack D12).
+    /// Nodes that have proven their endpoint and can be dialled, replacements too: one random node from each bucket in random
+    /// order, then a second one, and so on. An attacker's share of them depends on its number of subnets, not on how near its
+    /// ids are (attack D12).
     pub fn candidates(&self, rng: &mut Rng, max: usize) -> Vec<Candidate> {
-        let mut buckets: Vec<Vec<&Entry>> = Vec::new();
+        let mut buckets: Vec<Vec<Contact>> = Vec::new();
         for bucket in self.buckets() {
-            let can_be_dialled = |entry: &&Entry| entry.is_live() && entry.contact().tcp() != 0;
-            let mut entries: Vec<&Entry> = bucket.entries().iter().filter(can_be_dialled).collect();
-            rng.shuffle(&mut entries);
-            buckets.push(entries);
+            let live = bucket.entries().iter().filter(|entry| entry.is_live()).map(|entry| *entry.contact());
+            let mut nodes: Vec<Contact> =
+                live.chain(bucket.replacements()).filter(|contact| contact.tcp() != 0).collect();
+            rng.shuffle(&mut nodes);
+            buckets.push(nodes);
         }
         rng.shuffle(&mut buckets);
-        let rounds = (0..limits::BUCKET_SIZE).flat_map(|round| buckets.iter().filter_map(move |pile| pile.get(round)));
+        let longest = limits::BUCKET_SIZE + limits::REPLACEMENTS;
+        let rounds = (0..longest).flat_map(|round| buckets.iter().filter_map(move |pile| pile.get(round)));
         let candidate = |contact: &Contact| Candidate { contact: *contact, fork_id: self.fork_id(&contact.id()) };
-        rounds.take(max).map(|entry| candidate(entry.contact())).collect()
+        rounds.take(max).map(candidate).collect()
     }
 
     /// A node proved its endpoint. A new node comes in if there is room and becomes a replacement otherwise; a known node

@@ -4,12 +4,12 @@
 //! goes through [`Node::change`], which updates the index of `peers` and shows events to the behaviours.
 
 use alloc::boxed::Box;
-use alloc::vec::Vec;
 
 use super::connection::{Connection, Local, Verdict};
 use super::table::Slot;
 use super::{Node, dial_due};
 use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, PeerEvent, ScoreReason, Side};
+use crate::kad::Candidate;
 use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATES};
 use crate::peers::score::BAN_SCORE;
 use crate::peers::{Admission, Charge, Origin};
@@ -100,7 +100,8 @@ impl Node {
         self.touch(id, |conn, cx, local| conn.admit(cx, local));
     }
 
-    /// Notes that a connection with a place is in session, and shows it to the behaviours.
+    /// Notes that a connection with a place is in session, and shows it to the behaviours. If it is to take another peer's place
+    /// over, that one leaves now; if none can, the newcomer does.
     fn on_established(&mut self, id: ConnId) {
         let now = self.context.now();
         self.change_slot(id, |slot| {
@@ -108,6 +109,22 @@ impl Node {
                 place.since = now;
             }
         });
+        let Some(view) = self.conns.view(id) else { return };
+        let conns = &self.conns;
+        let is_busy = |other| {
+            let protocols = conns.get(other).and_then(|slot| slot.conn.protocols());
+            protocols.is_some_and(|protocols| protocols.requests_out() + protocols.requests_in() > 0)
+        };
+        match self.peers.established(now, &mut self.rngs.dial, &view, |other| conns.view(other), is_busy) {
+            None => {}
+            Some(Admission::Admitted { place, displaced }) => {
+                if let Some((other, refusal)) = displaced {
+                    self.disconnect_other(other, EndReason::Refused(refusal));
+                }
+                self.change_slot(id, |slot| slot.place = Some(place));
+            }
+            Some(Admission::Refused(refusal)) => return self.end(id, Side::Us, EndReason::Refused(refusal)),
+        }
         let Some(conn) = self.conns.get(id).map(|slot| &slot.conn) else { return };
         let Some(peer) = conn.peer() else { return };
         self.behaviours.show(now, PeerEvent::Established { conn: id, id: peer, shared: conn.shared() });
@@ -207,21 +224,31 @@ impl Node {
         self.sync_dial();
     }
 
-    /// Dials what is due: static and trusted peers, and candidates that discovery has verified and whose fork ids are
-    /// compatible.
+    /// Enters a draw of the nodes that discovery has verified into the address book, and dials what is due.
     pub(super) fn dial_more(&mut self) {
         let now = self.context.now();
         self.next_dial_poll = None;
-        let rng = &mut self.rngs.dial;
-        let drawn = self.discovery.candidates(rng, DIAL_CANDIDATES).into_iter().map(|(_, candidate)| candidate);
-        let fitting = drawn.filter(|candidate| candidate.fork_id.is_none_or(|fork| self.chain.could_match(fork)));
-        let candidates: Vec<Contact> = fitting.map(|candidate| candidate.contact).collect();
+        self.fill_book();
         for _ in 0..DIALS_PER_TURN {
-            let (rng, filter) = (&mut self.rngs.dial, &self.context.filter);
-            let Some(contact) = self.peers.dial_next(now, rng, filter, candidates.iter().copied()) else { break };
+            let (rng, filter, conns) = (&mut self.rngs.dial, &self.context.filter, &self.conns);
+            let Some(contact) = self.peers.dial_next(now, rng, filter, |conn| conns.view(conn)) else { break };
             self.dial(contact, false);
         }
         self.sync_dial();
+    }
+
+    /// Enters a draw of the nodes that discovery has verified into the address book, without those whose records say that they
+    /// are of another network.
+    fn fill_book(&mut self) {
+        let (now, unix) = (self.context.now(), self.context.unix());
+        for (source, Candidate { contact, fork_id }) in self.discovery.candidates(&mut self.rngs.dial, DIAL_CANDIDATES)
+        {
+            if fork_id.is_none_or(|fork| self.chain.could_match(fork)) {
+                self.peers.heard(now, unix, &self.context.filter, source, contact);
+            } else {
+                self.peers.forget(&contact.id());
+            }
+        }
     }
 
     /// Updates the dialler's deadline after a change.

@@ -11,7 +11,7 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use super::identity::Identity;
-use crate::contract::{CommandError, CommandId, Context, Cx, DiscoveryTimer, Event, Input, Prefetch, Refusal};
+use crate::contract::{CommandError, CommandId, Context, Cx, DiscoveryTimer, Event, Input, Prefetch, Refusal, Source};
 use crate::discv4::{self, Discv4};
 use crate::kad::{Candidate, Growth, Received, Verdict};
 use crate::netfilter::canonical;
@@ -33,14 +33,6 @@ impl Default for Config {
     fn default() -> Self {
         Self { discv4: Some(discv4::Config::default()) }
     }
-}
-
-/// The protocol that found a node.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-#[non_exhaustive]
-pub enum Source {
-    /// discv4.
-    Discv4,
 }
 
 /// The discovery protocols of a node.

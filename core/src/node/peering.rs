@@ -4,8 +4,8 @@ use alloc::vec::Vec;
 
 use super::Node;
 use crate::contract::{
-    BanRecord, BanTarget, CommandError, ConnId, EndReason, Event, Label, PeerKind, PeerLimits, Refusal, ScoreReason,
-    Snapshot,
+    BanRecord, BanTarget, BookRecord, CommandError, ConnId, EndReason, Event, Label, PeerKind, PeerLimits, Refusal,
+    ScoreReason, Snapshot,
 };
 use crate::crypto::NodeId;
 use crate::netfilter::NetFilter;
@@ -38,7 +38,7 @@ impl Node {
 
     /// Offers a candidate for the dialler: see [`Peers::offer`](crate::peers::Peers::offer).
     pub(super) fn offer(&mut self, contact: Contact) -> Result<(), CommandError> {
-        self.peers.offer(self.context.now(), &self.context.filter, contact)?;
+        self.peers.offer(self.context.now(), self.context.unix(), &self.context.filter, contact)?;
         self.sync_dial();
         Ok(())
     }
@@ -120,12 +120,13 @@ impl Node {
             nodes: self.discovery.live_nodes(),
             bans: self.peers.bans().iter(now).filter_map(record).collect(),
             peers: self.peers.declared().map(|(contact, kind)| (*contact, kind)).collect(),
+            book: self.peers.book().entries().iter().map(BookRecord::from).collect(),
         }
     }
 
-    /// Restores the state of an earlier run. Drops bans that are over, and peers that the filter forbids.
+    /// Restores the state of an earlier run. Drops bans that are over, and what the filter forbids.
     pub(super) fn restore(&mut self, snapshot: Snapshot) {
-        let Snapshot { record_seq: _, nodes, bans, peers } = snapshot;
+        let Snapshot { record_seq: _, nodes, bans, peers, book } = snapshot;
         let unix = self.context.unix().as_micros();
         for BanRecord { target, until } in bans {
             if let Some(left) = until.as_micros().checked_sub(unix).filter(|left| *left > 0) {
@@ -135,6 +136,7 @@ impl Node {
         for (contact, kind) in peers {
             let _ = self.add_peer(contact, kind);
         }
+        self.peers.restore_book(self.context.now(), self.context.unix(), &self.context.filter, book);
         self.discovery.restore(nodes);
     }
 }

@@ -1,10 +1,9 @@
-//! The schedule of dials: which contact to dial next, and when to poll again.
+//! The history of dials and the pauses between them, and the schedule of static and trusted peers.
 //!
-//! Static and trusted peers are dialled first and without end, with exponential back-off and full jitter. The remaining
-//! places go to candidates, found by discovery or offered by the embedder: half of the time to one never tried (attack P8),
-//! sampled and never ranked (P12). Two dials of one node or of one global host are at least [`REDIAL_INTERVAL`] apart (D10),
-//! whatever addresses are spread for the node; longer pauses apply only to the endpoint that caused them, or to a key that
-//! was proven (P3b).
+//! Static and trusted peers are dialled first and without end, with exponential back-off and full jitter. Other nodes are
+//! chosen by [`outbound`](super::outbound). Two dials of one node or of one global host are at least [`REDIAL_INTERVAL`]
+//! apart (attack D10), whatever addresses are spread for the node; longer pauses apply only to the endpoint that caused
+//! them, or to a key that was proven (P3b).
 //!
 //! It does not know which peers are being dialled, connected or banned: the caller says.
 
@@ -15,9 +14,7 @@ use core::net::SocketAddr;
 use super::bounded::{Bounded, Recent};
 use crate::contract::{End, EndReason, Fault, IoFault, PeerKind, Side, Stage};
 use crate::crypto::NodeId;
-use crate::limits::{
-    DIAL_HISTORY_MAX, DIAL_POLL_INTERVAL, OFFERED_MAX, REDIAL_INTERVAL, REDIAL_INTERVAL_MAX, STATIC_PEERS_MAX,
-};
+use crate::limits::{DIAL_HISTORY_MAX, REDIAL_INTERVAL, REDIAL_INTERVAL_MAX, STATIC_PEERS_MAX};
 use crate::rng::Rng;
 use crate::time::{Deadlines, Duration, Instant};
 use crate::wire::enode::Contact;
@@ -121,15 +118,20 @@ struct Attempt {
     dialled: Option<Instant>,
     backoff: Backoff,
     not_before: Instant,
+    /// Whether `not_before` holds for committed targets too: the node failed or is useless, and is not merely without room.
+    is_firm: bool,
     /// The endpoint that `not_before` applies to; `None` if the key was proven, so that it applies to all.
     endpoint: Option<SocketAddr>,
 }
 
 impl Attempt {
-    fn allows(&self, contact: &Contact, now: Instant) -> bool {
-        let is_spaced = self.dialled.is_none_or(|at| at + REDIAL_INTERVAL <= now);
+    fn is_spaced(&self, now: Instant) -> bool {
+        self.dialled.is_none_or(|at| at + REDIAL_INTERVAL <= now)
+    }
+
+    fn is_paused(&self, contact: &Contact, now: Instant) -> bool {
         let is_elsewhere = self.endpoint.is_some_and(|endpoint| endpoint != contact.tcp_addr());
-        is_spaced && (is_elsewhere || self.not_before <= now)
+        !is_elsewhere && self.not_before > now
     }
 }
 
@@ -156,9 +158,6 @@ pub struct Dialer {
     due: Deadlines<NodeId>,
     history: Bounded<NodeId, Instant, Attempt>,
     hosts: Recent,
-    /// Candidates of the embedder that were not dialled yet.
-    offered: Vec<Contact>,
-    next_poll: Instant,
 }
 
 impl Default for Dialer {
@@ -169,8 +168,6 @@ impl Default for Dialer {
             due: Deadlines::default(),
             history: Bounded::new(DIAL_HISTORY_MAX),
             hosts: Recent::new(REDIAL_INTERVAL, DIAL_HISTORY_MAX),
-            offered: Vec::new(),
-            next_poll: Instant::ZERO,
         }
     }
 }
@@ -212,26 +209,6 @@ impl Dialer {
     /// Whether any peer is trusted.
     pub fn has_trusted(&self) -> bool {
         !self.trusted.is_empty()
-    }
-
-    /// Adds a candidate, or changes the address of one that waits. Returns `false` if [`OFFERED_MAX`] wait already.
-    #[must_use]
-    pub fn offer(&mut self, contact: Contact) -> bool {
-        if let Some(old) = self.offered.iter_mut().find(|old| old.id() == contact.id()) {
-            *old = contact;
-            return true;
-        }
-        if self.offered.len() >= OFFERED_MAX {
-            return false;
-        }
-        self.offered.push(contact);
-        self.next_poll = Instant::ZERO;
-        true
-    }
-
-    /// Whether candidates of the embedder wait.
-    pub const fn has_offers(&self) -> bool {
-        !self.offered.is_empty()
     }
 
     /// Whether a peer is static or trusted, or was dialled less than [`REDIAL_INTERVAL`] ago.
@@ -288,51 +265,39 @@ impl Dialer {
         }
     }
 
-    /// Returns the first candidate that may be dialled now, offered ones before others: with equal probability from those
-    /// never tried or from those tried before; if there is none of that kind, from the other. Drops offered candidates that
-    /// are not usable. The caller draws the others at random and bounds their number; their order is kept.
-    pub fn next_candidate(
-        &mut self,
-        now: Instant,
-        rng: &mut Rng,
-        candidates: impl IntoIterator<Item = Contact>,
-        is_usable: impl Fn(&Contact) -> bool,
-    ) -> Option<Contact> {
-        // An offer that cannot be dialled would stay in the list without end.
-        self.offered.retain(|contact| !self.declared.contains_key(&contact.id()) && is_usable(contact));
-        // The first one never tried, and the first one tried before.
-        let mut picks: [Option<Contact>; 2] = [None, None];
-        for contact in self.offered.iter().copied().chain(candidates) {
-            let tried = self.history.get(&contact.id());
-            let is_allowed = tried.is_none_or(|attempt| attempt.allows(&contact, now));
-            if !is_allowed
-                || self.declared.contains_key(&contact.id())
-                || self.hosts.until(now, contact.ip()).is_some()
-                || !is_usable(&contact)
-            {
-                continue;
-            }
-            picks[usize::from(tried.is_some())].get_or_insert(contact);
-            if picks.iter().all(Option::is_some) {
-                break;
-            }
-        }
-        let [fresh, tried] = picks;
-        let pick = if rng.below(2) == 0 { fresh.or(tried) } else { tried.or(fresh) };
-        if pick.is_none() {
-            self.next_poll = now + DIAL_POLL_INTERVAL;
-        }
-        pick
+    /// Whether the history permits a dial now of a node that was not declared.
+    pub fn permits(&self, now: Instant, contact: &Contact) -> bool {
+        self.permits_retry(now, contact)
+            && self.history.get(&contact.id()).is_none_or(|attempt| !attempt.is_paused(contact, now))
+    }
+
+    /// As [`Dialer::permits`], for a committed target: a node without room may be asked again after [`REDIAL_INTERVAL`].
+    pub fn permits_retry(&self, now: Instant, contact: &Contact) -> bool {
+        self.permits_commitment(now, contact)
+            && self.hosts.until(now, contact.ip()).is_none()
+            && self.history.get(&contact.id()).is_none_or(|attempt| attempt.is_spaced(now))
+    }
+
+    /// Whether a node that was not declared may be a committed target: not while it is left alone for a failure, or because it
+    /// is useless.
+    pub fn permits_commitment(&self, now: Instant, contact: &Contact) -> bool {
+        let is_firm = |attempt: &Attempt| attempt.is_firm && attempt.is_paused(contact, now);
+        !self.declared.contains_key(&contact.id()) && !self.history.get(&contact.id()).is_some_and(is_firm)
+    }
+
+    /// Whether a node was dialled, or connected and turned out to be useless, as far as the history reaches.
+    pub fn has_tried(&self, id: &NodeId) -> bool {
+        self.history.get(id).is_some()
     }
 
     /// Notes that a dial has begun.
     pub fn begun(&mut self, now: Instant, contact: &Contact) {
         self.hosts.note(now, contact.ip());
         self.due.set(contact.id(), None);
-        self.offered.retain(|offered| offered.id() != contact.id());
         let backoff = self.history.get(&contact.id()).map_or(Backoff::default(), |attempt| attempt.backoff);
         let endpoint = Some(contact.tcp_addr());
-        let attempt = Attempt { dialled: Some(now), backoff, not_before: now + REDIAL_INTERVAL, endpoint };
+        let not_before = now + REDIAL_INTERVAL;
+        let attempt = Attempt { dialled: Some(now), backoff, not_before, is_firm: false, endpoint };
         self.history.insert(contact.id(), attempt.not_before, attempt);
     }
 
@@ -355,14 +320,13 @@ impl Dialer {
         let mut backoff = old.map_or(Backoff::default(), |attempt| attempt.backoff);
         let not_before = now + backoff.pause(rng, outcome);
         let dialled = old.and_then(|attempt| attempt.dialled);
-        self.history.insert(id, not_before, Attempt { dialled, backoff, not_before, endpoint: unproven_at });
+        let is_firm = matches!(outcome, Outcome::Failed | Outcome::Useless);
+        self.history.insert(id, not_before, Attempt { dialled, backoff, not_before, is_firm, endpoint: unproven_at });
     }
 
-    /// When a contact may be dialled next. `has_candidates` says whether there are candidates, and room for them.
-    pub fn poll_timeout(&self, has_candidates: bool) -> Option<Instant> {
-        let due = self.due.next().map(|(at, _)| at);
-        let poll = has_candidates.then_some(self.next_poll);
-        due.into_iter().chain(poll).min()
+    /// When a static or trusted peer is due for a dial.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.due.next().map(|(at, _)| at)
     }
 }
 

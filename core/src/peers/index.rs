@@ -5,6 +5,7 @@
 //! drift (attacks C9, P2).
 
 use alloc::collections::BTreeSet;
+use alloc::vec::Vec;
 use core::net::IpAddr;
 
 use super::ranges::{Crowd, global_number, range};
@@ -195,6 +196,15 @@ impl Index {
         n == 0 || self.ordinary_by_subnet.range(members).nth(n - 1).is_some()
     }
 
+    /// Dials without a place, peers of the dialled share, and those that count for no share, oldest connection first.
+    pub fn dialled(&self) -> Vec<ConnId> {
+        let groups = [Group::PendingOutbound, Group::Outbound, Group::Exempt];
+        let conns = groups.iter().flat_map(|group| self.groups[*group as usize].iter());
+        let mut conns: Vec<ConnId> = conns.map(|(conn, ())| conn).collect();
+        conns.sort_unstable();
+        conns
+    }
+
     /// The ordinary inbound peers, oldest connection first.
     pub fn ordinary_inbound(&self) -> impl Iterator<Item = ConnId> {
         self.ordinary_inbound.iter().copied()
@@ -204,7 +214,6 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use alloc::collections::BTreeMap;
-    use alloc::vec::Vec;
     use core::net::{IpAddr, SocketAddr};
 
     use proptest::prelude::*;
@@ -224,6 +233,7 @@ mod tests {
             kind,
             share: if inbound { Direction::Inbound } else { Direction::Outbound },
             exempt,
+            takes_over: false,
             since: Instant::ZERO,
         });
         let stage = prop_oneof![Just(Stage::Handshake), Just(Stage::Status), Just(Stage::Established)];
@@ -285,6 +295,11 @@ mod tests {
                     prop_assert_eq!(index.contains(&id), !known.is_empty());
                     prop_assert_eq!(index.of_id(&id).collect::<Vec<_>>(), known);
                 }
+                let dialled = |view: &&View| {
+                    let share = view.place.map_or(view.direction(), |place| place.share);
+                    share == Direction::Outbound || view.place.is_some_and(|place| place.exempt)
+                };
+                prop_assert!(index.dialled().into_iter().eq(table.values().filter(dialled).map(|view| view.conn)));
                 let ordinary = |view: &&View| view.place.is_some_and(|place| place.is_ordinary_inbound());
                 prop_assert!(index.ordinary_inbound().eq(table.values().filter(ordinary).map(|view| view.conn)));
                 for (ip, bits) in [([8, 8, 8, 0], 24), ([8, 8, 9, 0], 24), ([8, 8, 0, 0], 16), ([10, 0, 0, 0], 24)] {

@@ -1,46 +1,58 @@
 //! Peers: decides which connections to accept, dial, admit and end. The only place where the node asks.
 //!
-//! Composes scores, bans, offences, slots and the schedule of dials; each owns its state. Connections live in the node's table: this
-//! module sees them as [`View`]s, and [`Peers::update`] is called with every change of one. It knows no bytes of a protocol,
-//! no socket and no event. It returns verdicts, and the caller must act on them.
+//! Composes scores, bans, offences, slots, the schedule of dials and the address book; each owns its state. Connections live in the
+//! node's table: this module sees them as [`View`]s, and [`Peers::update`] is called with every change of one. It knows no bytes
+//! of a protocol, no socket and no event. It returns verdicts, and the caller must act on them.
 
 pub mod bans;
+pub mod book;
 mod bounded;
+pub mod caps;
 pub mod dial;
 pub mod eviction;
 pub mod index;
 pub mod offences;
+pub mod outbound;
 pub mod pending;
 pub mod place_time;
 pub mod ranges;
+pub mod rotation;
 pub mod score;
 pub mod slots;
+pub mod targets;
 #[cfg(test)]
 mod tests;
 pub mod view;
 
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use crate::contract::{
-    BanTarget, CommandError, ConnId, End, EndReason, FaultClass, Label, PeerKind, Refusal, ScoreReason, Stage,
+    BanTarget, BookRecord, CommandError, ConnId, Direction, End, EndReason, FaultClass, Label, PeerKind, Refusal,
+    ScoreReason, Source, Stage,
 };
 use crate::crypto::NodeId;
 use crate::netfilter::{NetFilter, Scope, canonical, scope};
 use crate::rng::Rng;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, UnixTime};
 use crate::wire::enode::Contact;
 
 pub use crate::contract::PeerLimits;
 pub use bans::{Ban, Banned, Bans};
+pub use book::Book;
 pub use dial::{Dialer, Outcome};
 pub use index::{Counts, Index};
 pub use offences::Offences;
+pub use outbound::Outbound;
 pub use score::{Ledger, LedgerEntry, Ledgers, Severity};
 pub use slots::{Accepted, Admission, Claimant, Slots};
 pub use view::{Origin, Place, View};
 
 use bounded::host;
+use caps::Caps;
 use dial::Obstacle;
+use outbound::{Holder, Situation, elder_places};
+use rotation::{Seat, leaver};
 
 /// A changed score: tell the application, and at [`BAN_SCORE`](score::BAN_SCORE) or below end every connection with the peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -68,6 +80,7 @@ pub struct Peers {
     offences: Offences,
     slots: Slots,
     dialer: Dialer,
+    outbound: Outbound,
 }
 
 impl Peers {
@@ -80,6 +93,7 @@ impl Peers {
             offences: Offences::default(),
             slots: Slots::new(config),
             dialer: Dialer::default(),
+            outbound: Outbound::default(),
         }
     }
 
@@ -87,6 +101,7 @@ impl Peers {
     /// does. To be called with every change.
     pub fn update(&mut self, before: Option<&View>, after: Option<&View>) {
         self.slots.update(before, after);
+        self.outbound.changed(self.slots.free_dialled() > 0);
     }
 
     // Commands of the embedder
@@ -115,20 +130,30 @@ impl Peers {
         if self.dialer.remove(id) { Ok(()) } else { Err(CommandError::UnknownPeer) }
     }
 
-    /// Offers a candidate, which the dialler uses like one that discovery has found. The offer ends when the candidate was
-    /// dialled, or can no longer be dialled.
+    /// Offers a node, which enters the address book and is dialled as soon as an outbound place is free. It needs no other
+    /// proof of its endpoint than the embedder's word, and is forgotten if its first dial fails.
     ///
     /// # Errors
-    /// `NoPort`, `Refused` with `ToSelf`, `Filtered`, `Banned` or `AlreadyConnected`, or `Busy` if too many wait.
-    pub fn offer(&mut self, now: Instant, filter: &NetFilter, contact: Contact) -> Result<(), CommandError> {
+    /// `NoPort`, `Refused` with `ToSelf`, `Filtered`, `Banned` or `AlreadyConnected`, or `Busy` if too many wait, in all or of
+    /// its subnet.
+    pub fn offer(
+        &mut self,
+        now: Instant,
+        unix: UnixTime,
+        filter: &NetFilter,
+        contact: Contact,
+    ) -> Result<(), CommandError> {
         check_contact(&self.local, filter, &contact)?;
+        if scope(contact.ip()) == Scope::Special {
+            return Err(CommandError::Refused(Refusal::Filtered));
+        }
         if self.bans.id_until(now, &contact.id()).or(self.bans.ordered_until(now, contact.ip())).is_some() {
             return Err(CommandError::Refused(Refusal::Banned));
         }
         if self.slots.index().contains(&contact.id()) {
             return Err(CommandError::Refused(Refusal::AlreadyConnected));
         }
-        if self.dialer.offer(contact) { Ok(()) } else { Err(CommandError::Busy) }
+        if self.outbound.offer(contact, unix) { Ok(()) } else { Err(CommandError::Busy) }
     }
 
     /// Dials once, regardless of history and of the limit on peers. On `Ok` the caller opens the connection.
@@ -147,6 +172,7 @@ impl Peers {
             return Err(CommandError::Refused(Refusal::TooManyPending));
         }
         self.dialer.begun(now, contact);
+        self.outbound.dialled(&contact.id());
         Ok(())
     }
 
@@ -171,10 +197,13 @@ impl Peers {
     /// Bans a peer or an address. A ban in force is made longer, never shorter. The caller ends the connections.
     pub fn ban(&mut self, now: Instant, target: BanTarget, duration: Duration) {
         self.bans.ban(now, target, duration);
+        self.outbound.retain(|contact| match target {
+            BanTarget::Id(id) => contact.id() != id,
+            BanTarget::Address(ip) => host(contact.ip()) != host(canonical(SocketAddr::new(ip, 0)).ip()),
+        });
     }
 
-    /// Lifts a ban. Static and trusted peers that waited for its end are dialled.
-    /// Returns `false` if there was none.
+    /// Lifts a ban. Static and trusted peers that waited for its end are dialled. Returns `false` if there was none.
     pub fn unban(&mut self, now: Instant, target: BanTarget) -> bool {
         let was_banned = self.bans.unban(now, target);
         if was_banned {
@@ -191,8 +220,10 @@ impl Peers {
         self.slots.set_config(config);
     }
 
-    /// Schedules dials of the static and trusted peers that a changed filter permits.
+    /// Schedules dials of the static and trusted peers that a changed filter permits, and drops from the address book what it
+    /// forbids.
     pub fn filter_changed(&mut self, now: Instant, filter: &NetFilter) {
+        self.outbound.retain(|contact| filter.permits(contact.ip()));
         let index = self.slots.index();
         self.dialer.resume(now, |contact| !index.contains(&contact.id()) && filter.permits(contact.ip()));
     }
@@ -217,23 +248,23 @@ impl Peers {
     }
 
     /// Returns the next contact that is due for a dial; the caller opens the connection. Call again until `None`, and whenever
-    /// a connection ends or discovery has found a node.
+    /// a connection ends or a node was heard of. `views` returns any connection of the node's table.
     pub fn dial_next(
         &mut self,
         now: Instant,
         rng: &mut Rng,
         filter: &NetFilter,
-        candidates: impl IntoIterator<Item = Contact>,
+        views: impl Fn(ConnId) -> Option<View>,
     ) -> Option<Contact> {
         if !self.slots.may_dial() {
             return None;
         }
         let contact = match self.next_declared(now, filter) {
             Some(contact) => contact,
-            None if self.slots.dial_room() == 0 => return None,
-            None => self.next_candidate(now, rng, filter, candidates)?,
+            None => self.next_entry(now, rng, filter, views)?,
         };
         self.dialer.begun(now, &contact);
+        self.outbound.dialled(&contact.id());
         Some(contact)
     }
 
@@ -255,32 +286,89 @@ impl Peers {
         })
     }
 
-    /// Returns one of the candidates, or of those that the embedder has offered.
-    fn next_candidate(
+    /// Returns an entry of the address book.
+    fn next_entry(
         &mut self,
         now: Instant,
         rng: &mut Rng,
         filter: &NetFilter,
-        candidates: impl IntoIterator<Item = Contact>,
+        views: impl Fn(ConnId) -> Option<View>,
     ) -> Option<Contact> {
-        let Self { local, bans, slots, dialer, .. } = self;
-        dialer.next_candidate(now, rng, candidates, |contact| {
+        let situation = self.situation(views);
+        let Self { local, bans, slots, dialer, outbound, .. } = self;
+        outbound.next(now, rng, dialer, &situation, |contact| {
             check_contact(local, filter, contact).is_ok()
-                && scope(contact.ip()) != Scope::Special
                 && bans.id_until(now, &contact.id()).is_none()
                 && bans.ordered_until(now, contact.ip()).is_none()
                 && !slots.index().contains(&contact.id())
         })
     }
 
+    /// The outbound places as the dialler sees them.
+    fn situation(&self, views: impl Fn(ConnId) -> Option<View>) -> Situation {
+        let holder = |view: View| {
+            let id = view.target_id()?;
+            let is_outbound = view.place.is_none_or(|place| place.share == Direction::Outbound);
+            let is_ours = view.origin == Origin::Dialled { commanded: false } && self.dialer.kind(&id).is_none();
+            let is_pending = is_ours && view.place.is_none_or(|place| place.takes_over);
+            is_outbound.then_some(Holder { id, addr: view.addr, is_pending })
+        };
+        Situation {
+            places: self.slots.config().max_dialled(),
+            taken: self.counts().outbound,
+            free: self.slots.free_dialled(),
+            holders: self.index().dialled().into_iter().filter_map(views).filter_map(holder).collect(),
+        }
+    }
+
     /// When [`Self::dial_next`] may next return a contact; later than the `now` of its last `None`. Returns `None` if only
-    /// another event can change that. `has_candidates` says whether there is a source of candidates.
+    /// another event can change that. `has_candidates` says whether there is a source of nodes beside the address book.
     pub fn poll_timeout(&self, has_candidates: bool) -> Option<Instant> {
         if !self.slots.may_dial() {
             return None;
         }
-        let has_candidates = has_candidates || self.dialer.has_offers();
-        self.dialer.poll_timeout(has_candidates && self.slots.dial_room() > 0)
+        let (places, taken, free) = (self.config().max_dialled(), self.counts().outbound, self.slots.free_dialled());
+        let has_candidates = has_candidates || !self.book().entries().is_empty();
+        let entry = self.outbound.poll_timeout(places, taken, free).filter(|_| has_candidates);
+        self.dialer.poll_timeout().into_iter().chain(entry).min()
+    }
+
+    // The address book
+
+    /// Enters a node that has proven its endpoint into the address book, unless it cannot be dialled.
+    pub fn heard(&mut self, now: Instant, unix: UnixTime, filter: &NetFilter, source: Source, contact: Contact) {
+        let is_possible = self.config().max_dialled() > 0
+            && check_contact(&self.local, filter, &contact).is_ok()
+            && scope(contact.ip()) != Scope::Special
+            && self.bans.id_until(now, &contact.id()).is_none()
+            && self.bans.ordered_until(now, contact.ip()).is_none()
+            && self.dialer.permits_commitment(now, &contact);
+        if is_possible {
+            self.outbound.heard(contact, source, unix);
+        }
+    }
+
+    /// Drops a node from the address book: it is of another network.
+    pub fn forget(&mut self, id: &NodeId) {
+        self.outbound.forget(id);
+    }
+
+    /// Enters the address book of an earlier run, the oldest entries first, so that they stay if there are too many.
+    pub fn restore_book(&mut self, now: Instant, unix: UnixTime, filter: &NetFilter, mut records: Vec<BookRecord>) {
+        records.sort_by_key(|record| (record.first_seen, record.contact.id()));
+        for BookRecord { contact, source, first_seen } in records {
+            self.heard(now, unix.min(first_seen), filter, source, contact);
+        }
+    }
+
+    /// The address book.
+    pub const fn book(&self) -> &Book {
+        self.outbound.book()
+    }
+
+    /// The address book and the committed targets.
+    pub const fn outbound(&self) -> &Outbound {
+        &self.outbound
     }
 
     /// Decides whether a peer gets a place that has proven that it holds the key of `id`: its first frame, a Hello, has
@@ -295,9 +383,77 @@ impl Peers {
         if self.bans.id_until(now, &id).is_some() {
             return Admission::Refused(Refusal::Banned);
         }
-        let claimant = Claimant { id, kind: self.dialer.kind(&id), is_wanted: self.dialer.wants(now, &id) };
+        let claimant = match self.claimant(now, newcomer, id, &views) {
+            Ok(claimant) => claimant,
+            Err(refusal) => return Admission::Refused(refusal),
+        };
         let score = |id: &NodeId| self.ledgers.score(now, id);
         self.slots.admit(now, newcomer, &self.local, claimant, &views, score)
+    }
+
+    /// What a peer that has proven its key may claim: an outbound place only if the limits on their addresses admit it.
+    ///
+    /// # Errors
+    /// `TooManyFromSubnet` if they do not, and we have dialled it.
+    fn claimant(
+        &self,
+        now: Instant,
+        newcomer: &View,
+        id: NodeId,
+        views: &impl Fn(ConnId) -> Option<View>,
+    ) -> Result<Claimant, Refusal> {
+        let kind = self.dialer.kind(&id);
+        let placed = self.index().dialled().into_iter().filter_map(views).filter(|view| view.id != Some(id));
+        let placed = placed.filter_map(|view| Some((view.addr, view.place?)));
+        let placed: Vec<_> = placed.filter(|(_, place)| place.share == Direction::Outbound).collect();
+        let caps = Caps::new(self.config().max_dialled(), placed.iter().map(|(addr, _)| *addr));
+        let is_admitted = kind.is_some() || caps.admit(newcomer.addr);
+        if !is_admitted && newcomer.origin == (Origin::Dialled { commanded: false }) {
+            return Err(Refusal::TooManyFromSubnet);
+        }
+        let is_alone = placed.iter().all(|(_, place)| !place.takes_over);
+        let is_wanted = self.dialer.wants(now, &id) && is_admitted;
+        let may_take_over = is_wanted && is_alone && self.outbound.is_rotation_due(now);
+        Ok(Claimant { id, kind, is_wanted, may_take_over })
+    }
+
+    /// Notes that a peer is in session. If it was admitted to take another outbound peer's place over, returns its place and the
+    /// connection that leaves, or that it is refused because none can leave. `is_busy` says whether a connection has open
+    /// requests: such a one stays.
+    pub fn established(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        newcomer: &View,
+        views: impl Fn(ConnId) -> Option<View>,
+        is_busy: impl Fn(ConnId) -> bool,
+    ) -> Option<Admission> {
+        let (id, place) = newcomer.admitted_id().zip(newcomer.place)?;
+        self.outbound.established(&id);
+        if !place.takes_over {
+            return None;
+        }
+        let place = Place { exempt: false, takes_over: false, ..place };
+        if self.slots.free_dialled() > 0 {
+            return Some(Admission::Admitted { place, displaced: None });
+        }
+        let elders = self.book().elders();
+        let is_elder = |id: &NodeId| self.book().get(id).is_some_and(|entry| elders.contain(entry));
+        let counted = self.index().dialled().into_iter().filter_map(views).filter_map(|view| Some((view, view.place?)));
+        let counted = counted.filter(|(_, place)| place.share == Direction::Outbound && !place.exempt);
+        let seats: Vec<Seat> = counted
+            .map(|(view, place)| Seat {
+                conn: view.conn,
+                since: place.since,
+                is_elder: view.id.is_some_and(|id| is_elder(&id)),
+                can_leave: place.kind.is_none() && view.is_established() && !is_busy(view.conn),
+            })
+            .collect();
+        let Some(leaving) = leaver(&seats, is_elder(&id), elder_places(self.config().max_dialled())) else {
+            return Some(Admission::Refused(Refusal::TooManyPeers));
+        };
+        self.outbound.rotated(now, rng);
+        Some(Admission::Admitted { place, displaced: Some((leaving, Refusal::TooManyPeers)) })
     }
 
     /// Enters a reason in the ledger of a connection's peer, if it has a place: a peer is not charged for what other nodes do
@@ -322,6 +478,9 @@ impl Peers {
         let kind = self.dialer.kind(&id);
         let ip = authenticated_at.map(|addr| addr.ip());
         let ban = change.ban.and_then(|severity| self.bans.ban_peer(now, id, kind, ip, severity, reason));
+        if ban.is_some() {
+            self.outbound.forget(&id);
+        }
         Charge { id, delta: change.delta, score: change.score, reason, ban }
     }
 
@@ -340,8 +499,12 @@ impl Peers {
     pub fn ended(&mut self, now: Instant, rng: &mut Rng, before: &View, end: &End) -> Option<Charge> {
         self.slots.ended(now, before);
         if let Some(id) = before.target_id() {
-            let unproven_at = before.place.is_none().then_some(before.addr);
-            self.dialer.ended(now, rng, id, unproven_at, Outcome::of(end));
+            let (unproven_at, outcome) = (before.place.is_none().then_some(before.addr), Outcome::of(end));
+            self.dialer.ended(now, rng, id, unproven_at, outcome);
+            // A peer that called us says nothing about the endpoint in the book.
+            if before.direction() == Direction::Outbound || outcome == Outcome::Useless {
+                self.outbound.ended(&id, outcome);
+            }
         }
         let reason = blame(end)?;
         if before.place.is_none() && end.stage == Stage::Hello && score::weight(&reason).severity > Severity::Mild {

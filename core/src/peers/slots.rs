@@ -63,6 +63,8 @@ pub struct Claimant {
     /// Whether we are dialling it, or would: its place is then of the dialled share, so that the survivor of two simultaneous
     /// dials is not refused for want of room.
     pub is_wanted: bool,
+    /// Whether it may take the place of another outbound peer over, if all are taken and the embedder has not declared it.
+    pub may_take_over: bool,
 }
 
 /// The limits, the index over the connections, the recently accepted addresses and the place-time of subnets.
@@ -115,12 +117,11 @@ impl Slots {
         self.counts().limited() >= self.config.max_peers
     }
 
-    /// The number of further dials to candidates: twice the free places, as in geth, because half of the dials fail.
-    pub fn dial_room(&self) -> usize {
+    /// The outbound places that a peer could get now.
+    pub fn free_dialled(&self) -> usize {
         let counts = self.counts();
         let free = self.config.max_dialled().saturating_sub(counts.outbound);
-        let free = free.min(self.config.max_peers.saturating_sub(counts.limited()));
-        free.saturating_mul(2).min(self.config.max_pending).saturating_sub(counts.pending_outbound)
+        free.min(self.config.max_peers.saturating_sub(counts.limited()))
     }
 
     /// Decides about a stream that was accepted from a canonical address. It is not refused when all inbound places are taken:
@@ -181,7 +182,7 @@ impl Slots {
         views: &impl Fn(ConnId) -> Option<View>,
         score: impl Fn(&NodeId) -> i32,
     ) -> Admission {
-        let Claimant { id, kind, is_wanted } = claimant;
+        let Claimant { id, kind, is_wanted, may_take_over } = claimant;
         if newcomer.place.is_some() || newcomer.is_ending {
             return Admission::Refused(Refusal::AlreadyConnected);
         }
@@ -202,8 +203,9 @@ impl Slots {
 
         let is_commanded = |view: View| view.origin == Origin::Dialled { commanded: true };
         let exempt = kind == Some(PeerKind::Trusted) || self.index.of_id(&id).filter_map(views).any(is_commanded);
-        let share = if is_wanted { Direction::Outbound } else { newcomer.direction() };
-        let place = Place { kind, share, exempt, since: now };
+        let fits_outbound = kind.is_some() || exempt || may_take_over || self.free_dialled() > 0;
+        let share = if is_wanted && fits_outbound { Direction::Outbound } else { newcomer.direction() };
+        let mut place = Place { kind, share, exempt, takes_over: false, since: now };
         let displaced = match self.check_room(newcomer, &place) {
             Ok(()) => None,
             Err(Refusal::TooManyPeers) if share == Direction::Inbound => {
@@ -211,6 +213,10 @@ impl Slots {
                     Some(other) => Some((other, Refusal::TooManyPeers)),
                     None => return Admission::Refused(Refusal::TooManyPeers),
                 }
+            }
+            Err(Refusal::TooManyPeers) if may_take_over && kind.is_none() => {
+                (place.exempt, place.takes_over) = (true, true);
+                None
             }
             Err(refusal) => return Admission::Refused(refusal),
         };
@@ -228,6 +234,8 @@ impl Slots {
             if self.counts().inbound >= self.config.max_inbound() {
                 return Err(Refusal::TooManyPeers);
             }
+        } else if place.kind.is_none() && self.counts().outbound >= self.config.max_dialled() {
+            return Err(Refusal::TooManyPeers);
         }
         if self.is_full() { Err(Refusal::TooManyPeers) } else { Ok(()) }
     }

@@ -40,8 +40,10 @@ pub struct Place {
     pub kind: Option<PeerKind>,
     /// The share that the place is of; outbound also for an inbound peer that we were dialling too.
     pub share: Direction,
-    /// Whether it counts for neither share: trusted, or dialled on command.
+    /// Whether it counts for neither share: trusted, dialled on command, or about to take another peer's place over.
     pub exempt: bool,
+    /// Whether it is to take the place of another outbound peer once it is in session.
+    pub takes_over: bool,
     /// When the connection reached its present stage: admitted, or in session.
     pub since: Instant,
 }
@@ -52,6 +54,7 @@ impl Place {
     pub fn promote(&mut self, kind: PeerKind) {
         self.kind = self.kind.max(Some(kind));
         self.exempt |= kind == PeerKind::Trusted;
+        self.takes_over &= kind != PeerKind::Trusted;
     }
 
     /// Whether it is an inbound peer that the embedder has not declared: the only ones that can be displaced.

@@ -224,8 +224,7 @@ impl Recipient {
         let accepted = Accepted::new(crypto, secret, &self.auth)?;
         let ephemeral = SecretKey::generate(rng);
         let nonce = rng.secret();
-        let message =
-            Ack { ephemeral_key: *crypto.public_key(&ephemeral).as_bytes(), nonce: *nonce, version: VERSION };
+        let message = Ack { ephemeral_key: *crypto.public_key(&ephemeral).as_bytes(), nonce: *nonce, version: VERSION };
         let ack = seal_packet(crypto, rng, &accepted.remote, |plain| message.encode(plain));
         out.tail().extend_from_slice(&ack);
         Some(accepted.agree(crypto, &ephemeral, nonce, ack))

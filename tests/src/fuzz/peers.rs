@@ -5,14 +5,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use peerless::contract::{
     BanTarget, CommandError, ConnId, ConnTimer, Direction, End, EndReason, Fault, IoFault, Label, PeerKind, Refusal,
-    ScoreReason, Side, Stage, StatusRefusal,
+    ScoreReason, Side, Source, Stage, StatusRefusal,
 };
 use peerless::crypto::{Crypto, NodeId};
+use peerless::limits::BOOK_PER_GROUP;
 use peerless::netfilter::NetFilter;
+use peerless::peers::book::Group;
 use peerless::peers::score::{BAN_SCORE, CREDIT_MAX};
 use peerless::peers::{Accepted, Admission, Charge, Origin, PeerLimits, Peers, View};
 use peerless::rng::{Rng, Seed};
-use peerless::time::{Duration, Instant};
+use peerless::time::{Duration, Instant, UnixTime};
 use peerless::wire::enode::Contact;
 use peerless::wire::p2p::DisconnectReason;
 
@@ -32,6 +34,7 @@ pub const PEERS: Target = Target {
         "admitted",
         "replaces",
         "evicts",
+        "rotates",
         "refused",
         "established",
         "ended",
@@ -59,7 +62,6 @@ struct World {
     /// The connections, as in the node's table.
     conns: BTreeMap<ConnId, View>,
     declared: BTreeMap<NodeId, PeerKind>,
-    offered: BTreeSet<NodeId>,
     contacts: Vec<Contact>,
     /// Peers that were ever trusted or dialled on command: they may pass the limits.
     exempt: BTreeSet<NodeId>,
@@ -88,7 +90,6 @@ fn peers(data: &[u8], reached: &mut Reached) {
         next: 0,
         conns: BTreeMap::new(),
         declared: BTreeMap::new(),
-        offered: BTreeSet::new(),
         contacts,
         exempt: BTreeSet::new(),
         shrunk: false,
@@ -173,7 +174,6 @@ impl World {
                 if result.is_ok() {
                     reached.note("commanded");
                     self.exempt.insert(contact.id());
-                    self.offered.remove(&contact.id());
                     self.open(contact.tcp_addr(), Origin::Dialled { commanded: true }, Some(contact.id()));
                 }
             }
@@ -188,6 +188,7 @@ impl World {
                     view.stage = Stage::Established;
                     self.set(conn, Some(view));
                     reached.note("established");
+                    self.take_over(conn, choices.flag(), reached);
                 }
             }
             10 | 11 => {
@@ -231,11 +232,11 @@ impl World {
                 self.carry_out(charge, reached);
             }
             3 => {
-                let result = self.peers.offer(now, &filter, contact);
+                let result = self.peers.offer(now, self.unix(), &filter, contact);
                 assert!(result.is_err() || is_possible && !self.knows(&contact.id()));
                 if result.is_ok() {
                     reached.note("offered");
-                    self.offered.insert(contact.id());
+                    assert!(self.peers.book().get(&contact.id()).is_some_and(|entry| entry.is_offered()));
                 }
             }
             4 => {
@@ -289,8 +290,13 @@ impl World {
 
     fn dial_next(&mut self, choices: &mut Choices<'_>, reached: &mut Reached) {
         let now = self.now;
-        let candidates: Vec<Contact> = (0..choices.below(10)).map(|_| choices.pick(&self.contacts)).collect();
-        let dialled = self.peers.dial_next(now, &mut self.rng, &NetFilter::default(), candidates.iter().copied());
+        let filter = NetFilter::default();
+        for _ in 0..choices.below(10) {
+            self.peers.heard(now, self.unix(), &filter, Source::Discv4, choices.pick(&self.contacts));
+        }
+        let known: BTreeSet<NodeId> = self.peers.book().entries().iter().map(|entry| entry.contact().id()).collect();
+        let views = |conn| self.conns.get(&conn).copied();
+        let dialled = self.peers.dial_next(now, &mut self.rng, &filter, views);
         let Some(contact) = dialled else {
             let due = self.peers.poll_timeout(true);
             assert!(due.is_none_or(|at| at > now), "deadlines advance");
@@ -298,12 +304,34 @@ impl World {
         };
         reached.note("dialled");
         let is_declared = self.declared.contains_key(&contact.id());
-        assert!(candidates.contains(&contact) || is_declared || self.offered.contains(&contact.id()));
+        assert!(known.contains(&contact.id()) || is_declared);
         assert!(contact.tcp() != 0 && contact.id() != self.contacts[OWN].id());
         assert!(!self.peers.is_banned(now, &contact.id()) && !self.knows(&contact.id()));
         assert!(self.pending(Direction::Outbound) < self.config.max_pending);
-        self.offered.remove(&contact.id());
         self.open(contact.tcp_addr(), Origin::Dialled { commanded: false }, Some(contact.id()));
+    }
+
+    fn unix(&self) -> UnixTime {
+        UnixTime::from_micros(self.now.as_micros())
+    }
+
+    /// A peer is in session, and takes a place over if it was admitted for that.
+    fn take_over(&mut self, conn: ConnId, is_busy: bool, reached: &mut Reached) {
+        let view = self.conns[&conn];
+        let views = |conn| self.conns.get(&conn).copied();
+        match self.peers.established(self.now, &mut self.rng, &view, views, |_| is_busy) {
+            None => assert!(view.place.is_some_and(|place| !place.takes_over)),
+            Some(Admission::Refused(refusal)) => self.end(conn, refused(refusal), reached),
+            Some(Admission::Admitted { place, displaced }) => {
+                assert!(!place.takes_over && (displaced.is_none() || !is_busy));
+                if let Some((other, why)) = displaced {
+                    reached.note("rotates");
+                    assert!(other != conn && self.conns[&other].place.is_some_and(|place| place.kind.is_none()));
+                    self.end(other, refused(why), reached);
+                }
+                self.set(conn, Some(View { place: Some(place), ..view }));
+            }
+        }
     }
 
     fn knows(&self, id: &NodeId) -> bool {
@@ -394,6 +422,19 @@ impl World {
         }
     }
 
+    /// Checks that the address book is within its bounds and has all targets, and no entry that is ourselves.
+    fn check_book(&self) {
+        let mut groups: BTreeMap<Group, usize> = BTreeMap::new();
+        for entry in self.peers.book().entries() {
+            assert!(entry.contact().id() != self.contacts[OWN].id() && entry.contact().tcp() != 0);
+            *groups.entry(entry.group()).or_default() += 1;
+        }
+        assert!(groups.values().all(|n| *n <= BOOK_PER_GROUP), "{groups:?}");
+        assert!(
+            self.peers.outbound().targets().list().iter().all(|target| self.peers.book().get(&target.id).is_some())
+        );
+    }
+
     /// Checks that the counts are those of the connections, and within the limits.
     fn check(&self) {
         let counts = self.peers.counts();
@@ -414,7 +455,10 @@ impl World {
             assert!((BAN_SCORE + 1..=CREDIT_MAX).contains(&self.peers.ledgers().score(self.now, id)));
             assert!(!self.peers.is_banned(self.now, id), "no banned peer has a place");
         }
-        assert!(placed().filter(|(_, place)| place.exempt).all(|(id, _)| self.exempt.contains(&id)));
+        let exempt = placed().filter(|(_, place)| place.exempt && !place.takes_over);
+        assert!({ exempt }.all(|(id, _)| self.exempt.contains(&id)));
+        assert!(placed().filter(|(_, place)| place.takes_over).count() <= 1, "one peer at a time takes a place over");
+        self.check_book();
     }
 }
 

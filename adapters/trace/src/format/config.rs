@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use peerless::contract::{Addresses, BanRecord, BanTarget, PeerLimits, Snapshot};
+use peerless::contract::{Addresses, BanRecord, BanTarget, BookRecord, PeerLimits, Snapshot, Source};
 use peerless::crypto::{NodeId, SecretKey};
 use peerless::discv4;
 use peerless::eth::{Chain, Policy};
@@ -162,7 +162,7 @@ fn encode_snapshot(snapshot: &Snapshot, out: &mut Vec<u8>) {
         out.byte(tag);
         out.bytes(&bytes);
     };
-    let Snapshot { record_seq, nodes, bans, peers, .. } = snapshot;
+    let Snapshot { record_seq, nodes, bans, peers, book, .. } = snapshot;
     field(RECORD_SEQ, &|out| out.count(*record_seq));
     field(NODES, &|out| {
         out.count(nodes.len() as u64);
@@ -180,6 +180,14 @@ fn encode_snapshot(snapshot: &Snapshot, out: &mut Vec<u8>) {
         for (contact, kind) in peers {
             out.contact(contact);
             out.byte(kind_code(*kind));
+        }
+    });
+    field(BOOK, &|out| {
+        out.count(book.len() as u64);
+        for BookRecord { contact, source, first_seen } in book {
+            out.contact(contact);
+            out.byte(source_code(*source));
+            out.count(first_seen.as_micros());
         }
     });
     out.byte(END);
@@ -203,6 +211,12 @@ fn decode_snapshot(decoder: &mut Decoder<'_>) -> Result<Snapshot, Malformed> {
                 })?;
             }
             PEERS => snapshot.peers = field.list(|field| Ok((field.contact()?, kind(field.byte()?)?)))?,
+            BOOK => {
+                snapshot.book = field.list(|field| {
+                    let (contact, source) = (field.contact()?, source(field.byte()?)?);
+                    Ok(BookRecord { contact, source, first_seen: UnixTime::from_micros(field.count()?) })
+                })?;
+            }
             // A field of a later version.
             _ => continue,
         }
@@ -218,6 +232,22 @@ const RECORD_SEQ: u8 = 1;
 const NODES: u8 = 2;
 const BANS: u8 = 3;
 const PEERS: u8 = 4;
+const BOOK: u8 = 5;
+
+const fn source_code(source: Source) -> u8 {
+    match source {
+        Source::Discv4 => 1,
+        Source::Embedder => 2,
+    }
+}
+
+fn source(code: u8) -> Result<Source, Malformed> {
+    match code {
+        1 => Ok(Source::Discv4),
+        2 => Ok(Source::Embedder),
+        _ => Err(Malformed("source of an address")),
+    }
+}
 
 pub(crate) fn encode_capability(capability: Capability, out: &mut Vec<u8>) {
     out.text(capability.name());
@@ -356,6 +386,8 @@ mod tests {
         let targets = [BanTarget::Id(contact.id()), BanTarget::Address([9, 9, 9, 9].into())];
         config.snapshot.bans = targets.map(|target| BanRecord { target, until }).into();
         config.snapshot.peers = vec![(contact, PeerKind::Trusted)];
+        let entry = |source| BookRecord { contact, source, first_seen: until };
+        config.snapshot.book = [Source::Discv4, Source::Embedder].map(entry).into();
         let mut settings = discv4::Config::default();
         settings.bootnodes = vec![contact];
         (settings.young_age, settings.young_nodes) = (Duration::from_micros(1), 77);

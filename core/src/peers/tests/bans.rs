@@ -71,7 +71,7 @@ fn an_address_is_banned_after_eight_serious_faults_whatever_keys_it_shows() {
         }
         assert_eq!(faults, 8, "{fault}");
         assert_eq!(bench.accept(ip(1)), Err(Refusal::Banned));
-        bench.peers.offer(bench.now, &bench.filter, contact(1, ip(1))).unwrap();
+        bench.offer(contact(1, ip(1))).unwrap();
         assert!(bench.dial_next(NO_CANDIDATES).is_some(), "it is dialled");
         let refused = (2..250).filter(|n| bench.accept(ip(*n)).is_err()).count();
         assert_eq!(refused, 0, "neighbours refused");

@@ -26,7 +26,7 @@ fn a_contact_that_cannot_be_dialled_is_refused_at_once_with_the_reason() {
         for kind in [PeerKind::Static, PeerKind::Trusted] {
             assert_eq!(bench.peers.add_peer(now, &filter, contact, kind), expected);
         }
-        assert_eq!(bench.peers.offer(now, &filter, contact), expected);
+        assert_eq!(bench.offer(contact), expected);
         assert_eq!(bench.peers.dial(now, &filter, &contact), expected);
     }
     assert_eq!(bench.peers.declared().count(), 0);
@@ -40,18 +40,18 @@ fn an_offered_candidate_is_dialled_like_a_found_one_and_once() {
     let mut bench = Bench::new(PeerLimits::default());
     assert_eq!(bench.peers.poll_timeout(false), None);
     let offered = contact(1, ip(256));
-    bench.peers.offer(bench.now, &bench.filter, offered).unwrap();
+    bench.offer(offered).unwrap();
     assert!(bench.peers.poll_timeout(false).is_some_and(|at| at <= bench.now), "it is due at once");
     let (conn, dialled) = bench.dial_next(NO_CANDIDATES).unwrap();
     assert_eq!(dialled, offered);
-    let again = bench.peers.offer(bench.now, &bench.filter, offered);
+    let again = bench.offer(offered);
     assert_eq!(again, refused(Refusal::AlreadyConnected));
     let _ = bench.end(conn, &DEAD);
     assert_eq!(bench.peers.poll_timeout(false), None, "it is forgotten");
     assert_eq!(bench.peers.declared().count(), 0, "and not static");
 
     let (candidate, another) = (contact(2, ip(512)), contact(3, ip(768)));
-    bench.peers.offer(bench.now, &bench.filter, another).unwrap();
+    bench.offer(another).unwrap();
     let dials = [0, 1].map(|_| bench.dial_next([candidate]).unwrap().1.id());
     assert_eq!(BTreeSet::from(dials), BTreeSet::from([candidate.id(), another.id()]));
 }
@@ -59,18 +59,19 @@ fn an_offered_candidate_is_dialled_like_a_found_one_and_once() {
 #[test]
 fn offers_are_bounded_and_those_that_can_no_longer_be_dialled_are_forgotten() {
     let mut bench = Bench::new(PeerLimits::default());
-    let offer = |bench: &mut Bench, n: u64| bench.peers.offer(bench.now, &bench.filter, contact(n, ip(n * 256)));
+    let offer = |bench: &mut Bench, n: u64| bench.offer(contact(n, ip(n * 256)));
     for n in 0..OFFERED_MAX as u64 {
         assert_eq!(offer(&mut bench, n), Ok(()));
     }
     assert_eq!(offer(&mut bench, 7), Ok(()), "one that waits may be offered again");
     assert_eq!(offer(&mut bench, 1000), Err(CommandError::Busy));
     bench.filter = "9.0.0.0/8".parse().unwrap();
+    bench.peers.filter_changed(bench.now, &bench.filter);
     assert_eq!(bench.dial_next(NO_CANDIDATES), None);
     assert_eq!(bench.peers.poll_timeout(false), None);
     let banned = contact(2000, [9, 1, 1, 1].into());
     bench.peers.ban(bench.now, BanTarget::Address(banned.ip()), HOUR);
-    assert_eq!(bench.peers.offer(bench.now, &bench.filter, banned), refused(Refusal::Banned));
+    assert_eq!(bench.offer(banned), refused(Refusal::Banned));
 }
 
 #[test]

@@ -2,9 +2,11 @@
 
 mod bans;
 mod dialling;
+mod eclipse;
 mod embedder;
 mod inbound;
 mod model;
+mod outbound_places;
 mod places;
 mod simultaneous;
 
@@ -31,6 +33,12 @@ fn id(n: u64) -> NodeId {
 
 fn ip(n: u64) -> IpAddr {
     IpAddr::from((0x0100_0000 + (n as u32 % 0x0600_0000)).to_be_bytes())
+}
+
+/// An address in a /16 of its own, for the first 30,000 numbers.
+fn far(n: u64) -> IpAddr {
+    let [a, b] = [20 + n % 80, n / 80 % 256].map(|byte| byte as u8);
+    IpAddr::from([a, b, 1, 1])
 }
 
 fn contact(n: u64, ip: IpAddr) -> Contact {
@@ -66,6 +74,10 @@ struct Bench {
     rng: Rng,
     filter: NetFilter,
     next_conn: u64,
+    /// Connections with open requests.
+    busy: BTreeSet<ConnId>,
+    /// Connections that a newcomer has displaced from an outbound place.
+    rotated: Vec<ConnId>,
 }
 
 impl Bench {
@@ -81,6 +93,8 @@ impl Bench {
             rng: rng(),
             filter: NetFilter::default(),
             next_conn: 0,
+            busy: BTreeSet::new(),
+            rotated: Vec::new(),
         }
     }
 
@@ -101,10 +115,29 @@ impl Bench {
         conn
     }
 
+    /// Hears of candidates, and dials what is due.
     fn dial_next(&mut self, candidates: impl IntoIterator<Item = Contact>) -> Option<(ConnId, Contact)> {
-        let contact = self.peers.dial_next(self.now, &mut self.rng, &self.filter, candidates)?;
+        for candidate in candidates {
+            self.heard(candidate);
+        }
+        let Self { peers, conns, now, rng, filter, .. } = self;
+        let contact = peers.dial_next(*now, rng, filter, |conn| conns.get(&conn).copied())?;
         let origin = Origin::Dialled { commanded: false };
         Some((self.open(contact.tcp_addr(), origin, Some(contact.id())), contact))
+    }
+
+    fn unix(&self) -> UnixTime {
+        UnixTime::from_micros(1_800_000_000_000_000 + self.now.as_micros())
+    }
+
+    fn heard(&mut self, contact: Contact) {
+        let unix = self.unix();
+        self.peers.heard(self.now, unix, &self.filter, Source::Discv4, contact);
+    }
+
+    fn offer(&mut self, contact: Contact) -> Result<(), CommandError> {
+        let unix = self.unix();
+        self.peers.offer(self.now, unix, &self.filter, contact)
     }
 
     fn dial(&mut self, contact: &Contact) -> Result<ConnId, CommandError> {
@@ -144,6 +177,27 @@ impl Bench {
             place.since = self.now;
             view.stage = Stage::Established;
             self.set(conn, Some(view));
+            self.take_over(conn);
+        }
+    }
+
+    /// Lets a peer that is in session take a place over, if it is to.
+    fn take_over(&mut self, conn: ConnId) {
+        let Self { peers, conns, now, rng, busy, .. } = self;
+        let view = conns[&conn];
+        let is_busy = |conn| busy.contains(&conn);
+        match peers.established(*now, rng, &view, |conn| conns.get(&conn).copied(), is_busy) {
+            None => {}
+            Some(Admission::Refused(refusal)) => {
+                let _ = self.end(conn, &end(Side::Us, Stage::Established, EndReason::Refused(refusal)));
+            }
+            Some(Admission::Admitted { place, displaced }) => {
+                if let Some((other, refusal)) = displaced {
+                    let _ = self.end(other, &end(Side::Us, Stage::Established, EndReason::Refused(refusal)));
+                    self.rotated.push(other);
+                }
+                self.set(conn, Some(View { place: Some(place), ..view }));
+            }
         }
     }
 
@@ -188,6 +242,24 @@ impl Bench {
             }
         }
         (Ok(conn), Some(admission))
+    }
+
+    /// A dialled peer identifies itself and is in session, if it is admitted. Returns whether it is.
+    fn join_dialled(&mut self, conn: ConnId) -> bool {
+        let Some(id) = self.conns[&conn].id else { return false };
+        match self.identify(conn, id) {
+            Admission::Refused(refusal) => {
+                let _ = self.end(conn, &end(Side::Us, Stage::Hello, EndReason::Refused(refusal)));
+                false
+            }
+            Admission::Admitted { displaced, .. } => {
+                if let Some((other, refusal)) = displaced {
+                    let _ = self.end(other, &end(Side::Us, Stage::Established, EndReason::Refused(refusal)));
+                }
+                self.establish(conn);
+                true
+            }
+        }
     }
 
     /// Connections with a place.

@@ -149,7 +149,8 @@ fn published_handshakes_agree() {
         let accepted = Accepted::new(&crypto, &secret(keys, "static_b"), &packet(auth.clone())).unwrap();
         assert_eq!(*accepted.remote.as_bytes(), array(keys, "static_pub_a"));
         assert_eq!(*accepted.remote_ephemeral.as_bytes(), array(keys, "ephemeral_pub_a"));
-        let mut recipient = accepted.agree(&crypto, &secret(keys, "ephemeral_b"), array(keys, "nonce_b").into(), ack.clone());
+        let mut recipient =
+            accepted.agree(&crypto, &secret(keys, "ephemeral_b"), array(keys, "nonce_b").into(), ack.clone());
         let initiator = Initiator {
             remote: PublicKey::from_xy(&crypto, &array(keys, "static_pub_b")).unwrap(),
             ephemeral: secret(keys, "ephemeral_a"),

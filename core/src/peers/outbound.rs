@@ -1,0 +1,372 @@
+//! The outbound places: which entry of the address book is dialled now, when to look again, and which peer leaves for a
+//! newcomer.
+//!
+//! The first half of the places is filled at once, from any entry. Each further place that is free waits
+//! [`VACANCY_WAIT`] for one of the committed [`targets`](super::targets), then for any entry. When all places are taken,
+//! [`rotation`](super::rotation) lets a target that accepts take one over. A quarter of the places belongs to the oldest third
+//! of the book. What is wanted is decided by [`wish`] alone.
+//!
+//! Static and trusted peers, pauses between dials and connections are the caller's.
+
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::book::{Book, Elders, Entry};
+use super::caps::Caps;
+use super::dial::{Dialer, Outcome};
+use super::rotation::{Rotation, Stage};
+use super::targets::Targets;
+use crate::contract::Source;
+use crate::crypto::NodeId;
+use crate::limits::{DIAL_POLL_INTERVAL, DIAL_POLL_INTERVAL_MIN, VACANCY_WAIT};
+use crate::rng::Rng;
+use crate::time::{Instant, UnixTime};
+use crate::wire::enode::Contact;
+
+/// A connection of the dialled share, or a dial that has no place yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Holder {
+    /// The peer.
+    pub id: NodeId,
+    /// Its address.
+    pub addr: SocketAddr,
+    /// Whether it is a dial of this dialler that has not taken a place yet: declared peers and commanded dials do not count.
+    pub is_pending: bool,
+}
+
+/// The outbound places and who holds them.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Situation {
+    /// All outbound places.
+    pub places: usize,
+    /// Those that are taken.
+    pub taken: usize,
+    /// Those that a peer could get now: none also if no further peer is admitted.
+    pub free: usize,
+    /// All that hold one or may get one.
+    pub holders: Vec<Holder>,
+}
+
+impl Situation {
+    fn pending(&self) -> usize {
+        self.holders.iter().filter(|holder| holder.is_pending).count()
+    }
+
+    fn caps(&self) -> Caps {
+        Caps::new(self.places, self.holders.iter().map(|holder| holder.addr))
+    }
+}
+
+/// A quarter of the places belongs to the oldest third of the book.
+pub const fn elder_places(places: usize) -> usize {
+    places / 4
+}
+
+/// What to dial now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wish {
+    /// No entry.
+    Nothing,
+    /// A committed target.
+    Target,
+    /// Any entry, also one that had no room when it was last asked: if only those were passed over, the others would be hostile
+    /// more often than their share of the book.
+    Any,
+    /// Any entry, with the pauses that the history asks for: many dials at once must spread.
+    AtOnce,
+}
+
+/// Decides what to dial now. `waits_since` says since when a place is free.
+pub fn wish(now: Instant, situation: &Situation, waits_since: Option<Instant>, rotation: Stage) -> Wish {
+    let Situation { places, taken, free, .. } = *situation;
+    let pending = situation.pending();
+    if free == 0 {
+        // One at a time: of several that accept, the nearest would win.
+        return match rotation {
+            _ if places == 0 || taken < places || pending > 0 => Wish::Nothing,
+            Stage::Resting | Stage::Over => Wish::Nothing,
+            Stage::Targets => Wish::Target,
+            Stage::Any => Wish::Any,
+        };
+    }
+    // Twice the free places, as in geth, because half of the dials fail.
+    let at_once = places.div_ceil(2).saturating_sub(taken).min(free);
+    if pending < 2 * at_once {
+        Wish::AtOnce
+    } else if pending >= 2 * free {
+        Wish::Nothing
+    } else if waits_since.is_none_or(|since| now.since(since) < VACANCY_WAIT) {
+        Wish::Target
+    } else if pending == 0 {
+        Wish::Any
+    } else {
+        Wish::Nothing
+    }
+}
+
+/// The address book, the targets, and the times of the outbound places.
+#[derive(Clone, Debug, Default)]
+pub struct Outbound {
+    book: Book,
+    targets: Targets,
+    rotation: Rotation,
+    /// Since when a place is free.
+    waits_since: Option<Instant>,
+    next_poll: Instant,
+}
+
+impl Outbound {
+    /// The address book.
+    pub const fn book(&self) -> &Book {
+        &self.book
+    }
+
+    /// The committed targets.
+    pub const fn targets(&self) -> &Targets {
+        &self.targets
+    }
+
+    /// Whether a newcomer may take a place over now.
+    pub fn is_rotation_due(&self, now: Instant) -> bool {
+        self.rotation.is_due(now)
+    }
+
+    /// Whether a node is of the oldest third of the book.
+    pub fn is_elder(&self, id: &NodeId) -> bool {
+        let elders = self.book.elders();
+        self.book.get(id).is_some_and(|entry| elders.contain(entry))
+    }
+
+    /// Enters a node that has proven its endpoint: see [`Book::add`].
+    pub fn heard(&mut self, contact: Contact, source: Source, first_seen: UnixTime) {
+        if self.book.add(contact, source, first_seen) {
+            self.drop_targets();
+        }
+    }
+
+    /// Enters an offer of the embedder, which is due at once: see [`Book::offer`]. Returns `false` if too many wait.
+    #[must_use]
+    pub fn offer(&mut self, contact: Contact, first_seen: UnixTime) -> bool {
+        let is_taken = self.book.offer(contact, first_seen);
+        if is_taken {
+            self.next_poll = Instant::ZERO;
+            self.drop_targets();
+        }
+        is_taken
+    }
+
+    /// Drops the nodes that are not to be kept.
+    pub fn retain(&mut self, keep: impl Fn(&Contact) -> bool) {
+        self.book.retain(keep);
+        self.drop_targets();
+    }
+
+    /// Drops the targets that have left the book.
+    fn drop_targets(&mut self) {
+        let Self { book, targets, .. } = self;
+        targets.keep(|id| book.get(id).is_some());
+    }
+
+    /// Notes whether a place is free after a change of a connection.
+    pub const fn changed(&mut self, has_free: bool) {
+        if !has_free {
+            self.waits_since = None;
+        }
+    }
+
+    /// Returns the entry to dial now, if there is one. `is_usable` says what may be dialled at all, apart from pauses, and has no
+    /// connection.
+    pub fn next(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        dialer: &Dialer,
+        situation: &Situation,
+        is_usable: impl Fn(&Contact) -> bool,
+    ) -> Option<Contact> {
+        self.rotation.start(now, rng);
+        if situation.free > 0 {
+            self.waits_since.get_or_insert(now);
+        } else if self.rotation.stage(now) == Stage::Over && situation.pending() == 0 {
+            self.rotation.schedule(now, rng);
+        }
+        let wish = wish(now, situation, self.waits_since, self.rotation.stage(now));
+        let found = match wish {
+            Wish::Nothing => None,
+            Wish::Target | Wish::Any | Wish::AtOnce => {
+                let caps = situation.caps();
+                let may_dial = |contact: &Contact| caps.admit(contact.tcp_addr()) && is_usable(contact);
+                let elders = self.book.elders();
+                let missing = self.elders_missing(&elders, situation);
+                let choice = Choice { now, dialer, situation, elders, missing };
+                let offered = self.next_offered(rng, &choice, &may_dial);
+                match wish {
+                    _ if offered.is_some() => offered,
+                    Wish::Any => self.next_any(rng, &choice, &may_dial, Dialer::permits_retry),
+                    Wish::AtOnce => self.next_any(rng, &choice, &may_dial, Dialer::permits),
+                    Wish::Target | Wish::Nothing => {
+                        self.commit(rng, &choice, &may_dial);
+                        self.next_target(&choice)
+                    }
+                }
+            }
+        };
+        match found {
+            Some(contact) => self.targets.dialled(now, rng, &contact.id()),
+            None => {
+                let retry = self.targets.next_retry().unwrap_or(Instant::NEVER);
+                let earliest = now + DIAL_POLL_INTERVAL_MIN;
+                self.next_poll = retry.clamp(earliest, earliest.max(now + DIAL_POLL_INTERVAL));
+            }
+        }
+        found
+    }
+
+    /// An offer of the embedder that may be dialled now, while a place is free.
+    fn next_offered(&self, rng: &mut Rng, choice: &Choice<'_>, may_dial: impl Fn(&Contact) -> bool) -> Option<Contact> {
+        if choice.situation.free == 0 {
+            return None;
+        }
+        let rank = |entry: &Entry| {
+            let may_dial = |contact| choice.dialer.permits(choice.now, contact) && may_dial(contact);
+            (entry.is_offered() && may_dial(entry.contact())).then_some(0)
+        };
+        self.book.draw(rng, rank).map(|entry| *entry.contact())
+    }
+
+    /// Any entry that may be dialled now, by the history as `permits` reads it; of those, half of the time one that was never tried
+    /// (attack P8), then an elder while elders lack a place, then one of a source that has less than its share, as far as there
+    /// are such.
+    fn next_any(
+        &self,
+        rng: &mut Rng,
+        choice: &Choice<'_>,
+        may_dial: impl Fn(&Contact) -> bool,
+        permits: fn(&Dialer, Instant, &Contact) -> bool,
+    ) -> Option<Contact> {
+        let wants_new = rng.below(2) == 0;
+        let is_over = self.sources_over(choice.situation);
+        let rank = |entry: &Entry| {
+            let contact = entry.contact();
+            if !permits(choice.dialer, choice.now, contact) || !may_dial(contact) {
+                return None;
+            }
+            let is_unwanted = choice.dialer.has_tried(&contact.id()) == wants_new;
+            let is_younger = choice.missing > 0 && !choice.elders.contain(entry);
+            Some(4 * u8::from(is_unwanted) + 2 * u8::from(is_younger) + u8::from(is_over(entry.source())))
+        };
+        self.book.draw(rng, rank).map(|entry| *entry.contact())
+    }
+
+    /// Drops the targets that can no longer be dialled, and commits to further entries until there are enough.
+    fn commit(&mut self, rng: &mut Rng, choice: &Choice<'_>, may_dial: impl Fn(&Contact) -> bool) {
+        let Choice { now, dialer, situation, elders, missing } = choice;
+        let may_commit = |entry: &Entry| {
+            let contact = entry.contact();
+            dialer.permits_commitment(*now, contact) && may_dial(contact)
+        };
+        let Self { book, targets, .. } = self;
+        targets.expire(*now);
+        targets.keep(|id| book.get(id).is_some_and(may_commit));
+        while !self.targets.is_full() {
+            let is_elder = |id: &NodeId| self.book.get(id).is_some_and(|entry| elders.contain(entry));
+            let committed = self.targets.list().iter().filter(|target| is_elder(&target.id)).count();
+            let is_over = self.sources_over(situation);
+            let rank = |entry: &Entry| {
+                if self.targets.contains(&entry.contact().id()) || !may_commit(entry) {
+                    return None;
+                }
+                let rank = 2 * u8::from(committed < *missing && !elders.contain(entry));
+                Some(rank + u8::from(is_over(entry.source())))
+            };
+            let Some(id) = self.book.draw(rng, rank).map(|entry| entry.contact().id()) else { return };
+            self.targets.commit(*now, id);
+        }
+    }
+
+    /// The target to dial now: an elder first while elders lack a place. Others do not take the last places that are free for
+    /// elders.
+    fn next_target(&self, choice: &Choice<'_>) -> Option<Contact> {
+        let Choice { now, dialer, situation, elders, missing } = choice;
+        let is_reserved = situation.free > 0 && situation.free <= *missing;
+        let rank = |id: &NodeId| {
+            let entry = self.book.get(id).filter(|entry| dialer.permits_retry(*now, entry.contact()))?;
+            let is_elder = elders.contain(entry);
+            (is_elder || !is_reserved).then_some(u8::from(*missing > 0 && !is_elder))
+        };
+        let id = self.targets.next_due(*now, rank)?;
+        self.book.get(&id).map(|entry| *entry.contact())
+    }
+
+    /// How many elders lack a place that belongs to them.
+    fn elders_missing(&self, elders: &Elders, situation: &Situation) -> usize {
+        let is_elder = |holder: &&Holder| self.book.get(&holder.id).is_some_and(|entry| elders.contain(entry));
+        elder_places(situation.places).saturating_sub(situation.holders.iter().filter(is_elder).count())
+    }
+
+    /// Whether a source has named more than a third of what is held or committed to: another one is preferred then, if the book
+    /// has entries of another one (attack D19).
+    fn sources_over(&self, situation: &Situation) -> impl Fn(Source) -> bool + use<> {
+        let is_mixed = self.book.entries().windows(2).any(|pair| pair[0].source() != pair[1].source());
+        let held = situation.holders.iter().map(|holder| &holder.id);
+        let committed = self.targets.list().iter().map(|target| &target.id);
+        let sources = held.chain(committed).filter_map(|id| self.book.get(id)).map(Entry::source);
+        let sources: Vec<Source> = sources.collect();
+        move |of| is_mixed && 3 * sources.iter().filter(|source| **source == of).count() > sources.len()
+    }
+
+    /// Notes that a node is dialled, by this dialler or not.
+    pub fn dialled(&mut self, id: &NodeId) {
+        self.book.dialled(id);
+    }
+
+    /// Notes the end of a connection with a node, or of a dial of it.
+    pub fn ended(&mut self, id: &NodeId, outcome: Outcome) {
+        match outcome {
+            Outcome::Neutral => {}
+            // It answers, and has no room.
+            Outcome::Reached | Outcome::Full => self.book.reached(id),
+            Outcome::Failed => {
+                self.book.failed(id);
+                self.targets.remove(id);
+            }
+            Outcome::Useless => self.forget(id),
+        }
+    }
+
+    /// Drops a node.
+    pub fn forget(&mut self, id: &NodeId) {
+        self.targets.remove(id);
+        self.book.remove(id);
+    }
+
+    /// Notes that a node is in session.
+    pub fn established(&mut self, id: &NodeId) {
+        self.targets.remove(id);
+        self.book.reached(id);
+    }
+
+    /// Notes that a newcomer has taken a place over.
+    pub fn rotated(&mut self, now: Instant, rng: &mut Rng) {
+        self.rotation.schedule(now, rng);
+    }
+
+    /// When [`Outbound::next`] may next return an entry. `None` if only another event can change that.
+    pub fn poll_timeout(&self, places: usize, taken: usize, free: usize) -> Option<Instant> {
+        if free > 0 {
+            Some(self.next_poll)
+        } else {
+            (places > 0 && taken >= places).then_some(self.next_poll.max(self.rotation.due()))
+        }
+    }
+}
+
+/// What a choice among entries goes by.
+struct Choice<'a> {
+    now: Instant,
+    dialer: &'a Dialer,
+    situation: &'a Situation,
+    elders: Elders,
+    /// How many elders lack a place.
+    missing: usize,
+}

@@ -1,0 +1,169 @@
+//! Rotation: when an outbound place changes hands although no peer has left, and which peer leaves.
+//!
+//! Hostile peers never leave, honest ones do: without rotation, an attacker that wins some of the places that become free
+//! wins all in time (attack E4). For the same reason the peer leaves that has been in session for longest, and neither age of a
+//! session nor usefulness protects it: an attacker has both. What protects is the time when a node was first seen, which an
+//! attack that begins later cannot have.
+
+use crate::contract::ConnId;
+use crate::limits::{
+    ROTATION_INTERVAL, ROTATION_INTERVAL_MAX, ROTATION_WAIT, ROTATION_YOUNG_INTERVAL, ROTATION_YOUNG_TIME,
+};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// A peer with an outbound place, as rotation sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Seat {
+    /// Its connection.
+    pub conn: ConnId,
+    /// Since when it has been in session.
+    pub since: Instant,
+    /// Whether it is of the oldest third of the book.
+    pub is_elder: bool,
+    /// Whether nothing else keeps it: it is in session, was not declared by the embedder, and no request is open.
+    pub can_leave: bool,
+}
+
+/// The peer that leaves its place to a newcomer: the one that has been in session for longest, of those that can leave. While no
+/// more than `elder_places` peers are elders, an elder leaves to an elder only, and not while another peer can.
+pub fn leaver(seats: &[Seat], newcomer_is_elder: bool, elder_places: usize) -> Option<ConnId> {
+    let elders_stay = seats.iter().filter(|seat| seat.is_elder).count() <= elder_places;
+    let can_leave = seats.iter().filter(|seat| seat.can_leave);
+    let rank = |seat: &Seat| (elders_stay && seat.is_elder, seat.since, seat.conn);
+    let (stays, .., leaving) = can_leave.map(rank).min()?;
+    (!stays || newcomer_is_elder).then_some(leaving)
+}
+
+/// Who may take a place over now.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Stage {
+    /// No newcomer: the next rotation is not due.
+    Resting,
+    /// A committed target.
+    Targets,
+    /// Any entry of the book.
+    Any,
+    /// The rotation has found no newcomer in its time, and is to be scheduled again.
+    Over,
+}
+
+/// When the next rotation is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Rotation {
+    /// When the dialler began; `None` before.
+    started: Option<Instant>,
+    due: Instant,
+}
+
+impl Rotation {
+    /// Begins with the first call; later ones do nothing.
+    pub fn start(&mut self, now: Instant, rng: &mut Rng) {
+        if self.started.is_none() {
+            self.started = Some(now);
+            self.schedule(now, rng);
+        }
+    }
+
+    /// When the next rotation is due.
+    pub const fn due(&self) -> Instant {
+        self.due
+    }
+
+    /// Whether a newcomer may take a place over now.
+    pub fn is_due(&self, now: Instant) -> bool {
+        self.started.is_some() && self.due <= now
+    }
+
+    /// Where the rotation stands.
+    pub fn stage(&self, now: Instant) -> Stage {
+        match now.since(self.due) {
+            _ if !self.is_due(now) => Stage::Resting,
+            waited if waited < ROTATION_WAIT => Stage::Targets,
+            waited if waited < 2 * ROTATION_WAIT => Stage::Any,
+            _ => Stage::Over,
+        }
+    }
+
+    /// Schedules the next rotation: soon in the first hour, when a node has not chosen its peers from many yet.
+    pub fn schedule(&mut self, now: Instant, rng: &mut Rng) {
+        let is_young = self.started.is_none_or(|started| now.since(started) < ROTATION_YOUNG_TIME);
+        let wait = if is_young {
+            rng.duration(ROTATION_YOUNG_INTERVAL, 2 * ROTATION_YOUNG_INTERVAL)
+        } else {
+            rng.duration(ROTATION_INTERVAL, ROTATION_INTERVAL_MAX)
+        };
+        self.due = now + wait;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use super::*;
+    use crate::rng::Seed;
+    use crate::time::Duration;
+
+    fn rng() -> Rng {
+        Seed::new([3; 32]).fork("rotation")
+    }
+
+    /// Peers in the order of their age, each an elder or not.
+    fn seats(elders: &[bool]) -> Vec<Seat> {
+        let seat = |(n, is_elder): (usize, &bool)| {
+            let since = Instant::from_micros(n as u64);
+            Seat { conn: ConnId(n as u64), since, is_elder: *is_elder, can_leave: true }
+        };
+        elders.iter().enumerate().map(seat).collect()
+    }
+
+    #[test]
+    fn the_one_that_is_in_session_for_longest_leaves() {
+        let mut seats = seats(&[false; 6]);
+        assert_eq!(leaver(&seats, false, 2), Some(ConnId(0)));
+        seats.reverse();
+        assert_eq!(leaver(&seats, false, 2), Some(ConnId(0)), "in any order");
+        assert_eq!(leaver(&[], false, 2), None);
+    }
+
+    #[test]
+    fn peers_with_open_requests_stay() {
+        let mut seats = seats(&[false; 3]);
+        (seats[0].can_leave, seats[2].can_leave) = (false, false);
+        assert_eq!(leaver(&seats, false, 2), Some(ConnId(1)));
+        seats[1].can_leave = false;
+        assert_eq!(leaver(&seats, false, 2), None);
+    }
+
+    #[test]
+    fn the_last_elders_leave_to_elders_only() {
+        let mut seats = seats(&[true, true, false]);
+        assert_eq!(leaver(&seats, false, 2), Some(ConnId(2)));
+        assert_eq!(leaver(&seats, true, 2), Some(ConnId(2)), "there is another");
+        assert_eq!(leaver(&seats, false, 1), Some(ConnId(0)), "there is one more than has to be");
+        seats[2].can_leave = false;
+        assert_eq!(leaver(&seats, false, 2), None);
+        assert_eq!(leaver(&seats, true, 2), Some(ConnId(0)));
+    }
+
+    #[test]
+    fn rotations_come_often_in_the_first_hour_and_seldom_later() {
+        let (mut rotation, mut rng) = (Rotation::default(), rng());
+        assert!(!rotation.is_due(Instant::LAST));
+        let mut now = Instant::ZERO + Duration::from_secs(9);
+        rotation.start(now, &mut rng);
+        let mut waits = [Vec::new(), Vec::new()];
+        for _ in 0..500 {
+            assert!(!rotation.is_due(now) && rotation.is_due(rotation.due()));
+            let stages = [0, 1, 2].map(|waits| rotation.stage(rotation.due() + waits * ROTATION_WAIT));
+            assert_eq!((rotation.stage(now), stages), (Stage::Resting, [Stage::Targets, Stage::Any, Stage::Over]));
+            let is_old = now.since(Instant::ZERO + Duration::from_secs(9)) >= ROTATION_YOUNG_TIME;
+            waits[usize::from(is_old)].push(rotation.due().since(now).as_secs());
+            now = rotation.due();
+            rotation.schedule(now, &mut rng);
+        }
+        assert!(waits[0].len() > 60 && waits[0].iter().all(|wait| (30..60).contains(wait)), "{waits:?}");
+        assert!(waits[1].len() > 300 && waits[1].iter().all(|wait| (180..420).contains(wait)), "{waits:?}");
+    }
+}
