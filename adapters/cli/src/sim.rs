@@ -1,5 +1,6 @@
 //! The command `sim`: a whole network in virtual time, one run of a scenario or many of them.
 
+mod eclipse;
 mod huge_pages;
 mod trace;
 
@@ -79,6 +80,14 @@ pub(crate) struct Arguments {
 enum Command {
     /// Run seeds in parallel for a given time, with faults, and report what fails
     Campaign(Campaign),
+    /// Measure who holds the places of one node under attack
+    ///
+    /// One node is real: discv4, RLPx, eth and peers, with 16 places for peers that it dials and 34 for others. All others are
+    /// scripted. Honest ones answer discv4 from a fixed set of nodes that they know, have room or refuse, and leave after a
+    /// while. Hostile ones always have room, stay, and tell of hostile nodes only; some of their keys are chosen for the empty
+    /// buckets of the real node's table. After the attack the real node restarts twice: with what it has persisted, and with
+    /// nothing but its three honest bootnodes.
+    Eclipse(eclipse::Arguments),
 }
 
 /// Arguments of `sim campaign`.
@@ -114,6 +123,7 @@ struct Campaign {
 pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     match &arguments.command {
         Some(Command::Campaign(campaign)) => run_campaign(output, campaign),
+        Some(Command::Eclipse(arguments)) => eclipse::run(output, arguments),
         None if arguments.list => {
             list(output);
             Ok(Outcome::Success)

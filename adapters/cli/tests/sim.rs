@@ -109,6 +109,32 @@ fn a_failure_that_a_campaign_finds_is_a_trace() {
     std::fs::remove_dir_all(folder).expect("removed");
 }
 
+/// The last line has the parameters and all shares, of one seed or as means over several.
+#[test]
+fn an_attack_is_reported_by_shares() {
+    let folder = fresh_folder("eclipse");
+    let file = folder.join("attack.svg").display().to_string();
+    let size = ["--honest", "60", "--known", "30", "--subnets", "3", "--room", "10", "--room-drawn", "node"];
+    let size = [&["--json", "sim", "eclipse", "--peace", "5m", "--time", "10m", "--restart", "2m"], &size[..]].concat();
+    let one =
+        run(&[&size[..], &["--inbound", "--silent-subnets", "2", "--silent-rate", "5", "--plot", &file]].concat());
+    let several = run(&[&size[..], &["--seeds", "1..3", "--threads", "2"]].concat());
+    assert_eq!((one.status.code(), several.status.code()), (Some(0), Some(0)), "{}", stderr(&several));
+    assert_eq!(objects(&several).len(), 4, "one for each seed, and the summary");
+    for report in [last(&one), last(&several)] {
+        assert_eq!((&report["subnets"], &report["room_percent"]), (&3.into(), &10.into()), "{report}");
+        assert_eq!(report["room_drawn"], "node");
+        let names = ["outbound", "hostile_outbound", "inbound", "hostile_inbound"];
+        for part in [&report, &report["restarted"], &report["restarted_bare"]] {
+            assert!(names.iter().all(|name| part[name].is_number()), "{part}");
+        }
+        assert!(report["table_share"].as_f64() > Some(0.0) && report["book_share"].is_number(), "{report}");
+    }
+    assert!(last(&one)["calls"]["callers"].is_number() && last(&several)["max"]["outbound"].is_number());
+    assert!(std::fs::read_to_string(&file).expect("a file").starts_with("<svg"));
+    std::fs::remove_dir_all(folder).expect("removed");
+}
+
 /// A large run executes the program again for huge pages, which must not show. This one ends at once, with an error that
 /// shows that all arguments were passed on.
 #[test]

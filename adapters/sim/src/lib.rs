@@ -25,6 +25,7 @@
 #![deny(unsafe_code)]
 
 pub mod crypto;
+pub mod eclipse;
 pub mod engine;
 pub mod mix;
 pub mod network;

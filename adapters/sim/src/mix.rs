@@ -126,6 +126,27 @@ impl Stream {
         out
     }
 
+    /// An exponential duration of this mean, by comparisons of uniform words alone (von Neumann's method).
+    pub fn exponential(&mut self, mean: Duration) -> Duration {
+        let mean = mean.as_micros() as u64;
+        let mut whole: u64 = 0;
+        loop {
+            let first = self.u64();
+            let (mut last, mut is_accepted) = (first, true);
+            loop {
+                let next = self.u64();
+                if next >= last {
+                    break;
+                }
+                (last, is_accepted) = (next, !is_accepted);
+            }
+            if is_accepted {
+                return Duration::from_micros(whole.saturating_mul(mean).saturating_add(scale(first, mean)));
+            }
+            whole += 1;
+        }
+    }
+
     /// A log-normal duration: its median, times e to the power of a normal number with deviation `sigma_millis / 1000`.
     pub fn log_normal(&mut self, median: Duration, sigma_millis: u32) -> Duration {
         // The sum of twelve uniform numbers approximates a normal one of variance 1, up to six deviations.

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use crate::eclipse;
 use crate::scenario::{Report, Sample};
 
 const WIDTH: f64 = 1080.0;
@@ -9,7 +10,7 @@ const HEIGHT: f64 = 760.0;
 const PANEL: (f64, f64) = (440.0, 230.0);
 const INK: &str = "#1b2430";
 const FAINT: &str = "#7a8594";
-/// The time in which faults can be active.
+/// The time in which faults can be active, or the attack is.
 const SHADE: &str = "#fbf3e9";
 const GRID: &str = "#e4e8ee";
 const COLOURS: [&str; 3] = ["#2463eb", "#e8590c", "#0f9d76"];
@@ -26,6 +27,17 @@ struct Panel<'a> {
     lines: Vec<Line<'a>>,
     /// A reference level for the lines.
     level: Option<(&'a str, f64)>,
+}
+
+/// Four panels over the time of a run.
+struct Chart<'a> {
+    title: &'a str,
+    subtitle: String,
+    /// The length of the run in seconds.
+    end_s: f64,
+    /// The part of it that is shaded, with its legend.
+    shade: Option<(f64, f64, String)>,
+    panels: [Panel<'a>; 4],
 }
 
 /// Plots table fill, lookups, sessions and traffic of a run.
@@ -67,53 +79,106 @@ pub fn svg(report: &Report) -> String {
             level: None,
         },
     ];
-    let mut out = String::new();
-    // Writing to a string cannot fail.
-    let _ = draw(&mut out, report, &panels);
-    out
+    let verdict = if report.passed() { "passed" } else { "failed" };
+    let has_faults = !report.faults.is_empty();
+    Chart {
+        title: &report.scenario,
+        subtitle: format!(
+            "{} nodes, {:.0} s of virtual time, seed {}, crypto {}, {} faults, {verdict}; trace {}",
+            report.nodes,
+            report.virtual_s,
+            report.seed,
+            report.crypto,
+            report.faults.len(),
+            report.trace_hash
+        ),
+        end_s: report.virtual_s,
+        shade: has_faults.then(|| (0.0, report.healed_s, format!("faults, until {} s", number(report.healed_s)))),
+        panels,
+    }
+    .svg()
 }
 
-fn draw(out: &mut String, report: &Report, panels: &[Panel<'_>; 4]) -> std::fmt::Result {
+/// Plots who holds the places, the table and the book of the real node of a run.
+pub fn eclipse_svg(report: &eclipse::Report) -> String {
+    let series = |of: fn(&eclipse::Shares) -> f64| {
+        report.series.iter().map(|sample| (sample.t_s, of(&sample.shares))).collect::<Vec<_>>()
+    };
+    let panel = |title, unit, all: fn(&eclipse::Shares) -> f64, hostile: fn(&eclipse::Shares) -> f64| Panel {
+        title,
+        unit,
+        lines: vec![Line { name: "all", points: series(all) }, Line { name: "hostile", points: series(hostile) }],
+        level: None,
+    };
+    let attack_s = report.peace_s + report.time_s;
+    let eclipse::Report { subnets, honest, room_percent, room_drawn, seed, trace_hash, .. } = report;
+    Chart {
+        title: "eclipse",
+        subtitle: format!(
+            "one real node, {honest} honest scripted ones, {subnets} hostile /24s, room {room_percent} % per {room_drawn}, \
+             seed {seed}; trace {trace_hash}"
+        ),
+        end_s: attack_s,
+        shade: Some((report.peace_s, attack_s, format!("attack, from {} h on", number(report.peace_s / 3600.0)))),
+        panels: [
+            panel("Outbound", "peers", |shares| shares.outbound.into(), |shares| shares.hostile_outbound.into()),
+            panel("Inbound", "peers", |shares| shares.inbound.into(), |shares| shares.hostile_inbound.into()),
+            panel(
+                "Table",
+                "entries",
+                |shares| shares.table.into(),
+                |shares| f64::from(shares.table) * shares.table_share,
+            ),
+            panel("Book", "nodes", |shares| shares.book.into(), |shares| f64::from(shares.book) * shares.book_share),
+        ],
+    }
+    .svg()
+}
+
+impl Chart<'_> {
+    fn svg(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string cannot fail.
+        let _ = draw(&mut out, self);
+        out
+    }
+}
+
+fn draw(out: &mut String, chart: &Chart<'_>) -> std::fmt::Result {
     writeln!(
         out,
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" font-family=\"Inter, Helvetica, \
          Arial, sans-serif\" font-size=\"12\" fill=\"{INK}\">\n<rect width=\"{WIDTH}\" height=\"{HEIGHT}\" \
          fill=\"#ffffff\"/>"
     )?;
-    let verdict = if report.passed() { "passed" } else { "failed" };
     writeln!(
         out,
         "<text x=\"60\" y=\"44\" font-size=\"22\" font-weight=\"600\">{}</text>\n<text x=\"60\" y=\"68\" \
-         fill=\"{FAINT}\">{} nodes, {:.0} s of virtual time, seed {}, crypto {}, {} faults, {verdict}; trace {}</text>",
-        escape(&report.scenario),
-        report.nodes,
-        report.virtual_s,
-        report.seed,
-        report.crypto,
-        report.faults.len(),
-        report.trace_hash
+         fill=\"{FAINT}\">{}</text>",
+        escape(chart.title),
+        escape(&chart.subtitle)
     )?;
-    if !report.faults.is_empty() {
+    if let Some((_, _, legend)) = &chart.shade {
         writeln!(
             out,
             "<rect x=\"{:.0}\" y=\"33\" width=\"14\" height=\"14\" fill=\"{SHADE}\" stroke=\"#e5cfae\"/><text x=\"{:.0}\" \
-             y=\"44\" text-anchor=\"end\" fill=\"{FAINT}\">faults, until {} s</text>",
+             y=\"44\" text-anchor=\"end\" fill=\"{FAINT}\">{}</text>",
             WIDTH - 74.0,
             WIDTH - 82.0,
-            number(report.healed_s)
+            escape(legend)
         )?;
     }
-    for (i, panel) in panels.iter().enumerate() {
+    for (i, panel) in chart.panels.iter().enumerate() {
         let x = 60.0 + (i % 2) as f64 * 520.0;
         let y = 130.0 + (i / 2) as f64 * 320.0;
-        draw_panel(out, panel, report, x, y)?;
+        draw_panel(out, panel, chart, x, y)?;
     }
     writeln!(out, "</svg>")
 }
 
-fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, top: f64) -> std::fmt::Result {
+fn draw_panel(out: &mut String, panel: &Panel<'_>, chart: &Chart<'_>, left: f64, top: f64) -> std::fmt::Result {
     let (width, height) = PANEL;
-    let end = report.virtual_s.max(1e-9);
+    let end = chart.end_s.max(1e-9);
     let highest = panel.lines.iter().flat_map(|line| &line.points).map(|(_, y)| *y).fold(0.0, f64::max);
     let highest = panel.level.map_or(highest, |(_, level)| highest.max(level));
     let highest = if highest > 0.0 { highest } else { 1.0 };
@@ -129,10 +194,10 @@ fn draw_panel(out: &mut String, panel: &Panel<'_>, report: &Report, left: f64, t
         panel.title,
         panel.unit
     )?;
-    if !report.faults.is_empty() {
-        let (healed, _) = at(report.healed_s.min(end), 0.0);
-        let shaded = healed - left;
-        writeln!(out, "<rect x=\"{left}\" y=\"{top}\" width=\"{shaded:.1}\" height=\"{height}\" fill=\"{SHADE}\"/>")?;
+    if let Some((from, to, _)) = &chart.shade {
+        let [(x, _), (right, _)] = [from, to].map(|t| at(t.min(end), 0.0));
+        let shaded = right - x;
+        writeln!(out, "<rect x=\"{x}\" y=\"{top}\" width=\"{shaded:.1}\" height=\"{height}\" fill=\"{SHADE}\"/>")?;
     }
     let mut value = 0.0;
     while value <= top_value * 1.0001 {
@@ -242,6 +307,19 @@ mod tests {
         assert!(text.starts_with("<svg") && text.ends_with("</svg>\n"));
         assert_eq!(text.matches("<text").count(), text.matches("</text>").count());
         assert!(!text.contains("NaN") && !text.contains("inf"));
+    }
+
+    #[test]
+    fn a_plot_of_an_attack_shades_it() {
+        let shares = eclipse::Shares { outbound: 16, hostile_outbound: 4, ..eclipse::Shares::default() };
+        let series = (0..10).map(|i| eclipse::Sample { t_s: f64::from(i) * 3600.0, shares }).collect();
+        let report = eclipse::Report { peace_s: 3600.0, time_s: 8.0 * 3600.0, series, ..eclipse::Report::default() };
+        let text = eclipse_svg(&report);
+        for text_of in ["Outbound", "Inbound", "Table", "Book", "attack, from 1 h on", "none in this run"] {
+            assert!(text.contains(text_of), "{text_of}");
+        }
+        assert_eq!(text.matches(&format!("fill=\"{SHADE}\"/>")).count(), 4);
+        assert!(text.starts_with("<svg") && text.ends_with("</svg>\n") && !text.contains("NaN"));
     }
 
     #[test]

@@ -14,8 +14,11 @@ use peerless::crypto::{
     Crypto, Digest, NodeId, PublicKey, RecoverableSignature, Secp256k1, SecretKey, SharedSecret, Signature,
 };
 
-use super::table::Registry;
+use super::table::{Cache, Registry};
 use crate::mix::Mix;
+
+/// Secrets that are remembered although there is no room for them.
+const LATEST: usize = 256;
 
 /// Keyed hashes as primitives; see the module.
 #[derive(Debug)]
@@ -25,6 +28,8 @@ pub struct SimMac {
     hash: Mix,
     /// Public keys by secret.
     by_secret: Registry<32, [u8; 64]>,
+    /// Those of the latest secrets for which there was no room: a handshake needs those of its ephemeral secrets twice.
+    latest: Cache<32, [u8; 64]>,
     /// The y coordinates of public keys, and their ids, by x coordinate.
     by_x: Registry<32, ([u8; 32], NodeId)>,
 }
@@ -37,6 +42,7 @@ impl SimMac {
             real: Secp256k1::new(),
             hash: Mix::new(seed).word(0x7369_6d6d_6163),
             by_secret: Registry::new(2 * nodes),
+            latest: Cache::new(LATEST),
             by_x: Registry::new(2 * nodes),
         }
     }
@@ -93,9 +99,13 @@ impl Crypto for SimMac {
         if let Some(xy) = self.by_secret.find(secret.expose()) {
             return *xy;
         }
+        if let Some(xy) = self.latest.find(secret.expose()) {
+            return xy;
+        }
         let key = self.real.public_key(secret);
         let xy = *key.as_bytes();
         self.by_secret.insert(*secret.expose(), xy);
+        self.latest.insert(*secret.expose(), xy);
         self.by_x.insert(*x(&xy), (*y(&xy), key.node_id()));
         xy
     }

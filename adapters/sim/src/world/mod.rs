@@ -41,6 +41,7 @@ pub use self::machine::{Birth, Maker, Watch};
 use self::parallel::run_all;
 use self::shard::{Routed, Shard};
 use self::shared::{Partition, Place, Shared};
+pub(crate) use self::trace::Trace;
 pub use self::trace::{Fingerprint, Print};
 use crate::HostId;
 use crate::crypto::{Costs, Mode};
@@ -508,7 +509,7 @@ impl<M, W> Host<M, W> {
             starts_in: spec.starts_in,
             churn: spec.churn,
             watch: spec.watch,
-            trace: trace::Trace::new(id.0),
+            trace: Trace::new(id.0),
             violation: None,
             armed: None,
             due: None,
