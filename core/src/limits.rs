@@ -21,6 +21,12 @@ pub const IDLE_BUFFER_BYTES: usize = 2048;
 /// Bytes that may wait for one peer's socket before messages to it are refused (attack F12).
 pub const OUTBOUND_BYTES_MAX: usize = 2 << 20;
 
+/// Units of [`Work`](crate::contract::Work) of a connection in one round of a driver: reading 64 KiB (attack E6).
+pub const WORK_PER_ROUND: i64 = 200_000;
+/// Units of work after which a driver looks for datagrams and for connections that were idle: about a millisecond, while a
+/// socket's buffer holds a flood of three.
+pub const WORK_BETWEEN_POLLS: u64 = 1_000_000;
+
 /// Wishes of machines across connections that are carried out in one turn; the rest is due again a microsecond later. Each
 /// is one message to one peer or to all.
 pub const WISHES_PER_TURN: usize = 64;
@@ -47,8 +53,28 @@ pub const HANDSHAKE_PADDING_MAX: usize = 300;
 pub const FRAME_BUFFER_SLACK_BYTES: usize = 64 << 10;
 /// Bytes of a message, compressed or not: the largest 24-bit size of a frame.
 pub const MESSAGE_BYTES_MAX: usize = (1 << 24) - 1;
-/// Bytes of a message of eth or snap: geth's and reth's limit.
+/// Bytes of an answer of eth or snap, which is read only if it was requested: geth's and reth's limit.
 pub const ETH_MESSAGE_BYTES_MAX: usize = 10 << 20;
+/// Bytes of a Status or a block range: they have fewer than ten fields.
+pub const STATUS_BYTES_MAX: usize = 4 << 10;
+/// Bytes of a request of eth: 1,024 hashes take half of it.
+pub const REQUEST_BYTES_MAX: usize = 64 << 10;
+/// Bytes of a request of snap, which can name paths of a trie.
+pub const SNAP_REQUEST_BYTES_MAX: usize = 256 << 10;
+/// Bytes of an announcement of hashes: [`ANNOUNCED_HASHES_MAX`] of them with types and sizes take 160 KiB.
+pub const ANNOUNCED_HASHES_BYTES_MAX: usize = 256 << 10;
+/// Hashes in an announcement: the limit of `eth.md` (attacks H6, H14).
+pub const ANNOUNCED_HASHES_MAX: usize = 4096;
+/// Bytes of announced transactions, and of an announced block: what is inflated at once, in two milliseconds, may be no more
+/// than that without a request (attack E6). Clients send 128 KiB at most.
+pub const TRANSACTIONS_BYTES_MAX: usize = 2 << 20;
+/// Announced transactions in one message.
+pub const TRANSACTIONS_MAX: usize = 4096;
+/// RLP items that are looked at in a message that was not requested (attacks E6, F6): a million empty lists take 5 ms.
+pub const UNSOLICITED_ITEMS_MAX: usize = 16 << 10;
+/// Bytes of a frame's body before the peer's Status: a Status of [`STATUS_BYTES_MAX`], and room for messages of the base
+/// protocol and of protocols without a handshake.
+pub const EARLY_FRAME_BYTES_MAX: usize = 64 << 10;
 /// Bytes of a message of the base protocol after Hello: none needs more.
 pub const BASE_MESSAGE_BYTES_MAX: usize = 2048;
 /// Capabilities in a Hello: any client offers fewer than twenty.
@@ -71,6 +97,24 @@ pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time for the final Disconnect: the specification's two seconds.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Memory of all unfinished frames of a node (attacks F1, F4): [`LARGE_FRAMES_BYTES_MAX`] and [`SMALL_FRAMES_BYTES_MAX`].
+pub const FRAMES_BYTES_MAX: usize = 64 << 20;
+/// Memory of unfinished frames that were requested, and of those above [`LARGE_FRAME_BYTES`]: the oldest one, whatever its
+/// size, and a dozen answers of 2 MiB that arrive at the same time.
+pub const LARGE_FRAMES_BYTES_MAX: usize = 48 << 20;
+/// Memory of the other unfinished frames: 64 KiB for each of two hundred connections.
+pub const SMALL_FRAMES_BYTES_MAX: usize = FRAMES_BYTES_MAX - LARGE_FRAMES_BYTES_MAX;
+/// Size of a frame that counts as large: above that of [`TRANSACTIONS_BYTES_MAX`], compressed as badly as can be.
+pub const LARGE_FRAME_BYTES: usize = 4 << 20;
+/// Memory by which a frame may grow at once, or by half of what it holds if that is more: what a driver reads at once.
+pub const FRAME_GROWTH_BYTES: usize = 64 << 10;
+/// Time for a frame, beside the time of its size at [`FRAME_BYTES_PER_SECOND`].
+pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
+/// The rate at which a frame must arrive: slow links have more.
+pub const FRAME_BYTES_PER_SECOND: u64 = 64 << 10;
+/// Time by which a frame may be late at that rate before it counts as slow: loss and congestion stop streams for seconds.
+pub const FRAME_SLOW_AFTER: Duration = Duration::from_secs(5);
 
 // eth
 
@@ -238,6 +282,15 @@ pub const CALL_ENDS_PER_TURN: usize = 32;
 
 // Peers
 
+/// Handshakes that one subnet's addresses may begin in a second (attack C11): an honest peer begins one.
+pub const HANDSHAKES_PER_SUBNET: usize = 10;
+/// Handshakes in a second, of all global addresses: 5 % of a core. A quarter is kept for dials of our own and for the
+/// addresses of static and trusted peers.
+pub const HANDSHAKES_PER_SECOND: usize = 200;
+/// Auths remembered as seen: those of twenty seconds at [`HANDSHAKES_PER_SECOND`]. A repetition of an older one pays.
+pub const AUTHS_REMEMBERED_MAX: usize = 4096;
+/// Time for which an auth is remembered.
+pub const AUTH_MEMORY: Duration = Duration::from_secs(600);
 /// Connections in each direction that are being dialled or are not yet established: with so many places, a handshake of a
 /// second completes beside a hundred silent connections a second from 26 subnets (attack C8).
 pub const PENDING_MAX: usize = 100;

@@ -140,7 +140,8 @@ impl Talk {
         self.open(&bytes);
     }
 
-    fn open(&mut self, mut bytes: &[u8]) {
+    /// Takes bytes of the node.
+    pub fn open(&mut self, mut bytes: &[u8]) {
         while let Some(body) = self
             .frames
             .opener

@@ -75,7 +75,8 @@ fn a_request_is_answered() {
 fn messages_of_any_size_arrive_whole() {
     let (mut net, [one, two], [conn, _]) = connected(3);
     for len in [0usize, 1, 15, 16, 17, 1000, 70_000, 1_500_000] {
-        let payload: Vec<u8> = (0..len).map(|i| ((i * i) >> 3) as u8).collect();
+        let transaction: Vec<u8> = (0..len).map(|i| ((i * i) >> 3) as u8).collect();
+        let payload = rlp::encode_list::<Vec<u8>, _>(&[transaction]).to_vec();
         let id = eth::id::TRANSACTIONS;
         net.command(one, Command::Send { conn, capability: Capability::eth(69), id, payload: &payload }).unwrap();
         let is_it = |event: &Event<'_>| matches!(event, Event::Message { payload: it, .. } if **it == payload);

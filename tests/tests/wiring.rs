@@ -101,7 +101,8 @@ fn conversation(configure: impl FnOnce(&mut Net<Node>)) -> [Vec<String>; 2] {
     net.link.delay = (Duration::from_micros(1), Duration::from_micros(20));
     configure(&mut net);
     let [conn, _] = net.connect(one, two);
-    let payload: Vec<u8> = (0..20_000u32).map(|i| ((i * i) >> 7) as u8).collect();
+    let transaction: Vec<u8> = (0..20_000u32).map(|i| ((i * i) >> 7) as u8).collect();
+    let payload = rlp::encode_list::<Vec<u8>, _>(&[transaction]).to_vec();
     let capability = Capability::eth(69);
     net.command(one, Command::Send { conn, capability, id: id::TRANSACTIONS, payload: &payload }).unwrap();
     let is_message = |event: &Event<'_>| matches!(event, Event::Message { payload: it, .. } if **it == payload);

@@ -6,13 +6,13 @@
 
 use std::fmt;
 use std::io;
-use std::ops::ControlFlow;
 use std::time::Duration;
 
 use mio::Events;
+use peerless::contract::shares::{Next, Shares};
 use peerless::contract::{
     Action, Command, CommandId, CommandOf, ConnId, Event, EventOf, Input, IoFault, Machine, QueryFault, QueryId,
-    RefusedOf, SocketId, Tap, Tapped,
+    RefusedOf, SocketId, Tap, Tapped, Work,
 };
 use peerless::node::Node;
 use peerless::time::{Instant, UnixTime};
@@ -64,9 +64,11 @@ pub struct Driver<M: Machine = Node> {
     machine: Tapped<M, Option<BoxedTap<M>>>,
     sockets: Sockets,
     streams: Streams,
+    /// Which stream is advanced next, and how much is read from it.
+    shares: Shares,
     queries: Queries,
     clock: Clock,
-    /// The last reading of the clock: everything in one turn happens at one instant.
+    /// The last reading of the clock, at the beginning of a turn and after each poll.
     now: Instant,
     events: Events,
     /// What is read lies here while the machine handles it.
@@ -77,6 +79,9 @@ pub struct Driver<M: Machine = Node> {
     accept_pause: Option<(Instant, io::Error)>,
     stats: DriverStats,
 }
+
+/// The stream has failed and is closed.
+struct Gone;
 
 /// What is left to do of an action that has been popped, once it no longer lends anything.
 enum Task {
@@ -101,6 +106,7 @@ impl<M: Machine> Driver<M> {
             machine: Tapped::new(machine, None, now),
             sockets,
             streams: Streams::default(),
+            shares: Shares::default(),
             queries: Queries::default(),
             clock,
             now,
@@ -178,6 +184,9 @@ impl<M: Machine> Driver<M> {
     /// sleep, or `wait_max` has passed, and reads every source that has something, within its budget. Does not sleep while
     /// there is something left to read, nor after it has told an event that a command led to.
     ///
+    /// Streams share the turn by the work that they cause (see [`Shares`]): a stream in debt waits for later turns. After each
+    /// millisecond or so of such work, timers, datagrams and streams that were idle have their turn before the others.
+    ///
     /// `on_event` is called with each event. It cannot reach the driver: the commands that an event leads to are given
     /// between turns.
     ///
@@ -190,6 +199,26 @@ impl<M: Machine> Driver<M> {
         // The application may want to react to what its commands led to before anything else happens.
         let told = self.drain(on_event);
         let wait = if told { Some(Duration::ZERO) } else { self.wait(wait_max) };
+        self.hear(wait, on_event)?;
+        for listener in self.sockets.tcp_ids() {
+            self.accept(listener);
+            self.drain(on_event);
+        }
+        self.shares.begin(self.streams.ready());
+        loop {
+            match self.shares.next() {
+                Next::Serve { conn, bytes_max } => self.serve(conn, bytes_max, on_event),
+                Next::Breathe => {
+                    self.hear(Some(Duration::ZERO), on_event)?;
+                    self.shares.join(self.streams.ready());
+                }
+                Next::Done => return Ok(()),
+            }
+        }
+    }
+
+    /// Polls, and handles everything but streams: wall clock, deadline, answers, datagrams.
+    fn hear(&mut self, wait: Option<Duration>, on_event: &mut dyn FnMut(EventOf<'_, M>)) -> io::Result<()> {
         self.poll(wait)?;
         self.now = self.clock.now();
         if let Some(unix) = self.clock.wall_step(self.now) {
@@ -205,17 +234,19 @@ impl<M: Machine> Driver<M> {
             self.receive(socket);
             self.drain(on_event);
         }
-        for listener in self.sockets.tcp_ids() {
-            self.accept(listener);
-            self.drain(on_event);
-        }
-        let mut last = None;
-        while let Some(conn) = self.streams.next_ready(last) {
-            self.advance(conn);
-            self.drain(on_event);
-            last = Some(conn);
-        }
         Ok(())
+    }
+
+    /// Advances a stream that is still ready, and charges it with the work.
+    fn serve(&mut self, conn: ConnId, bytes_max: usize, on_event: &mut dyn FnMut(EventOf<'_, M>)) {
+        if !self.streams.is_ready(conn) {
+            return;
+        }
+        let bytes = self.advance(conn, bytes_max);
+        self.drain(on_event);
+        // A machine that counts no work is charged with what was read.
+        let units = self.machine.take_work(conn).max(bytes as u64 * Work::WIRE_BYTE);
+        self.shares.charge(conn, units);
     }
 
     /// For how long to sleep; `None` is without limit.
@@ -273,6 +304,7 @@ impl<M: Machine> Driver<M> {
                 Some(Action::Flush { conn }) => Some(Task::Flush(conn)),
                 Some(Action::Close { conn }) => {
                     self.streams.finish(conn, &mut self.buffer);
+                    self.shares.remove(conn);
                     None
                 }
                 Some(Action::Query { id, what }) => {
@@ -348,31 +380,34 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    /// Handles what is new of a stream: its dial, then reading, then writing what is queued, then a failed write.
-    fn advance(&mut self, conn: ConnId) {
+    /// Handles what is new of a stream: its dial, then reading, then writing what is queued, then a failed write. Returns the
+    /// number of bytes read, at most `bytes_max`.
+    fn advance(&mut self, conn: ConnId, bytes_max: usize) -> usize {
         match self.streams.poll_dial(conn) {
             Dialled::Pending => {}
             Dialled::Connected => {
                 let local = self.streams.local_addr(conn);
                 self.machine.handle(self.now, Input::Connected { conn, local });
             }
-            Dialled::Failed(why) => return self.fail(conn, why),
+            Dialled::Failed(why) => {
+                self.fail(conn, why);
+                return 0;
+            }
         }
-        if self.read(conn).is_break() {
-            return;
-        }
+        let bytes_max = self.buffer.len().min(bytes_max);
+        let Ok(left) = self.read(conn, bytes_max) else { return bytes_max };
         self.write(conn);
-        if let Some(why) = self.streams.fault(conn)
-            && !(self.streams.is_readable(conn) && self.machine.wants_read(conn))
-        {
-            return self.fail(conn, why);
+        match self.streams.fault(conn) {
+            Some(why) if !(self.streams.is_readable(conn) && self.machine.wants_read(conn)) => self.fail(conn, why),
+            _ => self.streams.settle(conn),
         }
-        self.streams.settle(conn);
+        bytes_max - left
     }
 
-    /// Reads up to the budget, as long as the machine wants it. Breaks if the stream has failed.
-    fn read(&mut self, conn: ConnId) -> ControlFlow<()> {
-        let mut budget = self.buffer.len();
+    /// Reads up to the budget, as long as the machine wants it. Returns what is left of the budget, or that the stream has
+    /// failed.
+    fn read(&mut self, conn: ConnId, bytes_max: usize) -> Result<usize, Gone> {
+        let mut budget = bytes_max;
         while budget > 0 && self.streams.is_readable(conn) && self.machine.wants_read(conn) {
             match self.streams.read(conn, &mut self.buffer[..budget]) {
                 Moved::Bytes(n) => {
@@ -383,11 +418,11 @@ impl<M: Machine> Driver<M> {
                 Moved::Eof => self.machine.handle(self.now, Input::Eof { conn }),
                 Moved::Failed(why) => {
                     self.fail(conn, why);
-                    return ControlFlow::Break(());
+                    return Err(Gone);
                 }
             }
         }
-        ControlFlow::Continue(())
+        Ok(budget)
     }
 
     /// Writes what is queued, until nothing is or the socket takes no more.
@@ -407,6 +442,7 @@ impl<M: Machine> Driver<M> {
     /// Closes a stream that has failed, and tells the machine.
     fn fail(&mut self, conn: ConnId, why: IoFault) {
         self.streams.close(conn);
+        self.shares.remove(conn);
         self.machine.handle(self.now, Input::Broken { conn, why });
     }
 }

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::SocketAddr;
-use std::ops::Bound;
 
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
@@ -134,10 +133,14 @@ impl Streams {
         self.ready.insert(stream.conn);
     }
 
-    /// The first stream after `last` that is to be advanced.
-    pub(crate) fn next_ready(&self, last: Option<ConnId>) -> Option<ConnId> {
-        let after = last.map_or(Bound::Unbounded, Bound::Excluded);
-        self.ready.range((after, Bound::Unbounded)).next().copied()
+    /// The streams that are to be advanced.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = ConnId> {
+        self.ready.iter().copied()
+    }
+
+    /// Whether a stream is to be advanced.
+    pub(crate) fn is_ready(&self, conn: ConnId) -> bool {
+        self.ready.contains(&conn)
     }
 
     /// Whether a stream can be advanced now; `wants_read` tells which ones the machine wants to read.
@@ -285,7 +288,7 @@ mod tests {
             Err(fault) => Dialled::Failed(fault),
         };
         until(&mut streams, &mut poll, |streams| {
-            if dialled == Dialled::Pending && streams.next_ready(None) == Some(CONN) {
+            if dialled == Dialled::Pending && streams.is_ready(CONN) {
                 dialled = streams.poll_dial(CONN);
             }
             dialled != Dialled::Pending
@@ -329,7 +332,7 @@ mod tests {
         until(&mut streams, &mut poll, |streams| streams.read(CONN, &mut [0; 9]) == Moved::Eof);
         assert_eq!(streams.read(CONN, &mut [0; 9]), Moved::Blocked);
         streams.settle(CONN);
-        assert_eq!(streams.next_ready(None), None);
+        assert_eq!(streams.ready().count(), 0);
         assert_eq!(streams.write(CONN, b"bye"), 3);
         streams.close(CONN);
         let mut rest = Vec::new();
@@ -359,10 +362,10 @@ mod tests {
         let (mut streams, mut poll, mut other) = dialled();
         other.write_all(b"unread").unwrap();
         until(&mut streams, &mut poll, |streams| streams.is_readable(CONN));
-        assert_eq!(streams.next_ready(None), Some(CONN));
+        assert!(streams.is_ready(CONN));
         streams.close(CONN);
         drop(other);
-        assert_eq!((streams.len(), streams.next_ready(None)), (0, None));
+        assert_eq!((streams.len(), streams.ready().count()), (0, 0));
         assert_eq!(streams.read(CONN, &mut [0; 1]), Moved::Blocked);
         assert_eq!(streams.write(CONN, b"x"), 0);
         assert_eq!(streams.poll_dial(CONN), Dialled::Pending);

@@ -9,6 +9,7 @@ use super::language::{Devp2p, Language};
 use super::outbox::Outbox;
 use super::reason::DropReason;
 use super::stats::Stats;
+use super::work::Work;
 use crate::crypto::Crypto;
 use crate::netfilter::NetFilter;
 use crate::rng::Rng;
@@ -33,6 +34,8 @@ pub struct Cx<'a, L: Language = Devp2p> {
     pub out: &'a mut Outbox<L>,
     /// The counters.
     pub stats: &'a mut Stats,
+    /// The work of this turn.
+    pub work: &'a mut Work,
 }
 
 impl<L: Language> Cx<'_, L> {
@@ -67,6 +70,8 @@ pub struct Context<L: Language = Devp2p> {
     pub out: Outbox<L>,
     /// The counters.
     pub stats: Stats,
+    /// The work that has not been taken yet.
+    pub work: Work,
 }
 
 impl<L: Language> Context<L> {
@@ -74,7 +79,16 @@ impl<L: Language> Context<L> {
     pub fn new(now: Instant, unix: UnixTime, filter: NetFilter, crypto: Arc<dyn Crypto + Send + Sync>) -> Self {
         let clock = WallClock::new(now, unix);
         let snappy = Compressor::default();
-        Self { now, clock, crypto, snappy, filter, out: Outbox::default(), stats: Stats::default() }
+        Self {
+            now,
+            clock,
+            crypto,
+            snappy,
+            filter,
+            out: Outbox::default(),
+            stats: Stats::default(),
+            work: Work::default(),
+        }
     }
 
     /// Moves time forward and returns it. A `now` before the present time changes nothing.
@@ -106,8 +120,8 @@ impl<L: Language> Context<L> {
     /// Borrows the context for a machine whose generator is `rng`.
     pub fn cx<'a>(&'a mut self, rng: &'a mut Rng) -> Cx<'a, L> {
         let unix = self.unix();
-        let Self { now, crypto, snappy, filter, out, stats, .. } = self;
-        Cx { now: *now, unix, rng, crypto: &**crypto, filter, snappy, out, stats }
+        let Self { now, crypto, snappy, filter, out, stats, work, .. } = self;
+        Cx { now: *now, unix, rng, crypto: &**crypto, filter, snappy, out, stats, work }
     }
 }
 

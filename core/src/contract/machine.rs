@@ -68,8 +68,9 @@ pub trait Machine {
     /// Whether the driver should read from a connection's socket now; false applies backpressure.
     fn wants_read(&self, conn: ConnId) -> bool;
 
-    /// Returns the work done for a connection since the last call, in units of the time of one Keccak permutation, so that a
-    /// driver or simulator can share a processor fairly. 0 for machines that do not count it.
+    /// Returns the work done for a connection since the last call, in units of about a nanosecond (see
+    /// [`Work`](super::work::Work)), so that a driver or simulator can share a processor fairly. 0 for machines that do not
+    /// count it.
     fn take_work(&mut self, conn: ConnId) -> u64 {
         let _ = conn;
         0

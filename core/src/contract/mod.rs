@@ -22,9 +22,11 @@ pub mod peer_limits;
 pub mod prefetch;
 pub mod query;
 pub mod reason;
+pub mod shares;
 pub mod snapshot;
 pub mod stats;
 pub mod tap;
+pub mod work;
 
 pub use action::Action;
 pub use addresses::Addresses;
@@ -44,9 +46,11 @@ pub use peer_limits::PeerLimits;
 pub use prefetch::Prefetch;
 pub use query::{Answer, Query, QueryFault};
 pub use reason::{ConnTimer, DiscoveryTimer, DropReason, Reason, ScoreReason};
+pub use shares::Shares;
 pub use snapshot::{BanRecord, BookRecord, Snapshot, Source};
 pub use stats::Stats;
 pub use tap::{Tap, Tapped};
+pub use work::Work;
 
 #[cfg(test)]
 mod tests;

@@ -106,14 +106,14 @@ impl Node {
         match wish {
             Wish::Send { conn, capability, id, payload } => {
                 let result = open_slot(conns, conn)
-                    .and_then(|slot| slot.conn.send(&mut context.cx(&mut slot.rng), capability, id, &[payload]));
+                    .and_then(|slot| slot.run(context, |conn, cx| conn.send(cx, capability, id, &[payload])));
                 self.sync_conn(conn);
                 self.tell_outcome(index, conn, result.map(|()| None));
             }
             Wish::Request { conn, capability, id, body } => {
                 let command = CommandId(self.commands_made);
                 let result = open_slot(conns, conn)
-                    .and_then(|slot| slot.conn.request(&mut context.cx(&mut slot.rng), command, capability, id, body));
+                    .and_then(|slot| slot.run(context, |conn, cx| conn.request(cx, command, capability, id, body)));
                 self.commands_made += u64::from(result.is_ok());
                 self.sync_conn(conn);
                 self.tell_outcome(index, conn, result.map(|()| Some(command)));
@@ -124,7 +124,7 @@ impl Node {
                     let Some(slot) = conns.get_mut(conn) else { continue };
                     let Some(capability) = shared_since(&slot.conn, since) else { continue };
                     // A broadcast is not retried: a session that is busy misses it.
-                    let _ = slot.conn.send(&mut context.cx(&mut slot.rng), capability, id, &[payload]);
+                    let _ = slot.run(context, |conn, cx| conn.send(cx, capability, id, &[payload]));
                     reached.push(conn);
                 }
                 reached.into_iter().for_each(|conn| self.sync_conn(conn));

@@ -126,7 +126,7 @@ use crate::contract::{
 use crate::crypto::{NodeId, PublicKey, SecretKey};
 use crate::limits;
 use crate::protocols::{self, Link, Outcome, Protocols};
-use crate::rlpx::{Agreed, Handshake, LocalHello, Progress, Session, Step};
+use crate::rlpx::{Agreed, Anything, Expects, Handshake, LocalHello, Progress, Session, Step};
 use crate::time::Instant;
 use crate::wire::enode::Contact;
 use crate::wire::p2p::{DisconnectReason, Hello, Shared};
@@ -339,6 +339,13 @@ impl Connection {
     /// Handles bytes up to the next thing that concerns the owner. Act on the verdict, and call again until it is
     /// [`Verdict::Pending`].
     pub fn handle_bytes(&mut self, cx: &mut Cx<'_>, local: &Local<'_>, bytes: &mut &[u8]) -> Verdict {
+        let waiting = bytes.len();
+        let verdict = self.handle_stage(cx, local, bytes);
+        cx.work.wire_bytes(waiting - bytes.len());
+        verdict
+    }
+
+    fn handle_stage(&mut self, cx: &mut Cx<'_>, local: &Local<'_>, bytes: &mut &[u8]) -> Verdict {
         if let State::Handshake(handshake) = &mut self.state {
             match handshake.handle_bytes(cx, local.secret, bytes, &mut self.out) {
                 Progress::Pending => return Verdict::Pending,
@@ -351,7 +358,7 @@ impl Connection {
                 Phase::Identified => return Verdict::Identified,
                 Phase::Closing(_) => {
                     // The end is decided: what the peer sends now changes nothing but whether it has sent its Disconnect.
-                    let _ = framed.session.handle_bytes(cx, local.hello, bytes, &mut self.out);
+                    let _ = framed.session.handle_bytes(cx, local.hello, &Anything, bytes, &mut self.out);
                     self.close_if_drained(cx);
                     return Verdict::Pending;
                 }
@@ -388,7 +395,8 @@ impl Connection {
             if cx.out.bytes() > limits::OUTBOX_BYTES_MAX {
                 return Verdict::End { by: Side::Us, why: EndReason::Refused(Refusal::Overloaded) };
             }
-            let outcome = match (session.handle_bytes(cx, local.hello, bytes, out), &mut *phase, *peer) {
+            let expects: &dyn Expects = if let Phase::Admitted(protocols) = phase { protocols } else { &Anything };
+            let outcome = match (session.handle_bytes(cx, local.hello, expects, bytes, out), &mut *phase, *peer) {
                 (Step::Pending, ..) => return Verdict::Pending,
                 (Step::Fault(fault), ..) => return Verdict::fault(fault),
                 (Step::Disconnected(reason), ..) => {

@@ -41,7 +41,7 @@ impl Node {
         let local = Local { secret, key, hello, protocols, export_secrets };
         let before = slot.view();
         let queued = context.out.len();
-        let result = work(&mut slot.conn, &mut context.cx(&mut slot.rng), &local);
+        let result = slot.run(context, |conn, cx| work(conn, cx, &local));
         peers.update(Some(&before), Some(&slot.view()));
         self.show_events(queued);
         Some(result)
@@ -191,7 +191,7 @@ impl Node {
     /// Updates a connection's flush and its deadline after a change.
     pub(super) fn sync_conn(&mut self, id: ConnId) {
         let Some(slot) = self.conns.get_mut(id) else { return };
-        slot.conn.flush(&mut self.context.cx(&mut slot.rng));
+        slot.run(&mut self.context, |conn, cx| conn.flush(cx));
         self.conns.schedule(id);
     }
 

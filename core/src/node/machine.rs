@@ -37,6 +37,10 @@ impl Machine for Node {
         Self::wants_read(self, conn)
     }
 
+    fn take_work(&mut self, conn: ConnId) -> u64 {
+        Self::take_work(self, conn)
+    }
+
     fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
         Self::prefetch(self, input, depth, memory);
     }

@@ -258,6 +258,12 @@ impl Node {
         !self.context.out.is_full() && self.conns.get(conn).is_some_and(|slot| slot.conn.wants_read())
     }
 
+    /// Returns the units of [`Work`](crate::contract::Work) done for a connection since the last call, and 0 for one that is
+    /// unknown. The work for datagrams is no connection's.
+    pub fn take_work(&mut self, conn: ConnId) -> u64 {
+        self.conns.get_mut(conn).map_or(0, Slot::take_work)
+    }
+
     fn handle_datagram(&mut self, socket: SocketId, from: SocketAddr, bytes: &[u8]) {
         self.context.stats.datagrams_in.add(bytes.len());
         if !self.context.filter.permits(from.ip()) {

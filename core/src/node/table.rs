@@ -7,7 +7,7 @@ use alloc::collections::BTreeSet;
 use alloc::vec::Vec;
 
 use super::connection::Connection;
-use crate::contract::{ConnId, ConnMap, ConnTimer};
+use crate::contract::{ConnId, ConnMap, ConnTimer, Context, Cx};
 use crate::peers::{Origin, Place, View};
 use crate::rlpx::Session;
 use crate::rng::Rng;
@@ -26,11 +26,27 @@ pub(super) struct Slot {
     pub(super) answers: u32,
     /// The next deadline, as it stands in the schedule.
     scheduled: Option<(Instant, ConnTimer)>,
+    /// The units of work done for the connection that the driver has not taken yet.
+    work: u64,
 }
 
 impl Slot {
     pub(super) const fn new(conn: Connection, rng: Rng, origin: Origin) -> Self {
-        Self { conn, rng, origin, place: None, answers: 0, scheduled: None }
+        Self { conn, rng, origin, place: None, answers: 0, scheduled: None, work: 0 }
+    }
+
+    /// Does something with the connection, and counts the work.
+    pub(super) fn run<R>(&mut self, context: &mut Context, work: impl FnOnce(&mut Connection, &mut Cx<'_>) -> R) -> R {
+        let queued = context.out.len();
+        let result = work(&mut self.conn, &mut context.cx(&mut self.rng));
+        context.work.events(context.out.len().saturating_sub(queued));
+        self.work = self.work.saturating_add(context.work.take());
+        result
+    }
+
+    /// Takes the units of work that were counted since the last call.
+    pub(super) const fn take_work(&mut self) -> u64 {
+        core::mem::replace(&mut self.work, 0)
     }
 
     /// What decisions about peers need to know of the connection.

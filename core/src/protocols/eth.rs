@@ -70,7 +70,7 @@ impl Eth {
                 };
             }
         };
-        let incoming = requests.handle_message(cx.now, message, cx.out.staged(), room);
+        let incoming = requests.handle_message(cx.now, message, cx.out.staged(), room, cx.work);
         match incoming {
             Incoming::Status => Outcome::End(EndReason::Fault(Fault::StatusTwice)),
             Incoming::Announcement if message == id::BLOCK_RANGE_UPDATE => match BlockRange::decode(cx.out.staged()) {

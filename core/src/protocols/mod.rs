@@ -21,7 +21,7 @@ use crate::crypto::NodeId;
 use crate::eth::BlockRangeAnnouncer;
 pub use crate::eth::{Chain, Policy};
 use crate::limits;
-use crate::rlpx::Session;
+use crate::rlpx::{Expects, Session};
 use crate::time::Instant;
 use crate::wire::eth::{Status, envelope};
 use crate::wire::p2p::{Capability, Shared};
@@ -162,6 +162,20 @@ impl Protocol {
     }
 }
 
+impl Expects for Protocols {
+    fn is_established(&self) -> bool {
+        self.0.iter().all(Protocol::is_established)
+    }
+
+    fn awaits_any(&self) -> bool {
+        self.0.iter().filter_map(Protocol::requests).any(Requests::awaits_any)
+    }
+
+    fn awaits(&self, index: usize, id: u64) -> bool {
+        self.0.get(index).and_then(Protocol::requests).is_some_and(|requests| requests.awaits(id))
+    }
+}
+
 impl Protocols {
     /// Starts the protocols of a session whose Hellos have been exchanged; they may send their first messages.
     pub fn start(cx: &mut Cx<'_>, local: &Local<'_>, link: &mut Link<'_>) -> Self {
@@ -186,7 +200,7 @@ impl Protocols {
 
     /// Whether the handshakes of all protocols are done.
     pub fn is_established(&self) -> bool {
-        self.0.iter().all(Protocol::is_established)
+        Expects::is_established(self)
     }
 
     /// The peer's eth Status, once it is accepted.
@@ -223,7 +237,7 @@ impl Protocols {
         let outcome = match protocol {
             Protocol::Raw => route.pass_on(cx, id, Incoming::Announcement),
             Protocol::Matched(requests) => {
-                let incoming = requests.handle_message(cx.now, id, cx.out.staged(), room);
+                let incoming = requests.handle_message(cx.now, id, cx.out.staged(), room, cx.work);
                 route.pass_on(cx, id, incoming)
             }
             Protocol::Eth(eth) => eth.handle_message(cx, local, &mut route, id, room),

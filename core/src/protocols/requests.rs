@@ -9,12 +9,11 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use crate::contract::{CommandError, CommandId, Fault};
+use crate::contract::{CommandError, CommandId, Fault, Work};
 use crate::limits;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::eth;
-use crate::wire::rlp::{self, Bounds};
 use crate::wire::schema::{Role, Schema};
 
 /// The open requests of one protocol, in both directions.
@@ -181,33 +180,58 @@ impl Requests {
     }
 
     /// Sorts a message of the peer by its role. `room` is the number of requests that the peer may still open in the
-    /// session.
-    pub fn handle_message(&mut self, now: Instant, id: u64, payload: &[u8], room: usize) -> Incoming {
-        match self.schema.role(id) {
-            None => Incoming::Fault(Fault::UnknownMessage),
-            Some(Role::Forbidden) => Incoming::Fault(Fault::ForbiddenMessage),
-            Some(Role::Status) => Incoming::Status,
-            Some(Role::Announcement) => Incoming::Announcement,
-            Some(Role::Request { .. }) => self.handle_request(id, payload, room).unwrap_or_else(Incoming::Fault),
-            Some(Role::Response) => self.handle_response(now, id, payload).unwrap_or_else(Incoming::Fault),
-        }
+    /// session. Counts the items that it looks at in `work`.
+    pub fn handle_message(&mut self, now: Instant, id: u64, payload: &[u8], room: usize, work: &mut Work) -> Incoming {
+        let handled = match self.schema.role(id) {
+            None => Err(Fault::UnknownMessage),
+            Some(Role::Forbidden) => Err(Fault::ForbiddenMessage),
+            Some(Role::Status) => Ok(Incoming::Status),
+            Some(Role::Announcement) => self.check(id, payload, work).map(|()| Incoming::Announcement),
+            Some(Role::Request { .. }) => self.handle_request(id, payload, room, work),
+            Some(Role::Response) => self.handle_response(now, id, payload, work),
+        };
+        handled.unwrap_or_else(Incoming::Fault)
     }
 
-    fn handle_request(&mut self, id: u64, payload: &[u8], room: usize) -> Result<Incoming, Fault> {
+    /// Checks the items of a payload.
+    fn check(&self, id: u64, payload: &[u8], work: &mut Work) -> Result<(), Fault> {
+        let Some(items) = self.schema.items(id) else { return Ok(()) };
+        let mut looked_at = 0;
+        let checked = items.check(payload, &mut looked_at);
+        work.rlp_items(looked_at);
+        checked.map_err(Fault::Message)
+    }
+
+    /// Whether a request of ours waits for message `id`, or one that was not answered in time.
+    pub fn awaits(&self, id: u64) -> bool {
+        self.forgotten > 0
+            || self.ours.iter().any(|ours| ours.expected.answer == id)
+            || self.late.iter().any(|late| late.expected.answer == id)
+    }
+
+    /// Whether a request of ours waits for any answer, or one that was not answered in time.
+    pub fn awaits_any(&self) -> bool {
+        self.forgotten > 0 || !self.ours.is_empty() || !self.late.is_empty()
+    }
+
+    fn handle_request(&mut self, id: u64, payload: &[u8], room: usize, work: &mut Work) -> Result<Incoming, Fault> {
         if room == 0 {
             return Err(Fault::Overrun);
         }
         let (request_id, body) = open_envelope(payload)?;
-        check(payload)?;
+        self.check(id, payload, work)?;
         self.theirs.push(TheirRequest { request_id, id });
         Ok(Incoming::Request { request_id, body })
     }
 
-    fn handle_response(&mut self, now: Instant, id: u64, payload: &[u8]) -> Result<Incoming, Fault> {
+    fn handle_response(&mut self, now: Instant, id: u64, payload: &[u8], work: &mut Work) -> Result<Incoming, Fault> {
+        if !self.awaits(id) {
+            return Err(Fault::UnsolicitedResponse);
+        }
         let (request_id, body) = open_envelope(payload)?;
         let expected = Expected { request_id, answer: id };
         if let Some(index) = self.ours.iter().position(|ours| ours.expected == expected) {
-            check(payload)?;
+            self.check(id, payload, work)?;
             let ours = self.ours.remove(index).ok_or(Fault::UnsolicitedResponse)?;
             return Ok(Incoming::Response { command: ours.command, body, rtt: now.since(ours.sent_at) });
         }
@@ -266,10 +290,6 @@ impl Requests {
 fn open_envelope(payload: &[u8]) -> Result<(u64, Range<usize>), Fault> {
     let (request_id, items) = eth::request_id(payload).map_err(Fault::Message)?;
     Ok((request_id, payload.len() - items.rest().len()..payload.len()))
-}
-
-fn check(payload: &[u8]) -> Result<(), Fault> {
-    rlp::check(payload, Bounds::MESSAGE).map(|_| ()).map_err(Fault::Message)
 }
 
 #[cfg(test)]

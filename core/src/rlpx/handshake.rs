@@ -117,6 +117,7 @@ impl Handshake {
         remote: PublicKey,
         out: &mut Outbound,
     ) -> Self {
+        cx.work.handshake();
         let ephemeral = SecretKey::generate(cx.rng);
         let nonce = cx.rng.secret();
         let initiator = Initiator::new(cx.crypto, cx.rng, secret, key, remote, ephemeral, nonce);
@@ -151,7 +152,10 @@ impl Handshake {
         }
         let agreed = match self {
             Self::Initiator(initiator) => initiator.finish(cx.crypto, secret),
-            Self::Recipient(recipient) => recipient.finish(cx.crypto, cx.rng, secret, out),
+            Self::Recipient(recipient) => {
+                cx.work.handshake();
+                recipient.finish(cx.crypto, cx.rng, secret, out)
+            }
         };
         match agreed {
             Some(agreed) => Progress::Done(Box::new(agreed)),

@@ -10,4 +10,4 @@ pub mod session;
 
 pub use frames::{Frames, Opener, Sealer};
 pub use handshake::{Agreed, Handshake, Progress};
-pub use session::{LocalHello, Session, Step};
+pub use session::{Anything, Expects, LocalHello, Session, Step};

@@ -48,6 +48,35 @@ pub enum Step {
     Fault(Fault),
 }
 
+/// What a session may receive next, as far as its protocols know: the bounds of messages depend on it.
+pub trait Expects {
+    /// Whether the handshakes of all protocols are done. Before that, frames have at most
+    /// [`limits::EARLY_FRAME_BYTES_MAX`] bytes.
+    fn is_established(&self) -> bool;
+    /// Whether any answer is expected. Otherwise a frame is at most as large as a message that was not requested.
+    fn awaits_any(&self) -> bool;
+    /// Whether the answer `id` of the shared capability at `index` is expected. Otherwise it is not inflated.
+    fn awaits(&self, index: usize, id: u64) -> bool;
+}
+
+/// Expects every message at any time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Anything;
+
+impl Expects for Anything {
+    fn is_established(&self) -> bool {
+        true
+    }
+
+    fn awaits_any(&self) -> bool {
+        true
+    }
+
+    fn awaits(&self, _: usize, _: u64) -> bool {
+        true
+    }
+}
+
 /// One side of a session.
 pub struct Session {
     key: PublicKey,
@@ -77,6 +106,8 @@ enum Phase {
 struct Running {
     /// Size of the largest frame body that the shared capabilities allow.
     body_bytes_max: usize,
+    /// The same without answers.
+    unsolicited_bytes_max: usize,
     /// When bytes came last.
     received_at: Instant,
     next_ping: Instant,
@@ -137,7 +168,14 @@ impl Session {
     }
 
     /// Takes from `bytes` as many as the next step needs. Call again until it is [`Step::Pending`].
-    pub fn handle_bytes(&mut self, cx: &mut Cx<'_>, local: &LocalHello, bytes: &mut &[u8], out: &mut Outbound) -> Step {
+    pub fn handle_bytes(
+        &mut self,
+        cx: &mut Cx<'_>,
+        local: &LocalHello,
+        expects: &dyn Expects,
+        bytes: &mut &[u8],
+        out: &mut Outbound,
+    ) -> Step {
         match self.phase {
             Phase::Hello { .. } | Phase::Running(_) => {}
             Phase::Draining => {
@@ -150,7 +188,7 @@ impl Session {
             }
         }
         loop {
-            let step = match self.receive(cx, bytes) {
+            let step = match self.receive(cx, expects, bytes) {
                 Ok(None) => return Step::Pending,
                 Ok(Some(Received::Ignored)) => continue,
                 Ok(Some(Received::Ping)) => {
@@ -180,20 +218,26 @@ impl Session {
     }
 
     /// Opens and reads the next frame of a session that is not over; `None` until all of it has come.
-    fn receive(&mut self, cx: &mut Cx<'_>, bytes: &mut &[u8]) -> Result<Option<Received>, Fault> {
+    fn receive(
+        &mut self,
+        cx: &mut Cx<'_>,
+        expects: &dyn Expects,
+        bytes: &mut &[u8],
+    ) -> Result<Option<Received>, Fault> {
         let bytes_max = match &mut self.phase {
             Phase::Running(running) => {
                 if !bytes.is_empty() {
                     running.received_at = cx.now;
                 }
-                running.body_bytes_max
+                running.body_bytes_max(expects)
             }
             Phase::Hello { .. } | Phase::Draining | Phase::Over => limits::HELLO_BYTES_MAX + 1,
         };
         let Some(body) = self.frames.opener.handle_bytes(cx.crypto, bytes, bytes_max)? else { return Ok(None) };
         cx.stats.frames_in.add(frames::frame_bytes(body.len()));
+        cx.work.frame();
         match self.phase {
-            Phase::Running(_) => read(cx, &self.shared, self.snappy, body).map(Some),
+            Phase::Running(_) => read(cx, &self.shared, expects, self.snappy, body).map(Some),
             Phase::Hello { .. } | Phase::Draining | Phase::Over => read_first(body).map(Some),
         }
     }
@@ -313,10 +357,12 @@ impl Session {
         if shared.is_empty() {
             return Err(Fault::Useless);
         }
-        let body_bytes_max = body_bytes_max(&shared, self.snappy);
+        let all_bytes_max = body_bytes_max(&shared, Shared::largest_bytes, self.snappy);
+        let unsolicited_bytes_max = body_bytes_max(&shared, Shared::largest_unsolicited_bytes, self.snappy);
         self.shared = shared;
         self.phase = Phase::Running(Running {
-            body_bytes_max,
+            body_bytes_max: all_bytes_max,
+            unsolicited_bytes_max,
             received_at: cx.now,
             next_ping: cx.now + limits::PING_INTERVAL,
             ping_at: None,
@@ -371,6 +417,17 @@ impl fmt::Debug for Session {
 }
 
 impl Running {
+    /// Size of the largest frame body that may come now.
+    fn body_bytes_max(&self, expects: &dyn Expects) -> usize {
+        if !expects.is_established() {
+            self.unsolicited_bytes_max.min(limits::EARLY_FRAME_BYTES_MAX)
+        } else if expects.awaits_any() {
+            self.body_bytes_max
+        } else {
+            self.unsolicited_bytes_max
+        }
+    }
+
     fn idle_at(&self) -> (Instant, ConnTimer) {
         (self.received_at + limits::IDLE_TIMEOUT, ConnTimer::Idle)
     }

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::DecodeError;
 use super::forkid::ForkId;
 use super::rlp::{self, Bounds, List, RlpStream};
-use super::schema::{Message, Role, Schema};
+use super::schema::{Items, Message, Role, Schema};
 use crate::crypto::Digest;
 use crate::limits;
 
@@ -81,11 +81,30 @@ const fn messages<const N: usize>(version: u32) -> [Message; N] {
     while row < ROLES.len() {
         let (id, from, to, role) = ROLES[row];
         if from <= version && version <= to {
-            messages[id as usize] = Message::new(role, limits::ETH_MESSAGE_BYTES_MAX);
+            messages[id as usize] = message(id, role);
         }
         row += 1;
     }
     messages
+}
+
+/// A message with its bounds: what was not requested must be cheap (attack E6).
+const fn message(id: u64, role: Role) -> Message {
+    let bytes_max = match (role, id) {
+        (Role::Request { .. }, _) => limits::REQUEST_BYTES_MAX,
+        (Role::Response | Role::Forbidden, _) => limits::ETH_MESSAGE_BYTES_MAX,
+        (_, id::TRANSACTIONS | id::NEW_BLOCK) => limits::TRANSACTIONS_BYTES_MAX,
+        (_, id::NEW_BLOCK_HASHES | id::NEW_POOLED_TRANSACTION_HASHES) => limits::ANNOUNCED_HASHES_BYTES_MAX,
+        (Role::Status | Role::Announcement, _) => limits::STATUS_BYTES_MAX,
+    };
+    let message = Message::new(role, bytes_max);
+    match id {
+        id::TRANSACTIONS => message.with_items(Items::Outermost(limits::TRANSACTIONS_MAX)),
+        id::NEW_BLOCK_HASHES | id::NEW_POOLED_TRANSACTION_HASHES => {
+            message.with_items(Items::Lists(limits::ANNOUNCED_HASHES_MAX))
+        }
+        _ => message,
+    }
 }
 
 /// The messages of `version`; `None` for versions that are not known.

@@ -11,6 +11,7 @@ use alloc::vec::Vec;
 pub(crate) use ::rlp::RlpStream;
 
 use super::DecodeError;
+use crate::limits;
 
 /// Deepest nesting that [`Bounds`] can allow: a level costs an attacker one byte, and the checker a slot of its stack.
 pub const DEPTH_MAX: usize = 16;
@@ -30,6 +31,9 @@ impl Bounds {
 
     /// Enough for the largest message of a sub-protocol (eth and snap messages of 10 MiB).
     pub const MESSAGE: Self = Self { depth_max: DEPTH_MAX, items_max: 1 << 20 };
+
+    /// Enough for a message of a sub-protocol that was not requested.
+    pub const UNSOLICITED: Self = Self { depth_max: DEPTH_MAX, items_max: limits::UNSOLICITED_ITEMS_MAX };
 }
 
 /// The header of one item.
@@ -86,15 +90,24 @@ impl Header {
 /// # Errors
 /// If it is malformed or exceeds `bounds`.
 pub fn check(input: &[u8], bounds: Bounds) -> Result<usize, DecodeError> {
+    check_counted(input, bounds, &mut 0)
+}
+
+/// As [`check`], and adds the number of items that were looked at to `items`, whatever the result.
+///
+/// # Errors
+/// As [`check`].
+#[inline]
+pub fn check_counted(input: &[u8], bounds: Bounds, items: &mut usize) -> Result<usize, DecodeError> {
     // The ends of the lists that are open; `depth` of them.
     let mut ends = [0usize; DEPTH_MAX];
     let mut depth = 0;
-    let mut items = 0;
+    let items_max = items.saturating_add(bounds.items_max);
     let mut at = 0;
     let mut end = input.len();
     loop {
-        items += 1;
-        if items > bounds.items_max {
+        *items += 1;
+        if *items > items_max {
             return Err(DecodeError::TooManyItems);
         }
         let header = Header::read(&input[at..end])?;
@@ -206,6 +219,22 @@ impl<'a> List<'a> {
             count += 1;
         }
         count
+    }
+
+    /// Counts the unread items, and adds their number to `items`, but no more than `max` and one; walks over them.
+    ///
+    /// # Errors
+    /// If one is malformed, or there are more than `max` ([`DecodeError::TooManyItems`]).
+    pub fn count_within(&self, max: usize, items: &mut usize) -> Result<(), DecodeError> {
+        let mut rest = *self;
+        for _ in 0..=max {
+            if rest.is_empty() {
+                return Ok(());
+            }
+            *items += 1;
+            rest.raw()?;
+        }
+        Err(DecodeError::TooManyItems)
     }
 
     /// Checks that all items have been read.

@@ -1,4 +1,5 @@
-//! The messages of a protocol as data: what each message id is to the protocol, and how large the message may be.
+//! The messages of a protocol as data: what each message id is to the protocol, how large the message may be, and how many
+//! items it may hold.
 //!
 //! One [`Schema`] describes one version of one protocol and stands with that protocol ([`eth`](super::eth),
 //! [`snap`](super::snap)). A protocol of the embedder's own has one too if its requests are to be matched with their
@@ -6,6 +7,8 @@
 
 use core::fmt;
 
+use super::DecodeError;
+use super::rlp::{self, Bounds};
 use crate::limits;
 
 /// What a message is to its protocol.
@@ -26,17 +29,69 @@ pub enum Role {
     Forbidden,
 }
 
+/// What is checked of a message's items before its protocol or the embedder sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Items {
+    /// Nothing: the payload may be anything.
+    Any,
+    /// All of them: they are well-formed, and no more than the bounds allow.
+    Within(Bounds),
+    /// All of them, as with [`Bounds::UNSOLICITED`]; and no list at the first or second level has more items than this.
+    Lists(usize),
+    /// Those of the outermost list, of which there are at most this many; what is in them is not looked at.
+    Outermost(usize),
+}
+
+impl Items {
+    /// Checks a payload; adds the number of items that were looked at to `looked_at`, whatever the result.
+    ///
+    /// # Errors
+    /// If the items are malformed, or more than allowed.
+    pub fn check(self, payload: &[u8], looked_at: &mut usize) -> Result<(), DecodeError> {
+        match self {
+            Self::Any => Ok(()),
+            Self::Within(bounds) => rlp::check_counted(payload, bounds, looked_at).map(|_| ()),
+            Self::Outermost(max) => rlp::shallow_list(payload)?.count_within(max, looked_at),
+            Self::Lists(max) => {
+                let mut outermost = rlp::shallow_list(payload)?;
+                rlp::check_counted(payload, Bounds::UNSOLICITED, looked_at)?;
+                outermost.count_within(max, looked_at)?;
+                while !outermost.is_empty() {
+                    if let Ok(list) = rlp::shallow_list(outermost.raw()?) {
+                        list.count_within(max, looked_at)?;
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
 /// One message of a protocol.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Message {
     role: Role,
     bytes_max: usize,
+    items: Items,
 }
 
 impl Message {
-    /// A message with the given role whose uncompressed payload has at most `bytes_max` bytes.
+    /// A message with the given role whose uncompressed payload has at most `bytes_max` bytes. The items of requests are
+    /// bounded by [`Bounds::UNSOLICITED`], those of responses by [`Bounds::MESSAGE`]; those of others are not checked.
     pub const fn new(role: Role, bytes_max: usize) -> Self {
-        Self { role, bytes_max }
+        let items = match role {
+            Role::Request { .. } => Items::Within(Bounds::UNSOLICITED),
+            Role::Response => Items::Within(Bounds::MESSAGE),
+            Role::Status | Role::Announcement | Role::Forbidden => Items::Any,
+        };
+        Self { role, bytes_max, items }
+    }
+
+    /// The message with another check of its items.
+    #[must_use]
+    pub const fn with_items(self, items: Items) -> Self {
+        Self { items, ..self }
     }
 }
 
@@ -101,9 +156,20 @@ impl Schema {
         Some(self.message(id)?.bytes_max)
     }
 
+    /// What is checked of the items of message `id`; `None` beyond the last id.
+    pub fn items(&self, id: u64) -> Option<Items> {
+        Some(self.message(id)?.items)
+    }
+
     /// Size of the largest uncompressed payload of any message.
     pub fn largest_bytes(&self) -> usize {
         self.messages.iter().map(|message| message.bytes_max).max().unwrap_or(0)
+    }
+
+    /// Size of the largest uncompressed payload of any message that a peer may send without a request.
+    pub fn largest_unsolicited_bytes(&self) -> usize {
+        let is_unsolicited = |message: &&Message| !matches!(message.role, Role::Response | Role::Forbidden);
+        self.messages.iter().filter(is_unsolicited).map(|message| message.bytes_max).max().unwrap_or(0)
     }
 
     fn message(&self, id: u64) -> Option<&Message> {
@@ -132,7 +198,37 @@ mod tests {
         assert_eq!(SCHEMA.role(0), Some(Role::Request { answer: 2 }));
         assert_eq!((SCHEMA.role(1), SCHEMA.bytes_max(1)), (Some(Role::Forbidden), Some(7)));
         assert_eq!((SCHEMA.role(3), SCHEMA.bytes_max(u64::MAX)), (None, None));
-        assert_eq!((SCHEMA.message_ids(), SCHEMA.largest_bytes()), (3, 7));
+        assert_eq!((SCHEMA.message_ids(), SCHEMA.largest_bytes(), SCHEMA.largest_unsolicited_bytes()), (3, 7, 5));
+    }
+
+    /// E6, F6: the work for a message is bounded whatever its items are.
+    #[test]
+    fn items_are_counted_up_to_their_bound() {
+        let list = |items: &[u8]| {
+            let mut list = rlp::RlpStream::new_list(1);
+            list.append_raw(items, 1);
+            list.out().to_vec()
+        };
+        let empty_lists = |count| list(&alloc::vec![0xc0; count]);
+        let check = |items: Items, payload: &[u8]| {
+            let mut looked_at = 0;
+            (items.check(payload, &mut looked_at), looked_at)
+        };
+        let many = limits::UNSOLICITED_ITEMS_MAX;
+        let too_many = Err(DecodeError::TooManyItems);
+        assert_eq!(check(Items::Any, &[1, 2, 3]), (Ok(()), 0));
+        let within = Items::Within(Bounds::UNSOLICITED);
+        assert_eq!(check(within, &empty_lists(many - 1)), (Ok(()), many));
+        assert_eq!(check(within, &empty_lists(1 << 20)), (too_many, many + 1));
+        assert_eq!(check(Items::Outermost(9), &empty_lists(9)), (Ok(()), 9));
+        assert_eq!(check(Items::Outermost(9), &empty_lists(1 << 20)), (too_many, 10));
+        assert_eq!(check(Items::Outermost(9), &list(&empty_lists(1 << 20))), (Ok(()), 1), "not looked into");
+        assert_eq!(check(Items::Lists(9), &list(&empty_lists(9))).0, Ok(()));
+        assert_eq!(check(Items::Lists(9), &list(&empty_lists(10))).0, too_many);
+        assert_eq!(check(Items::Lists(9), &list(&list(&empty_lists(10)))).0, Ok(()), "the third level");
+        let (result, looked_at) = check(Items::Lists(9), &empty_lists(1 << 20));
+        assert!(result == too_many && looked_at <= 2 * many);
+        assert_eq!(check(Items::Lists(9), &[0x80]).0, Err(DecodeError::ExpectedList));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub mod id {
 }
 
 const fn request(answer: u64) -> Message {
-    Message::new(Role::Request { answer }, limits::ETH_MESSAGE_BYTES_MAX)
+    Message::new(Role::Request { answer }, limits::SNAP_REQUEST_BYTES_MAX)
 }
 
 const RESPONSE: Message = Message::new(Role::Response, limits::ETH_MESSAGE_BYTES_MAX);
@@ -71,7 +71,9 @@ mod tests {
                     _ => Role::Response,
                 };
                 assert_eq!(schema.role(id), Some(expected), "snap/{version} {id:#x}");
-                assert_eq!(schema.bytes_max(id), Some(limits::ETH_MESSAGE_BYTES_MAX));
+                let is_request = matches!(expected, Role::Request { .. });
+                let bytes_max = if is_request { limits::SNAP_REQUEST_BYTES_MAX } else { limits::ETH_MESSAGE_BYTES_MAX };
+                assert_eq!(schema.bytes_max(id), Some(bytes_max));
             }
         }
         let ids: alloc::vec::Vec<_> = schemas().map(|(_, schema)| schema.message_ids()).collect();

@@ -1,6 +1,6 @@
 //! eth over one session: the exchange of Statuses and the requests in both directions, against lists that are searched.
 
-use peerless::contract::{CommandError, CommandId, Fault};
+use peerless::contract::{CommandError, CommandId, Fault, Work};
 use peerless::eth::chain::Chain;
 use peerless::eth::handshake::Verdict;
 use peerless::eth::{EthHandshake, Policy};
@@ -220,7 +220,7 @@ fn respond(requests: &mut Requests, model: &mut Model, choices: &mut Choices<'_>
     let malformed = choices.once_in(16);
     let items: &[u8] = if malformed { &[0xc1] } else { &[0xc2, 0x80, 0x01, 0x05] };
     let payload = body(request_id, items);
-    let incoming = requests.handle_message(model.now, answer, &payload, limits::REQUESTS_IN_MAX);
+    let incoming = requests.handle_message(model.now, answer, &payload, limits::REQUESTS_IN_MAX, &mut Work::default());
     let range = payload.len() - items.len()..payload.len();
     let open = model.ours.iter().position(|(id, expected, ..)| (*id, *expected) == (request_id, answer));
     let late = model.late.iter().position(|expected| *expected == (request_id, answer));
@@ -264,7 +264,13 @@ fn their_request(
     let request_id = u64::from(choices.byte() & 7);
     let payload = if choices.once_in(16) { choices.bytes(20).to_vec() } else { body(request_id, choices.bytes(20)) };
     for _ in 0..copies {
-        let incoming = requests.handle_message(model.now, id, &payload, limits::REQUESTS_IN_MAX - model.theirs.len());
+        let incoming = requests.handle_message(
+            model.now,
+            id,
+            &payload,
+            limits::REQUESTS_IN_MAX - model.theirs.len(),
+            &mut Work::default(),
+        );
         let well_formed = eth::request_id(&payload).is_ok()
             && peerless::wire::rlp::check(&payload, peerless::wire::rlp::Bounds::MESSAGE).is_ok();
         match role(version, id) {
@@ -326,7 +332,8 @@ fn we_answer(
 
 fn other(requests: &mut Requests, version: u32, now: Instant, choices: &mut Choices<'_>, reached: &mut Reached) {
     let range = BlockRange { earliest: choices.number(), latest: choices.number(), latest_hash: [1; 32] };
-    let mut handle = |id, payload: &[u8]| requests.handle_message(now, id, payload, limits::REQUESTS_IN_MAX);
+    let mut handle =
+        |id, payload: &[u8]| requests.handle_message(now, id, payload, limits::REQUESTS_IN_MAX, &mut Work::default());
     match choices.below(3) {
         0 => match handle(eth::id::BLOCK_RANGE_UPDATE, &range.encode()) {
             Incoming::Announcement => {
@@ -340,7 +347,13 @@ fn other(requests: &mut Requests, version: u32, now: Instant, choices: &mut Choi
             let id = u64::from(choices.byte());
             if role(version, id) == Some(Role::Announcement) && id != eth::id::BLOCK_RANGE_UPDATE {
                 reached.note("announcement");
-                assert_eq!(handle(id, choices.bytes(20)), Incoming::Announcement);
+                let payload = if choices.once_in(4) { choices.bytes(20) } else { &[0xc2, 0xc0, 0x05] };
+                let items = eth::schema(version).and_then(|schema| schema.items(id)).expect("it has a role");
+                let expected = match items.check(payload, &mut 0) {
+                    Ok(()) => Incoming::Announcement,
+                    Err(error) => Incoming::Fault(Fault::Message(error)),
+                };
+                assert_eq!(handle(id, payload), expected);
             } else if role(version, id).is_none() {
                 assert_eq!(handle(id, choices.bytes(20)), Incoming::Fault(Fault::UnknownMessage));
             }

@@ -3,10 +3,11 @@
 use peerless::contract::{CommandError, ConnTimer, Context, EndReason, Fault, Outbound};
 use peerless::crypto::Crypto;
 use peerless::limits;
-use peerless::rlpx::{Agreed, LocalHello, Session, Step};
+use peerless::rlpx::{Agreed, Anything, LocalHello, Session, Step};
 use peerless::rng::{Rng, Seed};
 use peerless::time::Instant;
 use peerless::wire::p2p::{self, Capability, CapabilityTable, DisconnectReason, Hello};
+use peerless::wire::schema::Role;
 
 use super::crypto::secret;
 use super::handshake::context;
@@ -299,7 +300,11 @@ fn peer_says(model: &mut Model, remote: &mut Remote, ours: &Ours, choices: &mut 
                 (Phase::Open, None) => (body, fault(model, Fault::UnknownMessage)),
                 (Phase::Open, Some(index)) => {
                     let (_, offset, _) = model.shared[index];
-                    (body, Expected::Step(Step::Message { index, id: id - offset }, payload))
+                    let id = id - offset;
+                    // A removed message is a fault whatever it holds.
+                    let is_forbidden = ours.session.shared()[index].role(id) == Some(Role::Forbidden);
+                    let payload = if is_forbidden { Vec::new() } else { payload };
+                    (body, Expected::Step(Step::Message { index, id }, payload))
                 }
             };
         }
@@ -351,7 +356,7 @@ fn deliver(
         loop {
             let Ours { context, rng, local, session, out } = &mut *ours;
             let mut cx = context.cx(rng);
-            let step = session.handle_bytes(&mut cx, local, &mut chunk, out);
+            let step = session.handle_bytes(&mut cx, local, &Anything, &mut chunk, out);
             let payload = cx.out.staged().to_vec();
             cx.out.discard_staged();
             if step == Step::Pending {
@@ -400,6 +405,7 @@ fn send(ours: &mut Ours, model: &mut Model, choices: &mut Choices<'_>, reached: 
         (Phase::Over, _) => Err(CommandError::UnknownConn),
         (Phase::Open, None) => Err(CommandError::NotShared),
         (Phase::Open, Some((.., length))) if id >= *length => Err(CommandError::UnknownMessage),
+        (Phase::Open, Some(_)) if payload.len() > session.shared()[index].bytes_max(id) => Err(CommandError::TooLarge),
         (Phase::Open, Some(_)) if waiting >= limits::OUTBOUND_BYTES_MAX => Err(CommandError::Busy),
         (Phase::Open, Some((_, offset, _))) => {
             model.sent.push((offset + id, payload));

@@ -5,6 +5,7 @@ mod datagrams;
 mod handshakes;
 mod messages;
 mod peers;
+mod work;
 
 use std::net::SocketAddr;
 use std::time::Duration;

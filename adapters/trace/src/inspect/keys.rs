@@ -5,6 +5,7 @@
 //! *private* key, which is never sent. Frames need a key log.
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use aes::cipher::{KeyIvInit, StreamCipher};
@@ -94,7 +95,7 @@ impl Keys {
         Some(OpenedAck { initiator, version: Ack::decode(&plain).ok()?.version })
     }
 
-    fn open(&self, packet: &[u8]) -> Option<(&SecretKey, NodeId, Vec<u8>)> {
+    fn open(&self, packet: &[u8]) -> Option<(&SecretKey, NodeId, impl Deref<Target = Vec<u8>>)> {
         let (prefix, sealed) = packet.split_at_checked(PREFIX_BYTES)?;
         self.nodes.iter().find_map(|(secret, id)| {
             let plain = ecies::open(&*self.crypto, secret, prefix, sealed).ok()?;

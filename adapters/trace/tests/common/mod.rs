@@ -162,7 +162,7 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     run(&mut world, 300);
     let conn = established(&world, two);
     let capability = Capability::eth(69);
-    let payload = [&[0xb9, 0x20, 0x00][..], &[0; 0x2000]].concat();
+    let payload = [&[0xf9, 0x20, 0x03, 0xb9, 0x20, 0x00][..], &[0; 0x2000]].concat();
     world.command(two, Command::Send { conn, capability, id: 2, payload: &payload }).unwrap();
     world.command(two, Command::Request { conn, capability, id: 3, body: &[0xc2, 0x01, 0x02] }).unwrap();
     let head = Head { number: 100, time: 1_750_000_001, hash: [4; 32] };

@@ -346,18 +346,18 @@ fn each_write_extends_the_write_deadline() {
 /// Holds for sessions with and without eth.
 #[test]
 fn two_mebibytes_that_wait_stop_reading_and_refuse_messages_until_half_is_written() {
-    for capability in [ETH, raw(), SNAP] {
+    for (capability, id) in [(ETH, 2), (raw(), 2), (SNAP, 3)] {
         let (mut a, _) = established(&[capability]);
         let noise = Seed::new([5; 32]).fork("noise").bytes::<400_000>();
         let mut sent = 0;
         while a.connection.wants_read() {
             assert!(a.connection.outbound().len() < limits::OUTBOUND_BYTES_MAX);
-            a.send(capability, 2, &noise).unwrap();
+            a.send(capability, id, &noise).unwrap();
             sent += 1;
         }
         assert!(sent == 6 && a.connection.outbound().len() >= limits::OUTBOUND_BYTES_MAX, "{sent}");
         for _ in 0..3 {
-            assert_eq!(a.send(capability, 2, &noise), Err(CommandError::Busy));
+            assert_eq!(a.send(capability, id, &noise), Err(CommandError::Busy));
         }
         while a.connection.outbound().len() - 10_000 >= limits::OUTBOUND_BYTES_MAX / 2 {
             a.written(10_000);
@@ -367,7 +367,7 @@ fn two_mebibytes_that_wait_stop_reading_and_refuse_messages_until_half_is_writte
         a.written(10_000);
         a.written(10_000);
         assert_eq!(a.ready(), 1, "it is told once");
-        assert_eq!(a.send(capability, 2, &noise), Ok(()));
+        assert_eq!(a.send(capability, id, &noise), Ok(()));
         a.written(usize::MAX);
         assert_eq!(a.ready(), 0, "without a refusal nothing is told");
     }

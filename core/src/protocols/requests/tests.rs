@@ -53,7 +53,7 @@ impl Bench {
 
     fn handle(&mut self, id: u64, payload: &[u8]) -> Incoming {
         let room = limits::REQUESTS_IN_MAX - self.requests.theirs();
-        self.requests.handle_message(self.context.now(), id, payload, room)
+        self.requests.handle_message(self.context.now(), id, payload, room, &mut Work::default())
     }
 
     fn expired(&mut self) -> Vec<CommandId> {
@@ -217,8 +217,14 @@ fn without_room_a_request_of_the_peer_is_a_fault_and_other_messages_are_not() {
     assert_eq!(bench.requests.theirs(), 3);
     let request = payload(0, &[0xc0]);
     let now = bench.now();
-    assert_eq!(bench.requests.handle_message(now, 3, &request, 0), Incoming::Fault(Fault::Overrun));
-    assert_eq!(bench.requests.handle_message(now, id::TRANSACTIONS, &[], 0), Incoming::Announcement);
+    assert_eq!(
+        bench.requests.handle_message(now, 3, &request, 0, &mut Work::default()),
+        Incoming::Fault(Fault::Overrun)
+    );
+    assert_eq!(
+        bench.requests.handle_message(now, id::TRANSACTIONS, &[0xc0], 0, &mut Work::default()),
+        Incoming::Announcement
+    );
     assert!(matches!(bench.take(3, 0, &[0xc2, 0xff]), Incoming::Fault(Fault::Message(_))));
     assert_eq!(bench.requests.theirs(), 3, "a malformed request is not open");
     bench.requests.answered(1, 3);
@@ -235,9 +241,8 @@ fn a_message_is_what_its_version_says() {
                 None => Incoming::Fault(Fault::UnknownMessage),
                 Some(Role::Forbidden) => Incoming::Fault(Fault::ForbiddenMessage),
                 Some(Role::Status) => Incoming::Status,
-                Some(Role::Request { .. } | Role::Response) => {
-                    Incoming::Fault(Fault::Message(DecodeError::MissingField))
-                }
+                Some(Role::Request { .. }) => Incoming::Fault(Fault::Message(DecodeError::MissingField)),
+                Some(Role::Response) => UNSOLICITED,
                 Some(Role::Announcement) => Incoming::Announcement,
             };
             assert_eq!(got, expected, "eth/{version} {id:#x}");

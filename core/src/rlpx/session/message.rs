@@ -6,8 +6,10 @@ use alloc::boxed::Box;
 use crate::contract::{Cx, Fault, Outbound};
 use crate::limits;
 use crate::rlpx::frames::{Sealer, TooLarge};
+use crate::rlpx::session::Expects;
 use crate::wire::DecodeError;
 use crate::wire::p2p::{self, DisconnectReason, Hello, Shared};
+use crate::wire::schema::Role;
 use crate::wire::snappy;
 
 /// A Disconnect that inflates to more than this has no readable reason.
@@ -51,13 +53,20 @@ pub(super) fn seal(
         payload.iter().for_each(|part| tail.extend_from_slice(part));
     }
     sealer.finish(cx.crypto, tail, start)?;
-    cx.stats.frames_out.add((out.end() - before) as usize);
+    let sealed = (out.end() - before) as usize;
+    cx.stats.frames_out.add(sealed);
+    cx.work.frame();
+    cx.work.wire_bytes(sealed);
+    if snappy {
+        cx.work.inflated_bytes(payload.iter().map(|part| part.len()).sum());
+    }
     Ok(())
 }
 
-/// Size of the largest frame body: the largest message of the shared capabilities, compressed as badly as can be.
-pub(super) fn body_bytes_max(shared: &[Shared], snappy: bool) -> usize {
-    let message = shared.iter().map(Shared::largest_bytes).max().unwrap_or(0);
+/// Size of the largest frame body: the largest message of the base protocol and of the shared capabilities, each of which
+/// `largest` returns, compressed as badly as can be.
+pub(super) fn body_bytes_max(shared: &[Shared], largest: impl Fn(&Shared) -> usize, snappy: bool) -> usize {
+    let message = shared.iter().map(largest).max().unwrap_or(0).max(limits::BASE_MESSAGE_BYTES_MAX);
     let payload = if snappy { snappy::compressed_len_max(message) } else { message };
     (payload + MESSAGE_ID_BYTES_MAX).min(limits::MESSAGE_BYTES_MAX)
 }
@@ -71,8 +80,15 @@ pub(super) fn read_first(body: &[u8]) -> Result<Received, Fault> {
     }
 }
 
-/// Reads the body of a later frame. The payload of a capability's message is inflated straight into the outbox.
-pub(super) fn read(cx: &mut Cx<'_>, shared: &[Shared], snappy: bool, body: &[u8]) -> Result<Received, Fault> {
+/// Reads the body of a later frame. The payload of a capability's message is inflated straight into the outbox; that of a
+/// message that is a fault in any case is not.
+pub(super) fn read(
+    cx: &mut Cx<'_>,
+    shared: &[Shared],
+    expects: &dyn Expects,
+    snappy: bool,
+    body: &[u8],
+) -> Result<Received, Fault> {
     let (id, payload) = split(body)?;
     match id {
         p2p::id::DISCONNECT => return Ok(Received::Disconnect(read_disconnect(payload))),
@@ -91,7 +107,11 @@ pub(super) fn read(cx: &mut Cx<'_>, shared: &[Shared], snappy: bool, body: &[u8]
     }
     let owner = |(index, shared): (usize, &Shared)| Some((index, *shared, shared.relative(id)?));
     let (index, shared, id) = shared.iter().enumerate().find_map(owner).ok_or(Fault::UnknownMessage)?;
-    let payload_bytes = stage_payload(cx, snappy, payload, shared.bytes_max(id))?;
+    let payload_bytes = match shared.role(id) {
+        Some(Role::Forbidden) => 0,
+        Some(Role::Response) if !expects.awaits(index, id) => 0,
+        _ => stage_payload(cx, snappy, payload, shared.bytes_max(id))?,
+    };
     cx.stats.messages_in.entry((shared.capability, id)).or_default().add(payload_bytes);
     Ok(Received::Message { index, id })
 }
@@ -116,6 +136,7 @@ fn stage_payload(cx: &mut Cx<'_>, snappy: bool, payload: &[u8], bytes_max: usize
         DecodeError::TooLarge => Fault::TooLarge,
         _ => Fault::Snappy,
     })?;
+    cx.work.inflated_bytes(len);
     if snappy::inflate(payload, cx.out.stage(len)).is_err() {
         cx.out.discard_staged();
         return Err(Fault::Snappy);

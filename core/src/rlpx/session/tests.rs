@@ -39,6 +39,7 @@ struct End {
     rng: Rng,
     local: LocalHello,
     session: Session,
+    expects: Box<dyn Expects>,
     out: Outbound,
 }
 
@@ -87,7 +88,7 @@ impl End {
         let local = LocalHello::new(hello, table).unwrap();
         let mut out = Outbound::default();
         let session = Session::new(&mut context.cx(&mut rng), Agreed::new(remote, frames), &local, &mut out);
-        Self { context, rng, local, session, out }
+        Self { context, rng, local, session, expects: Box::new(Anything), out }
     }
 
     fn advance(&mut self, by: Duration) {
@@ -101,7 +102,7 @@ impl End {
         let mut got = Vec::new();
         loop {
             let mut cx = self.context.cx(&mut self.rng);
-            got.push(match self.session.handle_bytes(&mut cx, &self.local, &mut rest, &mut self.out) {
+            got.push(match self.session.handle_bytes(&mut cx, &self.local, &*self.expects, &mut rest, &mut self.out) {
                 Step::Pending => {
                     assert!(rest.is_empty());
                     return got;

@@ -9,7 +9,7 @@ use core::str::FromStr;
 
 use super::id;
 use crate::limits;
-use crate::wire::schema::Schema;
+use crate::wire::schema::{Role, Schema};
 use crate::wire::{DecodeError, eth, snap};
 
 /// A sub-protocol in one version, such as `eth/69`.
@@ -170,6 +170,16 @@ impl Shared {
     /// Size of the largest uncompressed payload of any message.
     pub fn largest_bytes(&self) -> usize {
         self.schema.map_or(limits::MESSAGE_BYTES_MAX, Schema::largest_bytes)
+    }
+
+    /// Size of the largest uncompressed payload of any message that a peer may send without a request.
+    pub fn largest_unsolicited_bytes(&self) -> usize {
+        self.schema.map_or(limits::MESSAGE_BYTES_MAX, Schema::largest_unsolicited_bytes)
+    }
+
+    /// What message `id` is, relative to the offset; `None` without a schema.
+    pub fn role(&self, id: u64) -> Option<Role> {
+        self.schema?.role(id)
     }
 }
 

@@ -55,9 +55,9 @@ fn what_cannot_be_sent_is_refused_with_its_reason() {
     assert_eq!(a.send(Capability::eth(68), 0, &[]), Err(CommandError::NotShared));
     assert_eq!(a.send(ETH, 18, &[]), Err(CommandError::UnknownMessage));
     let large = vec![0; limits::ETH_MESSAGE_BYTES_MAX];
-    assert_eq!(a.send(ETH, 17, &[&large, &[0]]), Err(CommandError::TooLarge));
+    assert_eq!(a.send(ETH, 16, &[&large, &[0]]), Err(CommandError::TooLarge));
     assert!(a.out.is_empty(), "nothing of it is queued");
-    assert_eq!(a.send(ETH, 17, &[&large]), Ok(()));
+    assert_eq!(a.send(ETH, 16, &[&large]), Ok(()));
 
     let mut rng = Seed::new([2; 32]).fork("noise");
     let mut noise = vec![0; 500_000];
@@ -85,7 +85,7 @@ fn chunks_change_nothing() {
         pass(&mut a, &mut b);
         for i in 0..20u64 {
             let body = vec![i as u8; (i * i * 37) as usize];
-            a.send(ETH, i % 18, &[&[0xc0], &body]).unwrap();
+            a.send(ETH, 4 + i % 2 * 2, &[&[0xc0], &body]).unwrap();
             a.advance(7 * SECOND);
             assert_eq!(a.timeout(true), None);
             pass(&mut a, &mut b);
@@ -104,7 +104,7 @@ fn chunks_change_nothing() {
 #[test]
 fn an_idle_session_is_small() {
     let mut raw = Raw::open(&["eth/69", "snap/1"], 5);
-    raw.send(0x12, &pack(&vec![7; limits::ETH_MESSAGE_BYTES_MAX]));
+    raw.send(0x14, &pack(&vec![7; limits::ETH_MESSAGE_BYTES_MAX]));
     raw.end.send(ETH, 2, &[&vec![7; 1 << 20]]).unwrap();
     raw.received();
     let session = &raw.end.session;

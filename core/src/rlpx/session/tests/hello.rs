@@ -72,8 +72,8 @@ fn version_4_turns_snappy_off() {
     raw.end.send(ETH, 2, &[b"\xc2", b"\x05\x06"]).unwrap();
     assert_eq!(raw.received(), [b"\x12\xc2\x05\x06"]);
     let large = vec![0; limits::ETH_MESSAGE_BYTES_MAX + 1];
-    assert_eq!(raw.send(0x12, &large[1..]).len(), 1);
-    assert_eq!(raw.send(0x12, &large), [Got::Fault(Fault::TooLarge)]);
+    assert_eq!(raw.send(0x14, &large[1..]).len(), 1);
+    assert_eq!(raw.send(0x14, &large), [Got::Fault(Fault::TooLarge)]);
     assert_eq!(raw.final_disconnect(), DisconnectReason::ProtocolBreach);
 }
 

@@ -1,7 +1,10 @@
 //! What a peer may put into a frame, and what each of it comes to.
 
 use super::*;
+use crate::contract::Work;
+use crate::wire::schema::Role;
 
+/// F2.
 #[test]
 fn every_message_id_is_routed_ignored_or_a_fault() {
     let sets: [(&[&str], u64); 4] = [
@@ -19,13 +22,19 @@ fn every_message_id_is_routed_ignored_or_a_fault() {
                 1 => assert_eq!(got, [Got::Disconnected(DisconnectReason::Unreadable)]),
                 2 => assert_eq!(raw.received(), [[3, 1, 0, 0xc0]], "pong"),
                 3..0x10 => assert_eq!((got, raw.received().len()), (vec![], 0)),
-                _ if id < end => assert!(matches!(&got[..], [Got::Message(_, _, payload)] if *payload == [0xc0])),
+                _ if id < end => {
+                    let [Got::Message(capability, id, payload)] = &got[..] else { panic!("{id:#x} {got:?}") };
+                    let shared = raw.end.session.shared().iter().find(|shared| shared.capability == *capability);
+                    let is_forbidden = shared.unwrap().role(*id) == Some(Role::Forbidden);
+                    assert_eq!(&payload[..], if is_forbidden { &[][..] } else { &[0xc0] }, "{id:#x}");
+                }
                 _ => assert_eq!(got, [Got::Fault(Fault::UnknownMessage)], "{id:#x}"),
             }
         }
     }
 }
 
+/// F2.
 #[test]
 fn a_body_without_a_canonical_message_id_is_a_fault() {
     for (body, fault) in [
@@ -77,18 +86,28 @@ fn a_disconnect_ends_whatever_it_holds() {
 
 #[test]
 fn sizes_are_bounded_before_anything_is_inflated() {
-    let mut raw = Raw::open(&["eth/69"], 5);
     let large = vec![0; limits::ETH_MESSAGE_BYTES_MAX + 1];
-    assert_eq!(raw.send(0x12, &pack(&large[1..])), [Got::Message(ETH, 2, large[1..].to_vec())]);
-    assert_eq!(raw.send(0x12, &pack(&large)), [Got::Fault(Fault::TooLarge)]);
-    assert!(raw.end.context.out.staged().is_empty());
+    for (id, bytes_max) in [
+        (0, limits::STATUS_BYTES_MAX),
+        (2, limits::TRANSACTIONS_BYTES_MAX),
+        (3, limits::REQUEST_BYTES_MAX),
+        (4, limits::ETH_MESSAGE_BYTES_MAX),
+        (8, limits::ANNOUNCED_HASHES_BYTES_MAX),
+        (17, limits::STATUS_BYTES_MAX),
+    ] {
+        let mut raw = Raw::open(&["eth/69"], 5);
+        let got = raw.send(0x10 + id, &pack(&large[..bytes_max]));
+        assert!(got == [Got::Message(ETH, id, large[..bytes_max].to_vec())], "{id}");
+        assert_eq!(raw.send(0x10 + id, &pack(&large[..=bytes_max])), [Got::Fault(Fault::TooLarge)], "{id}");
+        assert!(raw.end.context.out.staged().is_empty());
+    }
     // A capability that sets no limit of its own has the frame's: 16 MiB - 1.
     let mut raw = Raw::open(&["eth/69", "test/1"], 5);
     assert_eq!(raw.send(0x22, &pack(&large)).len(), 1);
     assert_eq!(raw.send(0x22, &[&[0x80, 0x80, 0x80, 8][..], &large].concat()), [Got::Fault(Fault::TooLarge)]);
     for (payload, fault) in [
         (&[0xff, 0xff, 0xff, 0xff, 0x0f, 0][..], Fault::TooLarge),
-        (&[0x80, 0x80, 0x80, 4, 0], Fault::Snappy),
+        (&[0x80, 0x80, 0x40, 0], Fault::Snappy),
         (&[], Fault::Snappy),
         (&[5, 0, 0xc0], Fault::Snappy),
         (&[4, 1], Fault::Snappy),
@@ -167,4 +186,44 @@ proptest! {
         prop_assert_eq!(got, all);
         prop_assert_eq!(again.end.flush(), raw.end.flush());
     }
+}
+
+/// What a session expects: only what may be sent without a request.
+struct Nothing {
+    is_established: bool,
+}
+
+impl Expects for Nothing {
+    fn is_established(&self) -> bool {
+        self.is_established
+    }
+
+    fn awaits_any(&self) -> bool {
+        false
+    }
+
+    fn awaits(&self, _: usize, _: u64) -> bool {
+        false
+    }
+}
+
+/// E6, F3: an answer without a request is not inflated, and a large one is refused by its header.
+#[test]
+fn what_is_not_expected_costs_nothing() {
+    let mut raw = Raw::open(&["eth/69"], 5);
+    raw.end.expects = Box::new(Nothing { is_established: true });
+    let answer = pack(&vec![0; limits::ETH_MESSAGE_BYTES_MAX]);
+    raw.end.context.work.take();
+    assert_eq!(raw.send(0x14, &answer), [Got::Message(ETH, 4, vec![])]);
+    assert!(raw.end.context.work.take() < 2 * Work::FRAME, "no byte is inflated");
+    let body_bytes = snappy::compressed_len_max(limits::TRANSACTIONS_BYTES_MAX) + 9;
+    let frame = raw.frame(&vec![0x14; body_bytes + 1]);
+    assert_eq!(raw.end.handle(&frame[..32]), [Got::Fault(Fault::TooLarge)]);
+
+    // Before Status, frames are small.
+    let mut raw = Raw::open(&["eth/69"], 5);
+    raw.end.expects = Box::new(Nothing { is_established: false });
+    assert_eq!(raw.send(0x10, &pack(&[0xc0; 100])).len(), 1);
+    let frame = raw.frame(&vec![0x12; limits::EARLY_FRAME_BYTES_MAX + 1]);
+    assert_eq!(raw.end.handle(&frame[..32]), [Got::Fault(Fault::TooLarge)]);
 }

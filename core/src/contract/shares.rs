@@ -1,0 +1,233 @@
+//! Sharing a processor among connections: deficit round robin over units of [`Work`](super::work::Work).
+//!
+//! What a driver serves next and how much it reads is decided here, from units alone: drivers and models of them use the
+//! same code. Each round gives every connection [`WORK_PER_ROUND`]; one that took more, since a message cannot be
+//! interrupted, is in debt and is not read until later rounds have paid for it. A round that takes long is interrupted, so
+//! that the driver hears of new datagrams and of connections that were idle: these are served first (attack E6).
+//!
+//! ```
+//! use peerless::contract::ConnId;
+//! use peerless::contract::shares::{Next, Shares};
+//!
+//! let mut shares = Shares::default();
+//! shares.begin([ConnId(1), ConnId(2)]);
+//! let Next::Serve { conn: ConnId(1), bytes_max } = shares.next() else { panic!() };
+//! // Read at most `bytes_max` bytes, hand them in, drain, and ask `take_work` what that took.
+//! shares.charge(ConnId(1), 3_000_000);
+//! assert_eq!(shares.next(), Next::Breathe);
+//! // Look for new datagrams and edges.
+//! shares.join([ConnId(3)]);
+//! assert!(matches!(shares.next(), Next::Serve { conn: ConnId(3), .. }));
+//! assert!(matches!(shares.next(), Next::Serve { conn: ConnId(2), .. }));
+//! assert_eq!(shares.next(), Next::Done);
+//! # assert!(bytes_max > 64 << 10);
+//! ```
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::cmp::Reverse;
+
+use super::ids::ConnId;
+use super::work::Work;
+use crate::limits::{WORK_BETWEEN_POLLS, WORK_PER_ROUND};
+
+/// Decides which connection is served next. See the [module](self).
+#[derive(Clone, Debug, Default)]
+pub struct Shares {
+    /// The credit of each connection that has less than [`WORK_PER_ROUND`]; all others have that much.
+    credits: BTreeMap<ConnId, i64>,
+    /// The connections that wait to be served in this round, the next one last.
+    waiting: Vec<ConnId>,
+    /// The connections that wait, or were served in this round and have less than half of their share left.
+    placed: BTreeSet<ConnId>,
+    /// The units since the driver last looked for new datagrams and edges.
+    spent: u64,
+}
+
+/// What a driver does next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Next {
+    /// Serve a connection, and then [`Shares::charge`] it.
+    Serve {
+        /// The connection.
+        conn: ConnId,
+        /// The number of bytes to read from it at most; 0 if it is in debt.
+        bytes_max: usize,
+    },
+    /// Look for new datagrams and edges without waiting, and then [`Shares::join`] what has become ready.
+    Breathe,
+    /// The round is over.
+    Done,
+}
+
+impl Shares {
+    /// Begins a round of the connections that are ready, those with the most credit first. To be called when the driver has
+    /// just looked for datagrams and edges.
+    pub fn begin(&mut self, ready: impl IntoIterator<Item = ConnId>) {
+        self.credits.values_mut().for_each(|credit| *credit += WORK_PER_ROUND);
+        self.credits.retain(|_, credit| *credit < WORK_PER_ROUND);
+        self.waiting.clear();
+        self.placed.clear();
+        self.join(ready);
+    }
+
+    /// Adds connections that have become ready in the course of the round. They come before those that wait. One that was
+    /// served in this round already is served again if it has used less than half of its share.
+    pub fn join(&mut self, ready: impl IntoIterator<Item = ConnId>) {
+        self.spent = 0;
+        let mut new: Vec<ConnId> = ready.into_iter().filter(|conn| self.placed.insert(*conn)).collect();
+        new.sort_unstable_by_key(|conn| (self.credit(*conn), Reverse(*conn)));
+        self.waiting.append(&mut new);
+    }
+
+    /// What to do next.
+    #[expect(clippy::should_implement_trait, reason = "`Breathe` must be answered before the next call")]
+    pub fn next(&mut self) -> Next {
+        if self.waiting.is_empty() {
+            return Next::Done;
+        }
+        if self.spent >= WORK_BETWEEN_POLLS {
+            self.spent = 0;
+            return Next::Breathe;
+        }
+        let Some(conn) = self.waiting.pop() else { return Next::Done };
+        let credit = u64::try_from(self.credit(conn)).unwrap_or(0);
+        let bytes_max = usize::try_from(credit / Work::WIRE_BYTE).unwrap_or(usize::MAX);
+        Next::Serve { conn, bytes_max }
+    }
+
+    /// Notes the units of work that serving a connection took.
+    pub fn charge(&mut self, conn: ConnId, units: u64) {
+        self.spent = self.spent.saturating_add(units);
+        let credit = self.credit(conn).saturating_sub_unsigned(units);
+        if units > 0 {
+            self.credits.insert(conn, credit);
+        }
+        if credit > WORK_PER_ROUND / 2 {
+            self.placed.remove(&conn);
+        }
+    }
+
+    /// Forgets a connection that is closed.
+    pub fn remove(&mut self, conn: ConnId) {
+        self.credits.remove(&conn);
+    }
+
+    fn credit(&self, conn: ConnId) -> i64 {
+        self.credits.get(&conn).copied().unwrap_or(WORK_PER_ROUND)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Serves until the round is over; the order, with the bytes.
+    fn round(shares: &mut Shares, ready: &[u64], units: impl Fn(u64) -> u64) -> Vec<(u64, usize)> {
+        shares.begin(ready.iter().copied().map(ConnId));
+        let mut served = Vec::new();
+        loop {
+            match shares.next() {
+                Next::Serve { conn, bytes_max } => {
+                    served.push((conn.0, bytes_max));
+                    shares.charge(conn, if bytes_max > 0 { units(conn.0) } else { 0 });
+                }
+                Next::Breathe => shares.join([]),
+                Next::Done => return served,
+            }
+        }
+    }
+
+    #[test]
+    fn every_connection_is_served_once_in_a_round_and_debts_are_paid_off() {
+        let mut shares = Shares::default();
+        let all = (WORK_PER_ROUND / 3) as usize;
+        let units = |conn| if conn == 2 { 500_000 } else { 150_000 };
+        assert_eq!(round(&mut shares, &[1, 2, 3], units), [(1, all), (2, all), (3, all)]);
+        // Two is 300,000 in debt, and 100,000 are still missing after this round's share.
+        assert_eq!(round(&mut shares, &[1, 2, 3], units), [(1, all), (3, all), (2, 0)]);
+        assert_eq!(round(&mut shares, &[2, 4], units), [(4, all), (2, 100_000 / 3)]);
+        assert_eq!(shares.credits.len(), 2, "those that are full again are forgotten");
+    }
+
+    #[test]
+    fn long_work_is_interrupted_and_what_was_idle_comes_first() {
+        let mut shares = Shares::default();
+        shares.begin((0..9).map(ConnId));
+        let mut served = Vec::new();
+        let mut breaths = 0;
+        loop {
+            match shares.next() {
+                Next::Serve { conn, .. } => {
+                    served.push(conn.0);
+                    shares.charge(conn, 250_000);
+                }
+                Next::Breathe => {
+                    breaths += 1;
+                    // One that was served already waits for the next round, one that waits keeps its turn.
+                    shares.join([0, 8, 100 + breaths].map(ConnId));
+                }
+                Next::Done => break,
+            }
+        }
+        assert_eq!(served, [0, 1, 2, 3, 101, 4, 5, 6, 102, 7, 8]);
+    }
+
+    #[test]
+    fn one_that_needs_little_is_served_as_often_as_it_is_ready() {
+        let mut shares = Shares::default();
+        shares.begin([1, 2, 3, 4].map(ConnId));
+        let mut served = Vec::new();
+        loop {
+            match shares.next() {
+                Next::Serve { conn, .. } => {
+                    served.push(conn.0);
+                    shares.charge(conn, if conn == ConnId(1) { 30_000 } else { 1_000_000 });
+                }
+                Next::Breathe => shares.join([1, 2, 3, 4].map(ConnId)),
+                Next::Done => break,
+            }
+        }
+        assert_eq!(served, [1, 2, 1, 3, 1, 4]);
+    }
+
+    #[test]
+    fn a_closed_connection_leaves_nothing() {
+        let mut shares = Shares::default();
+        shares.charge(ConnId(1), u64::MAX);
+        shares.remove(ConnId(1));
+        assert!(shares.credits.is_empty());
+        shares.begin([ConnId(1)]);
+        assert!(matches!(shares.next(), Next::Serve { bytes_max, .. } if bytes_max > 0));
+    }
+
+    /// Over time, connections that always have something to read get equal shares, whatever a message of theirs costs.
+    #[test]
+    fn shares_are_equal_whatever_a_message_costs() {
+        let mut shares = Shares::default();
+        let cost = [10_000, 190_000, 200_000, 2_300_000, 11_000_000];
+        let mut spent = [0u64; 5];
+        for _ in 0..2_000 {
+            shares.begin((0..5).map(ConnId));
+            loop {
+                match shares.next() {
+                    Next::Serve { bytes_max: 0, .. } => {}
+                    Next::Serve { conn, .. } => {
+                        let mut units = 0;
+                        // Small messages are read until the share is used.
+                        while units < WORK_PER_ROUND as u64 {
+                            units += cost[conn.0 as usize];
+                        }
+                        spent[conn.0 as usize] += units;
+                        shares.charge(conn, units);
+                    }
+                    Next::Breathe => shares.join([]),
+                    Next::Done => break,
+                }
+            }
+        }
+        let (least, most) = (spent.iter().min().unwrap(), spent.iter().max().unwrap());
+        assert!(most - least <= 12_000_000, "{spent:?}");
+    }
+}

@@ -1,0 +1,271 @@
+//! E6: what one request of an honest peer waits for while 33 other sessions send as fast as they can. A model of a driver
+//! serves real sessions of a real node; its clock advances by the units of work that the node counts. The decisions are
+//! those of `peerless-mio`: both use `Shares`.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use peerless::contract::shares::{Next, Shares};
+use peerless::contract::{Action, Command, ConnId, Event, Input};
+use peerless::node::Node;
+use peerless::rng::{Rng, Seed};
+use peerless::time::Instant;
+use peerless::wire::eth::{self, id};
+use peerless::wire::p2p::{self, Capability};
+use peerless::wire::snappy::{self, Compressor};
+use peerless_tests::stranger::{Stranger, Talk};
+
+use crate::{SECOND, VICTIM, local, victim};
+
+const ETH: Capability = Capability::eth(69);
+/// What a driver reads at once.
+const CHUNK_BYTES: usize = 64 << 10;
+/// Requests of the honest peer.
+const REQUESTS: usize = 150;
+
+/// What the 33 sessions send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Load {
+    /// Messages of 10 KiB that cannot be compressed.
+    Ordinary,
+    /// Transactions that inflate from 98 KB to the most that is accepted.
+    Bombs,
+    /// Announcements with as many items as are accepted.
+    Items,
+    /// Requests with as many items as are accepted, each of which is answered.
+    Requests,
+    /// Answers of 10 MiB to requests of ours.
+    Answers,
+}
+
+/// A peer's side of a session, and its bytes that the node has not read.
+struct Peer {
+    talk: Talk,
+    wire: VecDeque<u8>,
+}
+
+/// A driver's model. Time is in units of work.
+struct Model<'a> {
+    node: &'a mut Node,
+    start: Instant,
+    now: u64,
+    shares: Shares,
+    /// The honest one first.
+    peers: Vec<Peer>,
+    load: Load,
+    /// The payload of the load's messages; compressed unless they are answers.
+    message: Vec<u8>,
+    arrivals: VecDeque<u64>,
+    /// Requests of the honest peer that the node has not seen.
+    open: VecDeque<u64>,
+    latencies: Vec<u64>,
+}
+
+fn list(items: &[u8]) -> Vec<u8> {
+    let mut list = rlp::RlpStream::new_list(1);
+    list.append_raw(items, 1);
+    list.out().to_vec()
+}
+
+fn pack(parts: &[&[u8]]) -> Vec<u8> {
+    let mut out = Vec::new();
+    Compressor::default().append(parts, &mut out);
+    out
+}
+
+impl Load {
+    const fn message_id(self) -> u64 {
+        match self {
+            Self::Ordinary | Self::Bombs => id::TRANSACTIONS,
+            Self::Items => id::NEW_POOLED_TRANSACTION_HASHES,
+            Self::Requests => id::GET_BLOCK_HEADERS,
+            Self::Answers => id::BLOCK_BODIES,
+        }
+    }
+
+    /// A payload; for answers without the request id.
+    fn payload(self, rng: &mut Rng) -> Vec<u8> {
+        match self {
+            Self::Ordinary => {
+                let mut noise = vec![0; 10 << 10];
+                rng.fill(&mut noise);
+                list(&rlp::encode(&noise))
+            }
+            Self::Bombs => list(&rlp::encode(&vec![0u8; (2 << 20) - 16])),
+            Self::Items => list(&list(&vec![0xc0; 4096]).repeat(3)),
+            Self::Requests => list(&[&[7][..], &vec![0xc0; (16 << 10) - 2]].concat()),
+            Self::Answers => rlp::encode(&vec![0u8; (10 << 20) - 32]).to_vec(),
+        }
+    }
+}
+
+impl Model<'_> {
+    fn conn(&self, peer: usize) -> ConnId {
+        self.peers[peer].talk.conn()
+    }
+
+    fn instant(&self) -> Instant {
+        self.start + Duration::from_nanos(self.now)
+    }
+
+    /// What has come by now: requests of the honest peer, and from the others always more.
+    fn poll(&mut self) {
+        while let Some(at) = self.arrivals.pop_front_if(|at| *at <= self.now) {
+            self.open.push_back(at);
+            let frame = self.peers[0].talk.seal(p2p::id::CAPABILITIES + id::GET_BLOCK_HEADERS, &pack(&[&[0xc2, 5, 1]]));
+            self.peers[0].wire.extend(frame);
+        }
+        for peer in 1..self.peers.len() {
+            while self.peers[peer].wire.len() < CHUNK_BYTES {
+                let frame = self.next_message(peer);
+                self.peers[peer].wire.extend(frame);
+            }
+        }
+    }
+
+    fn next_message(&mut self, peer: usize) -> Vec<u8> {
+        let message = p2p::id::CAPABILITIES + self.load.message_id();
+        if self.load != Load::Answers {
+            return self.peers[peer].talk.seal(message, &self.message);
+        }
+        let conn = self.conn(peer);
+        let (now, body) = (self.instant(), [0xc0]);
+        self.node
+            .command(now, Command::Request { conn, capability: ETH, id: id::GET_BLOCK_BODIES, body: &body })
+            .unwrap();
+        self.write(peer);
+        let (_, request) = self.peers[peer].talk.heard.pop().unwrap();
+        let mut inflated = vec![0; snappy::inflated_len(&request, 1 << 20).unwrap()];
+        snappy::inflate(&request, &mut inflated).unwrap();
+        let (request_id, _) = eth::request_id(&inflated).unwrap();
+        let body = &self.message;
+        let answer = pack(&[eth::envelope(request_id, body.len()).as_slice(), body]);
+        self.peers[peer].talk.seal(message, &answer)
+    }
+
+    /// Has a peer take all that the node has for it.
+    fn write(&mut self, peer: usize) {
+        let conn = self.conn(peer);
+        let bytes = self.node.outbound(conn).to_vec();
+        self.node.handle(self.instant(), Input::Wrote { conn, n: bytes.len() });
+        self.peers[peer].talk.open(&bytes);
+    }
+
+    fn ready(&self) -> Vec<ConnId> {
+        let is_ready = |peer: &&Peer| !peer.wire.is_empty() && self.node.wants_read(peer.talk.conn());
+        self.peers.iter().filter(is_ready).map(|peer| peer.talk.conn()).collect()
+    }
+
+    /// Carries out the node's actions; the requests that it tells.
+    fn drain(&mut self) -> Vec<(ConnId, u64, u64)> {
+        let mut requests = Vec::new();
+        while let Some(action) = self.node.poll_action() {
+            match action {
+                Action::Emit(Event::Request { conn, request_id, id, .. }) => requests.push((conn, request_id, id)),
+                Action::Emit(Event::Ended { end, .. }) => panic!("{end}"),
+                _ => {}
+            }
+        }
+        requests
+    }
+
+    fn serve(&mut self, conn: ConnId, bytes_max: usize) {
+        let peer = self.peers.iter().position(|peer| peer.talk.conn() == conn).unwrap();
+        let n = self.peers[peer].wire.len().min(bytes_max).min(CHUNK_BYTES);
+        if n > 0 && self.node.wants_read(conn) {
+            let bytes: Vec<u8> = self.peers[peer].wire.drain(..n).collect();
+            self.node.handle(self.instant(), Input::Bytes { conn, bytes: &bytes });
+        }
+        let requests = self.drain();
+        for &(conn, request_id, id) in &requests {
+            let command = Command::Respond { conn, capability: ETH, request_id, id, body: &[0xc0] };
+            self.node.command(self.instant(), command).unwrap();
+        }
+        self.write(peer);
+        self.drain();
+        let units = self.node.take_work(conn);
+        self.now += units;
+        self.shares.charge(conn, units);
+        if peer == 0 {
+            for _ in requests {
+                let arrived = self.open.pop_front().unwrap();
+                self.latencies.push(self.now - arrived);
+            }
+        }
+    }
+
+    /// One turn of a driver.
+    fn turn(&mut self) {
+        self.poll();
+        if self.ready().is_empty() {
+            self.now = self.now.max(*self.arrivals.front().unwrap());
+            self.poll();
+        }
+        self.shares.begin(self.ready());
+        loop {
+            match self.shares.next() {
+                Next::Serve { conn, bytes_max } => self.serve(conn, bytes_max),
+                Next::Breathe => {
+                    self.poll();
+                    self.shares.join(self.ready());
+                }
+                Next::Done => return,
+            }
+        }
+    }
+}
+
+/// The median and the 99th percentile of an honest request's latency, in units of work.
+fn latency(load: Load) -> [u64; 2] {
+    let mut net = victim(9);
+    let mut peers: Vec<Peer> = Vec::new();
+    for n in 0..34 {
+        let talk = Stranger::new(n).establish(&mut net, VICTIM, local(n.into()), 69).unwrap();
+        peers.push(Peer { talk, wire: VecDeque::new() });
+        // The others give signs of life meanwhile.
+        peers.iter_mut().for_each(|peer| peer.talk.say(&mut net, p2p::id::PONG, &p2p::EMPTY_PAYLOAD));
+        net.run_for(SECOND / 10);
+    }
+    for peer in &mut peers {
+        let bytes = net.read_raw(peer.talk.raw);
+        peer.talk.open(&bytes);
+    }
+    assert_eq!(net.established(VICTIM), 34);
+    net.with(VICTIM, |node, start| {
+        let mut rng = Seed::new([5; 32]).fork("arrivals");
+        let mut at = 0;
+        let arrivals = (0..REQUESTS).map(|_| {
+            at += 500_000 + rng.below(6_000_000);
+            at
+        });
+        let arrivals = arrivals.collect();
+        let payload = load.payload(&mut rng);
+        let message = if load == Load::Answers { payload } else { pack(&[&payload]) };
+        for peer in &peers {
+            node.take_work(peer.talk.conn());
+        }
+        let (open, latencies) = (VecDeque::new(), Vec::new());
+        let shares = Shares::default();
+        let mut model = Model { node, start, now: 0, shares, peers, load, message, arrivals, open, latencies };
+        while model.latencies.len() < REQUESTS {
+            model.turn();
+        }
+        model.latencies.sort_unstable();
+        [50, 99].map(|percent| model.latencies[REQUESTS * percent / 100])
+    })
+}
+
+/// E6: at most 2.5 times the latency beside ordinary messages, and 10 ms more beside answers that we have requested.
+#[test]
+fn expensive_messages_do_not_starve_an_honest_peer() {
+    let ordinary = latency(Load::Ordinary);
+    println!("beside ordinary messages: p50 and p99 {ordinary:?}");
+    for load in [Load::Bombs, Load::Items, Load::Requests, Load::Answers] {
+        let slowed = latency(load);
+        println!("beside {load:?}: p50 and p99 {slowed:?}");
+        for (slowed, ordinary) in slowed.into_iter().zip(ordinary) {
+            let more = if load == Load::Answers { 10_000_000 } else { 0 };
+            assert!(slowed <= ordinary * 5 / 2 + more, "{load:?}: {slowed} after {ordinary}");
+        }
+    }
+}
