@@ -15,7 +15,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use crate::contract::{BookRecord, Source};
 use crate::crypto::NodeId;
 use crate::limits::{BOOK_ENTRIES_MAX, BOOK_FAILURES_MAX, BOOK_PER_GROUP, OFFERED_MAX};
-use crate::netfilter::{is_shared, scope};
+use crate::netfilter::{Scope, scope};
 use crate::rng::Rng;
 use crate::time::UnixTime;
 use crate::wire::enode::Contact;
@@ -38,7 +38,7 @@ impl Group {
     pub fn of(addr: SocketAddr) -> Self {
         match addr.ip() {
             ip if scope(ip).is_local() => Self::Local(addr),
-            IpAddr::V4(ip) if is_shared(ip) => Self::Shared(ip),
+            IpAddr::V4(ip) if scope(ip.into()) == Scope::Shared => Self::Shared(ip),
             IpAddr::V4(ip) => Self::Subnet([ip.octets()[0], ip.octets()[1], ip.octets()[2]]),
             IpAddr::V6(ip) => Self::Block((ip.to_bits() >> 99) as u32),
         }

@@ -48,7 +48,7 @@ impl Model {
                 self.bench.peers.ban(self.bench.now, target, duration);
                 let meant = |view: &&View| match target {
                     BanTarget::Id(id) => view.id == Some(id),
-                    BanTarget::Address(ip) => bounded::host(view.addr.ip()) == bounded::host(ip),
+                    BanTarget::Address(ip) => host(view.addr.ip()) == host(ip),
                 };
                 let meant: Vec<ConnId> = self.bench.conns.values().filter(meant).map(|view| view.conn).collect();
                 for conn in meant {
