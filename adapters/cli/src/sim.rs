@@ -1,25 +1,25 @@
 //! The command `sim`: a whole network in virtual time, one run of a scenario or many of them.
 
+mod campaign;
 mod eclipse;
+mod flood;
 mod huge_pages;
 mod trace;
 
 use std::fmt;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use peerless_sim::crypto::Mode;
 use peerless_sim::plot;
-use peerless_sim::scenario::campaign::{self, Finding};
 use peerless_sim::scenario::{self, Faults, Plan, Report, Scenario};
 use serde::Serialize;
 
-use self::trace::{Choice, Traced};
+use self::trace::Choice;
 use crate::Outcome;
 use crate::files::{self, Overwrite};
 use crate::output::Output;
@@ -36,6 +36,13 @@ pub(crate) struct Arguments {
     /// List the scenarios
     #[arg(long, env = "PEERLESS_LIST", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     list: bool,
+    #[command(flatten)]
+    run: RunArguments,
+}
+
+/// Arguments of one run.
+#[derive(Args)]
+struct RunArguments {
     /// Hosts [default: the scenario's]
     #[arg(long, env = "PEERLESS_NODES", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     nodes: Option<u32>,
@@ -78,8 +85,8 @@ pub(crate) struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run seeds in parallel for a given time, with faults, and report what fails
-    Campaign(Campaign),
+    /// Run seeds in parallel, with faults, and report what fails
+    Campaign(campaign::Arguments),
     /// Measure who holds the places of one node under attack
     ///
     /// One node is real: discv4, RLPx, eth and peers, with 16 places for peers that it dials and 34 for others. All others are
@@ -88,47 +95,26 @@ enum Command {
     /// buckets of the real node's table. After the attack the real node restarts twice: with what it has persisted, and with
     /// nothing but its three honest bootnodes.
     Eclipse(eclipse::Arguments),
-}
-
-/// Arguments of `sim campaign`.
-#[derive(Args)]
-struct Campaign {
-    /// Scenarios, separated by commas [default: all]
-    #[arg(long, env = "PEERLESS_SCENARIO", value_name = "SCENARIO,...", value_delimiter = ',')]
-    scenario: Vec<String>,
-    /// How long new runs are started
-    #[arg(long = "for", env = "PEERLESS_FOR", value_name = "TIME", default_value = "60s")]
-    duration: humantime::Duration,
-    /// The first seed
-    #[arg(long, env = "PEERLESS_SEED", value_name = "SEED", default_value_t = 1)]
-    seed: u64,
-    /// Hosts of each run [default: the scenario's small size]
-    #[arg(long, env = "PEERLESS_NODES", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    nodes: Option<u32>,
-    /// Virtual time of each run [default: the scenario's, or until the network has settled]
-    #[arg(long, env = "PEERLESS_TIME", value_name = "TIME")]
-    time: Option<humantime::Duration>,
-    /// Model the time of cryptography and inputs, as a multiple of that on a server's core [default: none]
-    #[arg(long, env = "PEERLESS_CPU", value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
-    cpu: Option<u32>,
-    /// Runs at once [default: one for each core]
-    #[arg(long, env = "PEERLESS_THREADS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: Option<u16>,
-    /// Record the node of each failure into this folder, for `peerless replay`
-    #[arg(long, env = "PEERLESS_TRACE", value_name = "DIR")]
-    trace: Option<PathBuf>,
+    /// Flood one node of a network with datagrams, and report which tables hold it and what lookups find
+    Flood(flood::Arguments),
 }
 
 /// Runs `sim`.
 pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     match &arguments.command {
-        Some(Command::Campaign(campaign)) => run_campaign(output, campaign),
+        Some(Command::Campaign(campaign)) => campaign::run(output, campaign),
         Some(Command::Eclipse(arguments)) => eclipse::run(output, arguments),
+        Some(Command::Flood(flood)) => flood::run(output, flood),
         None if arguments.list => {
             list(output);
             Ok(Outcome::Success)
         }
-        None => run_one(output, arguments),
+        None => {
+            let scenario = find(arguments.scenario.as_deref().unwrap_or_default())?;
+            let report = run_one(output, &scenario, &arguments.run, |_| ())?;
+            output.report(&report);
+            Ok(outcome(&report))
+        }
     }
 }
 
@@ -177,8 +163,17 @@ fn find(name: &str) -> Result<Scenario> {
     })
 }
 
-fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
-    let scenario = find(arguments.scenario.as_deref().unwrap_or_default())?;
+fn outcome(report: &Report) -> Outcome {
+    if report.passed() { Outcome::Success } else { Outcome::Failure }
+}
+
+/// Runs a scenario once; `watch` is told the virtual time now and then.
+fn run_one(
+    output: &Output,
+    scenario: &Scenario,
+    arguments: &RunArguments,
+    mut watch: impl FnMut(peerless::time::Instant),
+) -> Result<Report> {
     let written: Vec<&Path> = arguments.trace.as_deref().into_iter().collect();
     if let Some(file) = &arguments.plot {
         files::check(file, &written, arguments.overwrite)?;
@@ -197,13 +192,16 @@ fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     plan.cpu = arguments.cpu;
     plan.faults = arguments.faults.clone().unwrap_or(plan.faults);
     output.say(format_args!("seed {}", plan.seed));
-    let bar = bar(output, plan.time.as_secs());
-    let progress = |at: peerless::time::Instant| bar.set_position(at.as_micros() / 1_000_000);
+    let bar = bar(output, plan.time.as_secs(), "s");
+    let progress = |at: peerless::time::Instant| {
+        bar.set_position(at.as_micros() / 1_000_000);
+        watch(at);
+    };
     let (report, traced) = match &arguments.trace {
         None => (scenario.run_with(&plan, progress)?, None),
         Some(file) => {
             let choice = Choice { node: arguments.trace_node, life: arguments.trace_life };
-            let (report, traced) = trace::run(&scenario, &plan, choice, file, progress)?;
+            let (report, traced) = trace::run(scenario, &plan, choice, file, progress)?;
             (report, Some(traced))
         }
     };
@@ -215,145 +213,14 @@ fn run_one(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     if let Some(traced) = &traced {
         output.report(traced);
     }
-    output.report(&report);
-    Ok(if report.passed() { Outcome::Success } else { Outcome::Failure })
+    Ok(report)
 }
 
-fn bar(output: &Output, length: u64) -> ProgressBar {
+fn bar(output: &Output, length: u64, unit: &str) -> ProgressBar {
     let target = if output.is_live() { ProgressDrawTarget::stdout() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(length), target);
-    let style =
-        ProgressStyle::with_template("{elapsed_precise} [{bar:40.cyan/blue}] {pos} of {len} s, {eta} left {msg}");
+    let template =
+        format!("{{elapsed_precise}} [{{bar:40.cyan/blue}}] {{pos}} of {{len}} {unit}, {{eta}} left {{msg}}");
+    let style = ProgressStyle::with_template(&template);
     bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "))
-}
-
-/// The result of a campaign.
-#[derive(Serialize)]
-struct Summary {
-    runs: u64,
-    failed: u64,
-    first_seed: u64,
-    last_seed: u64,
-    wall_s: f64,
-    runs_per_hour: f64,
-    virtual_s: f64,
-    events: u64,
-    failures: Vec<Found>,
-}
-
-/// A failure, reduced to the fewest faults.
-#[derive(Serialize)]
-struct Found {
-    scenario: String,
-    seed: u64,
-    after_s: f64,
-    what: String,
-    command: String,
-    faults: Vec<String>,
-    trace: Option<Traced>,
-}
-
-impl fmt::Display for Found {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "FAILED {} seed {} after {:.1} s: {}", self.scenario, self.seed, self.after_s, self.what)?;
-        for fault in &self.faults {
-            write!(f, "\n       {fault}")?;
-        }
-        write!(f, "\n       {}", self.command)?;
-        match &self.trace {
-            Some(traced) => write!(f, "\n       {traced}"),
-            None => f.write_str(" --trace FILE, to record the node for peerless replay"),
-        }
-    }
-}
-
-impl fmt::Display for Summary {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} runs, seeds {} to {}: {} failed; {:.0} s of virtual time and {} events in {:.1} s, {:.0} runs an hour",
-            self.runs,
-            self.first_seed,
-            self.last_seed,
-            self.failed,
-            self.virtual_s,
-            self.events,
-            self.wall_s,
-            self.runs_per_hour
-        )
-    }
-}
-
-fn run_campaign(output: &Output, arguments: &Campaign) -> Result<Outcome> {
-    let scenarios = match &arguments.scenario[..] {
-        [] => scenario::stock(),
-        names => names.iter().map(|name| find(name)).collect::<Result<_>>()?,
-    };
-    let plan = |scenario: &Scenario, seed: u64| {
-        let small = scenario.small_plan(seed);
-        let ends_settled = arguments.time.is_none();
-        let time = arguments.time.map_or(small.time, |time| *time);
-        Plan { nodes: arguments.nodes.unwrap_or(small.nodes), time, ends_settled, cpu: arguments.cpu, ..small }
-    };
-    if let Some(scenario) = scenarios.iter().find(|scenario| plan(scenario, 0).time < scenario.time_min()) {
-        bail!("{} needs {} s or more of virtual time", scenario.name, scenario.time_min().as_secs());
-    }
-    if let Some(folder) = &arguments.trace {
-        std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    }
-    let threads = arguments.threads.map_or_else(cores, usize::from);
-    let (began, duration) = (Instant::now(), Duration::from(arguments.duration));
-    output.say(format_args!("seeds from {} on, {threads} at once", arguments.seed));
-    let bar = bar(output, duration.as_secs());
-    let mut summary = Summary {
-        runs: 0,
-        failed: 0,
-        first_seed: arguments.seed,
-        last_seed: arguments.seed,
-        wall_s: 0.0,
-        runs_per_hour: 0.0,
-        virtual_s: 0.0,
-        events: 0,
-        failures: Vec::new(),
-    };
-    let tell = |report: &Report, finding: Option<&Finding>| {
-        summary.runs += 1;
-        summary.last_seed = summary.last_seed.max(report.seed);
-        summary.virtual_s += report.virtual_s;
-        summary.events += report.events;
-        bar.set_position(began.elapsed().as_secs().min(duration.as_secs()));
-        if let Some(Finding { minimal, plan, .. }) = finding {
-            summary.failed += 1;
-            let scenario = scenarios.iter().find(|scenario| scenario.name == minimal.scenario);
-            let traced = arguments.trace.as_ref().zip(scenario).map(|(folder, scenario)| {
-                let file = folder.join(format!("{}-{}.pcapng", scenario.name, minimal.seed));
-                trace::run(scenario, plan, Choice::default(), &file, |_| ())
-            });
-            let trace = match traced.transpose() {
-                Ok(traced) => traced.map(|(_, traced)| traced),
-                Err(error) => {
-                    bar.suspend(|| output.error(&error));
-                    None
-                }
-            };
-            let found = Found {
-                scenario: minimal.scenario.clone(),
-                seed: minimal.seed,
-                after_s: began.elapsed().as_secs_f64(),
-                what: minimal.failure.as_ref().map_or_else(String::new, ToString::to_string),
-                command: minimal.command.clone(),
-                faults: minimal.faults.clone(),
-                trace,
-            };
-            bar.suspend(|| output.say(&found));
-            summary.failures.push(found);
-        }
-        bar.set_message(format!("{} runs, {} failed", summary.runs, summary.failed));
-    };
-    campaign::run(&scenarios, arguments.seed, threads, plan, |_| began.elapsed() < duration, tell);
-    bar.finish_and_clear();
-    summary.wall_s = began.elapsed().as_secs_f64();
-    summary.runs_per_hour = summary.runs as f64 * 3600.0 / summary.wall_s.max(1e-9);
-    output.report(&summary);
-    Ok(if summary.failed == 0 { Outcome::Success } else { Outcome::Failure })
 }

@@ -2,7 +2,9 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use common::{last, objects, peerless, run, stderr};
 use serde_json::Value;
@@ -133,6 +135,38 @@ fn an_attack_is_reported_by_shares() {
     assert!(last(&one)["calls"]["callers"].is_number() && last(&several)["max"]["outbound"].is_number());
     assert!(std::fs::read_to_string(&file).expect("a file").starts_with("<svg"));
     std::fs::remove_dir_all(folder).expect("removed");
+}
+
+/// The report of a campaign of `discovery` in its smallest size.
+fn campaign(arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = run(&[&["--json", "sim", "campaign", "--scenario", "discovery"], arguments].concat());
+    (output.status.code(), last(&output))
+}
+
+#[test]
+fn a_campaign_runs_each_of_its_seeds_once() {
+    let (code, report) = campaign(&["--nodes", "5", "--time", "180s", "--seeds", "7..9"]);
+    assert_eq!((code, &report["runs"], &report["interrupted"]), (Some(0), &3.into(), &false.into()), "{report}");
+    assert_eq!((&report["first_seed"], &report["last_seed"]), (&7.into(), &9.into()), "{report}");
+    assert_eq!(report["scenarios"], serde_json::json!({"discovery": {"runs": 3, "failed": 0}}));
+    assert_eq!(campaign(&["--nodes", "5", "--time", "180s", "--seeds", "7..7"]).1["runs"], 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn an_interrupted_campaign_prints_its_counts() {
+    let mut command = peerless(&["sim", "campaign", "--scenario", "discovery", "--seeds", "0..1000000000"]);
+    let mut child = command.args(["--nodes", "5", "--time", "180s"]).stdout(Stdio::piped()).spawn().expect("it runs");
+    let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+    // By its first line the program listens for signals.
+    let first = lines.next().expect("a line").expect("text");
+    assert!(first.starts_with("seeds from 0 on"), "{first}");
+    let status = Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("it runs");
+    assert!(status.success());
+    let rest: Vec<String> = lines.map(|line| line.expect("text")).collect();
+    assert_eq!(child.wait().expect("it ends").code(), Some(0), "{rest:?}");
+    assert!(rest[0].starts_with("discovery ") && rest[0].ends_with(" runs, 0 failed"), "{rest:?}");
+    assert!(rest[1].starts_with("interrupted after ") && rest[1].contains(" runs, seeds 0 to "), "{rest:?}");
 }
 
 /// A large run executes the program again for huge pages, which must not show. This one ends at once, with an error that

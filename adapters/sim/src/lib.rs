@@ -35,8 +35,11 @@ pub mod scenario;
 pub mod scenery;
 pub mod world;
 
-pub use network::{Addr, Addresses, Conditions, Effect, Fault, Hosts, Links, Nat, Quality, Region, Regions};
-pub use world::{Birth, Churn, Crash, Fingerprint, HostSpec, Print, Settings, Totals, Violation, Watch, World};
+pub use network::{Addr, Addresses, Conditions, Effect, Fault, Hosts, Links, Nat, Quality, Region, Regions, Tamper};
+pub use world::{
+    Birth, Churn, Crash, Fingerprint, Flood, Forgery, HostSpec, Print, Settings, Sources, Totals, Violation, Watch,
+    World,
+};
 
 /// The number of a host in its world, from 0 on.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use peerless_sim::scenario::truth::Truth;
-use peerless_sim::scenario::{Faults, Plan, Role, Scenario, campaign, find, stock};
+use peerless_sim::scenario::{Faults, Plan, Role, Scenario, campaign, demand, find, flood, stock};
 
 const SEEDS_EACH: u64 = 26;
 
@@ -98,4 +98,49 @@ fn a_failure_is_minimised_and_its_command_names_the_remaining_faults() {
     let finding = campaign::minimise(&scenario, &plan, &report);
     assert_eq!(finding.minimal.faults, [culprit.to_string()]);
     assert!(finding.minimal.command.ends_with(&format!("--faults {}", culprit.number)), "{}", finding.minimal.command);
+}
+
+/// The attacks that succeed until their defence is built: budgets by class of datagrams, entries that move by their record
+/// only, and blame for proven faults only.
+const SUCCEED: [&str; 3] = ["flood", "relay", "middle"];
+
+/// Runs ten seeds of a scenario in its small size, or one if the attack is known to succeed.
+fn withstands(scenario: Scenario) {
+    let is_held = !SUCCEED.contains(&scenario.name);
+    let runs = (1..=if is_held { 10 } else { 1 }).map(|seed| scenario.run(&scenario.small_plan(seed)).unwrap());
+    let failures = runs.filter_map(|report| report.failure.map(|failure| format!("seed {}: {failure}", report.seed)));
+    let failures: Vec<String> = failures.collect();
+    println!("{}: {failures:#?}", scenario.name);
+    assert!(!is_held || failures.is_empty(), "{failures:#?}");
+}
+
+/// Attacks D6 to D8.
+#[test]
+fn a_flood_neither_hides_a_node_nor_cuts_off_those_behind_it() {
+    withstands(flood::demanding(find("flood").unwrap()));
+}
+
+/// A relay forwards a node's packets from its own address.
+#[test]
+fn relays_move_no_entry_of_an_honest_node() {
+    withstands(find("relay").unwrap().always("no entry is at another address", demand::no_moved_entries()));
+}
+
+#[test]
+fn a_man_in_the_middle_gets_no_node_charged_or_banned() {
+    let middle = find("middle").unwrap().always("no node is charged with a fault", demand::no_charges());
+    withstands(middle.always("no honest node bans another", demand::no_honest_faults()));
+}
+
+/// The instruments measure what these attacks do where they are not interfered with.
+#[test]
+fn hostile_actors_reach_their_targets() {
+    let figures = |name: &str, seed| {
+        let scenario = find(name).unwrap();
+        scenario.run(&Plan { faults: Faults::None, ..scenario.small_plan(seed) }).unwrap()
+    };
+    let report = figures("flood", 1);
+    let received = report.dropped.values().sum::<u64>();
+    assert!(received > 4000 * 100 && report.figures["tables_before"] >= 10.0, "{report}");
+    assert!(figures("middle", 1).figures["segments changed"] > 5.0);
 }

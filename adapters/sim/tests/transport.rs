@@ -9,7 +9,7 @@ use peerless::contract::{Command, ConnId, IoFault};
 use peerless::time::Instant;
 use peerless::wire::enode::Contact;
 use peerless::wire::p2p::Capability;
-use peerless_sim::{Crash, Effect, Fault, HostId, HostSpec, Hosts, Nat, Settings, World, scenery};
+use peerless_sim::{Crash, Effect, Fault, HostId, HostSpec, Hosts, Nat, Settings, Tamper, World, scenery};
 
 const A: HostId = HostId(0);
 const B: HostId = HostId(1);
@@ -103,6 +103,37 @@ fn a_reader_that_stops_reading_stops_the_writer() {
     tell(&mut world, B, Command::Shutdown);
     run(&mut world, 60_000);
     assert!(script(&world, B).received[&FIRST] == sent, "paused streams go on");
+}
+
+/// What B got of a stream from A under a man in the middle who changes every segment in one way; and A's inputs.
+fn tampered(how: Tamper, sent: &[u8]) -> (Vec<u8>, Vec<Got>, u64) {
+    let mut world = world(&[Nat::None; 2]);
+    dial(&mut world, A, B);
+    let (since, until) = (world.now(), world.now() + Duration::from_secs(3600));
+    let effect = Effect::Tamper(how, 1_000_000);
+    let [from, to] = [A, B].map(Hosts::One);
+    world.conditions_mut().add(Fault { since, until, from, to, both_ways: true, effect });
+    write(&mut world, A, sent);
+    run(&mut world, 5000);
+    let got = script(&world, B).got.iter().chain(&script(&world, A).got).map(|(_, got)| got.clone()).collect();
+    let received = script(&world, B).received.get(&FIRST).cloned().unwrap_or_default();
+    (received, got, world.totals().segments_tampered)
+}
+
+#[test]
+fn a_man_in_the_middle_flips_repeats_resets_and_truncates() {
+    let sent = pattern(1000);
+    let (flipped, _, segments) = tampered(Tamper::Flip, &sent);
+    let bits: u32 = flipped.iter().zip(&sent).map(|(a, b)| (a ^ b).count_ones()).sum();
+    assert!(flipped.len() == sent.len() && bits as u64 == segments && segments > 0, "{bits} of {segments}");
+    let (repeated, ..) = tampered(Tamper::Repeat, &sent);
+    assert_eq!(repeated.len(), 2 * sent.len());
+    let (received, got, _) = tampered(Tamper::Reset, &sent);
+    let broken = got.iter().filter(|got| **got == Got::Broken(FIRST, IoFault::Reset)).count();
+    assert!(received.is_empty() && broken == 2, "at both ends: {got:?}");
+    let (received, got, _) = tampered(Tamper::Truncate, &sent);
+    let ended = got.iter().filter(|got| **got == Got::Eof(FIRST)).count();
+    assert!(received.len() < sent.len() && ended == 2, "at both ends: {got:?}");
 }
 
 #[test]

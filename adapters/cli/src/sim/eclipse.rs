@@ -97,8 +97,8 @@ pub(super) struct Arguments {
 /// A range of seeds, both ends included.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Seeds {
-    first: u64,
-    last: u64,
+    pub(super) first: u64,
+    pub(super) last: u64,
 }
 
 /// `A..B`.

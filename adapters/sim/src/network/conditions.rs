@@ -61,6 +61,26 @@ pub enum Effect {
     Reordering(u32),
     /// Additional latency.
     Delay(Duration),
+    /// Segments of streams, in millionths, that a man in the middle changes.
+    Tamper(Tamper, u32),
+}
+
+/// What a man in the middle does to a segment of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Tamper {
+    /// Flips one bit.
+    Flip,
+    /// Sends it twice.
+    Repeat,
+    /// Resets the stream in both directions in its place.
+    Reset,
+    /// Ends the stream in both directions in the middle of it.
+    Truncate,
+}
+
+impl Tamper {
+    /// All kinds.
+    pub const ALL: [Self; 4] = [Self::Flip, Self::Repeat, Self::Reset, Self::Truncate];
 }
 
 /// A network fault from `since` to before `until`.
@@ -117,6 +137,10 @@ impl Conditions {
                     Effect::Duplication(millionths) => extra.duplication = extra.duplication.saturating_add(millionths),
                     Effect::Reordering(millionths) => extra.reordering = extra.reordering.saturating_add(millionths),
                     Effect::Delay(delay) => extra.delay += delay,
+                    Effect::Tamper(how, millionths) => {
+                        let sum = &mut extra.tamper[how as usize];
+                        *sum = sum.saturating_add(millionths);
+                    }
                 }
             }
         }

@@ -6,6 +6,7 @@
 
 use peerless::time::{Duration, Instant};
 
+use super::conditions::Tamper;
 use super::region::{Region, Regions};
 use crate::mix::{Mix, Stream};
 
@@ -127,6 +128,13 @@ impl Links {
         time
     }
 
+    /// Draws what a man in the middle does to a stream's packet, if anything, and where in it: a number for its bit.
+    pub fn tampering(&self, seed: u64, from: Site, packet: u64, extra: &Extra) -> Option<(Tamper, u64)> {
+        let mut draws = Stream::new(Mix::new(seed).word(u64::from(from.host)).finish(), packet, 0x7461_6d70);
+        let drawn = Tamper::ALL.into_iter().find(|how| draws.happens(extra.tamper[*how as usize]));
+        drawn.map(|how| (how, draws.u64()))
+    }
+
     fn half_rtt(&self, a: Region, b: Region) -> u64 {
         let row = self.regions.rtt_micros.get(usize::from(a.0));
         row.and_then(|row| row.get(usize::from(b.0))).copied().unwrap_or(2) / 2
@@ -160,6 +168,8 @@ pub struct Extra {
     pub reordering: u32,
     /// Additional latency.
     pub delay: Duration,
+    /// Changed segments of streams, by [`Tamper`].
+    pub tamper: [u32; Tamper::ALL.len()],
 }
 
 fn draws(seed: u64, sender: u32, packet: u64) -> Stream {
@@ -203,6 +213,19 @@ mod tests {
             waits.insert(arrives.since(now).as_micros() / 10_000);
         }
         assert!(waits.len() >= 4, "{waits:?}");
+    }
+
+    #[test]
+    fn segments_are_tampered_with_at_the_given_rates() {
+        let links = Links::default();
+        let none = Extra::default();
+        assert!((0..1000).all(|packet| links.tampering(7, A, packet, &none).is_none()));
+        let extra = Extra { tamper: [100_000, 50_000, 20_000, 0], ..none };
+        let drawn: Vec<Tamper> =
+            (0..10_000).filter_map(|packet| links.tampering(7, A, packet, &extra)).map(|(how, _)| how).collect();
+        let counts = Tamper::ALL.map(|how| drawn.iter().filter(|drawn| **drawn == how).count());
+        assert!(counts[0].abs_diff(1000) < 120 && counts[1].abs_diff(450) < 80, "{counts:?}");
+        assert!(counts[2].abs_diff(171) < 50 && counts[3] == 0, "{counts:?}");
     }
 
     #[test]

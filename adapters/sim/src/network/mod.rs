@@ -11,7 +11,7 @@ pub mod region;
 pub(crate) mod stream;
 
 pub use address::{Addr, Addresses};
-pub use conditions::{Conditions, Effect, Fault, Hosts};
+pub use conditions::{Conditions, Effect, Fault, Hosts, Tamper};
 pub use link::{Fate, Links, Quality};
 pub use nat::Nat;
 pub use region::{Region, Regions};

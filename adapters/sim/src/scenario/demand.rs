@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use peerless::contract::{EndReason, Side};
+use peerless::contract::{EndReason, ScoreReason, Side};
+use peerless::node::Node;
 
 use super::Run;
 use crate::HostId;
@@ -58,7 +59,14 @@ pub fn sessions_with(
     }
 }
 
-/// So many percent of the honest nodes have all the peers that they dial for: their own share of slots is taken.
+/// The whole number of nodes that is nearest to so many percent of `nodes`, a half rounded down: nine of ten of eight
+/// nodes are seven.
+pub(super) fn share(nodes: usize, percent: usize) -> usize {
+    (nodes * percent + 49) / 100
+}
+
+/// So many percent of the honest nodes, rounded, have all the peers that they dial for: their own share of slots is
+/// taken.
 pub fn fully_peered(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         let nodes = run.honest().count();
@@ -67,7 +75,7 @@ pub fn fully_peered(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send
             counts.outbound >= config.max_dialled() || counts.established >= config.max_peers
         });
         let satisfied = satisfied.count();
-        if satisfied * 100 >= nodes * percent { Ok(()) } else { Err(format!("{satisfied} of {nodes} have").into()) }
+        if satisfied >= share(nodes, percent) { Ok(()) } else { Err(format!("{satisfied} of {nodes} have").into()) }
     }
 }
 
@@ -134,5 +142,51 @@ pub fn no_faults() -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
             }
         }
         Ok(())
+    }
+}
+
+/// The entries of honest nodes in a table that are not at their addresses.
+pub(super) fn moved(run: &Run, node: &Node) -> usize {
+    let entries = node.discovery().discv4().into_iter().flat_map(|discovery| discovery.table().entries());
+    let is_moved =
+        |addr: std::net::SocketAddr, host: HostId| run.is_honest(host) && addr != run.world.addr(host).into();
+    entries
+        .filter(|entry| {
+            run.host_of(&entry.contact().id()).is_some_and(|host| is_moved(entry.contact().udp_addr(), host))
+        })
+        .count()
+}
+
+/// Each entry of an honest node is at that node's own address.
+pub fn no_moved_entries() -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
+    |run| {
+        let found = run.honest().map(|(host, node)| (host, moved(run, node))).find(|(_, moved)| *moved > 0);
+        found.map_or(Ok(()), |(host, moved)| Err(Unmet::of(host, format!("{moved} of host {} are not", host.0))))
+    }
+}
+
+/// The charges for faults in a node's ledgers.
+pub(super) fn charged(node: &Node) -> usize {
+    let entries = node.peers().ledgers().iter().flat_map(|(_, ledger)| ledger.entries());
+    entries.filter(|entry| matches!(entry.reason, ScoreReason::Fault(_))).count()
+}
+
+/// No node has charged another with a fault, for worlds without hostile hosts.
+pub fn no_charges() -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
+    |run| {
+        let found = run.honest().map(|(host, node)| (host, charged(node))).find(|(_, charged)| *charged > 0);
+        found.map_or(Ok(()), |(host, count)| Err(Unmet::of(host, format!("host {} has charged {count}", host.0))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn nine_of_ten_is_not_all_of_eight() {
+        let nine_of_ten = [1, 2, 4, 5, 8, 10, 13, 14, 100].map(|nodes| share(nodes, 90));
+        assert_eq!(nine_of_ten, [1, 2, 4, 4, 7, 9, 12, 13, 90]);
+        assert_eq!((share(8, 75), share(8, 50), share(13, 98), share(0, 90)), (6, 4, 13, 0));
     }
 }

@@ -82,6 +82,9 @@ impl fmt::Display for Trouble {
                     Effect::Duplication(millionths) => write!(f, "{:.1} % doubled", f64::from(millionths) / 1e4)?,
                     Effect::Reordering(millionths) => write!(f, "{:.1} % held back", f64::from(millionths) / 1e4)?,
                     Effect::Delay(delay) => write!(f, "{} ms more", delay.as_millis())?,
+                    Effect::Tamper(how, millionths) => {
+                        write!(f, "{:.1} % of segments: {how:?}", f64::from(millionths) / 1e4)?;
+                    }
                 }
                 let way = if fault.both_ways { "between" } else { "from" };
                 write!(f, " {way} {} and {}", Named(&fault.from), Named(&fault.to))

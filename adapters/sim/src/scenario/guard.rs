@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use peerless::contract::{Action, End, EndReason, Event, Input, Side, Stage, Tap};
+use peerless::contract::{Action, ConnId, End, EndReason, Event, Input, Side, Stage, Tap};
 use peerless::crypto::NodeId;
 use peerless::limits;
 use peerless::node::Node;
@@ -75,6 +75,10 @@ pub struct Guard {
     pub(super) dials: u64,
     /// The peers whose connections a machine ended for a fault.
     pub(super) accused: BTreeSet<NodeId>,
+    /// When the sessions of the current machine were established.
+    began: BTreeMap<ConnId, Instant>,
+    /// The lives of all ended sessions.
+    lives: Vec<Duration>,
     /// The lookup that is being measured.
     pub(super) probe: Option<Probe>,
     steps: u32,
@@ -86,6 +90,16 @@ impl Guard {
     /// Makes a guard of a node with these bootnodes, which records traffic by address or does not.
     pub fn new(keeps_accounts: bool, bootnodes: Vec<IpAddr>) -> Self {
         Self { keeps_accounts, bootnodes, ..Self::default() }
+    }
+
+    /// The lives of all sessions, of those that are not over up to `now`.
+    pub(super) fn lives(&self, now: Instant) -> impl Iterator<Item = Duration> {
+        self.lives.iter().copied().chain(self.began.values().map(move |began| now.since(*began)))
+    }
+
+    /// The established sessions that have ended.
+    pub(super) fn sessions_ended(&self) -> usize {
+        self.lives.len()
     }
 
     fn sends(&mut self, now: Instant, to: SocketAddr, bytes: &[u8]) {
@@ -158,7 +172,8 @@ impl Tap for Guard {
                 }
                 self.is_due = true;
             }
-            Action::Emit(Event::Ended { id, end, .. }) => {
+            Action::Emit(Event::Ended { conn, id, end, .. }) => {
+                self.lives.extend(self.began.remove(conn).map(|began| now.since(began)));
                 if end.by == Side::Us && matches!(end.why, EndReason::Fault(_)) {
                     self.accused.extend(id);
                 }
@@ -166,7 +181,8 @@ impl Tap for Guard {
                 *self.ended.entry(*end).or_default() += 1;
                 self.is_due = true;
             }
-            Action::Emit(Event::Established { .. }) => {
+            Action::Emit(Event::Established { conn, .. }) => {
+                self.began.insert(*conn, now);
                 self.established += 1;
                 self.is_due = true;
             }
@@ -196,8 +212,9 @@ impl Watch<Actor> for Guard {
         Ok(())
     }
 
-    fn changed(&mut self, _now: Instant, _host: HostId, machine: Option<&Actor>) {
+    fn changed(&mut self, now: Instant, _host: HostId, machine: Option<&Actor>) {
         if machine.is_none() {
+            self.lives.extend(std::mem::take(&mut self.began).into_values().map(|began| now.since(began)));
             // The endpoint proofs were lost with the machine.
             self.standings.clear();
             self.dialled.clear();

@@ -13,14 +13,19 @@ use peerless::contract::{Action, Command, CommandError, CommandId, ConnId, Input
 use peerless::crypto::{Crypto, SecretKey};
 use peerless::node::Node;
 use peerless::time::{Duration, Instant, UnixTime};
-use peerless::wire::discv4::{Endpoint, Neighbor, Packet};
+use peerless::wire::discv4::{Endpoint, Kind, NEIGHBORS_PER_PACKET, Neighbor, Packet};
 use peerless::wire::eth;
 use peerless::wire::p2p::Capability;
 
 use crate::mix::Stream;
+use crate::network::Addr;
+use crate::network::address::PORT;
+use crate::world::Birth;
+use crate::{HostId, scenery};
 
 /// The kind of misbehaviour of a hostile host.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[non_exhaustive]
 pub enum Malice {
     /// Random bytes: in datagrams, instead of a handshake, as messages.
     Garbage,
@@ -30,11 +35,28 @@ pub enum Malice {
     Unsolicited,
     /// Excess: too many datagrams, a handshake or a message that is too large.
     Oversize,
+    /// Lies about neighbours: every FindNode is answered with invented nodes.
+    Misleading,
+    /// Streams on which it says nothing.
+    Silent,
+    /// Streams on which it sends the bytes of a handshake one by one.
+    Slow,
+    /// Forwards each datagram of one of two hosts to the other, unchanged, from its own address.
+    Relay([HostId; 2]),
 }
 
 impl Malice {
-    /// All kinds.
-    pub const ALL: [Self; 4] = [Self::Garbage, Self::Stale, Self::Unsolicited, Self::Oversize];
+    /// The kinds of false messages.
+    pub const MESSAGES: [Self; 4] = [Self::Garbage, Self::Stale, Self::Unsolicited, Self::Oversize];
+
+    /// The most streams of its own at a time.
+    const fn streams_max(self) -> usize {
+        match self {
+            Self::Garbage | Self::Stale | Self::Unsolicited | Self::Oversize => 4,
+            Self::Silent | Self::Slow => 64,
+            Self::Misleading | Self::Relay(_) => 0,
+        }
+    }
 }
 
 /// Time between two acts of misbehaviour.
@@ -66,6 +88,10 @@ pub struct Liar {
     streams: BTreeMap<ConnId, Vec<u8>>,
     conns_made: u64,
     oversize_left: u32,
+    /// The addresses of the hosts between which it forwards.
+    ends: Option<[SocketAddr; 2]>,
+    /// Keys of the nodes that it invents as neighbours.
+    invented_keys: Vec<[u8; 64]>,
 }
 
 impl fmt::Debug for Liar {
@@ -82,21 +108,17 @@ enum Todo {
 }
 
 impl Liar {
-    /// Wraps `node`, which has this secret.
-    pub fn new(
-        node: Node,
-        malice: Malice,
-        secret: SecretKey,
-        crypto: Arc<dyn Crypto + Send + Sync>,
-        mut stream: Stream,
-        (now, unix): (Instant, UnixTime),
-    ) -> Self {
+    /// Wraps `node` at its birth.
+    pub fn new(node: Node, malice: Malice, birth: &Birth<'_>, mut stream: Stream) -> Self {
+        let (now, unix) = (birth.now, birth.unix);
         let due = now + stream.duration(PAUSE.0, PAUSE.1);
+        let addr = |host| Addr { ip: birth.addresses.ip(host), port: PORT }.into();
+        let ends = if let Malice::Relay(ends) = malice { Some(ends.map(addr)) } else { None };
         Self {
             node,
             malice,
-            secret,
-            crypto,
+            secret: scenery::secret(birth.host),
+            crypto: birth.crypto.clone(),
             stream,
             unix_at_zero: unix.as_secs().saturating_sub(now.as_micros() / 1_000_000),
             due,
@@ -107,6 +129,8 @@ impl Liar {
             streams: BTreeMap::new(),
             conns_made: 0,
             oversize_left: 2,
+            ends,
+            invented_keys: Vec::new(),
         }
     }
 
@@ -139,6 +163,11 @@ impl Liar {
                     let place = self.stream.below(MEMORY as u64) as usize;
                     keep(&mut self.known, place, from);
                     keep(&mut self.recorded, place, bytes.to_vec());
+                    self.forward(from, bytes);
+                    if self.malice == Malice::Misleading && bytes.get(97) == Some(&(Kind::FindNode as u8)) {
+                        let bytes = self.neighbors(now, NEIGHBORS_PER_PACKET as u64);
+                        return self.todo.push_back(Todo::Send(from, bytes));
+                    }
                 }
                 self.node.handle(now, input);
             }
@@ -183,6 +212,7 @@ impl Liar {
         match input {
             Input::Connected { .. } => {
                 match self.malice {
+                    Malice::Silent | Malice::Slow => return,
                     // A handshake that announces the largest 16-bit size.
                     Malice::Oversize => {
                         bytes.extend([0xff, 0xff]);
@@ -207,23 +237,68 @@ impl Liar {
         if !self.known.is_empty() {
             let to = self.known[self.stream.below(self.known.len() as u64) as usize];
             let bytes = self.datagram(now, to);
-            self.todo.push_back(Todo::Send(to, bytes));
-            if self.stream.below(8) == 0 && self.streams.len() < 4 {
-                let conn = ConnId(OWN_CONNS + self.conns_made);
-                self.conns_made += 1;
-                self.streams.insert(conn, Vec::new());
-                self.todo.push_back(Todo::Dial(conn, to));
+            let is_due = match self.malice {
+                Malice::Silent | Malice::Slow => true,
+                Malice::Misleading | Malice::Relay(_) => false,
+                _ => {
+                    self.todo.push_back(Todo::Send(to, bytes));
+                    self.stream.below(8) == 0
+                }
+            };
+            if is_due && self.streams.len() < self.malice.streams_max() {
+                self.dial(to);
             }
         }
-        if self.stream.below(8) == 0 {
-            self.talk(now);
+        match self.malice {
+            Malice::Slow => self.trickle(),
+            _ if self.stream.below(8) == 0 => self.talk(now),
+            _ => {}
         }
     }
 
+    fn dial(&mut self, to: SocketAddr) {
+        let conn = ConnId(OWN_CONNS + self.conns_made);
+        self.conns_made += 1;
+        self.streams.insert(conn, Vec::new());
+        self.todo.push_back(Todo::Dial(conn, to));
+    }
+
+    /// Writes one byte of a handshake to each of its own streams.
+    fn trickle(&mut self) {
+        for (conn, bytes) in &mut self.streams {
+            bytes.push(1);
+            self.todo.push_back(Todo::Flush(*conn));
+        }
+    }
+
+    /// Forwards a datagram between the two hosts of a relay.
+    fn forward(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let Some([a, b]) = self.ends else { return };
+        let to = if from == a { b } else { a };
+        if from == a || from == b {
+            self.todo.push_back(Todo::Send(to, bytes.to_vec()));
+        }
+    }
+
+    /// A Neighbors with so many invented nodes.
+    fn neighbors(&mut self, now: Instant, count: u64) -> Vec<u8> {
+        let nodes = (0..count).map(|_| self.invented()).collect();
+        let mut bytes = Vec::new();
+        let packet = Packet::Neighbors { nodes, expiration: self.soon(now) };
+        packet.seal(&*self.crypto, &self.secret, &mut bytes);
+        bytes
+    }
+
+    fn soon(&self, now: Instant) -> UnixTime {
+        UnixTime::from_secs(self.unix_at_zero + now.as_micros() / 1_000_000 + 20)
+    }
+
+    /// Makes a false datagram; empty if it sends none.
     fn datagram(&mut self, now: Instant, to: SocketAddr) -> Vec<u8> {
-        let soon = UnixTime::from_secs(self.unix_at_zero + now.as_micros() / 1_000_000 + 20);
+        let soon = self.soon(now);
         let mut bytes = Vec::new();
         match self.malice {
+            Malice::Misleading | Malice::Silent | Malice::Slow | Malice::Relay(_) => {}
             Malice::Garbage => {
                 // Half of the datagrams are random; half are a recorded packet with a flipped bit and a correct hash.
                 let recorded = self.recorded[self.stream.below(self.recorded.len() as u64) as usize].clone();
@@ -260,21 +335,38 @@ impl Liar {
                 packet.seal(&*self.crypto, &self.secret, &mut bytes);
             }
             Malice::Oversize => {
-                let nodes = (0..16 + self.stream.below(300)).map(|_| self.invented()).collect();
-                Packet::Neighbors { nodes, expiration: soon }.seal(&*self.crypto, &self.secret, &mut bytes);
+                let count = 16 + self.stream.below(300);
+                bytes = self.neighbors(now, count);
                 bytes.truncate(65_000);
             }
         }
         bytes
     }
 
-    /// Invents a node.
+    /// Invents a node. A lie about neighbours needs a key that is on the curve.
     fn invented(&mut self) -> Neighbor {
         let mut key = [0; 64];
-        key[..32].copy_from_slice(&self.stream.bytes_32());
-        key[32..].copy_from_slice(&self.stream.bytes_32());
+        if self.malice == Malice::Misleading {
+            key = self.invented_key();
+        } else {
+            key[..32].copy_from_slice(&self.stream.bytes_32());
+            key[32..].copy_from_slice(&self.stream.bytes_32());
+        }
         let ip = std::net::Ipv4Addr::from((self.stream.u64() as u32) | 0x0100_0000);
         Neighbor { ip: ip.into(), udp: 30303, tcp: 30303, key }
+    }
+
+    /// One of a few valid keys, which are computed once.
+    fn invented_key(&mut self) -> [u8; 64] {
+        let place = self.stream.below(MEMORY as u64) as usize;
+        if let Some(key) = self.invented_keys.get(place) {
+            return *key;
+        }
+        let mut secret = self.stream.bytes_32();
+        secret[0] = 1;
+        let secret = SecretKey::from_bytes(secret).expect("in range");
+        self.invented_keys.push(*self.crypto.public_key(&secret).as_bytes());
+        self.invented_keys[self.invented_keys.len() - 1]
     }
 
     /// Sends a malformed message to a peer in session.
@@ -303,7 +395,7 @@ impl Liar {
                 self.oversize_left -= 1;
                 (eth::id::TRANSACTIONS, vec![0; OVERSIZE_BYTES])
             }
-            Malice::Oversize => return,
+            _ => return,
         };
         // A message that its own node refuses to send is left out.
         _ = self.node.command(now, Command::Send { conn, capability, id, payload: &payload });

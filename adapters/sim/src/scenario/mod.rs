@@ -21,9 +21,11 @@
 //! ```
 
 mod actor;
+mod attacks;
 pub mod campaign;
 pub mod demand;
 pub mod faults;
+pub mod flood;
 pub mod guard;
 mod liar;
 mod phases;
@@ -45,7 +47,7 @@ pub use self::demand::Unmet;
 pub use self::liar::{Liar, Malice};
 pub use self::probe::Found;
 pub use self::report::{Failure, Report, Sample};
-pub use self::run::Run;
+pub use self::run::{Measured, Run};
 pub use self::stock::{find, stock};
 
 use crate::HostId;
@@ -154,6 +156,12 @@ pub struct Role {
     pub dial_ratio: Option<u32>,
     /// Its static peers.
     pub keeps: Vec<HostId>,
+    /// Its bootnodes; `None` is three of the scenario's.
+    pub bootnodes: Option<Vec<HostId>>,
+    /// Whether an act starts its machine.
+    pub is_late: bool,
+    /// Whether it will be flooded: its traffic is then not recorded by address.
+    pub is_flooded: bool,
 }
 
 impl Default for Role {
@@ -168,6 +176,9 @@ impl Default for Role {
             peers: None,
             dial_ratio: None,
             keeps: Vec::new(),
+            bootnodes: None,
+            is_late: false,
+            is_flooded: false,
         }
     }
 }
@@ -213,9 +224,12 @@ pub struct Scenario {
     quality: Quality,
     cast: Box<Cast>,
     acts: Vec<Act>,
+    samples: Vec<Box<Work>>,
     always: Vec<Demand>,
     demands: Vec<Demand>,
     figures: Vec<(&'static str, Box<Figure>)>,
+    /// Options of its command that are not part of a plan.
+    options: String,
 }
 
 impl fmt::Debug for Scenario {
@@ -250,9 +264,11 @@ impl Scenario {
             quality: Quality::default(),
             cast: Box::new(|_, _, _| Role::default()),
             acts: Vec::new(),
+            samples: Vec::new(),
             always: Vec::new(),
             demands: Vec::new(),
             figures: Vec::new(),
+            options: String::new(),
         }
     }
 
@@ -321,6 +337,13 @@ impl Scenario {
         self
     }
 
+    /// Adds an act at each of the sixty samples of the whole time.
+    #[must_use]
+    pub fn at_samples(mut self, work: impl Fn(&mut Run) + Send + Sync + 'static) -> Self {
+        self.samples.push(Box::new(work));
+        self
+    }
+
     /// Adds a demand at any time, faults or not. The error is the actual state: a text, or an [`Unmet`] that also names
     /// the host.
     #[must_use]
@@ -350,6 +373,13 @@ impl Scenario {
     #[must_use]
     pub fn figure(mut self, name: &'static str, figure: impl Fn(&Run) -> f64 + Send + Sync + 'static) -> Self {
         self.figures.push((name, Box::new(figure)));
+        self
+    }
+
+    /// Sets the options that the command of a run needs beside its plan, such as `--rate 4000`.
+    #[must_use]
+    pub fn options(mut self, options: impl Into<String>) -> Self {
+        self.options = options.into();
         self
     }
 
@@ -391,8 +421,10 @@ impl Scenario {
             if time.subsec_nanos() == 0 { format!("{}s", time.as_secs()) } else { format!("{}us", time.as_micros()) };
         let cpu = cpu.map_or_else(String::new, |times| format!(" --cpu {times}"));
         let peers = plan.peers.map_or_else(String::new, |peers| format!(" --peers {peers}"));
+        let options = if self.options.is_empty() { String::new() } else { format!(" {}", self.options) };
         format!(
-            "peerless sim {} --nodes {nodes} --time {time} --seed {seed} --crypto {crypto}{cpu} --faults {faults}{peers}",
+            "peerless sim {} --nodes {nodes} --time {time} --seed {seed} --crypto {crypto}{cpu} --faults {faults}{peers}\
+             {options}",
             self.name
         )
     }

@@ -167,6 +167,7 @@ impl Scenario {
                 Moment::Heal => heal(run),
                 Moment::Sample => {
                     sample(run, notes, time / SAMPLES);
+                    self.samples.iter().for_each(|work| work(run));
                     check(run, "always", &self.always)?;
                     progress(at);
                 }

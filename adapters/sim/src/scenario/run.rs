@@ -41,13 +41,43 @@ pub struct Run {
     ids: BTreeMap<NodeId, HostId>,
     by_host: Vec<NodeId>,
     stream: Stream,
-    searching: Vec<(HostId, [u8; 64])>,
+    searching: Vec<Search>,
+    /// The measured lookups of acts that are over, by their names.
+    found: BTreeMap<&'static str, Vec<Measured>>,
+    /// What acts note for figures and demands.
+    pub notes: BTreeMap<&'static str, f64>,
     /// The time when all faults end.
     pub heals_at: Instant,
     /// The time when all faults ended, if they have.
     pub healed: Option<Instant>,
     /// Pairs of honest nodes in session when all faults ended.
     pairs_healed: Vec<(HostId, HostId)>,
+}
+
+/// A lookup that is not over.
+struct Search {
+    host: HostId,
+    target: [u8; 64],
+    /// The name by which an act started it.
+    name: Option<&'static str>,
+}
+
+/// The result of a lookup that an act started.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Measured {
+    /// When it was found to be over.
+    pub at: Instant,
+    /// The number of found nodes among the nearest that ran.
+    pub found: u32,
+    /// The number of nearest nodes to find: 16, or all.
+    pub nearest: u32,
+}
+
+impl Measured {
+    /// The found nodes, of 16.
+    pub fn of_16(&self) -> f64 {
+        16.0 * f64::from(self.found) / f64::from(self.nearest.max(1))
+    }
 }
 
 impl fmt::Debug for Run {
@@ -99,13 +129,17 @@ impl Run {
         let queue = Duration::from_secs(1) * plan.nodes / STARTS_PER_SECOND;
         let spread = STARTS_WITHIN.min(plan.time / 20).max(queue.min(plan.time / 4));
         for (number, role) in (0..).zip(&roles) {
-            let keeps_accounts = role.malice.is_none() && number < ACCOUNTS_MAX;
-            let starts = bootnodes(plan.seed, HostId(number), scenario.bootnodes, circles(plan));
-            let starts = starts.take_while(|_| keeps_accounts).map(|host| world.addr(HostId(host)).ip.into()).collect();
+            // The addresses of a flood have no end.
+            let keeps_accounts = role.malice.is_none() && !role.is_flooded && number < ACCOUNTS_MAX;
+            let starts: Vec<HostId> = match &role.bootnodes {
+                Some(hosts) => hosts.clone(),
+                None => bootnodes(plan.seed, HostId(number), scenario.bootnodes, circles(plan)).map(HostId).collect(),
+            };
+            let starts = starts.iter().take_while(|_| keeps_accounts).map(|host| world.addr(*host).ip.into()).collect();
             world.add_host(HostSpec {
                 region: role.region,
                 nat: role.nat,
-                starts_in: Some(stream.duration(Duration::ZERO, spread)),
+                starts_in: Some(stream.duration(Duration::ZERO, spread)).filter(|_| !role.is_late),
                 churn: role.churn,
                 watch: Guard::new(keeps_accounts, starts),
                 ..HostSpec::default()
@@ -123,6 +157,8 @@ impl Run {
             by_host,
             stream,
             searching: Vec::new(),
+            found: BTreeMap::new(),
+            notes: BTreeMap::new(),
             heals_at,
             healed: None,
             pairs_healed: Vec::new(),
@@ -177,6 +213,24 @@ impl Run {
         100.0 * kept as f64 / self.pairs_healed.len().max(1) as f64
     }
 
+    /// The median life of the honest nodes' sessions, in seconds, of those that are not over up to now.
+    pub fn session_life_median(&self) -> f64 {
+        let honest = self.world.hosts().filter(|host| self.is_honest(*host));
+        let mut lives: Vec<Duration> = honest.flat_map(|host| self.world.watch(host).lives(self.world.now())).collect();
+        if lives.is_empty() {
+            return 0.0;
+        }
+        let middle = lives.len() / 2;
+        lives.select_nth_unstable(middle).1.as_secs_f64()
+    }
+
+    /// The established sessions that ended, by node and hour.
+    pub fn sessions_ended_hourly(&self) -> f64 {
+        let ended: usize = self.world.hosts().map(|host| self.world.watch(host).sessions_ended()).sum();
+        let hours = self.world.now().since(Instant::ZERO).as_secs_f64() / 3600.0;
+        ended as f64 / hours.max(1e-9) / f64::from(self.plan.nodes)
+    }
+
     /// The peers that a node is in session with.
     pub fn peers<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = HostId> + 'a {
         let established = node.sessions().filter(|session| session.stage == Stage::Established && !session.is_ending);
@@ -210,29 +264,54 @@ impl Run {
     pub(super) fn begin_lookups(&mut self, count: u32) {
         for _ in 0..count {
             let host = HostId(self.stream.below(u64::from(self.plan.nodes)) as u32);
-            let mut target = [0; 64];
-            target[..32].copy_from_slice(&self.stream.bytes_32());
-            let busy = self.searching.iter().any(|(searching, _)| *searching == host);
-            if busy || !self.is_honest(host) || self.world.machine(host).is_none() {
-                continue;
-            }
-            self.world.watch_mut(host).probe = Some(Probe::new(target));
-            match self.world.command(host, Command::Lookup { target }) {
-                Some(Ok(_)) => self.searching.push((host, target)),
-                _ => self.world.watch_mut(host).probe = None,
-            }
+            self.begin_lookup(host, None);
         }
     }
 
-    /// Collects the measured lookups that are over.
+    /// Starts a measured lookup of a random target by a host, unless one is under way; see [`Run::measured`].
+    pub fn measure_lookup(&mut self, name: &'static str, host: HostId) {
+        self.begin_lookup(host, Some(name));
+    }
+
+    fn begin_lookup(&mut self, host: HostId, name: Option<&'static str>) {
+        let mut target = [0; 64];
+        target[..32].copy_from_slice(&self.stream.bytes_32());
+        let busy = self.searching.iter().any(|search| search.host == host);
+        if busy || !self.is_honest(host) || self.world.machine(host).is_none() {
+            return;
+        }
+        self.world.watch_mut(host).probe = Some(Probe::new(target));
+        match self.world.command(host, Command::Lookup { target }) {
+            Some(Ok(_)) => self.searching.push(Search { host, target, name }),
+            _ => self.world.watch_mut(host).probe = None,
+        }
+    }
+
+    /// The results of the lookups that [`Run::measure_lookup`] started by this name, oldest first.
+    pub fn measured(&self, name: &str) -> &[Measured] {
+        self.found.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Collects the measured lookups that are over, and returns those without a name.
     pub(super) fn finished_lookups(&mut self) -> Vec<Lookup> {
         let mut finished = Vec::new();
-        for (host, target) in std::mem::take(&mut self.searching) {
-            match &self.world.watch(host).probe {
+        let at = self.world.now();
+        for search in std::mem::take(&mut self.searching) {
+            let lookup = match &self.world.watch(search.host).probe {
                 // The node of the lookup has ended.
-                None => {}
-                Some(Probe { found: None, .. }) => self.searching.push((host, target)),
-                Some(Probe { found: Some(found), .. }) => finished.push(self.judge(host, &target, found)),
+                None => continue,
+                Some(Probe { found: None, .. }) => {
+                    self.searching.push(search);
+                    continue;
+                }
+                Some(Probe { found: Some(found), .. }) => self.judge(search.host, &search.target, found),
+            };
+            match search.name {
+                None => finished.push(lookup),
+                Some(name) => {
+                    let measured = Measured { at, found: lookup.found, nearest: lookup.nearest };
+                    self.found.entry(name).or_default().push(measured);
+                }
             }
         }
         finished
@@ -285,7 +364,10 @@ fn maker(
         if let Some(ratio) = role.dial_ratio {
             config.peers.dial_ratio = ratio as usize;
         }
-        scenery::set_bootnodes(birth, &mut config, bootnodes(seed, birth.host, count, circles));
+        match &role.bootnodes {
+            Some(hosts) => scenery::set_bootnodes(birth, &mut config, hosts.iter().map(|host| host.0)),
+            None => scenery::set_bootnodes(birth, &mut config, bootnodes(seed, birth.host, count, circles)),
+        }
         let tap = match (&observer, role.malice) {
             (Some(observer), None) => {
                 // A tap that records everything may record the session secrets.
@@ -301,9 +383,7 @@ fn maker(
             (None, Some(tap)) => Actor::Tapped(Box::new(Tapped::new(node, tap, birth.now))),
             (Some(malice), _) => {
                 let stream = Stream::new(seed, u64::from(birth.host.0), u64::from(birth.incarnation) + 0x6c69_6172);
-                let secret = scenery::secret(birth.host);
-                let time = (birth.now, birth.unix);
-                Actor::Hostile(Box::new(Liar::new(node, malice, secret, birth.crypto.clone(), stream, time)))
+                Actor::Hostile(Box::new(Liar::new(node, malice, birth, stream)))
             }
         };
         for host in &role.keeps {

@@ -3,7 +3,8 @@
 use peerless::node::Node;
 use peerless::time::Duration;
 
-use super::{Faults, HOME, Malice, Plan, Role, Run, Scenario, Unmet, demand};
+use super::flood::{self, Siege};
+use super::{Faults, HOME, Malice, Plan, Role, Run, Scenario, Unmet, attacks, demand};
 use crate::network::{Effect, Fault, Hosts, Nat, Quality};
 use crate::world::{Churn, Crash};
 use crate::{HostId, mix::Stream};
@@ -19,7 +20,19 @@ const SETTLES_IN: Duration = secs(560);
 
 /// All built-in scenarios.
 pub fn stock() -> Vec<Scenario> {
-    vec![discovery(), mesh(), partition(), churn(), nat(), storm(), hostile(), foreign()]
+    vec![
+        discovery(),
+        mesh(),
+        partition(),
+        churn(),
+        nat(),
+        storm(),
+        hostile(),
+        foreign(),
+        flood::scenario(Siege::default()),
+        attacks::relay(),
+        attacks::middle(),
+    ]
 }
 
 /// The scenario with this name.
@@ -47,6 +60,8 @@ fn mesh() -> Scenario {
         .demand("nine of ten nodes have all the peers that they look for", demand::fully_peered(90))
         .always("no node breaks the protocol", demand::no_faults())
         .always("no honest node bans another", demand::no_honest_faults())
+        .figure("median life of a session, s", Run::session_life_median)
+        .figure("sessions ended, by node and hour", Run::sessions_ended_hourly)
 }
 
 /// The lower and the upper half of the hosts are cut off from each other from 25 to 75 % of the first phase.
@@ -174,7 +189,7 @@ fn hostile() -> Scenario {
         .settles_in(SETTLES_IN)
         .quality(Quality::lossy())
         .cast(|_, host, stream: &mut Stream| {
-            let malice = (host.0 % 10 >= 7).then(|| Malice::ALL[stream.below(4) as usize]);
+            let malice = (host.0 % 10 >= 7).then(|| Malice::MESSAGES[stream.below(4) as usize]);
             Role { malice, ..Role::default() }
         })
         .demand("98 of 100 honest nodes are in session with an honest one", honest_company(98))
@@ -196,7 +211,7 @@ fn hostile() -> Scenario {
         })
 }
 
-/// So many percent of the honest nodes are in session with another. Not all of a large network: a hostile node that is
+/// So many percent of the honest nodes, rounded, are in session with another. Not all of a large network: a hostile node that is
 /// silent cannot be recognised, and some nodes find no other in both of their dials.
 fn honest_company(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
@@ -204,7 +219,7 @@ fn honest_company(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send +
         let mut alone = run.honest().filter(|(_, node)| is_alone(node)).map(|(host, _)| host);
         let Some(first) = alone.next() else { return Ok(()) };
         let (count, nodes) = (1 + alone.count(), run.honest().count());
-        if (nodes - count) * 100 >= nodes * percent {
+        if nodes - count >= demand::share(nodes, percent) {
             return Ok(());
         }
         Err(Unmet::of(first, format!("{count} of {nodes} are not, the first of them host {}", first.0)))

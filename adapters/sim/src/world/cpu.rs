@@ -20,13 +20,21 @@ use crate::crypto::{Costs, Meter};
 /// The most bytes of datagrams that wait for a machine: the default of operating systems for a socket.
 pub const SOCKET_BYTES: usize = 212_992;
 
+/// A delivery that waits.
+struct Waiting {
+    /// The time of its arrival.
+    since: Instant,
+    /// The bytes that it takes of the socket's buffer.
+    bytes: usize,
+    what: Delivery,
+}
+
 /// The processor of one host.
 pub(crate) struct Processor {
     meter: Arc<Meter>,
     /// When all work so far is done, in nanoseconds.
     free_at: u64,
-    /// Deliveries that wait, with the times of their arrival.
-    queue: VecDeque<(Instant, Delivery)>,
+    queue: VecDeque<Waiting>,
     /// Bytes of the datagrams among them.
     socket_bytes: usize,
     /// When the queue is resumed, if it is not empty.
@@ -65,6 +73,8 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
             return self.carry_out(turn, what);
         };
         let what = match what {
+            // What arrives waits, not the arrival.
+            Delivery::Flood(_) => return self.carry_out(turn, what),
             Delivery::Resume => return self.resume_queue(turn),
             // These take no work of the machine.
             Delivery::Start | Delivery::Stop { .. } | Delivery::Credit(_) => return self.carry_out(turn, what),
@@ -74,15 +84,24 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
             Delivery::Wake => return,
             what => what,
         };
-        if let Delivery::Datagram { bytes, .. } = &what {
-            if cpu.socket_bytes + bytes.len() > SOCKET_BYTES {
-                self.uplink.totals.datagrams_overrun += 1;
-                return;
-            }
-            cpu.socket_bytes += bytes.len();
+        let bytes = self.socket_bytes(turn, &what);
+        let Some(cpu) = &mut self.cpu else { return };
+        if bytes > 0 && cpu.socket_bytes + bytes > SOCKET_BYTES {
+            self.uplink.totals.datagrams_overrun += 1;
+            return;
         }
-        cpu.queue.push_back((turn.now, what));
+        cpu.socket_bytes += bytes;
+        cpu.queue.push_back(Waiting { since: turn.now, bytes, what });
         self.resume_later(turn);
+    }
+
+    /// The bytes that a delivery takes of the socket's buffer while it waits.
+    fn socket_bytes<S: Sink>(&mut self, turn: &Turn<'_, M, S>, what: &Delivery) -> usize {
+        match what {
+            Delivery::Datagram { bytes, .. } => bytes.len(),
+            Delivery::Forged(generation, number) => self.forged_length(turn, *generation, *number),
+            _ => 0,
+        }
     }
 
     /// Resumes the queue when the machine's work is done.
@@ -93,10 +112,8 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
                 cpu.resumes_at = None;
                 return self.resume_later(turn);
             }
-            let Some((since, what)) = cpu.queue.pop_front() else { return };
-            if let Delivery::Datagram { bytes, .. } = &what {
-                cpu.socket_bytes -= bytes.len();
-            }
+            let Some(Waiting { since, bytes, what }) = cpu.queue.pop_front() else { return };
+            cpu.socket_bytes -= bytes;
             self.uplink.totals.inputs_waited += 1;
             self.uplink.totals.waited_us += turn.now.since(since).as_micros() as u64;
             self.carry_out(turn, what);
@@ -116,7 +133,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
     pub(super) fn abandon_queue<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>) {
         let Some(cpu) = &mut self.cpu else { return };
         (cpu.resumes_at, cpu.socket_bytes) = (None, 0);
-        for (_, what) in std::mem::take(&mut cpu.queue) {
+        for Waiting { what, .. } in std::mem::take(&mut cpu.queue) {
             self.carry_out(turn, what);
         }
     }

@@ -8,6 +8,7 @@ use peerless::contract::{Action, CommandOf, ConnId, Input, Machine, Prefetch, Qu
 use peerless::time::{Duration, Instant, UnixTime};
 
 use super::cpu::Processor;
+use super::flood::Torrent;
 use super::machine::{Birth, Watch};
 use super::shared::Shared;
 use super::trace::{Fingerprint, Trace};
@@ -18,7 +19,7 @@ use crate::mix::Stream;
 use crate::network::Addr;
 use crate::network::address::PORT;
 use crate::network::link::Site;
-use crate::network::nat::NatBox;
+use crate::network::nat::{Nat, NatBox};
 use crate::network::stream::{End, EndId, Remote, Segment};
 use crate::prefetch::Caches;
 
@@ -41,6 +42,10 @@ pub(crate) enum Delivery {
     Due,
     /// The machine is not busy any more.
     Resume,
+    /// The next datagram of this flood arrives.
+    Flood(u32),
+    /// A datagram of a flood, by the flood's and its own number.
+    Forged(u32, u64),
     /// An end may write.
     Write(EndId),
     /// An end may read on.
@@ -109,6 +114,10 @@ pub(crate) struct Host<M, W> {
     pub ends_made: EndId,
     /// Ends with something to read that the machine does not want now.
     pub paused: Vec<EndId>,
+    /// The flood that it is under.
+    pub flood: Option<Box<Torrent>>,
+    /// The number of floods so far.
+    pub floods: u32,
 }
 
 /// What stands between a host's machine and the network; apart from the machine, which lends what it sends.
@@ -169,9 +178,11 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
     pub(super) fn carry_out<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, what: Delivery) {
         match what {
             Delivery::Datagram { from, port, bytes } => {
-                self.datagram(turn, from, port, &bytes);
+                self.datagram(turn, from.into(), port, &bytes);
                 turn.sink.reuse(bytes);
             }
+            Delivery::Flood(generation) => self.flood_arrives(turn, generation),
+            Delivery::Forged(generation, number) => self.forged(turn, generation, number),
             Delivery::Wake => {
                 if self.armed == Some(turn.now) {
                     self.due(turn);
@@ -270,14 +281,15 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         }
     }
 
-    fn datagram<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, from: Addr, port: u16, bytes: &[u8]) {
+    pub(super) fn datagram<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, from: SocketAddr, port: u16, bytes: &[u8]) {
+        let admits = |from| self.uplink.nat.admits(turn.now, from, port);
         if self.power != Power::On {
             self.uplink.totals.datagrams_unheard += 1;
-        } else if !self.uplink.nat.admits(turn.now, from, port) {
+        } else if !Addr::of(from).map_or(self.uplink.nat.kind() == Nat::None, admits) {
             self.uplink.totals.datagrams_filtered += 1;
         } else {
             self.uplink.totals.datagrams_delivered += 1;
-            self.input(turn, Input::Datagram { socket: SocketId::MAIN, from: from.into(), bytes });
+            self.input(turn, Input::Datagram { socket: SocketId::MAIN, from, bytes });
         }
     }
 

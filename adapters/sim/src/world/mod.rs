@@ -16,6 +16,7 @@
 //! ```
 
 mod cpu;
+mod flood;
 mod host;
 mod machine;
 mod parallel;
@@ -35,6 +36,7 @@ use peerless::time::{Duration, Instant, UnixTime};
 
 use self::cpu::Processor;
 pub use self::cpu::SOCKET_BYTES;
+pub use self::flood::{Flood, Forgery, Sources};
 pub use self::host::Crash;
 use self::host::{Delivery, Host, Power, Turn, Uplink};
 pub use self::machine::{Birth, Maker, Watch};
@@ -192,6 +194,8 @@ totals! {
     streams,
     /// Bytes written to streams.
     stream_bytes,
+    /// Segments of streams that a man in the middle changed.
+    segments_tampered,
     /// Ends that were refused or reset.
     resets,
     /// Connections that machines reported as ended.
@@ -410,6 +414,11 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
         self.touch(from, |host, turn| host.send_datagram(turn, to, bytes));
     }
 
+    /// Begins a flood of a host in place of the one that it is under; `None` ends that one.
+    pub fn flood(&mut self, host: HostId, flood: Option<Flood>) {
+        self.touch(host, |host, turn| host.set_flood(turn, flood));
+    }
+
     /// The faults of the network and their times.
     pub fn conditions(&self) -> &Conditions {
         &self.shared.conditions
@@ -518,6 +527,8 @@ impl<M, W> Host<M, W> {
             by_conn: Default::default(),
             ends_made: 0,
             paused: Vec::new(),
+            flood: None,
+            floods: 0,
         }
     }
 }

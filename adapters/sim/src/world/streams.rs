@@ -9,8 +9,8 @@ use super::host::{Delivery, Host, Power, Sink, Turn};
 use super::machine::Watch;
 use super::trace::Fingerprint;
 use crate::HostId;
-use crate::network::Addr;
 use crate::network::stream::{End, EndId, Remote, SEGMENT_BYTES_MAX, Segment, Stage, WINDOW_BYTES};
+use crate::network::{Addr, Tamper};
 
 /// The longest delay until a socket reports that it is writable or has bytes.
 const SOCKET_DELAY_MAX: Duration = Duration::from_micros(200);
@@ -148,7 +148,8 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         if room == 0 {
             return;
         }
-        if turn.shared.extra(turn.now, self.uplink.site, turn.shared.site(HostId(remote.host))).is_cut {
+        let extra = turn.shared.extra(turn.now, self.uplink.site, turn.shared.site(HostId(remote.host)));
+        if extra.is_cut {
             end.is_writing = true;
             self.later(turn, RETRY_INTERVAL, Delivery::Write(id));
             return;
@@ -158,12 +159,51 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
         let bytes: Box<[u8]> = outbound[..n].into();
         end.outstanding += n;
         self.uplink.totals.stream_bytes += n as u64;
-        let arrival = self.send_segment(turn, remote, id, after, Segment::Data(bytes));
+        let arrival = match turn.shared.links.tampering(turn.shared.seed, self.uplink.site, self.uplink.packets, &extra)
+        {
+            None => self.send_segment(turn, remote, id, after, Segment::Data(bytes)),
+            Some(what) => self.send_tampered(turn, (id, remote), after, bytes, what),
+        };
         if let Some(end) = self.ends.get_mut(&id) {
             end.last_arrival = arrival;
         }
         self.input(turn, Input::Wrote { conn, n });
         self.want_write(turn, id);
+    }
+
+    /// Sends what a man in the middle makes of the next bytes; returns its arrival. What he sends back to this end arrives
+    /// after one latency too.
+    fn send_tampered<S: Sink>(
+        &mut self,
+        turn: &mut Turn<'_, M, S>,
+        (id, remote): (EndId, Remote),
+        after: Instant,
+        mut bytes: Box<[u8]>,
+        (how, place): (Tamper, u64),
+    ) -> Instant {
+        self.uplink.totals.segments_tampered += 1;
+        let ends_both = |host: &mut Self, turn: &mut Turn<'_, M, S>, after, last: fn() -> Segment| {
+            let arrival = host.send_segment(turn, remote, id, after, last());
+            host.schedule(turn, arrival, host.id.0, Delivery::Segment { from: remote, end: id, segment: last() });
+            arrival
+        };
+        match how {
+            Tamper::Flip => {
+                let bit = place % (bytes.len() as u64 * 8);
+                bytes[(bit / 8) as usize] ^= 1 << (bit % 8);
+                self.send_segment(turn, remote, id, after, Segment::Data(bytes))
+            }
+            Tamper::Repeat => {
+                let first = self.send_segment(turn, remote, id, after, Segment::Data(bytes.clone()));
+                self.send_segment(turn, remote, id, first, Segment::Data(bytes))
+            }
+            Tamper::Reset => ends_both(self, turn, after, || Segment::Reset),
+            Tamper::Truncate => {
+                let part = bytes[..(place % bytes.len() as u64) as usize].into();
+                let arrival = self.send_segment(turn, remote, id, after, Segment::Data(part));
+                ends_both(self, turn, arrival, || Segment::Fin)
+            }
+        }
     }
 
     /// Hands the machine the received bytes, in chunks of any size, as far as it wants to read.

@@ -1,4 +1,5 @@
 //! A machine without a protocol: it follows commands of the test, and records its inputs.
+#![allow(dead_code, reason = "every test uses its own part")]
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
