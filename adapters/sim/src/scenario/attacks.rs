@@ -40,8 +40,8 @@ pub(super) fn relay() -> Scenario {
         })
 }
 
-/// The part of segments that the man in the middle changes in each way, in millionths: half of all handshakes fail.
-const TAMPERED: u32 = 20_000;
+/// The part of segments that the man in the middle changes in each of four ways, in millionths: most handshakes fail.
+const TAMPERED: u32 = 50_000;
 
 /// Tells these draws of hosts from others.
 const SALT: u64 = 0x9d3c_55b1_6d69_6464;
