@@ -13,7 +13,7 @@ use peerless::contract::{Action, ConnId, End, EndReason, Event, Input, Side, Sta
 use peerless::crypto::NodeId;
 use peerless::limits;
 use peerless::node::Node;
-use peerless::time::Instant;
+use peerless::time::{Duration, Instant};
 use peerless::wire::discv4::{Datagram, Kind, Packet};
 
 use super::actor::Actor;
