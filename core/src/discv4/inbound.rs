@@ -10,7 +10,7 @@
 //! A node that has not proven its endpoint receives a pong and at most one ping, and nothing larger than what it sent.
 
 use alloc::boxed::Box;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::bonds::Bond;
 use super::calls::{CallId, Match, Purpose, Request};
@@ -332,6 +332,7 @@ impl Discv4 {
         if !self.table.update_record(&id, record.seq(), record.fork_id()) {
             return Err(DropReason::Malformed(DecodeError::BadValue));
         }
+        self.follow_record(cx, sender, &record);
         // Only the proven endpoint is believed; the record adds the TCP port at the same address.
         if let Some((_, _, tcp)) = record.endpoint().filter(|(ip, ..)| *ip == addr.ip()) {
             self.table.update_tcp(&id, addr, tcp);
@@ -340,15 +341,47 @@ impl Discv4 {
         Ok(())
     }
 
-    /// Requests the record of a table entry that says that it has a newer one (EIP-868).
+    /// Moves the entry of a node to the endpoint that its newest record names, if that is where the record came from. A
+    /// record that came from elsewhere, perhaps relayed, names the endpoint to ask.
+    fn follow_record(&mut self, cx: &mut Cx<'_>, Sender { key, id, addr }: Sender, record: &Record) {
+        let Some(entry) = self.table.entry(&id).map(|entry| *entry.contact()) else { return };
+        let is_here = names(record, entry.udp_addr());
+        self.table.set_at_record(&id, is_here);
+        if is_here {
+            return;
+        }
+        if names(record, addr) {
+            let tcp = if addr.is_ipv4() { record.tcp() } else { record.tcp6() };
+            let contact = Contact::with_id(key, id, addr.ip(), addr.port(), tcp.unwrap_or(0));
+            return self.table.relocate(contact, cx.now, cx.rng);
+        }
+        let Some((ip, udp, tcp)) = record.endpoint() else { return };
+        if udp > PRIVILEGED_PORTS && relay_allowed(addr.ip(), ip) {
+            let contact = Contact::with_id(key, id, ip, udp, tcp);
+            // If it cannot be asked now, the next record names it again.
+            _ = self.start_request(cx, contact, Request::EnrRequest, Purpose::Record);
+        }
+    }
+
+    /// Requests the record of a table entry that says that it has a newer one (EIP-868), or that proved another endpoint than
+    /// that of its entry while no record tells which is right.
     fn request_newer_record(&mut self, cx: &mut Cx<'_>, contact: &Contact, enr_seq: Option<u64>) {
         let (Some(seq), Some(entry)) = (enr_seq, self.table.entry(&contact.id())) else { return };
-        let is_newer = seq > entry.record_seq() && entry.contact().udp_addr() == contact.udp_addr();
+        let is_elsewhere = entry.contact().udp_addr() != contact.udp_addr();
+        let is_wanted = seq > entry.record_seq() || is_elsewhere && !self.table.is_at_record(&contact.id());
         let is_asked = self.calls.is_open(contact, Kind::EnrResponse, Purpose::Record);
-        if is_newer && !is_asked {
+        if is_wanted && !is_asked {
             // If it cannot be asked now, a later pong has the number again.
             _ = self.start_request(cx, *contact, Request::EnrRequest, Purpose::Record);
         }
+    }
+}
+
+/// Whether a record names an endpoint, of either address family.
+fn names(record: &Record, at: SocketAddr) -> bool {
+    match at.ip() {
+        IpAddr::V4(ip) => record.ip() == Some(ip) && record.udp() == Some(at.port()),
+        IpAddr::V6(ip) => record.ip6() == Some(ip) && record.udp6() == Some(at.port()),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Networks of well-behaved machines. Attacks, commands, conformance, floods, records and robustness are in the files below.
+//! Networks of well-behaved machines. Attacks, commands, conformance, floods, records, relays and robustness are in the files below.
 
 mod attacks;
 mod commands;
@@ -6,6 +6,7 @@ mod conformance;
 mod floods;
 mod net;
 mod records;
+mod relays;
 mod robustness;
 
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -188,45 +188,56 @@ impl<K: Kept> Table<K> {
         rounds.take(max).map(candidate).collect()
     }
 
-    /// A node proved its endpoint. A new node comes in if there is room and becomes a replacement otherwise; a known node
-    /// moves if its endpoint is another one.
+    /// A node proved its endpoint. A new node comes in if there is room and becomes a replacement otherwise. A known node at
+    /// another endpoint is checked soon at its own: it leaves if it does not answer there. It does not move, because what
+    /// proves an endpoint can be relayed from elsewhere; see [`Table::relocate`].
     #[must_use]
     pub fn insert(&mut self, contact: Contact, now: Instant, rng: &mut Rng) -> Option<Change> {
         if contact.id() == self.own {
             return None;
         }
-        let position = self.position(&contact.id());
         // Mostly, a known node has been heard from again: subnets are counted only where it matters.
-        if let Some(entry) = position.and_then(|position| self.entries.get(position))
-            && entry.contact().udp_addr() == contact.udp_addr()
+        if let Some(position) = self.position(&contact.id())
+            && let Some(entry) = self.entries.get(position)
         {
-            if entry.contact().tcp() == 0 {
+            if entry.contact().udp_addr() != contact.udp_addr() {
+                self.check_soon(&contact.id(), now, rng);
+            } else if entry.contact().tcp() == 0 {
                 self.update_tcp(&contact.id(), contact.udp_addr(), contact.tcp());
             }
             return None;
         }
         let bucket = self.index(&contact.id());
-        let admitted = (position.is_some() || !self.buckets()[bucket].is_full()) && self.subnet_admits(&contact);
-        let change = match position {
-            Some(position) => {
-                if !admitted {
-                    return None;
-                }
-                self.entries.relocate(position, contact);
-                None
-            }
-            None if !admitted => {
-                self.entries.bucket_mut(bucket).add_replacement(contact);
-                return None;
-            }
-            None => {
-                self.entries.bucket_mut(bucket).remove_replacement(&contact);
-                self.entries.push(bucket, Entry::new(contact, 1));
-                Some(Change::Added(contact))
-            }
-        };
+        if self.buckets()[bucket].is_full() || !self.subnet_admits(&contact) {
+            self.entries.bucket_mut(bucket).add_replacement(contact);
+            return None;
+        }
+        self.entries.bucket_mut(bucket).remove_replacement(&contact);
+        self.entries.push(bucket, Entry::new(contact, 1));
         self.fast.start(now, rng);
-        change
+        Some(Change::Added(contact))
+    }
+
+    /// A known node answered at the endpoint that its newest record names: it moves there, if its subnet has a share left.
+    pub fn relocate(&mut self, contact: Contact, now: Instant, rng: &mut Rng) {
+        if let Some(position) = self.position(&contact.id())
+            && self.subnet_admits(&contact)
+        {
+            self.entries.relocate(position, contact);
+            self.fast.start(now, rng);
+        }
+    }
+
+    /// Whether a node's entry has an endpoint that its newest known record names.
+    pub fn is_at_record(&self, id: &NodeId) -> bool {
+        self.position(id).is_some_and(|position| self.entries.is_at_record(position))
+    }
+
+    /// The newest known record of a node names the endpoint of its entry, or others.
+    pub fn set_at_record(&mut self, id: &NodeId, is_at_record: bool) {
+        if let Some(position) = self.position(id) {
+            self.entries.set_at_record(position, is_at_record);
+        }
     }
 
     /// The node at this very endpoint says at which TCP port it listens. 0 says nothing.

@@ -183,7 +183,7 @@ fn contact(key: &PublicKey, at: SocketAddr) -> Contact {
 }
 
 /// The key of machine number `i`, and its generator.
-fn identity(i: usize) -> (SecretKey, Rng) {
+pub(super) fn identity(i: usize) -> (SecretKey, Rng) {
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&(i as u64 + 1).to_be_bytes());
     let mut rng = Seed::new(seed).fork("discv4");
@@ -239,7 +239,19 @@ impl Net {
         filter: NetFilter,
         crypto: Arc<dyn Crypto + Send + Sync>,
     ) {
-        let (secret, mut rng) = identity(self.hosts().count());
+        let (secret, rng) = identity(self.hosts().count());
+        self.add_local(at, (secret, rng), config, filter, crypto);
+    }
+
+    /// Adds a machine with a given key and generator.
+    pub(super) fn add_local(
+        &mut self,
+        at: SocketAddr,
+        (secret, mut rng): (SecretKey, Rng),
+        config: Config,
+        filter: NetFilter,
+        crypto: Arc<dyn Crypto + Send + Sync>,
+    ) {
         let local = Local::new(&*crypto, secret, Endpoint { tcp: at.port(), ..Endpoint::from(at) }, None);
         self.add(at, |start| {
             let mut context = Context::new(start.now, start.unix, filter, crypto);

@@ -82,6 +82,8 @@ pub(super) struct Entries<K> {
     fast: [u16; BUCKETS],
     /// The same for the slow schedule.
     slow: [u16; BUCKETS],
+    /// The same for entries at an endpoint that the node's newest known record names.
+    at_record: [u16; BUCKETS],
     /// Keys by bucket and index; those of indices without an entry mean nothing.
     id_keys: [[u16; BUCKET_SIZE]; BUCKETS],
     subnet_keys: [[u16; BUCKET_SIZE]; BUCKETS],
@@ -157,6 +159,7 @@ impl<K: Kept> Entries<K> {
             entries.push(entry);
             self.set_keys(position);
             self.set_schedule(position, true);
+            self.set_at_record(position, false);
         }
     }
 
@@ -169,19 +172,20 @@ impl<K: Kept> Entries<K> {
             self.id_keys[bucket].copy_within(index + 1.., index);
             self.subnet_keys[bucket].copy_within(index + 1.., index);
             let below = bit(index) - 1;
-            for bits in [&mut self.fast[bucket], &mut self.slow[bucket]] {
+            for bits in [&mut self.fast[bucket], &mut self.slow[bucket], &mut self.at_record[bucket]] {
                 *bits = *bits & below | (*bits >> 1) & !below;
             }
         }
     }
 
-    /// The node at a position has another endpoint. Its record remains, but checks that the old endpoint passed prove
+    /// The node at a position has another endpoint, which its record names. Checks that the old endpoint passed prove
     /// nothing for the new one (attack D18).
     pub(super) fn relocate(&mut self, position: Position, contact: Contact) {
         if let Some(entry) = self.get_mut(position) {
             *entry = Entry { contact, standing: Standing { liveness: 1, find_failures: 0, ..entry.standing } };
             self.set_keys(position);
             self.set_schedule(position, true);
+            self.set_at_record(position, true);
         }
     }
 
@@ -211,6 +215,15 @@ impl<K: Kept> Entries<K> {
         let (to, from) = if fast { (&mut self.fast, &mut self.slow) } else { (&mut self.slow, &mut self.fast) };
         to[bucket] |= bit(index);
         from[bucket] &= !bit(index);
+    }
+
+    pub(super) fn is_at_record(&self, position: Position) -> bool {
+        self.at_record[position.bucket] & bit(position.index) != 0
+    }
+
+    pub(super) fn set_at_record(&mut self, position: Position, is_at_record: bool) {
+        let bits = &mut self.at_record[position.bucket];
+        *bits = if is_at_record { *bits | bit(position.index) } else { *bits & !bit(position.index) };
     }
 
     fn get_mut(&mut self, position: Position) -> Option<&mut Entry> {

@@ -190,12 +190,26 @@ fn five_failed_find_nodes_in_a_row_remove_a_node() {
 }
 
 #[test]
+fn a_node_that_proves_another_endpoint_is_checked_soon_and_does_not_move() {
+    let mut f = Fixture::new();
+    let node = f.fill(16, 1)[0];
+    (0..9).for_each(|_| f.pass(&node));
+    assert!(!f.table.is_on_fast_schedule(&node.id()));
+    assert_eq!(f.insert(Contact::new(node.key(), [77, 7, 7, 7].into(), 4444, 5555)), None);
+    let entry = f.table.entry(&node.id()).unwrap();
+    assert_eq!((entry.contact(), entry.liveness()), (&node, 10));
+    assert!(f.table.is_on_fast_schedule(&node.id()));
+}
+
+#[test]
 fn a_node_that_moves_loses_its_liveness() {
     let mut f = Fixture::new();
     let node = f.fill(16, 1)[0];
     (0..9).for_each(|_| f.pass(&node));
     let moved = Contact::new(node.key(), [77, 7, 7, 7].into(), 4444, 5555);
-    assert_eq!(f.insert(moved), None);
+    assert!(!f.table.is_at_record(&node.id()));
+    f.table.relocate(moved, f.now, &mut f.rng);
+    assert!(f.table.is_at_record(&node.id()));
     let entry = f.table.entry(&node.id()).unwrap();
     assert_eq!((entry.contact(), entry.liveness()), (&moved, 1));
     assert!(f.table.is_on_fast_schedule(&node.id()));
@@ -211,7 +225,7 @@ fn failures_of_an_old_endpoint_do_not_count_at_the_new_one() {
     let node = f.fill(16, 4)[0];
     let fail = |f: &mut Fixture| f.table.find_result(&node.id(), false, f.now, &mut f.rng);
     assert!((1..limits::FIND_FAILURES_MAX).all(|_| fail(&mut f).is_empty()));
-    assert_eq!(f.insert(Contact::new(node.key(), [77, 7, 7, 7].into(), 4444, 5555)), None);
+    f.table.relocate(Contact::new(node.key(), [77, 7, 7, 7].into(), 4444, 5555), f.now, &mut f.rng);
     assert!((1..limits::FIND_FAILURES_MAX).all(|_| fail(&mut f).is_empty()));
     assert_eq!(fail(&mut f), [Change::Removed(node.id())]);
 }
@@ -289,10 +303,12 @@ fn an_entry_keeps_its_schedule_when_its_position_changes() {
     let mut f = Fixture::new();
     let nodes = f.fill(16, 8);
     [1, 4, 6].into_iter().for_each(|i| f.pass(&nodes[i]));
+    [0, 5, 7].into_iter().for_each(|i| f.table.set_at_record(&nodes[i].id(), true));
     (0..limits::FIND_FAILURES_MAX).for_each(|_| _ = f.table.find_result(&nodes[2].id(), false, f.now, &mut f.rng));
     assert!(f.table.entry(&nodes[2].id()).is_none());
     for (i, node) in nodes.iter().enumerate().filter(|(i, _)| *i != 2) {
         assert_eq!(f.table.is_on_fast_schedule(&node.id()), ![1, 4, 6].contains(&i), "{i}");
+        assert_eq!(f.table.is_at_record(&node.id()), [0, 5, 7].contains(&i), "{i}");
     }
 }
 
@@ -461,7 +477,7 @@ proptest! {
     #[test]
     fn keys_agree_with_their_entries(
         known in 0usize..=96,
-        steps in proptest::collection::vec((0u8..14, 0usize..96), 0..200),
+        steps in proptest::collection::vec((0u8..15, 0usize..96), 0..200),
     ) {
         static CONTACTS: OnceLock<Vec<Contact>> = OnceLock::new();
         let contacts = CONTACTS.get_or_init(contacts_of_equal_keys);
@@ -483,6 +499,7 @@ proptest! {
                 9 => _ = f.table.find_result(&contact.id(), true, f.now, &mut f.rng),
                 10 => (0..4).for_each(|_| _ = f.table.find_result(&contact.id(), false, f.now, &mut f.rng)),
                 11 => f.table.update_tcp(&contact.id(), at, who as u16),
+                12 => f.table.relocate(contact.with_ip(other.ip()), f.now, &mut f.rng),
                 _ => {
                     let fork_id = (who % 5 > 0).then_some(ForkId { hash: [step; 4], next: who as u64 % 5 });
                     prop_assert!(f.table.update_record(&contact.id(), 1, fork_id));
