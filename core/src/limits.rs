@@ -213,7 +213,7 @@ pub const FOREIGN_CHECKS_PER_SECOND: u32 = 1000;
 /// The burst of [`FOREIGN_CHECKS_PER_SECOND`].
 pub const FOREIGN_CHECKS_BURST: u32 = 250;
 /// Budgets that a first allocation for one kind of sources holds, 8 bytes each.
-pub const BUDGET_ACCOUNTS: usize = 64;
+pub const BUDGET_ACCOUNTS: usize = 32;
 /// Most budgets of one kind of sources that are not full (attack D7). What all sources together may take keeps them below:
 /// 5000 a second for a tenth of a second each.
 pub const BUDGET_ACCOUNTS_MAX: usize = 1024;

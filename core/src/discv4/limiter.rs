@@ -9,7 +9,8 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::contract::Prefetch;
 use crate::crypto::{Digest, NodeId};
-use crate::kad::limiter::{self, Allowance, Budget, Budgets, Rate, Source};
+use crate::kad::budgets::{Budget, Budgets, Rate};
+use crate::kad::limiter::{self, Allowance, Source};
 use crate::limits;
 use crate::netfilter::endpoint_bytes;
 use crate::rng::Rng;

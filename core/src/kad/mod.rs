@@ -4,6 +4,7 @@
 //! composes these parts. They know no protocol, send nothing and read no clock: callers pass the time and the generator, and
 //! act on the results.
 
+pub mod budgets;
 mod destinations;
 pub mod limiter;
 pub mod lookup;
