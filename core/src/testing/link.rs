@@ -28,6 +28,9 @@ pub struct Link {
     pub chunk_bytes_max: usize,
     /// The largest part of outbound bytes that a socket takes at once.
     pub write_bytes_max: usize,
+    /// Chunks of streams that a man in the middle spoils, in thousandths: he flips a bit, repeats the chunk, drops it, or resets
+    /// the stream.
+    pub tampered_per_mille: u64,
     /// Whether writes and chunks have random sizes within their bounds, most chunks at most 700 bytes; else they are as
     /// large as there are bytes and the bounds allow.
     pub random_sizes: bool,
@@ -42,6 +45,7 @@ impl Default for Link {
             dial_loss_percent: 0,
             chunk_bytes_max: usize::MAX,
             write_bytes_max: usize::MAX,
+            tampered_per_mille: 0,
             random_sizes: true,
         }
     }
@@ -176,7 +180,18 @@ impl<M: Machine> Net<M> {
         }
         if self.members[host.0].machine.wants_read(conn) {
             let n = self.chunk_bytes(waiting);
-            let bytes: Vec<u8> = self.streams[stream].pipes[side].drain(..n).collect();
+            let mut bytes: Vec<u8> = self.streams[stream].pipes[side].drain(..n).collect();
+            if self.link.tampered_per_mille > 0 && self.rng.below(1000) < self.link.tampered_per_mille {
+                match self.rng.below(4) {
+                    0 => {
+                        let bit = self.rng.below(8 * n as u64) as usize;
+                        bytes[bit / 8] ^= 1 << (bit % 8);
+                    }
+                    1 => bytes.extend_from_within(..),
+                    2 => bytes.clear(),
+                    _ => return self.break_stream(host, conn, IoFault::Reset),
+                }
+            }
             self.input(host, Input::Bytes { conn, bytes: &bytes });
         }
         self.later(Delivery::Bytes { stream, side });

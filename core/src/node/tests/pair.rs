@@ -1,8 +1,12 @@
 //! Two nodes that reach each other: sessions and their ends, discovery and dials.
 
+use alloc::collections::BTreeMap;
+
 use super::*;
-use crate::contract::{BanTarget, CommandError, EndReason, Label};
+use crate::contract::{BanTarget, CallFailure, CommandError, EndReason, Fault, Label};
+use crate::rng::Rng;
 use crate::testing::{Host, Net};
+use crate::wire::p2p::Capability;
 
 fn network(configs: [Config; 2]) -> (Net<Node>, [Host; 2]) {
     let mut net = Net::new(1);
@@ -166,20 +170,183 @@ fn changes_of_the_identity_reach_discovery_and_new_sessions() {
     let record = records.next_back().expect("an answer");
     assert_eq!((record.seq(), record.get(b"snap"), record.tcp()), (9, Some(&[0xc0][..]), Some(4444)));
 
-    let offered = [crate::wire::p2p::Capability::new("foo", 1).unwrap()];
+    let offered = [Capability::new("foo", 1).unwrap()];
     assert_eq!(
         net.command(two, Command::SetCapabilities { offered: &offered }),
         Err(CommandError::UnknownCapability),
         "it is in no table"
     );
-    net.command(two, Command::SetCapabilities { offered: &[crate::wire::p2p::Capability::eth(68)] }).unwrap();
+    net.command(two, Command::SetCapabilities { offered: &[Capability::eth(68)] }).unwrap();
     net.command(one, Command::Dial { contact }).unwrap();
     net.run_for(Duration::from_secs(3));
     let hello = net.events(one).iter().find_map(|(_, event)| match event {
         Event::Hello { hello, .. } => Some((hello.port, hello.capabilities.clone())),
         _ => None,
     });
-    assert_eq!(hello, Some((4444, [crate::wire::p2p::Capability::eth(68)].into())));
+    assert_eq!(hello, Some((4444, [Capability::eth(68)].into())));
+}
+
+/// Two nodes that ask each other for headers: what an application does with what its node tells.
+struct Applications {
+    net: Net<Node>,
+    hosts: [Host; 2],
+    dice: Rng,
+    /// Requests of the peer that are answered later: when, by which host, on which connection, with what.
+    to_answer: Vec<(Instant, usize, ConnId, u64, &'static [u8])>,
+    reached: BTreeMap<&'static str, u32>,
+}
+
+impl Applications {
+    const ETH: Capability = Capability::eth(69);
+    const GET_HEADERS: u64 = crate::wire::eth::id::GET_BLOCK_HEADERS;
+
+    fn new(seed: u8) -> Self {
+        let (net, hosts) = network([config(1), config(2)]);
+        let dice = Seed::new([seed; 32]).fork("applications");
+        Self { net, hosts, dice, to_answer: Vec::new(), reached: BTreeMap::new() }
+    }
+
+    fn contact(&self, of: usize) -> Contact {
+        self.net.machine(self.hosts[of]).contact()
+    }
+
+    /// The score of each side's peer.
+    fn scores(&self) -> [i32; 2] {
+        let score = |of: usize| {
+            self.net.machine(self.hosts[of]).peers().ledgers().score(self.net.now(), &self.contact(1 - of).id())
+        };
+        [0, 1].map(score)
+    }
+
+    fn is_connected(&self) -> bool {
+        self.hosts.iter().any(|host| self.net.machine(*host).sessions().next().is_some())
+    }
+
+    /// Requests headers of the peer, if there is a session.
+    fn ask(&mut self, by: usize) {
+        let Some(conn) = self.net.conn(self.hosts[by], self.hosts[1 - by]) else { return };
+        let (capability, id, body) = (Self::ETH, Self::GET_HEADERS, &[0xc4, 0x80, 0x01, 0x80, 0x80][..]);
+        let _ = self.net.command(self.hosts[by], Command::Request { conn, capability, id, body });
+    }
+
+    /// Runs for a while, and lets `answer` choose what a host answers to a request and how late, if it does.
+    fn run(&mut self, time: Duration, mut answer: impl FnMut(usize, &mut Rng) -> Option<(Duration, &'static [u8])>) {
+        self.net.run_for(time);
+        let now = self.net.now();
+        for by in [0, 1] {
+            for (_, event) in self.net.events(self.hosts[by]).to_vec() {
+                let what = match event {
+                    Event::Request { conn, request_id, .. } => {
+                        if let Some((delay, body)) = answer(by, &mut self.dice) {
+                            self.to_answer.push((now + delay, by, conn, request_id, body));
+                        }
+                        "asked"
+                    }
+                    Event::Response { .. } => "answered",
+                    Event::RequestFailed { why: CallFailure::Timeout, .. } => "timed out",
+                    Event::Established { .. } => "established",
+                    Event::Banned { .. } => "banned",
+                    Event::Scored { delta, .. } if delta < 0 => "charged",
+                    Event::Ended {
+                        end: End { why: EndReason::Fault(Fault::HeaderMac | Fault::FrameMac), .. }, ..
+                    } => "wrong MAC",
+                    Event::Ended { end: End { why: EndReason::Io(_) | EndReason::Eof, .. }, .. } => "cut",
+                    Event::Ended { end: End { why: EndReason::Timeout(_), .. }, .. } => "end by time",
+                    _ => continue,
+                };
+                *self.reached.entry(what).or_default() += 1;
+            }
+        }
+        self.net.forget();
+        let hosts = self.hosts;
+        let (due, later) = core::mem::take(&mut self.to_answer).into_iter().partition(|(at, ..)| *at <= now);
+        self.to_answer = later;
+        let due: Vec<_> = due;
+        for (_, by, conn, request_id, body) in due {
+            let (capability, id) = (Self::ETH, Self::GET_HEADERS);
+            let _ = self.net.command(hosts[by], Command::Respond { conn, capability, request_id, id, body });
+        }
+    }
+
+    fn count(&self, what: &str) -> u32 {
+        self.reached.get(what).copied().unwrap_or(0)
+    }
+}
+
+/// A man in the middle who flips, cuts, repeats and delays for a day has neither side charged or banned: what a router can cause
+/// is no proof (attack P3b). Each answers every request, one in eight of them after its time.
+#[test]
+fn a_man_in_the_middle_has_no_score_changed_and_no_peer_banned() {
+    let mut pair = Applications::new(7);
+    let millis = Duration::from_millis;
+    for tick in 0..43_200 {
+        if tick % 150 == 0 {
+            let delays = [(millis(1), millis(5)), (millis(100), millis(3000)), (millis(4000), millis(14_000))];
+            pair.net.link.tampered_per_mille = [0, 5, 50][pair.dice.below(3) as usize];
+            pair.net.link.delay = delays[pair.dice.below(3) as usize];
+        }
+        let by = pair.dice.below(2) as usize;
+        if !pair.is_connected() {
+            let contact = pair.contact(1 - by);
+            let _ = pair.net.command(pair.hosts[by], Command::Dial { contact });
+        }
+        pair.ask(by);
+        pair.run(Duration::from_secs(2), |_, dice| {
+            let delay = if dice.below(8) == 0 { 12 } else { 0 };
+            Some((Duration::from_secs(delay), &[0xc1, 0xc0]))
+        });
+        let scores = pair.scores();
+        assert!(scores.iter().all(|score| *score >= 0), "{scores:?} after {:?}", pair.reached);
+    }
+    assert_eq!((pair.count("charged"), pair.count("banned")), (0, 0), "{:?}", pair.reached);
+    for (what, least) in [
+        ("established", 200),
+        ("wrong MAC", 50),
+        ("cut", 50),
+        ("end by time", 20),
+        ("timed out", 100),
+        ("answered", 5000),
+    ] {
+        assert!(pair.count(what) >= least, "the test reaches its point: {what}: {:?}", pair.reached);
+    }
+    for host in pair.hosts {
+        let peers = pair.net.machine(host).peers();
+        assert!(peers.bans().is_empty() && peers.offences().is_empty());
+    }
+}
+
+/// H4: a peer that answers four of five requests with nothing, and the fifth a minute later, earns no credit and is banned within
+/// the hour; one that serves the four stays in good standing all day.
+#[test]
+fn a_peer_that_answers_with_nothing_is_banned_and_one_that_serves_is_not() {
+    for serves in [false, true] {
+        let mut pair = Applications::new(8);
+        let contact = pair.contact(1);
+        pair.net.command(pair.hosts[0], Command::Dial { contact }).unwrap();
+        let mut asked = 0;
+        let mut banned_at = None;
+        for tick in 1..=8640 {
+            pair.ask(0);
+            pair.run(Duration::from_secs(10), |_, _| {
+                asked += 1;
+                let body: &'static [u8] = if serves { &[0xc1, 0xc0] } else { &[0xc0] };
+                // A node that left it open for ever would stop reading.
+                Some((Duration::from_secs(if asked % 5 == 0 { 60 } else { 0 }), body))
+            });
+            assert!(serves || pair.scores()[0] <= 0, "no credit for nothing");
+            if pair.count("banned") > 0 {
+                banned_at = Some(Duration::from_secs(10 * tick));
+                break;
+            }
+        }
+        assert!(pair.count("timed out") > 0 && pair.count("charged") > 0);
+        if serves {
+            assert_eq!((banned_at, pair.scores()[0] > -20), (None, true), "{:?}", pair.scores());
+        } else {
+            let at = banned_at.expect("it is banned");
+            assert!(at <= Duration::from_secs(3600), "{at:?}: {:?}", pair.reached);
+        }
+    }
 }
 
 /// The state in a snapshot is the state of the node that starts from it.

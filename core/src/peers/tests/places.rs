@@ -242,3 +242,22 @@ fn a_filtered_address_is_not_accepted() {
     assert_eq!(bench.accept(ip(256)), Err(Refusal::Filtered));
     assert!(bench.accept(ip(1)).is_ok());
 }
+
+/// E1: after a restart, inbound connections of any number take none of the outbound places.
+#[test]
+fn inbound_peers_take_no_outbound_place() {
+    let mut bench = Bench::new(PeerLimits::default());
+    for n in 0..500 {
+        bench.now = bench.now + secs(1);
+        let _ = bench.join(n, ip(n * 65536 + n));
+    }
+    let counts = bench.peers.counts();
+    assert_eq!((counts.inbound, counts.outbound), (34, 0));
+    let dials = (1000..).map_while(|n| bench.dial_next([contact(n, ip(n * 65536 + 77))]));
+    let dials: Vec<_> = dials.take(16).collect();
+    assert_eq!(dials.len(), 16);
+    for (conn, contact) in dials {
+        assert_eq!(displaced(Some(bench.identify(conn, contact.id()))), Ok(None));
+    }
+    assert_eq!(bench.peers.counts().outbound, 16);
+}
