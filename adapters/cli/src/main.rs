@@ -3,6 +3,7 @@
 //! Parses arguments and hands over to one file per command. Every flag is also an environment variable, and with `--json`
 //! stdout holds JSON objects, one a line, and nothing else. Exit code 0 is success, 1 failure, 2 misuse.
 
+mod answers;
 mod devnet;
 mod diff;
 mod driving;

@@ -11,15 +11,15 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
-use peerless::contract::{Command, ConnId, Event, PeerKind};
+use peerless::contract::{Command, Event, PeerKind};
 use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::Node;
-use peerless::wire::p2p::Capability;
-use peerless_mio::{Driver, Listen};
+use peerless_mio::Listen;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::answers::{Answers, Question};
 use crate::key::Identity;
 use crate::networks::{self, ForkReport};
 use crate::output::Output;
@@ -146,16 +146,17 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     output.report(&Started::new(driver.node()));
     tracing::info!(network = choice.network.name, id = choice.network.network_id, "started");
 
+    let mut answers = Answers::default();
     while !interrupt.is_set() {
-        let mut questions = Vec::new();
         driver.turn(Some(LOOK_INTERVAL), |event| {
-            if let Event::Request { conn, capability, request_id, id, .. } = event {
-                questions.push((conn, capability, request_id, id));
-            }
+            answers.note(&event);
             keys.note(&event);
             note(output, &event);
         })?;
-        answer(&mut driver, &questions);
+        answers.give(|&Question { conn, capability, request_id, id }| {
+            let command = Command::Respond { conn, capability, request_id, id, body: NOTHING };
+            driver.command(command).map(|_| ())
+        });
     }
     tracing::info!("shutting down");
     let left = driver.shutdown(SHUTDOWN_LIMIT, |event| note(output, &event))?;
@@ -163,16 +164,6 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
         tracing::warn!(left, "connections did not end in time");
     }
     Ok(Outcome::Success)
-}
-
-fn answer(driver: &mut Driver, questions: &[(ConnId, Capability, u64, u64)]) {
-    for &(conn, capability, request_id, id) in questions {
-        let command = Command::Respond { conn, capability, request_id, id, body: NOTHING };
-        // The connection may have ended meanwhile.
-        if let Err(error) = driver.command(command) {
-            tracing::debug!(%conn, request_id, %error, "not answered");
-        }
-    }
 }
 
 /// Logs an event, and prints events of peers as JSON with `--json`.
