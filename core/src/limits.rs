@@ -98,7 +98,7 @@ pub const WRITE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Time for the final Disconnect: the specification's two seconds.
 pub const CLOSING_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Memory of all unfinished frames of a node (attacks F1, F4): [`LARGE_FRAMES_BYTES_MAX`] and [`SMALL_FRAMES_BYTES_MAX`].
+/// Memory of all unfinished frames of a node (attack F1): [`LARGE_FRAMES_BYTES_MAX`] and [`SMALL_FRAMES_BYTES_MAX`].
 pub const FRAMES_BYTES_MAX: usize = 64 << 20;
 /// Memory of unfinished frames that were requested, and of those above [`LARGE_FRAME_BYTES`]: the oldest one, whatever its
 /// size, and a dozen answers of 2 MiB that arrive at the same time.

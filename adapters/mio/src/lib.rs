@@ -39,10 +39,11 @@
 //!
 //! What a driver promises beyond the contract:
 //!
-//! - **One reading of the clock per turn**, when it has slept, and one to know how long to sleep. All that a turn finds
-//!   happens at one instant. The machine is told the wall time in the first turn, and after a step of more than a second.
-//! - **No source starves another, nor the timers**: each is read within a budget, and what is left over is read in the
-//!   next turn, which does not sleep. When there is nothing to do, it sleeps.
+//! - **One reading of the clock after each poll**, and one to know how long to sleep. All that a poll finds happens at one
+//!   instant. The machine is told the wall time in the first turn, and after a step of more than a second.
+//! - **No source starves another, nor the timers**: each is read within a budget, streams by the work that they cause (see
+//!   [`Shares`](peerless::contract::Shares)), and what is left over is read in a later turn, which does not sleep. After a
+//!   millisecond of work, timers, datagrams and streams that were idle come first. When there is nothing to do, it sleeps.
 //! - **No buffers of its own**, except the one that it reads into: what cannot be written waits in the machine, what the
 //!   machine does not want to read waits in the kernel, where TCP applies backpressure.
 //! - **A final Disconnect arrives.** What a peer sent before our write failed is read before the failure is told; a stream

@@ -106,6 +106,7 @@ impl fmt::Display for EndReason {
                     ConnTimer::Status => "status",
                     ConnTimer::Ping => "ping",
                     ConnTimer::Idle => "read",
+                    ConnTimer::Frame => "frame",
                     ConnTimer::Write => "write",
                     ConnTimer::Request => "request",
                     ConnTimer::Closing => "closing",

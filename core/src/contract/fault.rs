@@ -240,8 +240,10 @@ pub enum Refusal {
     TableFull,
     /// The node is shutting down.
     ShuttingDown,
-    /// The driver feeds the connection although the node applies backpressure.
+    /// The driver feeds the connection although the node applies backpressure, or the budget of handshakes is used up.
     Overloaded,
+    /// Its first message was seen lately.
+    Replayed,
 }
 
 impl Refusal {
@@ -253,7 +255,9 @@ impl Refusal {
             Self::ShuttingDown => DisconnectReason::ClientQuitting,
             Self::Banned | Self::Filtered => DisconnectReason::UselessPeer,
             Self::TooManyPeers | Self::TooManyPending | Self::TooManyFromSubnet => DisconnectReason::TooManyPeers,
-            Self::Throttled | Self::RecentlyDialled | Self::Overloaded => DisconnectReason::TooManyPeers,
+            Self::Throttled | Self::RecentlyDialled | Self::Overloaded | Self::Replayed => {
+                DisconnectReason::TooManyPeers
+            }
             Self::RecentlyPinged | Self::TableFull => DisconnectReason::TooManyPeers,
         }
     }
@@ -274,7 +278,8 @@ impl fmt::Display for Refusal {
             Self::RecentlyPinged => "pinged recently",
             Self::TableFull => "the table has no room for it",
             Self::ShuttingDown => "shutting down",
-            Self::Overloaded => "overloaded: the driver does not drain",
+            Self::Overloaded => "overloaded: the driver does not drain, or too many handshakes",
+            Self::Replayed => "a repeated handshake",
         })
     }
 }

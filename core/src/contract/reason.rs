@@ -52,6 +52,8 @@ pub enum ConnTimer {
     Ping,
     /// Any byte of the peer.
     Idle,
+    /// The rest of a frame.
+    Frame,
     /// The socket to take queued bytes.
     Write,
     /// A request's answer.

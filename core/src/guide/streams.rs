@@ -87,13 +87,16 @@
 //! - whose peer has [`REQUESTS_IN_HIGH_WATER`](crate::limits::REQUESTS_IN_HIGH_WATER) unanswered requests,
 //! - for whose socket [`OUTBOUND_BYTES_MAX`](crate::limits::OUTBOUND_BYTES_MAX) bytes wait: a peer that does not read
 //!   is not read,
+//! - that holds a part of a frame for the rest of which there is no memory now: all clocks that wait for the peer stop,
 //! - that is being dialled, or is over or unknown,
 //!
 //! and for every connection while the outbox is full. The driver then leaves the bytes in the kernel, and TCP slows the
 //! peer down. It asks again after every drain of what it has paused: no event tells.
 //!
-//! A peer whose stream is not read is not charged with silence. An application that answers no requests pauses its
-//! peers for good, so answer each, if only with an empty list.
+//! A peer whose stream is not read is silent all the same, and ends after
+//! [`IDLE_TIMEOUT`](crate::limits::IDLE_TIMEOUT): answer each request, if only with an empty list, and give an answer that
+//! was refused as [`Busy`](crate::contract::CommandError::Busy) again after
+//! [`Event::ConnReady`](crate::contract::Event::ConnReady).
 //!
 //! # The outbox
 //!

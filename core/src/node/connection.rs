@@ -61,6 +61,7 @@
 //!         loop {
 //!             match connection.handle_bytes(cx, &local, &mut bytes) {
 //!                 Verdict::Pending => return,
+//!                 Verdict::Auth => assert_eq!(connection.answer_auth(cx, &local), Verdict::Pending),
 //!                 Verdict::Identified => assert_eq!(connection.admit(cx, &local), Verdict::Pending),
 //!                 Verdict::Established => println!("established"),
 //!                 Verdict::Charge(reason) => println!("{reason}"),
@@ -119,6 +120,7 @@ use core::net::SocketAddr;
 
 use self::sending::Refused;
 use self::timers::Timers;
+use super::memory::Frame;
 use crate::contract::{
     ConnId, ConnTimer, Cx, Direction, End, EndReason, Event, Fault, IoFault, Outbound, Refusal, ScoreReason, Side,
     Stage,
@@ -126,10 +128,12 @@ use crate::contract::{
 use crate::crypto::{NodeId, PublicKey, SecretKey};
 use crate::limits;
 use crate::protocols::{self, Link, Outcome, Protocols};
+use crate::rlpx::handshake::Arrival;
 use crate::rlpx::{Agreed, Anything, Expects, Handshake, LocalHello, Progress, Session, Step};
 use crate::time::Instant;
 use crate::wire::enode::Contact;
 use crate::wire::p2p::{DisconnectReason, Hello, Shared};
+use crate::wire::schema::Role;
 
 /// What all connections of a node share. Pass the same in every call.
 #[derive(Clone, Copy)]
@@ -152,6 +156,9 @@ pub struct Local<'a> {
 pub enum Verdict {
     /// Nothing to act upon; all bytes are taken.
     Pending,
+    /// The whole auth of an accepted stream has come, for which no public-key operation was done yet: it can be a
+    /// repeated one. Decide with [`Connection::answer_auth`] or [`Connection::end`]; until then no byte is taken.
+    Auth,
     /// The peer's Hello was accepted, which proves that the peer holds [`Connection::peer`]'s key; the handshake alone can be
     /// replayed. Decide with [`Connection::admit`] or [`Connection::end`]; until then no byte is taken.
     Identified,
@@ -323,6 +330,7 @@ impl Connection {
                 Phase::Admitted(protocols) => {
                     protocols.requests_in() < limits::REQUESTS_IN_HIGH_WATER
                         && self.out.len() < limits::OUTBOUND_BYTES_MAX
+                        && !framed.session.is_paused()
                 }
             },
         }
@@ -347,10 +355,14 @@ impl Connection {
 
     fn handle_stage(&mut self, cx: &mut Cx<'_>, local: &Local<'_>, bytes: &mut &[u8]) -> Verdict {
         if let State::Handshake(handshake) = &mut self.state {
-            match handshake.handle_bytes(cx, local.secret, bytes, &mut self.out) {
-                Progress::Pending => return Verdict::Pending,
-                Progress::Failed(fault) => return Verdict::fault(fault),
-                Progress::Done(agreed) => self.start_session(cx, local, *agreed),
+            match handshake.take_bytes(bytes) {
+                Ok(Arrival::Pending) => return Verdict::Pending,
+                Err(fault) => return Verdict::fault(fault),
+                Ok(Arrival::Complete) if self.direction == Direction::Inbound => return Verdict::Auth,
+                Ok(Arrival::Complete) => {}
+            }
+            if let Err(fault) = self.complete_handshake(cx, local) {
+                return Verdict::fault(fault);
             }
         }
         let verdict = match &mut self.state {
@@ -371,6 +383,32 @@ impl Connection {
         };
         self.report_ready(cx);
         verdict
+    }
+
+    /// The auth that has come on an accepted stream, whole or in part, as it was on the wire.
+    pub fn auth(&self) -> Option<&[u8]> {
+        match &self.state {
+            State::Handshake(handshake) => handshake.auth(),
+            State::Dialling(_) | State::Session(_) | State::Ended(_) => None,
+        }
+    }
+
+    /// Does the public-key operations of an accepted stream, and answers. To be called after [`Verdict::Auth`].
+    pub fn answer_auth(&mut self, cx: &mut Cx<'_>, local: &Local<'_>) -> Verdict {
+        if self.auth().is_none() {
+            return Verdict::Pending;
+        }
+        self.complete_handshake(cx, local).map_or_else(Verdict::fault, |()| Verdict::Pending)
+    }
+
+    fn complete_handshake(&mut self, cx: &mut Cx<'_>, local: &Local<'_>) -> Result<(), Fault> {
+        let State::Handshake(handshake) = &mut self.state else { return Ok(()) };
+        match handshake.complete(cx, local.secret, &mut self.out) {
+            Progress::Pending => {}
+            Progress::Failed(fault) => return Err(fault),
+            Progress::Done(agreed) => self.start_session(cx, local, *agreed),
+        }
+        Ok(())
     }
 
     fn start_session(&mut self, cx: &mut Cx<'_>, local: &Local<'_>, agreed: Agreed) {
@@ -410,6 +448,9 @@ impl Connection {
                 (Step::Pong { sent_at }, Phase::Admitted(protocols), _) => protocols.acknowledge(cx.now, sent_at),
                 (Step::Pong { .. }, ..) => Outcome::Pending,
                 (Step::Message { index, id }, Phase::Admitted(protocols), Some(peer)) => {
+                    if let Some(begun) = session.frame_begun().filter(|_| is_answer(session, index, id)) {
+                        protocols.stand_still(begun, cx.now);
+                    }
                     let mut link = Link { conn: *conn, peer, session, out };
                     protocols.handle_message(cx, &local.protocols, &mut link, index, id)
                 }
@@ -481,8 +522,51 @@ impl Connection {
     /// The next deadline and what it is for.
     pub fn poll_timeout(&self) -> Option<(Instant, ConnTimer)> {
         let session = self.session().and_then(Session::poll_timeout);
-        let requests = self.protocols().and_then(Protocols::poll_timeout).map(|at| (at, ConnTimer::Request));
+        let requests = self.requests_due().map(|at| (at, ConnTimer::Request));
         self.deadlines.next().into_iter().chain(session).chain(requests).min()
+    }
+
+    /// When the oldest request of ours runs out of time, unless more of an answer comes before. The clock stands still while
+    /// an answer arrives that is not slow, and while the connection is not read for want of memory.
+    fn requests_due(&self) -> Option<Instant> {
+        let (session, protocols) = (self.session()?, self.protocols()?);
+        let due = protocols.poll_timeout().filter(|_| !session.is_paused())?;
+        let arriving = session.arriving_message().filter(|(index, id)| is_answer(session, *index, *id));
+        Some(arriving.and_then(|_| session.slow_at()).map_or(due, |slow_at| due.max(slow_at)))
+    }
+
+    /// The frame that holds memory until all of it has come.
+    pub(super) fn frame(&self) -> Option<Frame> {
+        let session = self.session()?;
+        let arriving = session.arriving().filter(|arriving| arriving.body_bytes > 0)?;
+        let awaited = |(index, id): &(usize, u64)| {
+            is_answer(session, *index, *id) && self.protocols().is_some_and(|protocols| protocols.awaits(*index, *id))
+        };
+        let is_solicited = session.arriving_message().filter(awaited).is_some();
+        Some(Frame { start: arriving.start, bytes: arriving.body_bytes, held: session.frame_memory(), is_solicited })
+    }
+
+    /// The connection is not to be read for now, for want of memory.
+    pub(super) fn pause(&mut self, now: Instant) {
+        if let State::Session(framed) = &mut self.state {
+            framed.session.pause(now);
+        }
+    }
+
+    /// The connection is read again.
+    pub(super) fn resume(&mut self, now: Instant) {
+        let State::Session(framed) = &mut self.state else { return };
+        let Framed { session, phase } = &mut **framed;
+        if let (Some(since), Phase::Admitted(protocols)) = (session.resume(now), phase) {
+            protocols.stand_still(since, now);
+        }
+    }
+
+    /// Whether a slow frame ends the connection from now on: memory is short.
+    pub(super) fn hurry(&mut self, is_hurried: bool) {
+        if let State::Session(framed) = &mut self.state {
+            framed.session.hurry(is_hurried);
+        }
     }
 
     /// Handles one deadline that has passed.
@@ -496,10 +580,14 @@ impl Connection {
                 None => Verdict::End { by: Side::Us, why: EndReason::Timeout(timer) },
             };
         }
-        let reading = self.wants_read() && !cx.out.is_full();
+        // A peer that sends so much that we do not read it is silent all the same.
+        let reading = !cx.out.is_full();
+        let are_requests_due = self.requests_due().is_some_and(|at| at <= cx.now);
         let Self { id: conn, state: State::Session(framed), out, .. } = self else { return Verdict::Pending };
         let Framed { session, phase } = &mut **framed;
-        if let Phase::Admitted(protocols) = phase {
+        if let Phase::Admitted(protocols) = phase
+            && are_requests_due
+        {
             protocols.handle_timeout(cx, *conn, session.shared());
         }
         match session.handle_timeout(cx, out, reading) {
@@ -598,6 +686,11 @@ impl fmt::Debug for Connection {
         debug.field("peer", &self.peer).field("stage", &self.stage()).field("is_ending", &self.is_ending());
         debug.field("outbound_bytes", &self.out.len()).finish_non_exhaustive()
     }
+}
+
+/// Whether a message of the shared capability at `index` is an answer.
+fn is_answer(session: &Session, index: usize, id: u64) -> bool {
+    session.shared().get(index).and_then(|shared| shared.role(id)) == Some(Role::Response)
 }
 
 /// The reason in the Disconnect that we send when we end a session; `None` to send none.

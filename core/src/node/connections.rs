@@ -6,9 +6,10 @@
 use alloc::boxed::Box;
 
 use super::connection::{Connection, Local, Verdict};
+use super::memory::Orders;
 use super::table::Slot;
 use super::{Node, dial_due};
-use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, PeerEvent, ScoreReason, Side};
+use crate::contract::{CommandError, ConnId, Cx, Direction, EndReason, Event, PeerEvent, ScoreReason, Side, Stage};
 use crate::kad::Candidate;
 use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATES};
 use crate::peers::score::BAN_SCORE;
@@ -19,6 +20,13 @@ use crate::wire::p2p::DisconnectReason;
 
 /// The most dials that begin in one turn; the rest is due again.
 const DIALS_PER_TURN: usize = 8;
+
+/// What the memory for frames asks of a connection.
+enum Order {
+    Resume,
+    Pause,
+    Hurry(bool),
+}
 
 impl Node {
     /// Adds a connection to the table. It has nothing to flush yet.
@@ -58,6 +66,7 @@ impl Node {
         match verdict {
             Verdict::Pending => {}
             Verdict::End { by, why } => self.end(id, by, why),
+            Verdict::Auth => self.on_auth(id),
             Verdict::Identified => self.on_hello(id),
             Verdict::Established => self.on_established(id),
             Verdict::Charge(reason) => {
@@ -68,6 +77,29 @@ impl Node {
                 let charge = self.peers.charge(self.context.now(), &view, reason);
                 self.carry_out(charge);
             }
+        }
+    }
+
+    /// A dialled stream is connected: the handshake begins, which takes its share of the budget.
+    pub(super) fn on_connected(&mut self, id: ConnId) {
+        if let Some(view) = self.conns.view(id).filter(|view| view.stage == Stage::Dial && !view.is_ending) {
+            self.handshakes.begin(self.context.now(), self.peers.config(), view.addr.ip());
+        }
+        self.touch(id, |conn, cx, local| {
+            conn.handle_connected(cx, local);
+            Verdict::Pending
+        });
+    }
+
+    /// An auth has come: it is answered if there is a budget for it.
+    fn on_auth(&mut self, id: ConnId) {
+        let Some(slot) = self.conns.get(id) else { return };
+        let Some(auth) = slot.conn.auth() else { return };
+        let ip = slot.conn.addr().ip();
+        let is_named = slot.view().origin == Origin::Accepted { named: true };
+        match self.handshakes.admit(self.context.now(), self.peers.config(), ip, is_named, auth) {
+            Ok(()) => self.touch(id, |conn, cx, local| conn.answer_auth(cx, local)),
+            Err(refusal) => self.end(id, Side::Us, EndReason::Refused(refusal)),
         }
     }
 
@@ -192,7 +224,28 @@ impl Node {
     pub(super) fn sync_conn(&mut self, id: ConnId) {
         let Some(slot) = self.conns.get_mut(id) else { return };
         slot.run(&mut self.context, |conn, cx| conn.flush(cx));
+        let frame = slot.conn.frame();
+        let orders = self.frames.update(id, frame);
+        self.carry_out_orders(orders);
         self.conns.schedule(id);
+    }
+
+    /// Pauses and resumes connections as the memory for their frames allows.
+    fn carry_out_orders(&mut self, orders: Orders) {
+        let now = self.context.now();
+        let Orders { pause, resume, hurry } = orders;
+        let resume = resume.into_iter().map(|conn| (conn, Order::Resume));
+        let pause = pause.into_iter().map(|conn| (conn, Order::Pause));
+        let hurry = hurry.into_iter().map(|(conn, is_hurried)| (conn, Order::Hurry(is_hurried)));
+        for (id, order) in resume.chain(pause).chain(hurry) {
+            let Some(Slot { conn, .. }) = self.conns.get_mut(id) else { continue };
+            match order {
+                Order::Resume => conn.resume(now),
+                Order::Pause => conn.pause(now),
+                Order::Hurry(is_hurried) => conn.hurry(is_hurried),
+            }
+            self.conns.schedule(id);
+        }
     }
 
     /// Lets the embedder send on a connection.

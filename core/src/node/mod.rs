@@ -11,6 +11,7 @@ mod connections;
 pub mod discovery;
 mod identity;
 mod machine;
+mod memory;
 mod peering;
 mod table;
 mod view;
@@ -26,6 +27,7 @@ pub use self::config::{Config, ConfigError};
 use self::connection::{Connection, Verdict};
 pub use self::discovery::Discovery;
 use self::identity::Identity;
+use self::memory::FrameMemory;
 use self::table::{Slot, Table};
 pub use self::view::SessionView;
 use crate::contract::{
@@ -35,7 +37,7 @@ use crate::crypto::{Crypto, Secp256k1};
 use crate::kad::{self, Growth, Received};
 use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATE_DELAY};
 use crate::netfilter::canonical;
-use crate::peers::{Accepted, Peers};
+use crate::peers::{Accepted, Handshakes, Peers};
 use crate::protocols::{self, Chain, Policy};
 use crate::rlpx::LocalHello;
 use crate::rng::{Rng, Seed};
@@ -60,8 +62,10 @@ pub struct Node {
     rngs: Rngs,
     discovery: Discovery,
     peers: Peers,
+    handshakes: Handshakes,
     behaviours: Behaviours,
     conns: Table,
+    frames: FrameMemory,
     /// The dialler's next deadline, as of the last change. Discovery's deadline is not cached: every datagram moves it.
     dial_at: Option<Instant>,
     /// When to poll the dialler because discovery has found a node.
@@ -113,6 +117,7 @@ impl Node {
         let mut node = Self {
             hello,
             peers: Peers::new(peers, *identity.id()),
+            handshakes: Handshakes::new(&mut seed.fork("handshakes")),
             behaviours: Behaviours::new(protocols::behaviours(&chain), seed.fork("behaviours")),
             discovery: Discovery::new(&mut context, &seed, discovery, &identity),
             identity,
@@ -122,6 +127,7 @@ impl Node {
             context,
             rngs: Rngs { dial: seed.fork("dial"), conns: seed.fork("connections") },
             conns: Table::default(),
+            frames: FrameMemory::default(),
             dial_at: None,
             next_dial_poll: None,
             to_sweep: Vec::new(),
@@ -143,10 +149,7 @@ impl Node {
                 // A driver that does not call `accept` has no id to feed the stream by; the handshake's deadline ends it.
                 let _ = self.accept(now, socket, from);
             }
-            Input::Connected { conn, .. } => self.touch(conn, |conn, cx, local| {
-                conn.handle_connected(cx, local);
-                Verdict::Pending
-            }),
+            Input::Connected { conn, .. } => self.on_connected(conn),
             Input::Bytes { conn, bytes } => {
                 let mut rest = bytes;
                 while !rest.is_empty() && self.conns.get(conn).is_some() {

@@ -337,6 +337,11 @@ impl Protocols {
         }
     }
 
+    /// The time between `since` and `now` does not count for the requests that were open in it.
+    pub fn stand_still(&mut self, since: Instant, now: Instant) {
+        self.0.iter_mut().filter_map(Protocol::requests_mut).for_each(|requests| requests.stand_still(since, now));
+    }
+
     /// When the oldest request of ours runs out of time.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.0.iter().filter_map(Protocol::requests).filter_map(Requests::poll_timeout).min()

@@ -20,7 +20,8 @@ use crate::wire::schema::{Role, Schema};
 #[derive(Clone, Debug)]
 pub struct Requests {
     schema: &'static Schema,
-    /// Ours, oldest first: all have the same time to be answered, so they also expire in this order.
+    /// Ours, oldest first: all have the same time to be answered, and it stands still for all, so they also expire in this
+    /// order.
     ours: VecDeque<OurRequest>,
     /// Ours that were not answered in time, oldest first: their answers may still come.
     late: VecDeque<Late>,
@@ -61,6 +62,8 @@ struct OurRequest {
     expected: Expected,
     command: CommandId,
     sent_at: Instant,
+    /// Later than `sent_at` by the time for an answer, and by the time in which it stood still.
+    deadline: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -154,7 +157,8 @@ impl Requests {
 
     /// The request is queued for sending; its time runs from now on.
     pub fn sent(&mut self, now: Instant, request: NewRequest, command: CommandId) {
-        self.ours.push_back(OurRequest { expected: request.0, command, sent_at: now });
+        let deadline = now + limits::REQUEST_TIMEOUT;
+        self.ours.push_back(OurRequest { expected: request.0, command, sent_at: now, deadline });
     }
 
     /// The message id that answers the peer's request; enter the answer with [`Requests::answered`] once it is queued.
@@ -263,7 +267,15 @@ impl Requests {
 
     /// When the oldest request of ours runs out of time.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.ours.front().map(|ours| ours.sent_at + limits::REQUEST_TIMEOUT)
+        self.ours.front().map(|ours| ours.deadline)
+    }
+
+    /// The time between `since` and `now` does not count for the requests that were open in it: an answer was arriving, or the
+    /// peer was not read.
+    pub fn stand_still(&mut self, since: Instant, now: Instant) {
+        for ours in &mut self.ours {
+            ours.deadline = ours.deadline + now.since(since.max(ours.sent_at));
+        }
     }
 
     /// Closes one request whose time is up. Call again until there is none.

@@ -25,6 +25,8 @@ use crate::limits;
 use crate::wire::rlpx::{FRAME_HEADER_BYTES, frame_body_bytes, frame_header, padded_bytes};
 
 const MAC_BYTES: usize = 16;
+/// Bytes of the longest encoding of a message id.
+const PREFIX_BYTES_MAX: usize = 9;
 /// Bytes of a header and its MAC.
 const HEAD_BYTES: usize = FRAME_HEADER_BYTES + MAC_BYTES;
 
@@ -242,6 +244,19 @@ enum State {
     Broken(Fault),
 }
 
+/// A frame that has begun to arrive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Arriving<'a> {
+    /// Where its body begins in the keystream; no other frame of the stream has the same.
+    pub start: u64,
+    /// Bytes of its body; 0 while its header arrives.
+    pub body_bytes: usize,
+    /// Bytes of it that have been received: of its header, and then of its body with padding.
+    pub received: usize,
+    /// The first bytes of its body, not verified yet; a message id's worth at most.
+    pub prefix: &'a [u8],
+}
+
 /// Opens received frames into bodies.
 pub struct Opener {
     keys: Arc<Keys>,
@@ -296,6 +311,27 @@ impl Opener {
         self.buffer.capacity()
     }
 
+    /// The frame that has begun to arrive; `None` between two frames, and if no later byte can be trusted.
+    pub fn arriving(&self) -> Option<Arriving<'_>> {
+        let (body_bytes, received) = match &self.state {
+            State::Head(head) if head.filled > 0 => {
+                return Some(Arriving { start: self.position, body_bytes: 0, received: head.filled, prefix: &[] });
+            }
+            State::Head(_) | State::Broken(_) => return None,
+            State::Body { body_bytes, received } => (*body_bytes, *received),
+            State::Tail { body_bytes, .. } => (*body_bytes, padded_bytes(*body_bytes)),
+        };
+        let prefix = &self.buffer[..received.min(body_bytes).min(PREFIX_BYTES_MAX)];
+        Some(Arriving { start: self.position - received as u64, body_bytes, received, prefix })
+    }
+
+    /// Gives up the frame that is arriving, and all later ones: every later call of [`Opener::handle_bytes`] returns
+    /// [`Fault::TooLarge`].
+    pub fn abandon(&mut self) {
+        self.state = State::Broken(Fault::TooLarge);
+        self.buffer = Vec::new();
+    }
+
     /// Takes bytes up to the end of one frame, and returns the size of its body.
     fn advance(
         &mut self,
@@ -322,7 +358,7 @@ impl Opener {
                     *received = end;
                     let (ciphertext, rest) = bytes.split_at(end - start);
                     *bytes = rest;
-                    self.open_body(crypto, ciphertext, start);
+                    self.open_body(crypto, ciphertext, start, padded_bytes(body_bytes));
                     if end < padded_bytes(body_bytes) {
                         return Ok(None);
                     }
@@ -358,10 +394,16 @@ impl Opener {
         Ok(frame_body_bytes(&header))
     }
 
-    /// Absorbs a part of a body and decrypts it to position `start` of the buffer.
-    fn open_body(&mut self, crypto: &dyn Crypto, ciphertext: &[u8], start: usize) {
+    /// Absorbs a part of a body and decrypts it to position `start` of the buffer. The buffer grows by half, but never
+    /// beyond the size of the body.
+    fn open_body(&mut self, crypto: &dyn Crypto, ciphertext: &[u8], start: usize, padded_bytes: usize) {
         let end = start + ciphertext.len();
         if self.buffer.len() < end {
+            let held = self.buffer.capacity();
+            if held < end {
+                let wanted = padded_bytes.min(held + held / 2).max(end);
+                self.buffer.reserve_exact(wanted - self.buffer.len());
+            }
             self.buffer.resize(end, 0);
         }
         self.mac.body(crypto, ciphertext);

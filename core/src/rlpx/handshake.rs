@@ -141,15 +141,35 @@ impl Handshake {
         bytes: &mut &[u8],
         out: &mut Outbound,
     ) -> Progress {
-        let packet = match self {
-            Self::Initiator(initiator) => &mut initiator.ack,
-            Self::Recipient(recipient) => &mut recipient.auth,
-        };
-        match packet.handle_bytes(bytes) {
-            Ok(Arrival::Pending) => return Progress::Pending,
-            Ok(Arrival::Complete) => {}
-            Err(fault) => return Progress::Failed(fault),
+        match self.take_bytes(bytes) {
+            Ok(Arrival::Pending) => Progress::Pending,
+            Ok(Arrival::Complete) => self.complete(cx, secret, out),
+            Err(fault) => Progress::Failed(fault),
         }
+    }
+
+    /// The first half of [`Handshake::handle_bytes`]: takes the handshake's bytes and does no public-key operation.
+    ///
+    /// # Errors
+    /// If the size of the remote's packet is not one of a handshake.
+    pub fn take_bytes(&mut self, bytes: &mut &[u8]) -> Result<Arrival, Fault> {
+        match self {
+            Self::Initiator(initiator) => initiator.ack.handle_bytes(bytes),
+            Self::Recipient(recipient) => recipient.auth.handle_bytes(bytes),
+        }
+    }
+
+    /// The auth that a recipient has received, whole or in part, size prefix included.
+    pub fn auth(&self) -> Option<&[u8]> {
+        match self {
+            Self::Initiator(_) => None,
+            Self::Recipient(recipient) => Some(&recipient.auth.bytes),
+        }
+    }
+
+    /// The second half of [`Handshake::handle_bytes`], once [`Handshake::take_bytes`] has said that the remote's packet is
+    /// complete. Fails if it is not.
+    pub fn complete(&mut self, cx: &mut Cx<'_>, secret: &SecretKey, out: &mut Outbound) -> Progress {
         let agreed = match self {
             Self::Initiator(initiator) => initiator.finish(cx.crypto, secret),
             Self::Recipient(recipient) => {
@@ -299,7 +319,9 @@ struct Packet {
 }
 
 /// Whether a packet is complete.
-enum Arrival {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Arrival {
     /// More bytes are needed.
     Pending,
     /// All bytes are received.

@@ -8,6 +8,6 @@ pub mod frames;
 pub mod handshake;
 pub mod session;
 
-pub use frames::{Frames, Opener, Sealer};
+pub use frames::{Arriving, Frames, Opener, Sealer};
 pub use handshake::{Agreed, Handshake, Progress};
 pub use session::{Anything, Expects, LocalHello, Session, Step};

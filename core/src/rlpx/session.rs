@@ -15,7 +15,7 @@ use core::fmt;
 pub use hello::{InvalidHello, LocalHello};
 use message::{Received, body_bytes_max, read, read_first, seal};
 
-use super::{Agreed, Frames, frames};
+use super::{Agreed, Arriving, Frames, frames};
 use crate::contract::{CommandError, ConnTimer, Cx, EndReason, Fault, Outbound};
 use crate::crypto::PublicKey;
 use crate::limits;
@@ -110,6 +110,10 @@ struct Running {
     unsolicited_bytes_max: usize,
     /// When bytes came last.
     received_at: Instant,
+    /// The clock of the frame that is arriving.
+    frame: FrameClock,
+    /// Since when the connection is not being read for want of memory: meanwhile no clock runs that waits for the peer.
+    paused_at: Option<Instant>,
     next_ping: Instant,
     /// When our ping was queued whose pong has not come.
     ping_at: Option<Instant>,
@@ -117,6 +121,42 @@ struct Running {
     latency: Option<Duration>,
     /// Where our last pong ends in the outbound stream.
     pong_end: u64,
+}
+
+/// The clock of a frame.
+#[derive(Clone, Copy, Default, Debug)]
+struct FrameClock {
+    /// When the frame that is arriving began, later by the time in which it was not read.
+    begun: Option<Instant>,
+    /// When the last whole one began, if it has taken more than one turn and was not slow.
+    last: Option<Instant>,
+    /// Whether a slow frame ends the session: memory is short.
+    is_hurried: bool,
+}
+
+impl FrameClock {
+    /// Until when a frame is not slow of which `received` bytes have come.
+    fn slow_at(&self, received: usize) -> Option<Instant> {
+        Some(self.begun? + limits::FRAME_SLOW_AFTER + at_rate(received))
+    }
+
+    /// The frame is whole.
+    fn complete(&mut self, now: Instant, bytes: usize) {
+        let is_slow = self.slow_at(bytes).is_none_or(|at| at < now);
+        self.last = self.begun.take().filter(|_| !is_slow);
+    }
+
+    fn deadline(&self, arriving: &Arriving<'_>) -> Option<Instant> {
+        if self.is_hurried {
+            return self.slow_at(arriving.received);
+        }
+        Some(self.begun? + limits::FRAME_TIMEOUT + at_rate(arriving.body_bytes))
+    }
+}
+
+/// The time of so many bytes at the rate at which frames must arrive.
+fn at_rate(bytes: usize) -> Duration {
+    Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / limits::FRAME_BYTES_PER_SECOND)
 }
 
 impl Session {
@@ -233,7 +273,14 @@ impl Session {
             }
             Phase::Hello { .. } | Phase::Draining | Phase::Over => limits::HELLO_BYTES_MAX + 1,
         };
-        let Some(body) = self.frames.opener.handle_bytes(cx.crypto, bytes, bytes_max)? else { return Ok(None) };
+        let opened = self.frames.opener.handle_bytes(cx.crypto, bytes, bytes_max)?;
+        let Some(body) = opened else {
+            self.note_arriving(cx.now);
+            return Ok(None);
+        };
+        if let Phase::Running(running) = &mut self.phase {
+            running.frame.complete(cx.now, body.len());
+        }
         cx.stats.frames_in.add(frames::frame_bytes(body.len()));
         cx.work.frame();
         match self.phase {
@@ -242,29 +289,115 @@ impl Session {
         }
     }
 
+    /// Starts the clock of a frame that has begun to arrive.
+    fn note_arriving(&mut self, now: Instant) {
+        let is_arriving = self.frames.opener.arriving().is_some();
+        if let Phase::Running(running) = &mut self.phase {
+            let begun = running.frame.begun.unwrap_or(now);
+            running.frame.begun = is_arriving.then_some(begun);
+        }
+    }
+
     /// The next deadline and what it is for.
     pub fn poll_timeout(&self) -> Option<(Instant, ConnTimer)> {
         match &self.phase {
             Phase::Hello { deadline } => Some((*deadline, ConnTimer::Hello)),
-            Phase::Running(running) => Some(running.idle_at().min((running.next_ping, ConnTimer::Ping))),
+            Phase::Running(running) => {
+                let ping = (running.next_ping, ConnTimer::Ping);
+                if running.paused_at.is_some() {
+                    return Some(ping);
+                }
+                let frame = self.frame_deadline().map(|at| (at, ConnTimer::Frame));
+                [Some(running.idle_at()), frame, Some(ping)].into_iter().flatten().min()
+            }
             Phase::Draining | Phase::Over => None,
         }
     }
 
-    /// Pings, or ends the session with a peer that has been silent for too long. A peer that is not being read (`reading`
-    /// is false) is not charged with silence.
+    /// The frame that is arriving in a session in which messages are exchanged.
+    pub fn arriving(&self) -> Option<Arriving<'_>> {
+        let Phase::Running(_) = self.phase else { return None };
+        self.frames.opener.arriving()
+    }
+
+    /// Bytes of memory that the frame holds which is arriving.
+    pub fn frame_memory(&self) -> usize {
+        self.frames.opener.buffer_bytes()
+    }
+
+    /// The message of the frame that is arriving, as far as it can be told before its MAC: index of the capability in
+    /// [`Session::shared`], and message id relative to its offset.
+    pub fn arriving_message(&self) -> Option<(usize, u64)> {
+        let (id, _) = p2p::split_message(self.arriving()?.prefix).ok()?;
+        self.shared.iter().enumerate().find_map(|(index, shared)| Some((index, shared.relative(id)?)))
+    }
+
+    /// Until when the frame that is arriving is not slow, if no more of it comes.
+    pub fn slow_at(&self) -> Option<Instant> {
+        let Phase::Running(running) = &self.phase else { return None };
+        running.frame.slow_at(self.frames.opener.arriving()?.received)
+    }
+
+    /// When the last message's frame began, if it has taken more than one turn and was not slow.
+    pub fn frame_begun(&self) -> Option<Instant> {
+        let Phase::Running(running) = &self.phase else { return None };
+        running.frame.last
+    }
+
+    fn frame_deadline(&self) -> Option<Instant> {
+        let Phase::Running(running) = &self.phase else { return None };
+        running.frame.deadline(&self.frames.opener.arriving()?)
+    }
+
+    /// Whether the connection is not being read for want of memory.
+    pub fn is_paused(&self) -> bool {
+        matches!(&self.phase, Phase::Running(Running { paused_at: Some(_), .. }))
+    }
+
+    /// The connection is not read from now on: the clocks stop that wait for the peer.
+    pub fn pause(&mut self, now: Instant) {
+        if let Phase::Running(running) = &mut self.phase {
+            running.paused_at.get_or_insert(now);
+        }
+    }
+
+    /// The connection is read again. Returns since when it was not.
+    pub fn resume(&mut self, now: Instant) -> Option<Instant> {
+        let Phase::Running(running) = &mut self.phase else { return None };
+        let since = running.paused_at.take()?;
+        running.received_at = running.received_at + now.since(since);
+        running.frame.begun = running.frame.begun.map(|begun| begun + now.since(since));
+        Some(since)
+    }
+
+    /// Whether a slow frame ends the session from now on.
+    pub fn hurry(&mut self, is_hurried: bool) {
+        if let Phase::Running(running) = &mut self.phase {
+            running.frame.is_hurried = is_hurried;
+        }
+    }
+
+    /// Pings, or ends the session with a peer that has been silent for too long, or whose frame takes too long. A peer is
+    /// not silent while the driver does not drain (`reading` is false).
     pub fn handle_timeout(&mut self, cx: &mut Cx<'_>, out: &mut Outbound, reading: bool) -> Option<EndReason> {
+        let frame_deadline = self.frame_deadline();
         let timer = match &mut self.phase {
             Phase::Hello { deadline } => (*deadline <= cx.now).then_some(ConnTimer::Hello)?,
             Phase::Running(running) => {
                 if !reading {
                     running.received_at = cx.now;
                 }
-                if cx.now < running.idle_at().0 {
-                    self.ping(cx, out);
-                    return None;
+                let is_paused = running.paused_at.is_some();
+                let is_idle = cx.now >= running.idle_at().0;
+                let is_late = frame_deadline.is_some_and(|at| cx.now >= at);
+                match (is_paused, is_idle, is_late) {
+                    (false, true, _) => ConnTimer::Idle,
+                    (false, false, true) => ConnTimer::Frame,
+                    _ => {
+                        self.ping(cx, out);
+                        return None;
+                    }
                 }
-                ConnTimer::Idle
             }
             Phase::Draining | Phase::Over => return None,
         };
@@ -314,14 +447,23 @@ impl Session {
         if !self.is_over() {
             self.send_base(cx, out, p2p::id::DISCONNECT, &reason.encode());
             self.phase = Phase::Draining;
+            // Its memory is not counted any more. The peer's Disconnect after it is not heard then.
+            let is_large = |arriving: Arriving<'_>| arriving.body_bytes > limits::EARLY_FRAME_BYTES_MAX;
+            if self.frames.opener.arriving().is_some_and(is_large) {
+                self.frames.opener.abandon();
+            }
         }
     }
 
     /// Skips everything but a Disconnect: two sides that end a session at once need not wait for each other.
     fn drain(&mut self, cx: &mut Cx<'_>, bytes: &mut &[u8]) {
         loop {
-            match self.frames.opener.handle_bytes(cx.crypto, bytes, limits::MESSAGE_BYTES_MAX) {
+            match self.frames.opener.handle_bytes(cx.crypto, bytes, limits::EARLY_FRAME_BYTES_MAX) {
                 Ok(None) => return,
+                Err(Fault::TooLarge) => {
+                    *bytes = &[];
+                    return;
+                }
                 Ok(Some(body)) if p2p::split_message(body).is_ok_and(|(id, _)| id == p2p::id::DISCONNECT) => break,
                 Ok(Some(_)) => {}
                 Err(_) => break,
@@ -364,6 +506,8 @@ impl Session {
             body_bytes_max: all_bytes_max,
             unsolicited_bytes_max,
             received_at: cx.now,
+            frame: FrameClock::default(),
+            paused_at: None,
             next_ping: cx.now + limits::PING_INTERVAL,
             ping_at: None,
             latency: None,

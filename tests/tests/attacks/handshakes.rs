@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use peerless::contract::{Command, ConnTimer, EndReason, Fault, Input, Side, SocketId, Stage};
+use peerless::contract::{Command, ConnTimer, EndReason, Fault, Input, PeerKind, Refusal, Side, SocketId, Stage, Work};
 use peerless::limits;
 use peerless::netfilter::NetFilter;
 use peerless::node::Node;
 use peerless::testing::{Net, START, quiet_config};
 use peerless::time::Instant;
+use peerless::wire::enode::Contact;
 use peerless::wire::p2p;
 use peerless_tests::memory::peak_of;
 use peerless_tests::stranger::Stranger;
@@ -169,19 +170,79 @@ fn garbage_does_not_spoil_the_next_session() {
     assert!(Stranger::new(9).establish(&mut net, VICTIM, global(1), 69).is_some());
 }
 
-/// C11: an auth that was overheard opens nothing: the answer is for its author.
+/// C11: an auth that was overheard opens nothing: the answer is for its author. Repeated, it costs no public-key operation.
 #[test]
 fn a_replayed_auth_gets_no_further() {
     let mut net = victim(5);
     let mut stranger = Stranger::new(1);
     let (_, auth) = stranger.auth(net.contact(VICTIM).key());
-    for _ in 0..3 {
-        let raw = net.connect_raw(VICTIM, local(1)).unwrap();
-        net.write_raw(raw, &auth);
-        net.write_raw(raw, &[0x42; 600]);
-        net.run_for(Duration::from_secs(10));
+    let raw = net.connect_raw(VICTIM, local(1)).unwrap();
+    net.write_raw(raw, &auth);
+    net.write_raw(raw, &[0x42; 600]);
+    net.run_for(Duration::from_secs(10));
+    let (_, end) = net.end(VICTIM, raw.conn).unwrap();
+    assert_eq!((end.stage, end.why), (Stage::Hello, EndReason::Fault(Fault::HeaderMac)));
+
+    for n in 0..1000 {
+        let raw = net.connect_raw(VICTIM, local(n)).unwrap();
+        let work = net.with(VICTIM, |node, now| {
+            node.handle(now, Input::Bytes { conn: raw.conn, bytes: &auth });
+            node.take_work(raw.conn)
+        });
+        assert!(work < Work::HANDSHAKE / 20, "{work}");
         let (_, end) = net.end(VICTIM, raw.conn).unwrap();
-        assert_eq!((end.stage, end.why), (Stage::Hello, EndReason::Fault(Fault::HeaderMac)));
+        assert_eq!((end.by, end.stage), (Side::Us, Stage::Handshake));
+        assert_eq!(end.why, EndReason::Refused(Refusal::Replayed));
+        assert!(net.read_raw(raw).is_empty(), "nothing is said");
+        net.run_for(SECOND / 2);
     }
+    // Ten minutes after it was seen it is paid for like any other.
+    net.run_for(limits::AUTH_MEMORY);
+    let raw = net.connect_raw(VICTIM, local(1)).unwrap();
+    net.write_raw(raw, &auth);
+    net.run_for(SECOND);
+    assert!(!net.read_raw(raw).is_empty());
     assert!(crate::scored(&net, VICTIM).is_empty(), "its author is not blamed");
+}
+
+/// C11: new auths are answered within their budgets: per subnet, and in all. A share is kept for static peers' addresses;
+/// local addresses pay nothing. No peer is blamed.
+#[test]
+fn a_flood_of_auths_is_answered_within_its_budget() {
+    let mut config = quiet_config(0, 1);
+    config.filter = NetFilter::default();
+    config.peers.max_pending = 10_000;
+    (config.peers.handshakes, config.peers.handshakes_per_subnet) = (40, 2);
+    let mut net = Net::new(6);
+    net.add_node(config);
+    let named = Contact::new(Stranger::new(200).key, global(99_999).ip(), 0, 30303);
+    net.command(VICTIM, Command::AddPeer { contact: named, kind: PeerKind::Static }).unwrap();
+    net.run_for(SECOND);
+    let key = net.contact(VICTIM).key();
+    let mut stranger = Stranger::new(1);
+    let mut answered = |net: &mut Net<Node>, from| {
+        let (_, auth) = stranger.auth(key);
+        let raw = net.connect_raw(VICTIM, from).expect("there is room");
+        net.with(VICTIM, |node, now| {
+            node.handle(now, Input::Bytes { conn: raw.conn, bytes: &auth });
+            !node.outbound(raw.conn).is_empty()
+        })
+    };
+    let mut strangers = 0;
+    for second in 0..5 {
+        // Each from a subnet of its own.
+        strangers += (0..100).filter(|n| answered(&mut net, global(second * 100 + n))).count();
+        net.run_for(SECOND);
+    }
+    assert!((5 * 28..=6 * 30).contains(&strangers), "{strangers} of 500 in five seconds, 30 a second");
+    for n in 0..100 {
+        answered(&mut net, global(1000 + n));
+    }
+    assert!(!answered(&mut net, global(2000)), "strangers have used their share up");
+    assert!(answered(&mut net, named.tcp_addr()), "a share is kept");
+    assert!((0..100).all(|n| answered(&mut net, local(n))));
+    net.run_for(10 * SECOND);
+    let neighbours = (1..=4).filter(|n| answered(&mut net, ([80, 1, 1, *n], 1).into())).count();
+    assert_eq!(neighbours, 2, "of one subnet");
+    assert!(crate::scored(&net, VICTIM).is_empty());
 }

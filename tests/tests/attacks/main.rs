@@ -2,6 +2,7 @@
 //! to them ("attack C7"); what a single machine withstands is tested beside that machine.
 
 mod datagrams;
+mod frames;
 mod handshakes;
 mod messages;
 mod peers;

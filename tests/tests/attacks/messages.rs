@@ -1,6 +1,6 @@
 //! In a session, with a proven key: floods, bombs, lies and what the protocol forbids.
 
-use peerless::contract::{Command, ConnTimer, EndReason, Event, Fault, Input, ScoreReason, Side};
+use peerless::contract::{Command, ConnTimer, EndReason, Event, Fault, Input, ScoreReason, Side, Work};
 use peerless::limits;
 use peerless::node::Node;
 use peerless::rng::Seed;
@@ -275,4 +275,39 @@ fn a_peer_that_never_reads_is_let_go() {
     let (at, end) = net.end(VICTIM, conn).unwrap();
     assert!(at <= begun + limits::WRITE_TIMEOUT + limits::CLOSING_TIMEOUT, "{at} {end}");
     assert_eq!(end.why, EndReason::Timeout(ConnTimer::Write));
+}
+
+/// F12: a peer that we do not read, because its requests are not answered, is silent all the same.
+#[test]
+fn a_peer_that_is_not_read_is_let_go() {
+    let (mut net, _, mut talk) = established(9, 69);
+    let begun = net.now();
+    for n in 0..limits::REQUESTS_IN_HIGH_WATER as u8 {
+        talk.say(&mut net, ETH + id::GET_BLOCK_HEADERS, &[0xc2, n + 1, 0xc0]);
+    }
+    net.run_for(SECOND);
+    assert!(!net.machine(VICTIM).wants_read(talk.conn()));
+    for _ in 0..60 {
+        talk.say(&mut net, p2p::id::PONG, &p2p::EMPTY_PAYLOAD);
+        net.run_for(SECOND);
+    }
+    let (at, end) = net.end(VICTIM, talk.conn()).expect("the idle timer does not depend on our reading");
+    assert_eq!(end.why, EndReason::Timeout(ConnTimer::Idle));
+    assert!(at <= begun + limits::IDLE_TIMEOUT + 2 * SECOND, "{at}");
+}
+
+/// F11: pongs without a ping are no answer to anything: they queue nothing, hold nothing, and count as work.
+#[test]
+fn pongs_without_a_ping_cost_their_sender_a_share() {
+    const PONGS: usize = 10_000;
+    let (mut net, _, mut talk) = established(10, 69);
+    let conn = talk.conn();
+    net.with(VICTIM, |node, _| node.take_work(conn));
+    let flood: Vec<u8> = (0..PONGS).flat_map(|_| talk.seal(p2p::id::PONG, &[1, 0, 0xc0])).collect();
+    net.write_raw(talk.raw, &flood);
+    assert!(net.run_until(600 * SECOND, |net| net.machine(VICTIM).stats().frames_in.count > PONGS as u64));
+    let node = net.machine(VICTIM);
+    assert!(net.end(VICTIM, conn).is_none() && node.outbound(conn).len() < 100);
+    let work = net.with(VICTIM, |node, _| node.take_work(conn));
+    assert!(work >= PONGS as u64 * Work::FRAME, "{work}");
 }

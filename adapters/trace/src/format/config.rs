@@ -107,7 +107,8 @@ fn decode_entries(decoder: &mut Decoder<'_>) -> Result<BTreeMap<Vec<u8>, Vec<u8>
 
 pub(crate) fn encode_limits(limits: &PeerLimits, out: &mut Vec<u8>) {
     let PeerLimits { max_peers, dial_ratio, max_pending, inbound_per_subnet, .. } = *limits;
-    for limit in [max_peers, dial_ratio, max_pending, inbound_per_subnet] {
+    let PeerLimits { handshakes_per_subnet, handshakes, .. } = *limits;
+    for limit in [max_peers, dial_ratio, max_pending, inbound_per_subnet, handshakes_per_subnet, handshakes] {
         out.count(limit as u64);
     }
 }
@@ -116,6 +117,10 @@ pub(crate) fn decode_limits(decoder: &mut Decoder<'_>) -> Result<PeerLimits, Mal
     let mut limits = PeerLimits::default();
     let PeerLimits { max_peers, dial_ratio, max_pending, inbound_per_subnet, .. } = &mut limits;
     for limit in [max_peers, dial_ratio, max_pending, inbound_per_subnet] {
+        *limit = decoder.size()?;
+    }
+    let PeerLimits { handshakes_per_subnet, handshakes, .. } = &mut limits;
+    for limit in [handshakes_per_subnet, handshakes] {
         *limit = decoder.size()?;
     }
     Ok(limits)

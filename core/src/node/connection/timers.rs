@@ -4,13 +4,14 @@ use crate::contract::ConnTimer;
 use crate::time::Instant;
 
 /// All timers. Of equal deadlines, the first in this order expires first.
-const TIMERS: [ConnTimer; 9] = [
+const TIMERS: [ConnTimer; 10] = [
     ConnTimer::Connect,
     ConnTimer::Handshake,
     ConnTimer::Hello,
     ConnTimer::Status,
     ConnTimer::Ping,
     ConnTimer::Idle,
+    ConnTimer::Frame,
     ConnTimer::Write,
     ConnTimer::Request,
     ConnTimer::Closing,

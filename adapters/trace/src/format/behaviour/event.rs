@@ -236,6 +236,7 @@ fn encode_end(end: &End, out: &mut Vec<u8>) {
                 ConnTimer::Write => 7,
                 ConnTimer::Request => 8,
                 ConnTimer::Closing => 9,
+                ConnTimer::Frame => 10,
                 _ => UNKNOWN,
             });
         }
@@ -355,6 +356,7 @@ const fn refusal_code(refusal: Refusal) -> u8 {
         Refusal::Overloaded => 11,
         Refusal::RecentlyPinged => 12,
         Refusal::TableFull => 13,
+        Refusal::Replayed => 14,
         _ => UNKNOWN,
     }
 }
