@@ -1,17 +1,17 @@
 //! What a run has measured.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
+use peerless::contract::{Direction, Stage};
+use peerless::netfilter::Subnet;
+use peerless::node::Node;
+use peerless::wire::enode::Contact;
 use serde::Serialize;
 
 use super::Plan;
 use super::callers::CallFigures;
 use super::cast::Cast;
-use peerless::contract::{Direction, Stage};
-use peerless::netfilter::Subnet;
-use peerless::node::Node;
-use peerless::wire::enode::Contact;
-use std::collections::BTreeSet;
 
 /// Who holds the places, the table and the book of the real node at one time.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
@@ -30,11 +30,11 @@ pub struct Shares {
     pub table_share: f64,
     /// The most entries of one hostile /24 in the table.
     pub table_subnet_max: u32,
-    /// Nodes that a restart would begin with.
+    /// Entries of the address book.
     pub book: u32,
     /// The hostile share of them, from 0 to 1.
     pub book_share: f64,
-    /// The hostile share of their subnets, from 0 to 1.
+    /// The hostile share of the subnets that it has entries of, from 0 to 1.
     pub book_subnet_share: f64,
 }
 
@@ -57,7 +57,7 @@ impl Shares {
         }
         let table = node.discovery().discv4().into_iter().flat_map(|discv4| discv4.table().entries());
         let table: Vec<Contact> = table.map(|entry| *entry.contact()).collect();
-        let book = book(node);
+        let book: Vec<Contact> = node.peers().book().entries().iter().map(|entry| *entry.contact()).collect();
         let is_hostile = |contact: &&Contact| cast.is_hostile(contact.ip());
         let subnets = |contacts: &[Contact], hostile_only: bool| {
             let contacts = contacts.iter().filter(|contact| !hostile_only || is_hostile(contact));
@@ -72,11 +72,6 @@ impl Shares {
         shares.book_subnet_share = share(subnets(&book, true).len(), subnets(&book, false).len());
         shares
     }
-}
-
-/// The nodes that the next run begins with.
-fn book(node: &Node) -> Vec<Contact> {
-    node.snapshot().nodes
 }
 
 fn share(part: usize, whole: usize) -> f64 {
