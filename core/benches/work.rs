@@ -118,8 +118,9 @@ fn main() {
     let items = 1 << 14;
     let mut lists = vec![0xf9, (items >> 8) as u8, items as u8];
     lists.resize(3 + items, 0xc0);
-    let nanoseconds =
-        time(100, || drop(rlp::check(black_box(&lists), Bounds { items_max: 1 << 20, ..Bounds::MESSAGE })));
+    let nanoseconds = time(100, || {
+        _ = rlp::check(black_box(&lists), Bounds { items_max: 1 << 20, ..Bounds::MESSAGE });
+    });
     print("RLP empty list", Work::RLP_ITEM, nanoseconds / items as f64);
 
     // What a frame takes beside its bytes, and what it takes until it is an event.
@@ -141,7 +142,9 @@ fn message() -> f64 {
     for _ in 0..7 {
         let command = Command::Send { conn, capability: Capability::eth(69), id: id::TRANSACTIONS, payload: &[0xc0] };
         let wire = net.with(one, |node, now| {
-            (0..COUNT).for_each(|_| drop(node.command(now, command).expect("established")));
+            (0..COUNT).for_each(|_| {
+                _ = node.command(now, command).expect("established");
+            });
             let wire = node.outbound(conn).to_vec();
             node.handle(now, Input::Wrote { conn, n: wire.len() });
             wire

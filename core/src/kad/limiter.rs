@@ -253,6 +253,8 @@ impl fmt::Debug for Limiter {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec::Vec;
+
     use super::*;
     use crate::rng::Seed;
 

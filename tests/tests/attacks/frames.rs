@@ -219,5 +219,5 @@ fn a_slow_answer_is_late_and_no_fault() {
     assert!(net.saw(asker, |event| matches!(event, Event::RequestFailed { .. })));
     assert!(!net.saw(asker, |event| matches!(event, Event::Response { .. } | Event::Ended { .. })));
     let stats = net.machine(asker).stats();
-    assert_eq!(stats.messages_in.get(&(ETH, eth::id::BLOCK_BODIES)).map(|traffic| traffic.count), Some(1));
+    assert_eq!(stats.messages_in.get(&(ETH, id::BLOCK_BODIES)).map(|traffic| traffic.count), Some(1));
 }

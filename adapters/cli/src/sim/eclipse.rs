@@ -122,7 +122,7 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let plan = plan(arguments)?;
     let Some(seeds) = arguments.seeds else {
         output.say(format_args!("seed {}", plan.seed));
-        let bar = bar(output, (plan.peace + plan.time + plan.restart).as_secs());
+        let bar = bar(output, (plan.peace + plan.time + plan.restart).as_secs(), "s");
         let report = eclipse::run(&plan, |at| bar.set_position(at.as_micros() / 1_000_000));
         bar.finish_and_clear();
         if let Some(file) = &arguments.plot {
@@ -173,7 +173,7 @@ fn plan(arguments: &Arguments) -> Result<Plan> {
 /// Runs all seeds, and prints each report as soon as those before it are printed.
 fn run_all(output: &Output, plan: &Plan, Seeds { first, last }: Seeds, threads: usize) -> Vec<Report> {
     let count = last - first + 1;
-    let bar = bar(output, count);
+    let bar = bar(output, count, "runs");
     let next = AtomicU64::new(first);
     let done = Mutex::new(std::collections::BTreeMap::new());
     let printed = Mutex::new(Vec::new());

@@ -82,9 +82,15 @@ impl Sessions {
             let (connection, local) = end.split(chain);
             let cx = &mut context.cx(rng);
             loop {
-                let verdict = connection.handle_bytes(cx, &local, &mut bytes);
+                let verdict = match connection.handle_bytes(cx, &local, &mut bytes) {
+                    Verdict::Auth => match connection.answer_auth(cx, &local) {
+                        Verdict::Pending => continue,
+                        verdict => verdict,
+                    },
+                    verdict => verdict,
+                };
                 let (by, why) = match verdict {
-                    Verdict::Pending => return,
+                    Verdict::Pending | Verdict::Auth => return,
                     Verdict::Identified if has_room => {
                         // Status comes later: with eth, a session is never established at once.
                         let _ = connection.admit(cx, &local);

@@ -99,7 +99,7 @@ impl Keys {
         let (prefix, sealed) = packet.split_at_checked(PREFIX_BYTES)?;
         self.nodes.iter().find_map(|(secret, id)| {
             let plain = ecies::open(&*self.crypto, secret, prefix, sealed).ok()?;
-            Some((secret, *id, plain.to_vec()))
+            Some((secret, *id, plain))
         })
     }
 
