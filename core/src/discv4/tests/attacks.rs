@@ -282,6 +282,59 @@ fn d14_a_wrong_clock_does_not_empty_the_table() {
     assert_eq!(others, 9, "the others have it in their tables again");
 }
 
+/// D16: it answers pings and nothing else. Failures count unless we are flooded.
+#[test]
+fn d16_a_node_that_answers_pings_only_leaves_after_five_find_nodes() {
+    for is_flooded in [false, true] {
+        let mut net = victim();
+        let own = *net.discv4(0).local().id();
+        let strangers = (10..=250).map(|n| Stranger::new(n, &alloc::format!("90.{n}.1.1:30303")));
+        let alike: Vec<_> = strangers.filter(|stranger| own.log_distance(&stranger.key.node_id()) == 256).collect();
+        let (cheat, others) = alike.split_first().unwrap();
+        net.bond(cheat);
+        net.call(0, |machine, cx| {
+            for other in &others[..limits::BUCKET_SIZE - 1] {
+                let other = other.contact();
+                assert!(machine.table.insert(other, cx.now, cx.rng).is_some());
+                (0..9).for_each(|_| machine.table.check_passed(&other.id(), other.udp_addr(), cx.now, cx.rng));
+            }
+            for command in 0..u64::from(limits::FIND_FAILURES_MAX) {
+                machine.find_node(cx, CommandId(command), cheat.contact(), [3; 64]).unwrap();
+            }
+        });
+        for _ in 0..300 {
+            if is_flooded {
+                net.call(0, |machine, cx| machine.on_flooded(cx.now));
+            }
+            for (packet, hash) in net.take(cheat.addr) {
+                if packet.kind() == Kind::Ping {
+                    let pong = net.pong(hash);
+                    _ = net.send_from(cheat, &pong);
+                }
+            }
+            net.run_for(millis(30));
+        }
+        let failed = |event: &Event<'_>| matches!(event, Event::CallFailed { why: CallFailure::Timeout, .. });
+        assert_eq!(net.count(0, failed), usize::from(limits::FIND_FAILURES_MAX));
+        assert_eq!(net.knows_stranger(cheat), is_flooded);
+    }
+}
+
+/// A node that is flooded in our name does not get to our pings.
+#[test]
+fn a_ping_of_a_bonded_node_stands_for_its_answer_to_a_check() {
+    let (mut net, stranger) = (victim(), stranger());
+    net.bond(&stranger);
+    for _ in 0..15 {
+        net.run_for(secs(20));
+        let ping = net.ping();
+        assert_eq!(net.send_from(&stranger, &ping).1, Received::Handled);
+        assert!(net.knows_stranger(&stranger));
+    }
+    net.run_for(limits::SIGN_OF_LIFE_AGE + secs(10));
+    assert!(!net.knows_stranger(&stranger), "once it is silent, its failed checks count");
+}
+
 #[test]
 fn d20_nodes_that_contact_us_are_admitted_after_the_first_refresh() {
     let mut net = empty();

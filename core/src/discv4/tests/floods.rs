@@ -169,6 +169,23 @@ fn d6_d7_d8_a_flooded_node_stays_in_tables_and_finds_nodes() {
     }
 }
 
+/// Other nodes' checks of it may not come through.
+#[test]
+fn d6_a_flooded_node_pings_each_node_of_its_table_twice_a_minute() {
+    let mut flood = Flood::new();
+    let nodes: Vec<_> = flood.net.discv4(0).table().entries().map(|entry| entry.contact().udp_addr()).collect();
+    flood.net.log_datagrams();
+    let pings = |flood: &Flood, to: SocketAddr, since: usize| {
+        let sent = flood.net.datagrams()[since..].iter().filter(|sent| sent.is_sent && sent.host == Host(0));
+        sent.filter(|sent| sent.remote == to && sent.bytes[97] == Kind::Ping as u8).count()
+    };
+    flood.run_for(secs(61), &neighbours);
+    assert!(nodes.iter().all(|node| pings(&flood, *node, 0) >= 2), "each in each half minute");
+    assert!(flood.net.discv4(0).flood.is_some());
+    flood.net.run_for(limits::FLOODED_INTERVAL + secs(2));
+    assert!(flood.net.discv4(0).flood.is_none(), "and no longer than the flood");
+}
+
 /// D6: a node that starts in a flood finds twelve of sixteen.
 #[test]
 fn d6_a_node_that_starts_in_a_flood_finds_nodes() {

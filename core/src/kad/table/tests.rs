@@ -137,6 +137,24 @@ fn subnets_have_a_limited_share() {
     assert_eq!(f.table.buckets()[15].entries().len(), limits::BUCKET_SIZE, "local addresses are exempt");
 }
 
+/// D11, D12: however many nodes a subnet has, and wherever it places their ids.
+#[test]
+fn d11_hostile_subnets_have_ten_entries_each_wherever_their_ids_lie() {
+    for subnets in [1, 8, 28, 100] {
+        let mut f = Fixture::new();
+        for n in 0..40 * limits::BUCKETS as u32 * subnets.min(10) {
+            let (id, bytes) = (f.id(n as usize % limits::BUCKETS), f.rng.bytes::<64>());
+            let ip = [150, (f.rng.below(subnets.into())) as u8, 1, f.rng.u64() as u8];
+            let contact = Contact::with_id(PublicKey::from_xy_unchecked(bytes), id, ip.into(), 30303, 30303);
+            _ = f.insert(contact);
+        }
+        let share = (limits::SUBNET_PER_TABLE * subnets as usize).min(limits::BUCKETS * limits::BUCKET_SIZE);
+        assert!(f.table.len() <= share && f.table.len() * 10 >= share * 9, "{} of {share}", f.table.len());
+        let share = (limits::SUBNET_PER_BUCKET * subnets as usize).min(limits::BUCKET_SIZE);
+        assert!(f.table.buckets().iter().all(|bucket| bucket.entries().len() <= share));
+    }
+}
+
 #[test]
 fn liveness_grows_by_one_and_is_divided_by_three() {
     let mut f = Fixture::new();
