@@ -1,7 +1,7 @@
 //! The committed targets: entries of the book that were drawn before a place is free, and that are dialled again and again
 //! until they accept or their time is up.
 //!
-//! A hostile node always has room, an honest one often has none. If each dial drew anew, whoever accepts first would be
+//! A hostile node always has room, an honest one often has none. If each dial drew anew, the one that accepts first would be
 //! hostile more often than its share of the book. A target without room stays and is asked again, so that the targets that
 //! accept are about as often hostile as those that were drawn.
 
