@@ -47,7 +47,8 @@ pub trait Machine {
     /// Handles one input. Total: any input, in any order, at any time.
     fn handle(&mut self, now: Instant, input: Input<'_, CommandOf<'_, Self>>);
 
-    /// Offers a stream from `from` that a listener has accepted. Returns its id, or `None` if the driver is to close it unread.
+    /// Offers a stream from `from` that a listener has accepted. Returns its id, or `None` if the driver is to close it unread. May
+    /// queue actions, such as the end of another connection to make room: drain after it.
     fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId>;
 
     /// Carries out a command. Its outcome, if it has one, is an event with the returned id.

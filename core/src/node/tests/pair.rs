@@ -327,12 +327,14 @@ fn a_peer_that_answers_with_nothing_is_banned_and_one_that_serves_is_not() {
         let mut banned_at = None;
         for tick in 1..=8640 {
             pair.ask(0);
-            pair.run(Duration::from_secs(10), |_, _| {
+            let mut answer = |_, _: &mut Rng| {
                 asked += 1;
                 let body: &'static [u8] = if serves { &[0xc1, 0xc0] } else { &[0xc0] };
                 // A node that left it open for ever would stop reading.
                 Some((Duration::from_secs(if asked % 5 == 0 { 60 } else { 0 }), body))
-            });
+            };
+            pair.run(Duration::from_secs(1), &mut answer);
+            pair.run(Duration::from_secs(9), &mut answer);
             assert!(serves || pair.scores()[0] <= 0, "no credit for nothing");
             if pair.count("banned") > 0 {
                 banned_at = Some(Duration::from_secs(10 * tick));
