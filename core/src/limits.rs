@@ -23,6 +23,8 @@ pub const OUTBOUND_BYTES_MAX: usize = 2 << 20;
 
 /// Units of [`Work`](crate::contract::Work) of a connection in one round of a driver: reading 64 KiB (attack E6).
 pub const WORK_PER_ROUND: i64 = 200_000;
+/// Bytes of a stream that a driver hands in at once: they inflate to 171 KiB, whose items take two milliseconds at worst.
+pub const READ_BYTES_MAX: usize = 8 << 10;
 /// Units of work after which a driver looks for datagrams and for connections that were idle: about a millisecond, while a
 /// socket's buffer holds a flood of three.
 pub const WORK_BETWEEN_POLLS: u64 = 1_000_000;
@@ -113,7 +115,8 @@ pub const FRAME_GROWTH_BYTES: usize = 64 << 10;
 pub const FRAME_TIMEOUT: Duration = Duration::from_secs(30);
 /// The rate at which a frame must arrive: slow links have more.
 pub const FRAME_BYTES_PER_SECOND: u64 = 64 << 10;
-/// Time by which a frame may be late at that rate before it counts as slow: loss and congestion stop streams for seconds.
+/// Time without a byte of a frame, beyond the time of those that came lately, after which it counts as slower than that rate:
+/// loss and congestion stop streams for seconds.
 pub const FRAME_SLOW_AFTER: Duration = Duration::from_secs(5);
 
 // eth

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io;
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use mio::Events;
@@ -79,9 +80,6 @@ pub struct Driver<M: Machine = Node> {
     accept_pause: Option<(Instant, io::Error)>,
     stats: DriverStats,
 }
-
-/// The stream has failed and is closed.
-struct Gone;
 
 /// What is left to do of an action that has been popped, once it no longer lends anything.
 enum Task {
@@ -242,10 +240,9 @@ impl<M: Machine> Driver<M> {
         if !self.streams.is_ready(conn) {
             return;
         }
-        let bytes = self.advance(conn, bytes_max);
+        self.advance(conn, bytes_max);
         self.drain(on_event);
-        // A machine that counts no work is charged with what was read.
-        let units = self.machine.take_work(conn).max(bytes as u64 * Work::WIRE_BYTE);
+        let units = self.machine.take_work(conn);
         self.shares.charge(conn, units);
     }
 
@@ -380,49 +377,46 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    /// Handles what is new of a stream: its dial, then reading, then writing what is queued, then a failed write. Returns the
-    /// number of bytes read, at most `bytes_max`.
-    fn advance(&mut self, conn: ConnId, bytes_max: usize) -> usize {
+    /// Handles what is new of a stream: its dial, then reading, then writing what is queued, then a failed write.
+    fn advance(&mut self, conn: ConnId, bytes_max: usize) {
         match self.streams.poll_dial(conn) {
             Dialled::Pending => {}
             Dialled::Connected => {
                 let local = self.streams.local_addr(conn);
                 self.machine.handle(self.now, Input::Connected { conn, local });
             }
-            Dialled::Failed(why) => {
-                self.fail(conn, why);
-                return 0;
-            }
+            Dialled::Failed(why) => return self.fail(conn, why),
         }
-        let bytes_max = self.buffer.len().min(bytes_max);
-        let Ok(left) = self.read(conn, bytes_max) else { return bytes_max };
+        if self.read(conn, bytes_max).is_break() {
+            return;
+        }
         self.write(conn);
         match self.streams.fault(conn) {
             Some(why) if !(self.streams.is_readable(conn) && self.machine.wants_read(conn)) => self.fail(conn, why),
             _ => self.streams.settle(conn),
         }
-        bytes_max - left
     }
 
-    /// Reads up to the budget, as long as the machine wants it. Returns what is left of the budget, or that the stream has
-    /// failed.
-    fn read(&mut self, conn: ConnId, bytes_max: usize) -> Result<usize, Gone> {
-        let mut budget = bytes_max;
+    /// Reads as long as the stream's share permits and the machine wants it. Breaks if the stream has failed.
+    fn read(&mut self, conn: ConnId, bytes_max: usize) -> ControlFlow<()> {
+        let mut budget = bytes_max.min(self.buffer.len());
         while budget > 0 && self.streams.is_readable(conn) && self.machine.wants_read(conn) {
             match self.streams.read(conn, &mut self.buffer[..budget]) {
                 Moved::Bytes(n) => {
                     self.machine.handle(self.now, Input::Bytes { conn, bytes: &self.buffer[..n] });
-                    budget -= n;
+                    // A machine that counts no work is charged with what was read.
+                    let units = self.machine.take_work(conn).max(n as u64 * Work::WIRE_BYTE);
+                    budget = self.shares.charge(conn, units).min(self.buffer.len());
                 }
                 Moved::Blocked => break,
                 Moved::Eof => self.machine.handle(self.now, Input::Eof { conn }),
                 Moved::Failed(why) => {
                     self.fail(conn, why);
-                    return Err(Gone);
+                    return ControlFlow::Break(());
                 }
             }
         }
-        Ok(budget)
+        ControlFlow::Continue(())
     }
 
     /// Writes what is queued, until nothing is or the socket takes no more.

@@ -12,15 +12,15 @@
 //! let mut shares = Shares::default();
 //! shares.begin([ConnId(1), ConnId(2)]);
 //! let Next::Serve { conn: ConnId(1), bytes_max } = shares.next() else { panic!() };
-//! // Read at most `bytes_max` bytes, hand them in, drain, and ask `take_work` what that took.
-//! shares.charge(ConnId(1), 3_000_000);
+//! // Read at most `bytes_max` bytes, hand them in, and ask `take_work` what that took; again while `charge` leaves any.
+//! assert_eq!(shares.charge(ConnId(1), 3_000_000), 0);
 //! assert_eq!(shares.next(), Next::Breathe);
 //! // Look for new datagrams and edges.
 //! shares.join([ConnId(3)]);
 //! assert!(matches!(shares.next(), Next::Serve { conn: ConnId(3), .. }));
 //! assert!(matches!(shares.next(), Next::Serve { conn: ConnId(2), .. }));
 //! assert_eq!(shares.next(), Next::Done);
-//! # assert!(bytes_max > 64 << 10);
+//! # assert!(bytes_max > 0);
 //! ```
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -29,7 +29,7 @@ use core::cmp::Reverse;
 
 use super::ids::ConnId;
 use super::work::Work;
-use crate::limits::{WORK_BETWEEN_POLLS, WORK_PER_ROUND};
+use crate::limits::{READ_BYTES_MAX, WORK_BETWEEN_POLLS, WORK_PER_ROUND};
 
 /// Decides which connection is served next. See the [module](self).
 #[derive(Clone, Debug, Default)]
@@ -52,7 +52,7 @@ pub enum Next {
     Serve {
         /// The connection.
         conn: ConnId,
-        /// The number of bytes to read from it at most; 0 if it is in debt.
+        /// The number of bytes to read from it at most before it is charged; 0 if it is in debt.
         bytes_max: usize,
     },
     /// Look for new datagrams and edges without waiting, and then [`Shares::join`] what has become ready.
@@ -92,13 +92,12 @@ impl Shares {
             return Next::Breathe;
         }
         let Some(conn) = self.waiting.pop() else { return Next::Done };
-        let credit = u64::try_from(self.credit(conn)).unwrap_or(0);
-        let bytes_max = usize::try_from(credit / Work::WIRE_BYTE).unwrap_or(usize::MAX);
-        Next::Serve { conn, bytes_max }
+        Next::Serve { conn, bytes_max: bytes_max(self.credit(conn)) }
     }
 
-    /// Notes the units of work that serving a connection took.
-    pub fn charge(&mut self, conn: ConnId, units: u64) {
+    /// Notes the units of work that serving a connection took. Returns how many more bytes may be read from it at most before
+    /// it is charged again: none once its share is used up.
+    pub fn charge(&mut self, conn: ConnId, units: u64) -> usize {
         self.spent = self.spent.saturating_add(units);
         let credit = self.credit(conn).saturating_sub_unsigned(units);
         if units > 0 {
@@ -107,6 +106,7 @@ impl Shares {
         if credit > WORK_PER_ROUND / 2 {
             self.placed.remove(&conn);
         }
+        bytes_max(credit)
     }
 
     /// Forgets a connection that is closed.
@@ -117,6 +117,12 @@ impl Shares {
     fn credit(&self, conn: ConnId) -> i64 {
         self.credits.get(&conn).copied().unwrap_or(WORK_PER_ROUND)
     }
+}
+
+/// The bytes that may be read at once with so much credit. A few bytes can stand for much work, which cannot be interrupted.
+fn bytes_max(credit: i64) -> usize {
+    let credit = u64::try_from(credit).unwrap_or(0);
+    usize::try_from(credit / Work::WIRE_BYTE).unwrap_or(usize::MAX).min(READ_BYTES_MAX)
 }
 
 #[cfg(test)]
@@ -142,12 +148,14 @@ mod tests {
     #[test]
     fn every_connection_is_served_once_in_a_round_and_debts_are_paid_off() {
         let mut shares = Shares::default();
-        let all = (WORK_PER_ROUND / 3) as usize;
+        let all = READ_BYTES_MAX;
         let units = |conn| if conn == 2 { 500_000 } else { 150_000 };
         assert_eq!(round(&mut shares, &[1, 2, 3], units), [(1, all), (2, all), (3, all)]);
         // Two is 300,000 in debt, and 100,000 are still missing after this round's share.
         assert_eq!(round(&mut shares, &[1, 2, 3], units), [(1, all), (3, all), (2, 0)]);
-        assert_eq!(round(&mut shares, &[2, 4], units), [(4, all), (2, 100_000 / 3)]);
+        assert_eq!(round(&mut shares, &[2, 4], units), [(4, all), (2, all)]);
+        assert_eq!(shares.charge(ConnId(4), 49_000), 1000 / 3, "what is left of a share");
+        assert_eq!(shares.charge(ConnId(4), 1_000), 0);
         assert_eq!(shares.credits.len(), 2, "those that are full again are forgotten");
     }
 

@@ -132,3 +132,26 @@ fn blinding_changes_no_result() {
         }
     }
 }
+
+/// C3: x = p + 1 stands for x = 1, which has a point; y + p does not fit. Nothing takes such a key.
+#[test]
+fn coordinates_beyond_the_prime_are_refused_everywhere() {
+    let half = |text: &str| const_hex::decode_to_array::<_, 32>(text).unwrap();
+    let x = half("fffffffffffffffffffffffffffffffffffffffffffffffffffffffefffffc30");
+    let y = half("4218f20ae6c646b363db68605822fb14264ca8d2587fdd6fbc750d587e76a7ee");
+    let one = core::array::from_fn(|i| u8::from(i == 31));
+    let join = |x: [u8; 32], y: [u8; 32]| core::array::from_fn::<u8, 64, _>(|i| if i < 32 { x[i] } else { y[i - 32] });
+    let compressed = |tag: u8, x: [u8; 32]| core::array::from_fn::<u8, 33, _>(|i| if i == 0 { tag } else { x[i - 1] });
+    let crypto = Secp256k1::new();
+    assert!(crypto.public_key_from_xy(&join(one, y)).is_some(), "x = 1 is a coordinate");
+    assert!(crypto.public_key_from_compressed(&compressed(2, one)).is_some());
+    assert_eq!(crypto.public_key_from_xy(&join(x, y)), None);
+    assert_eq!(PublicKey::from_xy_secp256k1(&join(x, y)), Err(InvalidKey));
+    assert!(crypto.identify(&join(x, y)).is_none());
+    for tag in [2, 3] {
+        assert_eq!(crypto.public_key_from_compressed(&compressed(tag, x)), None);
+        assert_eq!(PublicKey::from_compressed_secp256k1(&compressed(tag, x)), Err(InvalidKey));
+    }
+    let sealed = [&[4][..], &join(x, y), &[0; 64]].concat();
+    assert!(ecies::open(&crypto, &SecretKey::from_bytes([7; 32]).unwrap(), b"", &sealed).is_err());
+}

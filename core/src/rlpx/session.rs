@@ -128,6 +128,9 @@ struct Running {
 struct FrameClock {
     /// When the frame that is arriving began, later by the time in which it was not read.
     begun: Option<Instant>,
+    /// When the frame counts as slow if no more of it comes: [`limits::FRAME_SLOW_AFTER`] after it began, later by the time of
+    /// what has come at the least rate, but never later than that from the last byte.
+    slow_at: Instant,
     /// When the last whole one began, if it has taken more than one turn and was not slow.
     last: Option<Instant>,
     /// Whether a slow frame ends the session: memory is short.
@@ -135,22 +138,28 @@ struct FrameClock {
 }
 
 impl FrameClock {
-    /// Until when a frame is not slow of which `received` bytes have come.
-    fn slow_at(&self, received: usize) -> Option<Instant> {
-        Some(self.begun? + limits::FRAME_SLOW_AFTER + at_rate(received))
+    /// So many bytes have come, with which no frame is whole.
+    fn advance(&mut self, now: Instant, bytes: usize) {
+        let is_new = self.begun.is_none();
+        self.begun.get_or_insert(now);
+        let latest = now + limits::FRAME_SLOW_AFTER;
+        self.slow_at = if is_new { latest } else { (self.slow_at + at_rate(bytes)).min(latest) };
     }
 
     /// The frame is whole.
-    fn complete(&mut self, now: Instant, bytes: usize) {
-        let is_slow = self.slow_at(bytes).is_none_or(|at| at < now);
-        self.last = self.begun.take().filter(|_| !is_slow);
+    fn complete(&mut self, now: Instant) {
+        self.last = self.begun.take().filter(|_| now <= self.slow_at);
+    }
+
+    /// The frame was not read for so long.
+    fn postpone(&mut self, by: Duration) {
+        self.begun = self.begun.map(|begun| begun + by);
+        self.slow_at = self.slow_at + by;
     }
 
     fn deadline(&self, arriving: &Arriving<'_>) -> Option<Instant> {
-        if self.is_hurried {
-            return self.slow_at(arriving.received);
-        }
-        Some(self.begun? + limits::FRAME_TIMEOUT + at_rate(arriving.body_bytes))
+        let deadline = self.begun? + limits::FRAME_TIMEOUT + at_rate(arriving.body_bytes);
+        Some(if self.is_hurried { deadline.min(self.slow_at) } else { deadline })
     }
 }
 
@@ -273,13 +282,14 @@ impl Session {
             }
             Phase::Hello { .. } | Phase::Draining | Phase::Over => limits::HELLO_BYTES_MAX + 1,
         };
+        let waiting = bytes.len();
         let opened = self.frames.opener.handle_bytes(cx.crypto, bytes, bytes_max)?;
         let Some(body) = opened else {
-            self.note_arriving(cx.now);
+            self.note_arriving(cx.now, waiting);
             return Ok(None);
         };
         if let Phase::Running(running) = &mut self.phase {
-            running.frame.complete(cx.now, body.len());
+            running.frame.complete(cx.now);
         }
         cx.stats.frames_in.add(frames::frame_bytes(body.len()));
         cx.work.frame();
@@ -289,12 +299,14 @@ impl Session {
         }
     }
 
-    /// Starts the clock of a frame that has begun to arrive.
-    fn note_arriving(&mut self, now: Instant) {
+    /// Advances the clock of a frame of which so many bytes have come.
+    fn note_arriving(&mut self, now: Instant, bytes: usize) {
         let is_arriving = self.frames.opener.arriving().is_some();
-        if let Phase::Running(running) = &mut self.phase {
-            let begun = running.frame.begun.unwrap_or(now);
-            running.frame.begun = is_arriving.then_some(begun);
+        if let Phase::Running(running) = &mut self.phase
+            && is_arriving
+            && bytes > 0
+        {
+            running.frame.advance(now, bytes);
         }
     }
 
@@ -335,7 +347,7 @@ impl Session {
     /// Until when the frame that is arriving is not slow, if no more of it comes.
     pub fn slow_at(&self) -> Option<Instant> {
         let Phase::Running(running) = &self.phase else { return None };
-        running.frame.slow_at(self.frames.opener.arriving()?.received)
+        running.frame.begun.map(|_| running.frame.slow_at)
     }
 
     /// When the last message's frame began, if it has taken more than one turn and was not slow.
@@ -366,7 +378,7 @@ impl Session {
         let Phase::Running(running) = &mut self.phase else { return None };
         let since = running.paused_at.take()?;
         running.received_at = running.received_at + now.since(since);
-        running.frame.begun = running.frame.begun.map(|begun| begun + now.since(since));
+        running.frame.postpone(now.since(since));
         Some(since)
     }
 

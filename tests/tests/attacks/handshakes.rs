@@ -21,7 +21,7 @@ fn a_handshake_that_stalls_ends_at_its_deadline() {
     let mut net = victim(1);
     let mut stranger = Stranger::new(1);
     let (_, auth) = stranger.auth(net.contact(VICTIM).key());
-    for offsets in (0..auth.len()).collect::<Vec<_>>().chunks(limits::PENDING_MAX) {
+    for offsets in (0..auth.len()).collect::<Vec<_>>().chunks(limits::CONNS_PER_TURN) {
         let begun = net.now();
         let mut raws = Vec::new();
         for at in offsets {
@@ -105,8 +105,10 @@ fn an_accept_flood_is_bounded() {
     // Each displaces an older one.
     assert_eq!(accepted, 10_000);
     assert!(peak < 1 << 20, "{peak} bytes");
-    node.handle(Instant::from_micros(60_000_000), Input::Timeout);
-    while node.poll_action().is_some() {}
+    for turn in 0..2 {
+        node.handle(Instant::from_micros(60_000_000 + turn), Input::Timeout);
+        while node.poll_action().is_some() {}
+    }
     assert_eq!(node.sessions().count(), 0);
 
     // One subnet has fewer, one address has one in a while.

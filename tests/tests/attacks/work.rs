@@ -18,8 +18,8 @@ use peerless_tests::stranger::{Stranger, Talk};
 use crate::{SECOND, VICTIM, local, victim};
 
 const ETH: Capability = Capability::eth(69);
-/// What a driver reads at once.
-const CHUNK_BYTES: usize = 64 << 10;
+/// Bytes that wait for each connection at least.
+const BACKLOG_BYTES: usize = 16 << 10;
 /// Requests of the honest peer.
 const REQUESTS: usize = 150;
 
@@ -116,7 +116,7 @@ impl Model<'_> {
             self.peers[0].wire.extend(frame);
         }
         for peer in 1..self.peers.len() {
-            while self.peers[peer].wire.len() < CHUNK_BYTES {
+            while self.peers[peer].wire.len() < BACKLOG_BYTES {
                 let frame = self.next_message(peer);
                 self.peers[peer].wire.extend(frame);
             }
@@ -169,12 +169,20 @@ impl Model<'_> {
         requests
     }
 
+    fn charge(&mut self, conn: ConnId) -> usize {
+        let units = self.node.take_work(conn);
+        self.now += units;
+        self.shares.charge(conn, units)
+    }
+
     fn serve(&mut self, conn: ConnId, bytes_max: usize) {
         let peer = self.peers.iter().position(|peer| peer.talk.conn() == conn).unwrap();
-        let n = self.peers[peer].wire.len().min(bytes_max).min(CHUNK_BYTES);
-        if n > 0 && self.node.wants_read(conn) {
+        let mut bytes_max = bytes_max;
+        while bytes_max > 0 && !self.peers[peer].wire.is_empty() && self.node.wants_read(conn) {
+            let n = self.peers[peer].wire.len().min(bytes_max);
             let bytes: Vec<u8> = self.peers[peer].wire.drain(..n).collect();
             self.node.handle(self.instant(), Input::Bytes { conn, bytes: &bytes });
+            bytes_max = self.charge(conn);
         }
         let requests = self.drain();
         for &(conn, request_id, id) in &requests {
@@ -183,9 +191,7 @@ impl Model<'_> {
         }
         self.write(peer);
         self.drain();
-        let units = self.node.take_work(conn);
-        self.now += units;
-        self.shares.charge(conn, units);
+        self.charge(conn);
         if peer == 0 {
             for _ in requests {
                 let arrived = self.open.pop_front().unwrap();
