@@ -102,3 +102,35 @@ fn silent_connections_are_accepted_and_time_out() {
     assert!(quiet.calls.unwrap().let_in_percent > 99.0, "{quiet}");
     assert_eq!(silent.calls.unwrap().callers, quiet.calls.unwrap().callers);
 }
+
+/// Attacks by six /24s, which a weaker choice of outbound peers loses: whatever the seed, most outbound peers are honest on
+/// average, some always are, and no subnet has more than its share of the table and of the book (attacks E1, E2, E4).
+#[test]
+fn most_outbound_peers_are_honest_over_many_seeds() {
+    const SEEDS: u64 = 16;
+    let mut hostile = 0;
+    for seed in 1..=SEEDS {
+        let room_drawn = if seed % 2 == 0 { RoomDrawn::Dial } else { RoomDrawn::Node };
+        let report = measured(&Plan {
+            seed,
+            room_drawn,
+            honest: 150,
+            known: 60,
+            subnets: 6,
+            stay: minutes(20),
+            peace: minutes(20),
+            time: minutes(100),
+            restart: minutes(10),
+            ..Plan::default()
+        });
+        for shares in [report.shares, report.restarted.unwrap(), report.restarted_bare.unwrap()] {
+            assert!(shares.outbound >= 12 && shares.hostile_outbound <= 9, "{report}");
+            assert!(shares.table_subnet_max <= 10, "{report}");
+            assert!(shares.book_share <= 2.0 * shares.book_subnet_share + 1e-9, "{report}");
+        }
+        hostile += report.shares.hostile_outbound;
+    }
+    let mean = f64::from(hostile) / SEEDS as f64;
+    assert!(mean <= 4.5, "{mean:.2} of 16");
+    println!("{mean:.2} of 16 outbound peers are hostile on average");
+}

@@ -83,24 +83,17 @@ impl Sessions {
             let cx = &mut context.cx(rng);
             loop {
                 let verdict = match connection.handle_bytes(cx, &local, &mut bytes) {
-                    Verdict::Auth => match connection.answer_auth(cx, &local) {
-                        Verdict::Pending => continue,
-                        verdict => verdict,
-                    },
+                    Verdict::Pending => return,
+                    Verdict::Auth => connection.answer_auth(cx, &local),
+                    Verdict::Identified if has_room => connection.admit(cx, &local),
+                    Verdict::Identified => {
+                        Verdict::End { by: Side::Us, why: EndReason::Refused(Refusal::TooManyPeers) }
+                    }
                     verdict => verdict,
                 };
-                let (by, why) = match verdict {
-                    Verdict::Pending | Verdict::Auth => return,
-                    Verdict::Identified if has_room => {
-                        // Status comes later: with eth, a session is never established at once.
-                        let _ = connection.admit(cx, &local);
-                        continue;
-                    }
-                    Verdict::Identified => (Side::Us, EndReason::Refused(Refusal::TooManyPeers)),
-                    Verdict::Established | Verdict::Charge(_) => continue,
-                    Verdict::End { by, why } => (by, why),
-                };
-                connection.end(cx, by, why);
+                if let Verdict::End { by, why } = verdict {
+                    connection.end(cx, by, why);
+                }
             }
         })
     }
