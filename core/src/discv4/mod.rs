@@ -1,9 +1,9 @@
 //! discv4, node discovery over UDP (`discv4.md`): answers other nodes, keeps the table of live ones, looks up nodes.
 //!
 //! [`Discv4`] composes smaller machines that own one thing each: [`bonds`] the endpoint proofs, [`calls`] the requests in
-//! flight (`ping_backs` those to many strangers at once), [`limiter`] what unproven sources may cost, and of [`kad`](crate::kad) the table and the lookups. This file has
-//! the interface and the timers; `inbound` handles datagrams, `requests` drives the calls, `lookups` the lookups, `flooded`
-//! what the node does while datagrams exceed its budgets.
+//! flight (`ping_backs` those to many strangers at once), [`limiter`] what unproven sources may cost, and of
+//! [`kad`](crate::kad) the table and the lookups. This file has the interface and the timers; `inbound` handles datagrams,
+//! `requests` drives the calls, `lookups` the lookups, `flooded` what the node does while datagrams exceed its budgets.
 
 pub mod bonds;
 pub mod calls;

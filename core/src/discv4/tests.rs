@@ -1,4 +1,5 @@
-//! Networks of well-behaved machines. Attacks, commands, conformance, floods, records, relays and robustness are in the files below.
+//! Networks of well-behaved machines. Attacks, commands, conformance, floods, records, relays and robustness are in the files
+//! below.
 
 mod attacks;
 mod commands;

@@ -58,7 +58,7 @@ impl Flood {
         };
         let mut bytes = vec![];
         packet.seal(&*self.crypto, &SecretKey::generate(&mut self.rng), &mut bytes);
-        if n / 6 % 2 == 0 {
+        if (n / 6).is_multiple_of(2) {
             bytes[32..96].copy_from_slice(&self.rng.bytes::<64>());
             let hash = keccak256(&bytes[32..]);
             bytes[..32].copy_from_slice(&hash);
@@ -139,8 +139,11 @@ fn neighbours(rng: &mut Rng) -> SocketAddr {
     node_addr(2 + rng.below(6) as usize)
 }
 
+/// Draws the source of a datagram.
+type Source = fn(&mut Rng) -> SocketAddr;
+
 /// The names of the tests' figures: forged sources, one network, forged neighbours.
-const SOURCES: [(&str, fn(&mut Rng) -> SocketAddr); 3] =
+const SOURCES: [(&str, Source); 3] =
     [("any address", any_address), ("one /48", one_site), ("six neighbours", neighbours)];
 
 /// D6 to D8: of the tables that had the node at least nine in ten still do, and its lookups find fourteen of sixteen.
