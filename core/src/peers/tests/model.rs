@@ -101,8 +101,12 @@ impl Model {
             11 => {
                 let Some(conn) = any else { return };
                 self.bench.establish(conn);
-                let state = self.states.get_mut(&conn).unwrap();
-                *state = if *state == State::Admitted { State::Established } else { *state };
+                // A peer that takes an outbound place over displaces another, or leaves itself.
+                let Self { bench, states, .. } = self;
+                states.retain(|conn, _| bench.conns.contains_key(conn));
+                if let Some(state) = states.get_mut(&conn).filter(|state| **state == State::Admitted) {
+                    *state = State::Established;
+                }
             }
             12 => any.into_iter().for_each(|conn| self.charge(conn)),
             13 if self.dice.below(8) == 0 => self.embedder(),
