@@ -234,7 +234,7 @@ pub const SUBNET_PING_BACKS_BURST: u32 = 8;
 /// Open calls up to which a ping back is a call; beyond, only its hash is kept, so that a flood of pings leaves half of the
 /// calls to everything else.
 pub const PING_BACK_CALLS_MAX: usize = CALLS_MAX / 2;
-/// Pings back in flight that are not calls: those to 4000 strangers a second, of whom [`DATAGRAMS_PER_SECOND`] may send.
+/// Pings back in flight that are not calls: those to 4000 strangers a second; [`DATAGRAMS_PER_SECOND`] may send.
 pub const PING_BACKS_MAX: usize = 2048;
 /// Pings back in one set of that memory.
 pub const PING_BACK_WAYS: usize = 8;
