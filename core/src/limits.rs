@@ -402,6 +402,8 @@ pub const ROTATION_INTERVAL_MAX: Duration = Duration::from_secs(420);
 pub const ROTATION_YOUNG_INTERVAL: Duration = Duration::from_secs(30);
 /// Time for which a node has just started: each place is rotated a few times.
 pub const ROTATION_YOUNG_TIME: Duration = Duration::from_secs(3600);
+/// Outbound places that the times between rotations are for: with fewer, rotations are as many times less frequent.
+pub const ROTATION_PLACES: u32 = 16;
 /// Time that a rotation which is due waits for a committed target, two dials of each, and then for any entry, before it is
 /// given up.
 pub const ROTATION_WAIT: Duration = Duration::from_secs(120);

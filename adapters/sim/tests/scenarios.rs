@@ -71,7 +71,9 @@ fn hostile_hosts_cost_honest_nodes_few_sessions() {
     let twin = honest.run(&Plan { nodes: 80, time, ..honest.plan(7) }).unwrap();
     assert!(report.passed() && twin.passed(), "{report}\n{twin}");
     let figure = |name: &str| report.figures[name];
-    assert_eq!(figure("honest sessions kept since healing, %"), 100.0, "{report}");
+    // Rotation ends some of an honest network too.
+    let kept = "honest sessions kept since healing, %";
+    assert!(figure(kept) >= 0.75 * twin.figures[kept], "{} %, not {} %\n{report}", figure(kept), twin.figures[kept]);
     let (with, without) = (figure("sessions of an honest node with honest ones"), twin.sessions.mean);
     println!("{with:.2} with liars, {without:.2} without");
     assert!(with > 0.75 * without, "{with:.2} with liars, {without:.2} without");

@@ -454,7 +454,7 @@ impl Peers {
         let Some(leaving) = leaver(&seats, is_elder(&id), elder_places(self.config().max_dialled())) else {
             return Some(Admission::Refused(Refusal::TooManyPeers));
         };
-        self.outbound.rotated(now, rng);
+        self.outbound.rotated(now, rng, self.slots.config().max_dialled());
         Some(Admission::Admitted { place, displaced: Some((leaving, Refusal::TooManyPeers)) })
     }
 

@@ -184,11 +184,11 @@ impl Outbound {
         situation: &Situation,
         is_usable: impl Fn(&Contact) -> bool,
     ) -> Option<Contact> {
-        self.rotation.start(now, rng);
+        self.rotation.start(now, rng, situation.places);
         if situation.free > 0 {
             self.waits_since.get_or_insert(now);
         } else if self.rotation.stage(now) == Stage::Over && situation.pending() == 0 {
-            self.rotation.schedule(now, rng);
+            self.rotation.schedule(now, rng, situation.places);
         }
         let wish = wish(now, situation, self.waits_since, self.rotation.stage(now));
         let found = match wish {
@@ -347,8 +347,8 @@ impl Outbound {
     }
 
     /// Notes that a newcomer has taken a place over.
-    pub fn rotated(&mut self, now: Instant, rng: &mut Rng) {
-        self.rotation.schedule(now, rng);
+    pub fn rotated(&mut self, now: Instant, rng: &mut Rng, places: usize) {
+        self.rotation.schedule(now, rng, places);
     }
 
     /// When [`Outbound::next`] may next return an entry. `None` if only another event can change that.

