@@ -93,6 +93,8 @@ pub const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 pub const STATUS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time between our pings, as in geth.
 pub const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// Our pings to one peer that may be open: those of four minutes, in which the largest answer arrives.
+pub const PINGS_OPEN_MAX: usize = 16;
 /// Time without a byte from the peer, as in geth: two pings go unanswered.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time in which bytes are queued and the socket takes none, as in geth.

@@ -9,6 +9,7 @@ mod hello;
 mod message;
 
 use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -115,8 +116,9 @@ struct Running {
     /// Since when the connection is not being read for want of memory: meanwhile no clock runs that waits for the peer.
     paused_at: Option<Instant>,
     next_ping: Instant,
-    /// When our ping was queued whose pong has not come.
-    ping_at: Option<Instant>,
+    /// When each of our pings was queued that is open, the oldest first. There are as many pongs as pings, or fewer: one may
+    /// answer several.
+    pings: VecDeque<Instant>,
     /// The shortest time from a ping of ours to its pong.
     latency: Option<Duration>,
     /// Where our last pong ends in the outbound stream.
@@ -521,7 +523,7 @@ impl Session {
             frame: FrameClock::default(),
             paused_at: None,
             next_ping: cx.now + limits::PING_INTERVAL,
-            ping_at: None,
+            pings: VecDeque::new(),
             latency: None,
             pong_end: 0,
         });
@@ -539,25 +541,26 @@ impl Session {
         }
     }
 
-    /// Returns when the ping was queued that this pong answers; `None` if none is open.
+    /// Returns when the ping was queued that the peer has received for certain, since this pong came; `None` if none is open.
+    /// Pongs carry no id: the n-th one proves that n pings have come.
     fn accept_pong(&mut self, now: Instant) -> Option<Instant> {
         let Phase::Running(running) = &mut self.phase else { return None };
-        let sent_at = running.ping_at.take()?;
+        let sent_at = running.pings.pop_front()?;
         let latency = now.since(sent_at);
         running.latency = Some(running.latency.map_or(latency, |shortest| shortest.min(latency)));
         Some(sent_at)
     }
 
-    /// Pings if it is time. One ping is open at a time: pongs carry no id, and a pong that may answer either of two would prove
-    /// nothing.
+    /// Pings if it is time. Several pings may be open: a peer whose answer takes long, or that is not read, cannot answer them
+    /// meanwhile, but must hear from us. None is added to bytes that the socket has not taken.
     fn ping(&mut self, cx: &mut Cx<'_>, out: &mut Outbound) {
         let Phase::Running(running) = &mut self.phase else { return };
         if cx.now < running.next_ping {
             return;
         }
         running.next_ping = cx.now + limits::PING_INTERVAL;
-        if running.ping_at.is_none() {
-            running.ping_at = Some(cx.now);
+        if running.pings.is_empty() || (out.is_empty() && running.pings.len() < limits::PINGS_OPEN_MAX) {
+            running.pings.push_back(cx.now);
             self.send_base(cx, out, p2p::id::PING, &EMPTY_PAYLOAD);
         }
     }

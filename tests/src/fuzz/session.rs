@@ -8,6 +8,7 @@ use peerless::rng::{Rng, Seed};
 use peerless::time::Instant;
 use peerless::wire::p2p::{self, Capability, CapabilityTable, DisconnectReason, Hello};
 use peerless::wire::schema::Role;
+use std::collections::VecDeque;
 
 use super::crypto::secret;
 use super::handshake::context;
@@ -50,8 +51,8 @@ struct Model {
     snappy: bool,
     heard: Instant,
     next_ping: Instant,
-    /// When the ping was sent whose pong has not come.
-    open_ping: Option<Instant>,
+    /// When the pings were sent whose pongs have not come.
+    open_pings: VecDeque<Instant>,
     pings_accepted: usize,
     sent: Vec<(u64, Vec<u8>)>,
     disconnect: Option<DisconnectReason>,
@@ -107,7 +108,7 @@ fn session(data: &[u8], reached: &mut Reached) {
         snappy: false,
         heard: start,
         next_ping: start,
-        open_ping: None,
+        open_pings: VecDeque::new(),
         pings_accepted: 0,
         sent: Vec::new(),
         disconnect: None,
@@ -317,7 +318,7 @@ fn peer_says(model: &mut Model, remote: &mut Remote, ours: &Ours, choices: &mut 
             model.pings_accepted += 1;
             Expected::Nothing
         }
-        (Phase::Open, Some(p2p::id::PONG)) => match model.open_ping.take() {
+        (Phase::Open, Some(p2p::id::PONG)) => match model.open_pings.pop_front() {
             Some(sent_at) => Expected::Step(Step::Pong { sent_at }, Vec::new()),
             None => Expected::Nothing,
         },
@@ -431,6 +432,7 @@ fn time(ours: &mut Ours, model: &mut Model, choices: &mut Choices<'_>, reached: 
     let reading = !choices.once_in(8);
     let frames_before = ours.context.stats.frames_out.count;
     let Ours { context, rng, session, out, .. } = ours;
+    let is_written = out.is_empty();
     let ended = session.handle_timeout(&mut context.cx(rng), out, reading);
     let now = model.now;
     let expected = match model.phase {
@@ -452,9 +454,10 @@ fn time(ours: &mut Ours, model: &mut Model, choices: &mut Choices<'_>, reached: 
         assert_eq!(said, 1, "one final Disconnect");
     } else if model.phase == Phase::Open && now >= model.next_ping {
         model.next_ping = now + limits::PING_INTERVAL;
-        assert_eq!(said, u64::from(model.open_ping.is_none()), "one ping is open at a time");
+        let open = model.open_pings.len();
+        assert_eq!(said == 1, open == 0 || (is_written && open < limits::PINGS_OPEN_MAX), "{open} pings are open");
         if said == 1 {
-            model.open_ping = Some(now);
+            model.open_pings.push_back(now);
             reached.note("our ping");
         }
     } else {

@@ -90,3 +90,28 @@ fn a_pong_answers_the_open_ping() {
     assert_eq!(raw.send(3, &[]), [], "a pong without a ping says nothing");
     assert_eq!(raw.end.session.latency(), None);
 }
+
+/// A peer whose pongs wait behind a large answer hears from us all the same, and is not blamed for what a late pong proves.
+#[test]
+fn pings_go_on_while_their_pongs_have_not_come() {
+    let mut raw = Raw::open(&["eth/69"], 5);
+    let mut sent = Vec::new();
+    for _ in 0..3 {
+        raw.end.advance(15 * SECOND);
+        raw.send(9, &[]);
+        sent.push(raw.end.context.now());
+        assert_eq!((raw.end.timeout(true), raw.received().len()), (None, 1));
+    }
+    // One pong may answer all three: it proves the first.
+    for sent_at in sent {
+        assert_eq!(raw.send(3, &[]), [Got::Pong(sent_at)]);
+    }
+    assert_eq!(raw.send(3, &[]), []);
+    for _ in 0..2 * limits::PINGS_OPEN_MAX {
+        raw.end.advance(15 * SECOND);
+        raw.send(9, &[]);
+        assert_eq!(raw.end.timeout(true), None);
+        raw.received();
+    }
+    assert_eq!((0..100).filter(|_| raw.send(3, &[]) != []).count(), limits::PINGS_OPEN_MAX);
+}
