@@ -137,6 +137,22 @@ fn an_attack_is_reported_by_shares() {
     std::fs::remove_dir_all(folder).expect("removed");
 }
 
+/// The figures of a flood are among the report's own fields, and its command repeats the run.
+#[test]
+fn a_flood_is_reported_by_what_tables_hold_and_lookups_find() {
+    let size = ["--nodes", "10", "--time", "180s", "--cpu", "1", "--kind", "mixed"];
+    let of = |spoof: &str| run(&[&["--json", "sim", "flood", "--rate", "200", "--spoof", spoof], &size[..]].concat());
+    for spoof in ["random", "48", "neighbours"] {
+        let report = last(&of(spoof));
+        let names = ["tables_before", "tables_after", "lookup_found", "starting_found", "newcomer_found"];
+        assert!(names.iter().all(|name| report[name].as_f64() > Some(0.0)), "{report}");
+        assert!(report["rate"] == 200 && report["cpu"]["busy_percent"].as_f64() > Some(0.0), "{report}");
+        let command = report["command"].as_str().expect("a command");
+        let again = last(&run(&["--json"].into_iter().chain(command.split(' ').skip(1)).collect::<Vec<_>>()));
+        assert_eq!(report["trace_hash"], again["trace_hash"], "{command}");
+    }
+}
+
 /// The report of a campaign of `discovery` in its smallest size.
 fn campaign(arguments: &[&str]) -> (Option<i32>, Value) {
     let output = run(&[&["--json", "sim", "campaign", "--scenario", "discovery"], arguments].concat());

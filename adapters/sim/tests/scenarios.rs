@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use peerless_sim::scenario::truth::Truth;
-use peerless_sim::scenario::{Faults, Plan, Role, Scenario, campaign, demand, find, flood, stock};
+use peerless_sim::scenario::{Faults, Plan, Role, Scenario, campaign, demand, find, stock};
 
 const SEEDS_EACH: u64 = 26;
 
@@ -74,6 +74,7 @@ fn hostile_hosts_cost_honest_nodes_few_sessions() {
     // Rotation ends some of an honest network too.
     let kept = "honest sessions kept since healing, %";
     assert!(figure(kept) >= 0.75 * twin.figures[kept], "{} %, not {} %\n{report}", figure(kept), twin.figures[kept]);
+    assert_eq!(figure("honest nodes without an honest peer"), 0.0, "{report}");
     let (with, without) = (figure("sessions of an honest node with honest ones"), twin.sessions.mean);
     println!("{with:.2} with liars, {without:.2} without");
     assert!(with > 0.75 * without, "{with:.2} with liars, {without:.2} without");
@@ -102,36 +103,13 @@ fn a_failure_is_minimised_and_its_command_names_the_remaining_faults() {
     assert!(finding.minimal.command.ends_with(&format!("--faults {}", culprit.number)), "{}", finding.minimal.command);
 }
 
-/// The attacks that succeed until their defence is built: budgets by class of datagrams, entries that move by their record
-/// only, and blame for proven faults only.
-const SUCCEED: [&str; 3] = ["flood", "relay", "middle"];
-
-/// Runs ten seeds of a scenario in its small size, or one if the attack is known to succeed.
-fn withstands(scenario: Scenario) {
-    let is_held = !SUCCEED.contains(&scenario.name);
-    let runs = (1..=if is_held { 10 } else { 1 }).map(|seed| scenario.run(&scenario.small_plan(seed)).unwrap());
-    let failures = runs.filter_map(|report| report.failure.map(|failure| format!("seed {}: {failure}", report.seed)));
-    let failures: Vec<String> = failures.collect();
-    println!("{}: {failures:#?}", scenario.name);
-    assert!(!is_held || failures.is_empty(), "{failures:#?}");
-}
-
-/// Attacks D6 to D8.
+/// A relay forwards a node's packets from its own address. The demand becomes one of the scenario when entries move by their
+/// record only.
 #[test]
-fn a_flood_neither_hides_a_node_nor_cuts_off_those_behind_it() {
-    withstands(flood::demanding(find("flood").unwrap()));
-}
-
-/// A relay forwards a node's packets from its own address.
-#[test]
-fn relays_move_no_entry_of_an_honest_node() {
-    withstands(find("relay").unwrap().always("no entry is at another address", demand::no_moved_entries()));
-}
-
-#[test]
-fn a_man_in_the_middle_gets_no_node_charged_or_banned() {
-    let middle = find("middle").unwrap().always("no node is charged with a fault", demand::no_charges());
-    withstands(middle.always("no honest node bans another", demand::no_honest_faults()));
+fn relays_move_entries() {
+    let scenario = find("relay").unwrap().always("no entry is at another address", demand::no_moved_entries());
+    let report = scenario.run(&scenario.small_plan(1)).unwrap();
+    println!("{:?}", report.failure);
 }
 
 /// The instruments measure what these attacks do where they are not interfered with.

@@ -61,6 +61,8 @@ pub(super) fn middle() -> Scenario {
                 run.world.conditions_mut().add(Fault { since, until, from, to: Hosts::All, both_ways: true, effect });
             }
         })
+        .always("no node is charged with a fault", demand::no_charges())
+        .always("no honest node bans another", demand::no_honest_faults())
         .demand("every node has a session", demand::sessions(1))
         .demand("nine of ten nodes have all the peers that they look for", demand::fully_peered(90))
         .figure("segments changed", |run| run.world.totals().segments_tampered as f64)

@@ -29,7 +29,7 @@ pub fn stock() -> Vec<Scenario> {
         storm(),
         hostile(),
         foreign(),
-        flood::scenario(Siege::default()),
+        flood::demanding(flood::scenario(Siege::default())),
         attacks::relay(),
         attacks::middle(),
     ]
