@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use peerless_sim::scenario::truth::Truth;
-use peerless_sim::scenario::{Faults, Plan, Role, Scenario, campaign, demand, find, stock};
+use peerless_sim::scenario::{Faults, Plan, Role, Scenario, campaign, find, stock};
 
 const SEEDS_EACH: u64 = 26;
 
@@ -101,15 +101,6 @@ fn a_failure_is_minimised_and_its_command_names_the_remaining_faults() {
     let finding = campaign::minimise(&scenario, &plan, &report);
     assert_eq!(finding.minimal.faults, [culprit.to_string()]);
     assert!(finding.minimal.command.ends_with(&format!("--faults {}", culprit.number)), "{}", finding.minimal.command);
-}
-
-/// A relay forwards a node's packets from its own address. The demand becomes one of the scenario when entries move by their
-/// record only.
-#[test]
-fn relays_move_entries() {
-    let scenario = find("relay").unwrap().always("no entry is at another address", demand::no_moved_entries());
-    let report = scenario.run(&scenario.small_plan(1)).unwrap();
-    println!("{:?}", report.failure);
 }
 
 /// The instruments measure what these attacks do where they are not interfered with.

@@ -199,13 +199,13 @@ impl Outbound {
                 let elders = self.book.elders();
                 let missing = self.elders_missing(&elders, situation);
                 let choice = Choice { now, dialer, situation, elders, missing };
-                let offered = self.next_offered(rng, &choice, &may_dial);
+                let offered = self.next_offered(rng, &choice, may_dial);
                 match wish {
                     _ if offered.is_some() => offered,
-                    Wish::Any => self.next_any(rng, &choice, &may_dial, Dialer::permits_retry),
-                    Wish::AtOnce => self.next_any(rng, &choice, &may_dial, Dialer::permits),
+                    Wish::Any => self.next_any(rng, &choice, may_dial, Dialer::permits_retry),
+                    Wish::AtOnce => self.next_any(rng, &choice, may_dial, Dialer::permits),
                     Wish::Target | Wish::Nothing => {
-                        self.commit(rng, &choice, &may_dial);
+                        self.commit(rng, &choice, may_dial);
                         self.next_target(&choice)
                     }
                 }

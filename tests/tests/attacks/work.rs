@@ -110,7 +110,8 @@ impl Model<'_> {
 
     /// What has come by now: requests of the honest peer, and from the others always more.
     fn poll(&mut self) {
-        while let Some(at) = self.arrivals.pop_front_if(|at| *at <= self.now) {
+        while let Some(at) = self.arrivals.front().copied().filter(|at| *at <= self.now) {
+            self.arrivals.pop_front();
             self.open.push_back(at);
             let frame = self.peers[0].talk.seal(p2p::id::CAPABILITIES + id::GET_BLOCK_HEADERS, &pack(&[&[0xc2, 5, 1]]));
             self.peers[0].wire.extend(frame);

@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    #[ignore = "computes two million keys"]
+    #[ignore = "a long run"]
     fn the_first_keys_of_each_bucket() {
         let crypto = Secp256k1::new();
         let real = id(&crypto, REAL);

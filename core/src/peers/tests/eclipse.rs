@@ -249,8 +249,8 @@ fn check(attack: Attack, seeds: u64) {
     let hostile = |of: fn(&Shares) -> Share| runs.iter().map(move |run| of(run).0);
     let most = |of| hostile(of).max().unwrap();
     let mean = |of| hostile(of).sum::<usize>() as f64 / seeds as f64;
-    let (attacked, restored, bare): (fn(&Shares) -> Share, fn(&Shares) -> Share, fn(&Shares) -> Share) =
-        (|run| run.attacked, |run| run.restored, |run| run.bare);
+    let [attacked, restored, bare]: [fn(&Shares) -> Share; 3] =
+        [|run| run.attacked, |run| run.restored, |run| run.bare];
     let shown = [attacked, restored, bare].map(|of| std::format!("{:4.1} / {:2}", mean(of), most(of)));
     let [attacked_shown, restored_shown, bare_shown] = &shown;
     std::println!("{room:?} | {room_percent} % | {subnets} | {attacked_shown} | {restored_shown} | {bare_shown}");
@@ -286,7 +286,7 @@ fn no_number_of_subnets_takes_the_outbound_places() {
 /// and the most of the hostile peers with one of the 16 outbound places, after 22 h and an hour after a restart with the book
 /// and without it.
 #[test]
-#[ignore = "takes minutes"]
+#[ignore = "a long run"]
 fn no_number_of_subnets_takes_the_outbound_places_in_any_cell() {
     for room in [Room::Dial, Room::Node] {
         for room_percent in [10, 50, 100] {

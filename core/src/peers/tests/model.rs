@@ -394,9 +394,9 @@ fn a_million_random_steps_keep_every_limit_and_equal_a_model() {
     run(1_000_000);
 }
 
-/// `cargo test -p peerless --lib -- --ignored ten_million`, a minute.
+/// `docs/attacks.md`, "Long runs".
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "a long run"]
 fn ten_million_random_steps_keep_every_limit_and_equal_a_model() {
     run(10_000_000);
 }

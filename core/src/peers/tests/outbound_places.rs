@@ -49,7 +49,8 @@ impl Model {
             7 => self.bench.peers.forget(&id(n)),
             8 => {
                 let duration = secs(self.dice.below(600));
-                let target = if n % 2 == 0 { BanTarget::Id(id(n)) } else { BanTarget::Address(neighbour(n).ip()) };
+                let target =
+                    if n.is_multiple_of(2) { BanTarget::Id(id(n)) } else { BanTarget::Address(neighbour(n).ip()) };
                 self.bench.peers.ban(self.bench.now, target, duration);
                 let meant = |view: &&View| match target {
                     BanTarget::Id(id) => view.id == Some(id),
@@ -93,7 +94,7 @@ impl Model {
         if view.place.is_some() {
             if self.dice.below(32) == 0 {
                 let _ = self.bench.end(conn, &BYE);
-            } else if n % 2 == 0 {
+            } else if n.is_multiple_of(2) {
                 self.bench.busy.insert(conn);
             } else {
                 self.bench.busy.remove(&conn);
@@ -174,9 +175,9 @@ fn a_million_random_steps_keep_every_bound_of_the_book_and_the_places() {
     run(1_000_000, 7);
 }
 
-/// `cargo test --release -p peerless --lib ten_million -- --ignored`
+/// `docs/attacks.md`, "Long runs".
 #[test]
-#[ignore = "takes a minute"]
+#[ignore = "a long run"]
 fn ten_million_random_steps_keep_every_bound_of_the_book_and_the_places() {
     (0..10).for_each(|seed| run(1_000_000, seed));
 }
