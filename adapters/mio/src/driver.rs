@@ -244,6 +244,9 @@ impl<M: Machine> Driver<M> {
         self.drain(on_event);
         let units = self.machine.take_work(conn);
         self.shares.charge(conn, units);
+        if !self.streams.is_ready(conn) {
+            self.shares.drained(conn);
+        }
     }
 
     /// For how long to sleep; `None` is without limit.

@@ -38,7 +38,13 @@ pub struct Shares {
     credits: BTreeMap<ConnId, i64>,
     /// The connections that wait to be served in this round, the next one last.
     waiting: Vec<ConnId>,
-    /// The connections that wait, or were served in this round and have less than half of their share left.
+    /// Those of them that were not served in this round yet. The round is over once there are none, so that every round ends.
+    unserved: BTreeSet<ConnId>,
+    /// The connections of this round.
+    round: BTreeSet<ConnId>,
+    /// Those that had nothing left to read when they were served last.
+    drained: BTreeSet<ConnId>,
+    /// The connections that wait, or were served in this round and are not served in it again for now.
     placed: BTreeSet<ConnId>,
     /// The units since the driver last looked for new datagrams and edges.
     spent: u64,
@@ -68,38 +74,45 @@ impl Shares {
         self.credits.values_mut().for_each(|credit| *credit += WORK_PER_ROUND);
         self.credits.retain(|_, credit| *credit < WORK_PER_ROUND);
         self.waiting.clear();
+        self.unserved.clear();
+        self.round.clear();
+        self.drained.clear();
         self.placed.clear();
         self.spent = 0;
         self.join(ready);
     }
 
     /// Adds connections that have become ready in the course of the round. They come before those that wait. One that was
-    /// served in this round already is served again if it has more than half of a share: all have gained theirs of the work
-    /// done meanwhile, since a round is long where messages are expensive.
+    /// served in this round already is served again if it was drained and has more than half of a share: those without debts
+    /// have gained theirs of the work done meanwhile, since a round is long where messages are expensive.
     pub fn join(&mut self, ready: impl IntoIterator<Item = ConnId>) {
         let gained = i64::try_from(self.spent / self.placed.len().max(1) as u64).unwrap_or(i64::MAX);
-        self.credits.values_mut().for_each(|credit| *credit = credit.saturating_add(gained));
+        let without_debt = self.credits.values_mut().filter(|credit| **credit >= 0);
+        without_debt.for_each(|credit| *credit = credit.saturating_add(gained));
         self.credits.retain(|_, credit| *credit < WORK_PER_ROUND);
         let waiting: BTreeSet<ConnId> = self.waiting.iter().copied().collect();
-        let Self { credits, placed, .. } = self;
+        let Self { credits, placed, drained, .. } = self;
         let credit = |conn: &ConnId| credits.get(conn).copied().unwrap_or(WORK_PER_ROUND);
-        placed.retain(|conn| waiting.contains(conn) || credit(conn) <= WORK_PER_ROUND / 2);
+        placed.retain(|conn| waiting.contains(conn) || !drained.contains(conn) || credit(conn) <= WORK_PER_ROUND / 2);
         self.spent = 0;
         let mut new: Vec<ConnId> = ready.into_iter().filter(|conn| self.placed.insert(*conn)).collect();
         new.sort_unstable_by_key(|conn| (self.credit(*conn), Reverse(*conn)));
+        self.unserved.extend(new.iter().copied().filter(|conn| self.round.insert(*conn)));
         self.waiting.append(&mut new);
     }
 
     /// What to do next.
     #[expect(clippy::should_implement_trait, reason = "`Breathe` must be answered before the next call")]
     pub fn next(&mut self) -> Next {
-        if self.waiting.is_empty() {
+        if self.unserved.is_empty() {
             return Next::Done;
         }
         if self.spent >= WORK_BETWEEN_POLLS {
             return Next::Breathe;
         }
         let Some(conn) = self.waiting.pop() else { return Next::Done };
+        self.unserved.remove(&conn);
+        self.drained.remove(&conn);
         Next::Serve { conn, bytes_max: bytes_max(self.credit(conn)) }
     }
 
@@ -111,10 +124,12 @@ impl Shares {
         if units > 0 {
             self.credits.insert(conn, credit);
         }
-        if credit > WORK_PER_ROUND / 2 {
-            self.placed.remove(&conn);
-        }
         bytes_max(credit)
+    }
+
+    /// Notes that there was nothing left to read from a connection when it was served.
+    pub fn drained(&mut self, conn: ConnId) {
+        self.drained.insert(conn);
     }
 
     /// Forgets a connection that is closed.
@@ -201,12 +216,37 @@ mod tests {
                 Next::Serve { conn, .. } => {
                     served.push(conn.0);
                     shares.charge(conn, if conn == ConnId(1) { 30_000 } else { 1_000_000 });
+                    if conn == ConnId(1) {
+                        shares.drained(conn);
+                    }
                 }
                 Next::Breathe => shares.join([1, 2, 3, 4].map(ConnId)),
                 Next::Done => break,
             }
         }
         assert_eq!(served, [1, 2, 1, 3, 1, 4]);
+    }
+
+    /// Whatever messages cost, a turn ends, so that streams are accepted and the application has its turn.
+    #[test]
+    fn every_round_ends_under_constant_load() {
+        for units in [20_000, 200_000, 2_300_000] {
+            let mut shares = Shares::default();
+            for _ in 0..100 {
+                shares.begin((0..34).map(ConnId));
+                let mut steps = 0;
+                loop {
+                    match shares.next() {
+                        Next::Serve { bytes_max: 0, .. } => {}
+                        Next::Serve { conn, .. } => while shares.charge(conn, units) > 0 {},
+                        Next::Breathe => shares.join((0..34).map(ConnId)),
+                        Next::Done => break,
+                    }
+                    steps += 1;
+                    assert!(steps < 500, "{units} units a message");
+                }
+            }
+        }
     }
 
     #[test]

@@ -193,6 +193,9 @@ impl Model<'_> {
         self.write(peer);
         self.drain();
         self.charge(conn);
+        if self.peers[peer].wire.is_empty() {
+            self.shares.drained(conn);
+        }
         if peer == 0 {
             for _ in requests {
                 let arrived = self.open.pop_front().unwrap();
