@@ -93,7 +93,7 @@
 //! and for every connection while the outbox is full. The driver then leaves the bytes in the kernel, and TCP slows the
 //! peer down. It asks again after every drain of what it has paused: no event tells.
 //!
-//! A peer whose stream is not read is silent all the same, and ends after
+//! A peer whose stream is not read is still silent, and ends after
 //! [`IDLE_TIMEOUT`](crate::limits::IDLE_TIMEOUT): answer each request, if only with an empty list, and give an answer that
 //! was refused as [`Busy`](crate::contract::CommandError::Busy) again after
 //! [`Event::ConnReady`](crate::contract::Event::ConnReady).

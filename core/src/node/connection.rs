@@ -61,7 +61,7 @@
 //!         loop {
 //!             match connection.handle_bytes(cx, &local, &mut bytes) {
 //!                 Verdict::Pending => return,
-//!                 Verdict::Auth => assert_eq!(connection.answer_auth(cx, &local), Verdict::Pending),
+//!                 Verdict::HandshakeReceived => assert_eq!(connection.answer_handshake(cx, &local), Verdict::Pending),
 //!                 Verdict::Identified => assert_eq!(connection.admit(cx, &local), Verdict::Pending),
 //!                 Verdict::Established => println!("established"),
 //!                 Verdict::Charge(reason) => println!("{reason}"),
@@ -156,9 +156,9 @@ pub struct Local<'a> {
 pub enum Verdict {
     /// Nothing to act upon; all bytes are taken.
     Pending,
-    /// The whole auth of an accepted stream has come, for which no public-key operation was done yet: it can be a
-    /// repeated one. Decide with [`Connection::answer_auth`] or [`Connection::end`]; until then no byte is taken.
-    Auth,
+    /// The whole first packet of an accepted stream has come, for which no public-key operation was done yet: it can be a
+    /// repeated one. Decide with [`Connection::answer_handshake`] or [`Connection::end`]; until then no byte is taken.
+    HandshakeReceived,
     /// The peer's Hello was accepted, which proves that the peer holds [`Connection::peer`]'s key; the handshake alone can be
     /// replayed. Decide with [`Connection::admit`] or [`Connection::end`]; until then no byte is taken.
     Identified,
@@ -358,7 +358,7 @@ impl Connection {
             match handshake.take_bytes(bytes) {
                 Ok(Arrival::Pending) => return Verdict::Pending,
                 Err(fault) => return Verdict::fault(fault),
-                Ok(Arrival::Complete) if self.direction == Direction::Inbound => return Verdict::Auth,
+                Ok(Arrival::Complete) if self.direction == Direction::Inbound => return Verdict::HandshakeReceived,
                 Ok(Arrival::Complete) => {}
             }
             if let Err(fault) = self.complete_handshake(cx, local) {
@@ -385,17 +385,17 @@ impl Connection {
         verdict
     }
 
-    /// The auth that has come on an accepted stream, whole or in part, as it was on the wire.
-    pub fn auth(&self) -> Option<&[u8]> {
+    /// The first packet of an accepted stream, whole or in part, as it was on the wire.
+    pub fn received_handshake(&self) -> Option<&[u8]> {
         match &self.state {
-            State::Handshake(handshake) => handshake.auth(),
+            State::Handshake(handshake) => handshake.received(),
             State::Dialling(_) | State::Session(_) | State::Ended(_) => None,
         }
     }
 
-    /// Does the public-key operations of an accepted stream, and answers. To be called after [`Verdict::Auth`].
-    pub fn answer_auth(&mut self, cx: &mut Cx<'_>, local: &Local<'_>) -> Verdict {
-        if self.auth().is_none() {
+    /// Does the public-key operations of an accepted stream, and answers. To be called after [`Verdict::HandshakeReceived`].
+    pub fn answer_handshake(&mut self, cx: &mut Cx<'_>, local: &Local<'_>) -> Verdict {
+        if self.received_handshake().is_none() {
             return Verdict::Pending;
         }
         self.complete_handshake(cx, local).map_or_else(Verdict::fault, |()| Verdict::Pending)
@@ -580,7 +580,7 @@ impl Connection {
                 None => Verdict::End { by: Side::Us, why: EndReason::Timeout(timer) },
             };
         }
-        // A peer that sends so much that we do not read it is silent all the same.
+        // A peer that sends so much that we do not read it is still silent.
         let reading = !cx.out.is_full();
         let are_requests_due = self.requests_due().is_some_and(|at| at <= cx.now);
         let Self { id: conn, state: State::Session(framed), out, .. } = self else { return Verdict::Pending };

@@ -66,7 +66,7 @@ impl Node {
         match verdict {
             Verdict::Pending => {}
             Verdict::End { by, why } => self.end(id, by, why),
-            Verdict::Auth => self.on_auth(id),
+            Verdict::HandshakeReceived => self.on_handshake(id),
             Verdict::Identified => self.on_hello(id),
             Verdict::Established => self.on_established(id),
             Verdict::Charge(reason) => {
@@ -91,14 +91,14 @@ impl Node {
         });
     }
 
-    /// An auth has come: it is answered if there is a budget for it.
-    fn on_auth(&mut self, id: ConnId) {
+    /// The first packet of an accepted stream has come: it is answered if there is a budget for it.
+    fn on_handshake(&mut self, id: ConnId) {
         let Some(slot) = self.conns.get(id) else { return };
-        let Some(auth) = slot.conn.auth() else { return };
+        let Some(packet) = slot.conn.received_handshake() else { return };
         let ip = slot.conn.addr().ip();
         let is_named = slot.view().origin == Origin::Accepted { named: true };
-        match self.handshakes.admit(self.context.now(), self.peers.config(), ip, is_named, auth) {
-            Ok(()) => self.touch(id, |conn, cx, local| conn.answer_auth(cx, local)),
+        match self.handshakes.admit(self.context.now(), self.peers.config(), ip, is_named, packet) {
+            Ok(()) => self.touch(id, |conn, cx, local| conn.answer_handshake(cx, local)),
             Err(refusal) => self.end(id, Side::Us, EndReason::Refused(refusal)),
         }
     }

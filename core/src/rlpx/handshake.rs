@@ -160,7 +160,7 @@ impl Handshake {
     }
 
     /// The auth that a recipient has received, whole or in part, size prefix included.
-    pub fn auth(&self) -> Option<&[u8]> {
+    pub fn received(&self) -> Option<&[u8]> {
         match self {
             Self::Initiator(_) => None,
             Self::Recipient(recipient) => Some(&recipient.auth.bytes),

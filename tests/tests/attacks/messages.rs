@@ -277,7 +277,7 @@ fn a_peer_that_never_reads_is_let_go() {
     assert_eq!(end.why, EndReason::Timeout(ConnTimer::Write));
 }
 
-/// F12: a peer that we do not read, because its requests are not answered, is silent all the same.
+/// F12: a peer that we do not read, because its requests are not answered, is still silent.
 #[test]
 fn a_peer_that_is_not_read_is_let_go() {
     let (mut net, _, mut talk) = established(9, 69);

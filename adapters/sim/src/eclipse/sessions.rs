@@ -84,7 +84,7 @@ impl Sessions {
             loop {
                 let verdict = match connection.handle_bytes(cx, &local, &mut bytes) {
                     Verdict::Pending => return,
-                    Verdict::Auth => connection.answer_auth(cx, &local),
+                    Verdict::HandshakeReceived => connection.answer_handshake(cx, &local),
                     Verdict::Identified if has_room => connection.admit(cx, &local),
                     Verdict::Identified => {
                         Verdict::End { by: Side::Us, why: EndReason::Refused(Refusal::TooManyPeers) }

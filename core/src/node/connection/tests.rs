@@ -106,8 +106,8 @@ impl Peer {
                 self.act(verdict);
             }
             Verdict::Identified => self.end(Side::Us, EndReason::Refused(Refusal::TooManyPeers)),
-            Verdict::Auth => {
-                let verdict = self.with(|connection, cx, local| connection.answer_auth(cx, local));
+            Verdict::HandshakeReceived => {
+                let verdict = self.with(|connection, cx, local| connection.answer_handshake(cx, local));
                 self.act(verdict);
             }
             Verdict::End { by, why } => self.end(by, why),
@@ -230,7 +230,7 @@ fn a_session_is_identified_admitted_and_established() {
     exchange(&mut a, &mut b);
     for side in [&mut a, &mut b] {
         assert_eq!(side.connection.stage(), Stage::Established);
-        side.verdicts.retain(|verdict| ![Verdict::Pending, Verdict::Auth].contains(verdict));
+        side.verdicts.retain(|verdict| ![Verdict::Pending, Verdict::HandshakeReceived].contains(verdict));
         assert_eq!(side.verdicts, [Verdict::Identified, Verdict::Established]);
         assert_eq!(side.connection.protocols().unwrap().status().unwrap().network_id, 7);
         assert!(side.connection.wants_read());

@@ -91,7 +91,7 @@ fn a_pong_answers_the_open_ping() {
     assert_eq!(raw.end.session.latency(), None);
 }
 
-/// A peer whose pongs wait behind a large answer hears from us all the same, and is not blamed for what a late pong proves.
+/// A peer whose pongs wait behind a large answer still hears from us, and is not blamed for what a late pong proves.
 #[test]
 fn pings_go_on_while_their_pongs_have_not_come() {
     let mut raw = Raw::open(&["eth/69"], 5);
