@@ -79,7 +79,7 @@ fn peace_comes_first_and_then_hostile_nodes_get_in() {
 fn nodes_without_room_are_no_peers() {
     let report = measured(&Plan { subnets: 0, room_percent: 0, restart: Duration::ZERO, ..small() });
     assert_eq!((report.shares.outbound, report.restarted, report.restarted_bare), (0, None, None), "{report}");
-    assert!(report.shares.table > 40, "they are nodes equal: {report}");
+    assert!(report.shares.table > 40, "they still are nodes: {report}");
 }
 
 #[test]
