@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use peerless::contract::{
-    CallFailure, Command, ConnTimer, EndReason, Event, IoFault, PeerKind, Reason, Refusal, Side, Stage,
+    CallFailure, Command, ConnTimer, EndReason, Event, IoFault, Label, PeerKind, Reason, Refusal, Side, Stage,
 };
 use peerless::limits;
 use peerless::node::Node;
@@ -302,16 +302,11 @@ fn a_ban_ends_the_session_of_a_peer_that_is_connected() {
     let (mut net, host, stranger, mut talk) = with_stranger(6);
     let conn = talk.conn();
     let is_banned = |net: &Net<Node>| net.machine(host).peers().is_banned(net.now(), &stranger.id);
-    // Requests that it does not answer lower its score, without a fault that would end the session by itself.
-    for _ in 0..100 {
-        let request =
-            Command::Request { conn, capability: Capability::eth(69), id: id::GET_BLOCK_HEADERS, body: ONE_HEADER };
-        if is_banned(&net) || net.command(host, request).is_err() {
-            break;
-        }
-        talk.say(&mut net, p2p::id::PING, &p2p::EMPTY_PAYLOAD);
-        net.run_for(limits::REQUEST_TIMEOUT + SECOND);
-    }
+    talk.listen(&mut net);
+    // The application's reports lower its score, without a fault that would end the session by itself.
+    let report = Command::Report { id: stranger.id, delta: -60, reason: Label::new("useless").unwrap() };
+    assert!(net.command(host, report).is_ok() && !is_banned(&net));
+    assert!(net.command(host, report).is_ok());
     assert!(is_banned(&net));
     net.run_for(limits::CLOSING_TIMEOUT);
     let (_, end) = net.end(host, conn).expect("the session ends with the ban");

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ::rlp::RlpStream;
 use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault, SocketId, Stage};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
@@ -143,7 +144,10 @@ fn pair(data: &[u8], reached: &mut Reached) {
                 world.command(i, Command::Shutdown);
             }
             _ => {
-                let payload = choices.bytes(50).repeat(1 + usize::from(choices.byte()));
+                let bytes = choices.bytes(50).repeat(1 + usize::from(choices.byte()));
+                let mut list = RlpStream::new_list(1);
+                list.append(&&bytes[..]);
+                let payload = list.out().to_vec();
                 if let Some(conn) = world.established(i) {
                     let command = Command::Send {
                         conn,
