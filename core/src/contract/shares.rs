@@ -1,4 +1,4 @@
-//! Sharing a processor among connections: deficit round robin over units of [`Work`](super::work::Work).
+//! Sharing a processor among connections: deficit round robin over units of [`Work`].
 //!
 //! What a driver serves next and how much it reads is decided here, from units alone: drivers and models of them use the
 //! same code. Each round gives every connection [`WORK_PER_ROUND`]; one that took more, since a message cannot be
