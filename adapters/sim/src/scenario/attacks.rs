@@ -31,7 +31,7 @@ pub(super) fn relay() -> Scenario {
         .at(60, |run| run.world.crash(RESTARTS, Crash::Process))
         .at(65, |run| run.world.start(RESTARTS))
         .demand("tables hold half of what they can", demand::tables(50))
-        .always("no entry is at another address", demand::no_moved_entries())
+        .demand("no entry is at another address", demand::no_moved_entries())
         .always("no honest node bans another", demand::no_honest_faults())
         .figure("entries at another address", |run| {
             run.honest().map(|(_, node)| moved(run, node)).sum::<usize>() as f64
