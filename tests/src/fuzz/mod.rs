@@ -140,3 +140,10 @@ pub const TARGETS: [&Target; 32] = [
     &outbox::OUTBOUND,
     &deadlines::DEADLINES,
 ];
+
+/// A list of one string, as a message of transactions has to be a list.
+fn list_of(bytes: &[u8]) -> Vec<u8> {
+    let mut list = ::rlp::RlpStream::new_list(1);
+    list.append(&bytes);
+    list.out().to_vec()
+}

@@ -23,7 +23,7 @@ use peerless::wire::schema::Role;
 
 use super::crypto::secret;
 use super::remote::Remote;
-use super::{Cheap, Choices, Memory, Reached, Target};
+use super::{Cheap, Choices, Memory, Reached, Target, list_of};
 
 /// All inputs of a driver.
 pub const NODE: Target = Target {
@@ -290,7 +290,10 @@ impl World {
                     }
                 }
             }
-            8 | 9 => remote.say(16 + eth::id::TRANSACTIONS, &choices.bytes(60).repeat(1 + usize::from(choices.byte()))),
+            8 | 9 => {
+                let bytes = choices.bytes(60).repeat(1 + usize::from(choices.byte()));
+                remote.say(16 + eth::id::TRANSACTIONS, &list_of(&bytes));
+            }
             10 => remote.say(u64::from(choices.byte() & 0x3f), choices.bytes(60)),
             _ => remote.say_body(choices.bytes(60)),
         }

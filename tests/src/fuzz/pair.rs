@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::rlp::RlpStream;
 use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault, SocketId, Stage};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
@@ -15,7 +14,7 @@ use peerless::time::Instant;
 use peerless::wire::eth;
 use peerless::wire::p2p::Capability;
 
-use super::{Cheap, Choices, Memory, Reached, Target};
+use super::{Cheap, Choices, Memory, Reached, Target, list_of};
 
 /// Edits of streams and datagrams in flight.
 pub const PAIR: Target = Target {
@@ -145,9 +144,7 @@ fn pair(data: &[u8], reached: &mut Reached) {
             }
             _ => {
                 let bytes = choices.bytes(50).repeat(1 + usize::from(choices.byte()));
-                let mut list = RlpStream::new_list(1);
-                list.append(&&bytes[..]);
-                let payload = list.out().to_vec();
+                let payload = list_of(&bytes);
                 if let Some(conn) = world.established(i) {
                     let command = Command::Send {
                         conn,

@@ -34,7 +34,6 @@ pub const PEERS: Target = Target {
         "admitted",
         "replaces",
         "evicts",
-        "rotates",
         "refused",
         "established",
         "ended",
@@ -325,7 +324,6 @@ impl World {
             Some(Admission::Admitted { place, displaced }) => {
                 assert!(!place.takes_over && (displaced.is_none() || !is_busy));
                 if let Some((other, why)) = displaced {
-                    reached.note("rotates");
                     assert!(other != conn && self.conns[&other].place.is_some_and(|place| place.kind.is_none()));
                     self.end(other, refused(why), reached);
                 }
