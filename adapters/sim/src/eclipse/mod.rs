@@ -18,7 +18,7 @@
 //! use std::time::Duration;
 //! use peerless_sim::eclipse::{Plan, run};
 //!
-//! let minutes = |minutes| Duration::from_secs(minutes * 60);
+//! let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
 //! let plan = Plan { honest: 60, known: 30, subnets: 2, peace: minutes(5), time: minutes(10), ..Plan::default() };
 //! let report = run(&Plan { restart: minutes(2), ..plan }, |_| ());
 //! assert!(report.shares.outbound > 10, "{report}");
