@@ -44,7 +44,7 @@ pub struct Shares {
     round: BTreeSet<ConnId>,
     /// Those that had nothing left to read when they were served last.
     drained: BTreeSet<ConnId>,
-    /// The connections that wait, or were served in this round and are not served in it again for now.
+    /// The connections that wait, or were served in this round and are not served in it again unless [`Shares::join`] releases them.
     placed: BTreeSet<ConnId>,
     /// The units since the driver last looked for new datagrams and edges.
     spent: u64,

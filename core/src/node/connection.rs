@@ -546,7 +546,7 @@ impl Connection {
         Some(Frame { start: arriving.start, bytes: arriving.body_bytes, held: session.frame_memory(), is_solicited })
     }
 
-    /// The connection is not to be read for now, for want of memory.
+    /// The connection is not read until memory is free.
     pub(super) fn pause(&mut self, now: Instant) {
         if let State::Session(framed) = &mut self.state {
             framed.session.pause(now);

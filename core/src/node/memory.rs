@@ -44,7 +44,7 @@ impl Frame {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[must_use]
 pub(super) struct Orders {
-    /// Connections that are not to be read for now.
+    /// Connections that are not read until memory is free.
     pub(super) pause: Vec<ConnId>,
     /// Paused connections that are to be read again.
     pub(super) resume: Vec<ConnId>,

@@ -5,6 +5,7 @@
 //! tells. It never reads what a capability's message holds, never closes a stream, and leaves the deadline for writing to
 //! the owner of the stream. Snappy applies once both sides have sent version 5 (EIP-706).
 
+mod frame_clock;
 mod hello;
 mod message;
 
@@ -13,6 +14,7 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::fmt;
 
+use frame_clock::FrameClock;
 pub use hello::{InvalidHello, LocalHello};
 use message::{Received, body_bytes_max, read, read_first, seal};
 
@@ -123,51 +125,6 @@ struct Running {
     latency: Option<Duration>,
     /// Where our last pong ends in the outbound stream.
     pong_end: u64,
-}
-
-/// The clock of a frame.
-#[derive(Clone, Copy, Default, Debug)]
-struct FrameClock {
-    /// When the frame that is arriving began, later by the time in which it was not read.
-    begun: Option<Instant>,
-    /// When the frame counts as slow if no more of it comes: [`limits::FRAME_SLOW_AFTER`] after it began, later by the time of
-    /// what has come at the least rate, but never later than that from the last byte.
-    slow_at: Instant,
-    /// When the last whole one began, if it has taken more than one turn and was not slow.
-    last: Option<Instant>,
-    /// Whether a slow frame ends the session: memory is short.
-    is_hurried: bool,
-}
-
-impl FrameClock {
-    /// So many bytes have come, with which no frame is whole.
-    fn advance(&mut self, now: Instant, bytes: usize) {
-        let is_new = self.begun.is_none();
-        self.begun.get_or_insert(now);
-        let latest = now + limits::FRAME_SLOW_AFTER;
-        self.slow_at = if is_new { latest } else { (self.slow_at + at_rate(bytes)).min(latest) };
-    }
-
-    /// The frame is whole.
-    fn complete(&mut self, now: Instant) {
-        self.last = self.begun.take().filter(|_| now <= self.slow_at);
-    }
-
-    /// The frame was not read for so long.
-    fn postpone(&mut self, by: Duration) {
-        self.begun = self.begun.map(|begun| begun + by);
-        self.slow_at = self.slow_at + by;
-    }
-
-    fn deadline(&self, arriving: &Arriving<'_>) -> Option<Instant> {
-        let deadline = self.begun? + limits::FRAME_TIMEOUT + at_rate(arriving.body_bytes);
-        Some(if self.is_hurried { deadline.min(self.slow_at) } else { deadline })
-    }
-}
-
-/// The time of so many bytes at the rate at which frames must arrive.
-fn at_rate(bytes: usize) -> Duration {
-    Duration::from_micros((bytes as u64).saturating_mul(1_000_000) / limits::FRAME_BYTES_PER_SECOND)
 }
 
 impl Session {
