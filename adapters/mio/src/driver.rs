@@ -400,16 +400,19 @@ impl<M: Machine> Driver<M> {
         }
     }
 
-    /// Reads as long as the stream's share permits and the machine wants it. Breaks if the stream has failed.
+    /// Reads up to one buffer, as long as the stream's share permits and the machine wants it. Breaks if the stream has
+    /// failed.
     fn read(&mut self, conn: ConnId, bytes_max: usize) -> ControlFlow<()> {
-        let mut budget = bytes_max.min(self.buffer.len());
+        let mut unread = self.buffer.len();
+        let mut budget = bytes_max.min(unread);
         while budget > 0 && self.streams.is_readable(conn) && self.machine.wants_read(conn) {
             match self.streams.read(conn, &mut self.buffer[..budget]) {
                 Moved::Bytes(n) => {
+                    unread -= n;
                     self.machine.handle(self.now, Input::Bytes { conn, bytes: &self.buffer[..n] });
                     // A machine that counts no work is charged with what was read.
                     let units = self.machine.take_work(conn).max(n as u64 * Work::WIRE_BYTE);
-                    budget = self.shares.charge(conn, units).min(self.buffer.len());
+                    budget = self.shares.charge(conn, units).min(unread);
                 }
                 Moved::Blocked => break,
                 Moved::Eof => self.machine.handle(self.now, Input::Eof { conn }),
