@@ -24,6 +24,7 @@
 //! ```
 #![deny(unsafe_code)]
 
+pub mod campaign;
 pub mod crypto;
 pub mod eclipse;
 pub mod engine;

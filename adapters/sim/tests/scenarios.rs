@@ -3,28 +3,29 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use peerless_sim::campaign::{self, Subject};
 use peerless_sim::scenario::truth::Truth;
-use peerless_sim::scenario::{Faults, Plan, Role, Scenario, campaign, find, stock};
+use peerless_sim::scenario::{Faults, Plan, Role, Scenario, find};
 
 const SEEDS_EACH: u64 = 26;
 
 #[test]
 fn two_hundred_seeds_pass() {
-    let scenarios = stock();
-    let runs = SEEDS_EACH * scenarios.len() as u64;
+    let subjects = Subject::all();
+    let runs = SEEDS_EACH * subjects.len() as u64;
     assert!(runs >= 200);
     let done = AtomicU64::new(0);
     let mut failures = Vec::new();
     let threads = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     campaign::run(
-        &scenarios,
+        &subjects,
         1,
         threads,
         Scenario::small_plan,
         |number| number < runs,
-        |_, finding| {
+        |ran| {
             done.fetch_add(1, Ordering::Relaxed);
-            failures.extend(finding.map(|finding| finding.minimal.to_string()));
+            failures.extend(ran.finding.as_ref().map(|found| format!("{} {}: {found:?}", ran.subject, ran.seed)));
         },
     );
     assert_eq!(done.into_inner(), runs, "every plan can be run");
@@ -99,8 +100,8 @@ fn a_failure_is_minimised_and_its_command_names_the_remaining_faults() {
     });
     let report = scenario.run(&plan).unwrap();
     let finding = campaign::minimise(&scenario, &plan, &report);
-    assert_eq!(finding.minimal.faults, [culprit.to_string()]);
-    assert!(finding.minimal.command.ends_with(&format!("--faults {}", culprit.number)), "{}", finding.minimal.command);
+    assert_eq!(finding.faults, [culprit.to_string()]);
+    assert!(finding.command.ends_with(&format!("--faults {}", culprit.number)), "{}", finding.command);
 }
 
 /// The instruments measure what these attacks do where they are not interfered with.

@@ -1,6 +1,9 @@
 //! Budgets: one alone, and one for each of many keys in bounded memory.
 //!
 //! They are looked at without change, and taken from later, once the costlier conditions hold too.
+//!
+//! A budget that honest nodes and a flood pay from is drawn for once half of it is used: first come, first served would give
+//! all of it to an evenly spaced flood, whose next datagram is always there before any other one (attack D6).
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -45,8 +48,21 @@ impl Budget {
 
     /// Whether one more is allowed.
     pub const fn allows(&self, now: Instant) -> bool {
+        self.left(now) >= self.rate.interval_micros
+    }
+
+    /// Whether one more is allowed, as a draw decides once less than half of the budget is left: with the probability of what is
+    /// left of that half. The draw is any number, each as likely as another.
+    pub fn allows_by_draw(&self, now: Instant, draw: impl FnOnce() -> u64) -> bool {
+        let left = self.left(now);
+        let half = self.rate.interval_micros * u64::from(self.rate.burst) / 2;
+        left >= self.rate.interval_micros && (left >= half || draw() % half < left)
+    }
+
+    /// What is left, as the time in which it is refilled, in microseconds.
+    const fn left(&self, now: Instant) -> u64 {
         let Rate { interval_micros, burst } = self.rate;
-        self.used_until.saturating_sub(now.as_micros()) + interval_micros <= interval_micros * burst as u64
+        (interval_micros * burst as u64).saturating_sub(self.used_until.saturating_sub(now.as_micros()))
     }
 
     /// Takes one.
@@ -184,9 +200,35 @@ const fn millis(now: Instant) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rng::Seed;
 
     fn at(micros: u64) -> Instant {
         Instant::from_micros(micros)
+    }
+
+    /// One newcomer that tries now and then beside a flood of twenty times the budget, evenly spaced: it passes as often as its
+    /// share of all that comes.
+    #[test]
+    fn a_flood_with_even_spacing_leaves_others_their_share() {
+        let mut rng = Seed::new([1; 32]).fork("draws");
+        let mut budget = Budget::new(Rate::per_second(5000, 500));
+        let mut admit = |now| {
+            let is_allowed = budget.allows_by_draw(now, || rng.u64());
+            if is_allowed {
+                budget.take(now);
+            }
+            is_allowed
+        };
+        assert_eq!((0..250).filter(|_| admit(at(0))).count(), 250, "of the first half everyone has what it wants");
+        let (mut passed, mut flooded) = (0, 0);
+        for n in 0..1_000_000 {
+            flooded += u32::from(admit(at(n * 10)));
+            if n % 1000 == 7 {
+                passed += u32::from(admit(at(n * 10)));
+            }
+        }
+        assert!((49_000..51_000).contains(&flooded), "{flooded}");
+        assert!((30..80).contains(&passed), "{passed} of 1000");
     }
 
     /// Times are kept modulo 2^32 milliseconds, 49 days.

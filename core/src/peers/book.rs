@@ -12,6 +12,7 @@ use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use super::elders::{Age, Elders};
 use crate::contract::{BookRecord, Source};
 use crate::crypto::NodeId;
 use crate::limits::{BOOK_ENTRIES_MAX, BOOK_FAILURES_MAX, BOOK_PER_GROUP, OFFERED_MAX};
@@ -86,8 +87,8 @@ impl Entry {
         self.is_offered
     }
 
-    /// What the order by age compares: ids decide between nodes that were seen at the same time.
-    const fn age(&self) -> (UnixTime, NodeId) {
+    /// Its age: see [`Elders`].
+    pub const fn age(&self) -> Age {
         (self.first_seen, self.contact.id())
     }
 
@@ -101,17 +102,6 @@ impl From<&Entry> for BookRecord {
     fn from(entry: &Entry) -> Self {
         let Entry { contact, source, first_seen, .. } = *entry;
         Self { contact, source, first_seen }
-    }
-}
-
-/// The age of the youngest entry of the oldest third; see [`Book::elders`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Elders(Option<(UnixTime, NodeId)>);
-
-impl Elders {
-    /// Whether an entry is of the oldest third.
-    pub fn contain(&self, entry: &Entry) -> bool {
-        self.0.is_some_and(|youngest| entry.age() <= youngest)
     }
 }
 
@@ -243,11 +233,9 @@ impl Book {
         }
     }
 
-    /// The oldest third of the entries by the time when they were first seen; none of fewer than three.
+    /// The oldest entries, by the time when they were first seen.
     pub fn elders(&self) -> Elders {
-        let mut ages: Vec<_> = self.entries.iter().map(Entry::age).collect();
-        let Some(youngest) = (ages.len() / 3).checked_sub(1) else { return Elders(None) };
-        Elders(Some(*ages.select_nth_unstable(youngest).1))
+        Elders::new(self.entries.iter().map(Entry::age).collect())
     }
 
     /// Draws an entry of the lowest rank: of a group drawn uniformly from those that have one, and uniformly from those of its

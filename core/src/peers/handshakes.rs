@@ -46,6 +46,13 @@ impl Budget {
         self.full_at.since(now) + interval(count) <= BURST
     }
 
+    /// The same, with the probability of what is left once half is taken: first come, first served would give all of it to an
+    /// evenly spaced flood. `draw` is any number, each as likely as another.
+    fn allows_by_draw(self, now: Instant, count: usize, draw: u64) -> bool {
+        let left = BURST.saturating_sub(self.full_at.since(now)).as_micros();
+        self.allows(now, count) && u128::from(draw) % (BURST.as_micros() / 2) < left
+    }
+
     fn take(&mut self, now: Instant, count: usize) {
         // What is taken beyond the budget is not owed for longer than a burst.
         let full_at = self.full_at.max(now) + interval(count);
@@ -96,7 +103,7 @@ impl Handshakes {
             return Err(Refusal::Replayed);
         }
         if !scope(from).is_local() {
-            self.pay(now, limits, from, is_named)?;
+            self.pay(now, limits, from, is_named, digest)?;
         }
         if self.seen.len() >= AUTHS_REMEMBERED_MAX
             && let Some((_, oldest)) = self.seen.next()
@@ -108,7 +115,14 @@ impl Handshakes {
     }
 
     /// Takes a handshake from the budgets that the address pays into.
-    fn pay(&mut self, now: Instant, limits: &PeerLimits, from: IpAddr, is_named: bool) -> Result<(), Refusal> {
+    fn pay(
+        &mut self,
+        now: Instant,
+        limits: &PeerLimits,
+        from: IpAddr,
+        is_named: bool,
+        digest: u64,
+    ) -> Result<(), Refusal> {
         let (all, subnet) = (limits.handshakes, limits.handshakes_per_subnet);
         let strangers = all - all / KEPT_SHARE;
         if !self.all.allows(now, all) {
@@ -117,7 +131,7 @@ impl Handshakes {
         if !is_named {
             self.subnets.retain(|_, budget| !budget.is_full(now));
             let mut own = self.subnets.get(&Subnet::of(from)).copied().unwrap_or_default();
-            if !self.strangers.allows(now, strangers) || !own.allows(now, subnet) {
+            if !self.strangers.allows_by_draw(now, strangers, digest) || !own.allows(now, subnet) {
                 return Err(Refusal::Overloaded);
             }
             own.take(now, subnet);
@@ -208,6 +222,23 @@ mod tests {
         assert_eq!(all, 70);
         assert_eq!(admitted(&mut handshakes, now + 2 * SECOND, ip(1), false, 100), 10);
         assert_eq!(handshakes.subnets.len(), 1, "full budgets are forgotten");
+    }
+
+    /// A caller that tries now and then beside five times the budget, from many subnets, evenly spaced.
+    #[test]
+    fn a_flood_with_even_spacing_leaves_others_their_share() {
+        let mut handshakes = handshakes();
+        let (mut flooded, mut passed) = (0, 0);
+        for n in 0..100_000u32 {
+            let now = Instant::ZERO + SECOND + n * Duration::from_micros(1333);
+            let mut admit = |from, auth: &[u8]| u32::from(handshakes.admit(now, &LIMITS, from, false, auth).is_ok());
+            flooded += admit(ip((1 + n % 200) << 8), &n.to_be_bytes());
+            if n % 500 == 7 {
+                passed += admit(ip(7), &[&n.to_be_bytes()[..], b"honest"].concat());
+            }
+        }
+        assert!((19_500..20_200).contains(&flooded), "150 a second: {flooded}");
+        assert!((25..60).contains(&passed), "{passed} of 200");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod book;
 mod bounded;
 pub mod caps;
 pub mod dial;
+pub mod elders;
 pub mod eviction;
 pub mod handshakes;
 pub mod index;
@@ -53,7 +54,7 @@ pub use view::{Origin, Place, View};
 use bounded::host;
 use caps::Caps;
 use dial::Obstacle;
-use outbound::{Holder, Situation, elder_places};
+use outbound::{Holder, Situation};
 use rotation::{Seat, leaver};
 
 /// A changed score: tell the application, and at [`BAN_SCORE`](score::BAN_SCORE) or below end every connection with the peer.
@@ -440,18 +441,18 @@ impl Peers {
             return Some(Admission::Admitted { place, displaced: None });
         }
         let elders = self.book().elders();
-        let is_elder = |id: &NodeId| self.book().get(id).is_some_and(|entry| elders.contain(entry));
+        let seniority = |id: &NodeId| self.outbound.seniority(&elders, id);
         let counted = self.index().dialled().into_iter().filter_map(views).filter_map(|view| Some((view, view.place?)));
         let counted = counted.filter(|(_, place)| place.share == Direction::Outbound && !place.exempt);
         let seats: Vec<Seat> = counted
             .map(|(view, place)| Seat {
                 conn: view.conn,
                 since: place.since,
-                is_elder: view.id.is_some_and(|id| is_elder(&id)),
+                seniority: view.id.map(|id| seniority(&id)).unwrap_or_default(),
                 can_leave: place.kind.is_none() && view.is_established() && !is_busy(view.conn),
             })
             .collect();
-        let Some(leaving) = leaver(&seats, is_elder(&id), elder_places(self.config().max_dialled())) else {
+        let Some(leaving) = leaver(&seats, seniority(&id), elders.vacancies(self.config().max_dialled())) else {
             return Some(Admission::Refused(Refusal::TooManyPeers));
         };
         self.outbound.rotated(now, rng, self.slots.config().max_dialled());

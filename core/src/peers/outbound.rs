@@ -3,22 +3,23 @@
 //!
 //! The first half of the places is filled at once, from any entry. Each further place that is free waits
 //! [`VACANCY_WAIT`] for one of the committed [`targets`](super::targets), then for any entry. When all places are taken,
-//! [`rotation`](super::rotation) lets a target that accepts take one over. A quarter of the places belongs to the oldest third
-//! of the book. What is wanted is decided by [`wish`] alone.
+//! [`rotation`](super::rotation) lets a target that accepts take one over. A quarter of the places belongs to
+//! [`elders`](super::elders). What is wanted is decided by [`wish`] alone.
 //!
 //! Static and trusted peers, pauses between dials and connections are the caller's.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use super::book::{Book, Elders, Entry};
+use super::book::{Book, Entry};
 use super::caps::Caps;
 use super::dial::{Dialer, Outcome};
+use super::elders::{Elders, Seniority, Vacancies};
 use super::rotation::{Rotation, Stage};
 use super::targets::Targets;
 use crate::contract::Source;
 use crate::crypto::NodeId;
-use crate::limits::{DIAL_POLL_INTERVAL, DIAL_POLL_INTERVAL_MIN, VACANCY_WAIT};
+use crate::limits::{DIAL_POLL_INTERVAL, DIAL_POLL_INTERVAL_MIN, TARGETS_MAX, VACANCY_WAIT};
 use crate::rng::Rng;
 use crate::time::{Instant, UnixTime};
 use crate::wire::enode::Contact;
@@ -55,11 +56,6 @@ impl Situation {
     fn caps(&self) -> Caps {
         Caps::new(self.places, self.holders.iter().map(|holder| holder.addr))
     }
-}
-
-/// A quarter of the places belongs to the oldest third of the book.
-pub const fn elder_places(places: usize) -> usize {
-    places / 4
 }
 
 /// What to dial now.
@@ -131,10 +127,9 @@ impl Outbound {
         self.rotation.is_due(now)
     }
 
-    /// Whether a node is of the oldest third of the book.
-    pub fn is_elder(&self, id: &NodeId) -> bool {
-        let elders = self.book.elders();
-        self.book.get(id).is_some_and(|entry| elders.contain(entry))
+    /// The seniority of a node in the book, as `elders` of it say.
+    pub fn seniority(&self, elders: &Elders, id: &NodeId) -> Seniority {
+        self.book.get(id).map_or(Seniority::NONE, |entry| elders.seniority(entry.age()))
     }
 
     /// Enters a node that has proven its endpoint: see [`Book::add`].
@@ -197,8 +192,9 @@ impl Outbound {
                 let caps = situation.caps();
                 let may_dial = |contact: &Contact| caps.admit(contact.tcp_addr()) && is_usable(contact);
                 let elders = self.book.elders();
-                let missing = self.elders_missing(&elders, situation);
-                let choice = Choice { now, dialer, situation, elders, missing };
+                let held = situation.holders.iter().map(|holder| self.seniority(&elders, &holder.id));
+                let vacancies = elders.vacancies(situation.places).held_by(held);
+                let choice = Choice { now, dialer, situation, elders, vacancies };
                 let offered = self.next_offered(rng, &choice, may_dial);
                 match wish {
                     _ if offered.is_some() => offered,
@@ -245,6 +241,8 @@ impl Outbound {
         permits: fn(&Dialer, Instant, &Contact) -> bool,
     ) -> Option<Contact> {
         let wants_new = rng.below(2) == 0;
+        // Of any tier: of the narrowest ones there are few, which everybody would dial.
+        let wants_elders = choice.vacancies.wanted().is_elder();
         let is_over = self.sources_over(choice.situation);
         let rank = |entry: &Entry| {
             let contact = entry.contact();
@@ -252,15 +250,16 @@ impl Outbound {
                 return None;
             }
             let is_unwanted = choice.dialer.has_tried(&contact.id()) == wants_new;
-            let is_younger = choice.missing > 0 && !choice.elders.contain(entry);
+            let is_younger = wants_elders && !choice.elders.seniority(entry.age()).is_elder();
             Some(4 * u8::from(is_unwanted) + 2 * u8::from(is_younger) + u8::from(is_over(entry.source())))
         };
         self.book.draw(rng, rank).map(|entry| *entry.contact())
     }
 
-    /// Drops the targets that can no longer be dialled, and commits to further entries until there are enough.
+    /// Drops the targets that can no longer be dialled, and commits to further entries until there are enough: half of them elders
+    /// while elders lack a place.
     fn commit(&mut self, rng: &mut Rng, choice: &Choice<'_>, may_dial: impl Fn(&Contact) -> bool) {
-        let Choice { now, dialer, situation, elders, missing } = choice;
+        let Choice { now, dialer, situation, elders, vacancies } = choice;
         let may_commit = |entry: &Entry| {
             let contact = entry.contact();
             dialer.permits_commitment(*now, contact) && may_dial(contact)
@@ -269,39 +268,34 @@ impl Outbound {
         targets.expire(*now);
         targets.keep(|id| book.get(id).is_some_and(may_commit));
         while !self.targets.is_full() {
-            let is_elder = |id: &NodeId| self.book.get(id).is_some_and(|entry| elders.contain(entry));
-            let committed = self.targets.list().iter().filter(|target| is_elder(&target.id)).count();
+            let wanted = vacancies.wanted();
+            let committed = self.targets.list().iter().map(|target| self.seniority(elders, &target.id));
+            let is_senior_due = 2 * committed.filter(|seniority| *seniority >= wanted).count() < TARGETS_MAX;
             let is_over = self.sources_over(situation);
             let rank = |entry: &Entry| {
                 if self.targets.contains(&entry.contact().id()) || !may_commit(entry) {
                     return None;
                 }
-                let rank = 2 * u8::from(committed < *missing && !elders.contain(entry));
-                Some(rank + u8::from(is_over(entry.source())))
+                let is_younger = is_senior_due && elders.seniority(entry.age()) < wanted;
+                Some(2 * u8::from(is_younger) + u8::from(is_over(entry.source())))
             };
             let Some(id) = self.book.draw(rng, rank).map(|entry| entry.contact().id()) else { return };
             self.targets.commit(*now, id);
         }
     }
 
-    /// The target to dial now: an elder first while elders lack a place. Others do not take the last places that are free for
-    /// elders.
+    /// The target to dial now. Others than elders do not take a place that elders lack: neither of the free ones, nor the one that
+    /// rotates.
     fn next_target(&self, choice: &Choice<'_>) -> Option<Contact> {
-        let Choice { now, dialer, situation, elders, missing } = choice;
-        let is_reserved = situation.free > 0 && situation.free <= *missing;
+        let Choice { now, dialer, situation, elders, vacancies } = choice;
         let rank = |id: &NodeId| {
             let entry = self.book.get(id).filter(|entry| dialer.permits_retry(*now, entry.contact()))?;
-            let is_elder = elders.contain(entry);
-            (is_elder || !is_reserved).then_some(u8::from(*missing > 0 && !is_elder))
+            let seniority = elders.seniority(entry.age());
+            let is_reserved = situation.free.max(1) <= vacancies.reserved_from(seniority);
+            (!is_reserved).then_some(u8::from(seniority < vacancies.wanted()))
         };
         let id = self.targets.next_due(*now, rank)?;
         self.book.get(&id).map(|entry| *entry.contact())
-    }
-
-    /// How many elders lack a place that belongs to them.
-    fn elders_missing(&self, elders: &Elders, situation: &Situation) -> usize {
-        let is_elder = |holder: &&Holder| self.book.get(&holder.id).is_some_and(|entry| elders.contain(entry));
-        elder_places(situation.places).saturating_sub(situation.holders.iter().filter(is_elder).count())
     }
 
     /// Whether a source has named more than a third of what is held or committed to: another one is preferred then, if the book
@@ -367,6 +361,6 @@ struct Choice<'a> {
     dialer: &'a Dialer,
     situation: &'a Situation,
     elders: Elders,
-    /// How many elders lack a place.
-    missing: usize,
+    /// The places that belong to elders and are not held by them.
+    vacancies: Vacancies,
 }

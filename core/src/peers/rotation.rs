@@ -5,6 +5,7 @@
 //! session nor usefulness protects it: an attacker has both. What protects is the time when a node was first seen, which an
 //! attack that begins later cannot have.
 
+use super::elders::{Seniority, Vacancies};
 use crate::contract::ConnId;
 use crate::limits::{
     ROTATION_INTERVAL, ROTATION_INTERVAL_MAX, ROTATION_PLACES, ROTATION_WAIT, ROTATION_YOUNG_INTERVAL,
@@ -20,20 +21,20 @@ pub struct Seat {
     pub conn: ConnId,
     /// Since when it has been in session.
     pub since: Instant,
-    /// Whether it is of the oldest third of the book.
-    pub is_elder: bool,
+    /// Its seniority in the book.
+    pub seniority: Seniority,
     /// Whether nothing else keeps it: it is in session, was not declared by the embedder, and no request is open.
     pub can_leave: bool,
 }
 
-/// The peer that leaves its place to a newcomer: the one that has been in session for longest, of those that can leave. While no
-/// more than `elder_places` peers are elders, an elder leaves to an elder only, and not while another peer can.
-pub fn leaver(seats: &[Seat], newcomer_is_elder: bool, elder_places: usize) -> Option<ConnId> {
-    let elders_stay = seats.iter().filter(|seat| seat.is_elder).count() <= elder_places;
-    let can_leave = seats.iter().filter(|seat| seat.can_leave);
-    let rank = |seat: &Seat| (elders_stay && seat.is_elder, seat.since, seat.conn);
-    let (stays, .., leaving) = can_leave.map(rank).min()?;
-    (!stays || newcomer_is_elder).then_some(leaving)
+/// The peer that leaves its place to a newcomer: the one that has been in session for longest, of those that can leave. One that
+/// would leave a tier of elders with fewer places than belong to it leaves only to another of that tier, and not while another
+/// peer can leave.
+pub fn leaver(seats: &[Seat], newcomer: Seniority, of_elders: Vacancies) -> Option<ConnId> {
+    let vacancies = of_elders.held_by(seats.iter().map(|seat| seat.seniority));
+    let can_leave = seats.iter().filter(|seat| seat.can_leave && vacancies.spare(seat.seniority, newcomer));
+    let rank = |seat: &&Seat| (!vacancies.spare(seat.seniority, Seniority::NONE), seat.since, seat.conn);
+    can_leave.min_by_key(rank).map(|seat| seat.conn)
 }
 
 /// Who may take a place over now.
@@ -105,9 +106,11 @@ impl Rotation {
 mod tests {
     use alloc::vec::Vec;
 
+    use super::super::elders::Elders;
     use super::*;
+    use crate::crypto::NodeId;
     use crate::rng::Seed;
-    use crate::time::Duration;
+    use crate::time::{Duration, UnixTime};
 
     fn rng() -> Rng {
         Seed::new([3; 32]).fork("rotation")
@@ -117,38 +120,48 @@ mod tests {
     fn seats(elders: &[bool]) -> Vec<Seat> {
         let seat = |(n, is_elder): (usize, &bool)| {
             let since = Instant::from_micros(n as u64);
-            Seat { conn: ConnId(n as u64), since, is_elder: *is_elder, can_leave: true }
+            Seat { conn: ConnId(n as u64), since, seniority: seniority(*is_elder), can_leave: true }
         };
         elders.iter().enumerate().map(seat).collect()
+    }
+
+    fn seniority(is_elder: bool) -> Seniority {
+        Seniority::of_tiers(is_elder.into())
+    }
+
+    /// The one that leaves while so many places belong to elders.
+    fn leaving(seats: &[Seat], is_elder: bool, places: usize) -> Option<ConnId> {
+        let oldest = core::array::from_fn::<_, 3, _>(|n| (UnixTime::from_secs(n as u64), NodeId([0; 32])));
+        leaver(seats, seniority(is_elder), Elders::new(oldest.into()).vacancies(4 * places))
     }
 
     #[test]
     fn the_one_that_is_in_session_for_longest_leaves() {
         let mut seats = seats(&[false; 6]);
-        assert_eq!(leaver(&seats, false, 2), Some(ConnId(0)));
+        assert_eq!(leaving(&seats, false, 2), Some(ConnId(0)));
         seats.reverse();
-        assert_eq!(leaver(&seats, false, 2), Some(ConnId(0)), "in any order");
-        assert_eq!(leaver(&[], false, 2), None);
+        assert_eq!(leaving(&seats, false, 2), Some(ConnId(0)), "in any order");
+        assert_eq!(leaving(&[], false, 2), None);
     }
 
     #[test]
     fn peers_with_open_requests_stay() {
         let mut seats = seats(&[false; 3]);
         (seats[0].can_leave, seats[2].can_leave) = (false, false);
-        assert_eq!(leaver(&seats, false, 2), Some(ConnId(1)));
+        assert_eq!(leaving(&seats, false, 2), Some(ConnId(1)));
         seats[1].can_leave = false;
-        assert_eq!(leaver(&seats, false, 2), None);
+        assert_eq!(leaving(&seats, false, 2), None);
     }
 
     #[test]
     fn the_last_elders_leave_to_elders_only() {
         let mut seats = seats(&[true, true, false]);
-        assert_eq!(leaver(&seats, false, 2), Some(ConnId(2)));
-        assert_eq!(leaver(&seats, true, 2), Some(ConnId(2)), "there is another");
-        assert_eq!(leaver(&seats, false, 1), Some(ConnId(0)), "there is one more than has to be");
+        assert_eq!(leaving(&seats, false, 2), Some(ConnId(2)));
+        assert_eq!(leaving(&seats, true, 2), Some(ConnId(2)), "there is another");
+        assert_eq!(leaving(&seats, false, 1), Some(ConnId(0)), "there is one more than has to be");
         seats[2].can_leave = false;
-        assert_eq!(leaver(&seats, false, 2), None);
-        assert_eq!(leaver(&seats, true, 2), Some(ConnId(0)));
+        assert_eq!(leaving(&seats, false, 2), None);
+        assert_eq!(leaving(&seats, true, 2), Some(ConnId(0)));
     }
 
     #[test]

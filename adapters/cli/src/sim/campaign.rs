@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use indicatif::ProgressBar;
-use peerless_sim::scenario::campaign::{self, Finding};
-use peerless_sim::scenario::{Plan, Report, Scenario, stock};
+use peerless_sim::campaign::{self, Finding, Ran, Subject};
+use peerless_sim::scenario::{self, Plan, Scenario};
 use serde::Serialize;
 
 use super::eclipse::Seeds;
 use super::trace::{self, Choice, Traced};
-use super::{bar, cores, find};
+use super::{bar, cores};
 use crate::Outcome;
 use crate::driving::Interrupt;
 use crate::output::Output;
@@ -25,7 +25,7 @@ const DURATION: Duration = Duration::from_secs(60);
 /// Arguments of `sim campaign`.
 #[derive(Args)]
 pub(super) struct Arguments {
-    /// Scenarios, separated by commas [default: all]
+    /// Scenarios, and `eclipse`, separated by commas [default: all]
     #[arg(long, env = "PEERLESS_SCENARIO", value_name = "SCENARIO,...", value_delimiter = ',')]
     scenario: Vec<String>,
     /// Run the seeds from A to B of each scenario, both included
@@ -137,7 +137,7 @@ impl fmt::Display for Summary {
 }
 
 impl Summary {
-    fn new(first_seed: u64, scenarios: &[Scenario]) -> Self {
+    fn new(first_seed: u64, subjects: &[Subject]) -> Self {
         Self {
             interrupted: false,
             runs: 0,
@@ -148,38 +148,43 @@ impl Summary {
             runs_per_hour: 0.0,
             virtual_s: 0.0,
             events: 0,
-            scenarios: scenarios.iter().map(|scenario| (scenario.name.to_owned(), Count::default())).collect(),
+            scenarios: subjects.iter().map(|subject| (subject.name().to_owned(), Count::default())).collect(),
             failures: Vec::new(),
         }
     }
 
-    fn add(&mut self, report: &Report) {
+    fn add(&mut self, ran: &Ran) {
+        let failed = u64::from(ran.finding.is_some());
         self.runs += 1;
-        self.failed += u64::from(!report.passed());
-        self.last_seed = self.last_seed.max(report.seed);
-        self.virtual_s += report.virtual_s;
-        self.events += report.events;
-        let count = self.scenarios.entry(report.scenario.clone()).or_default();
+        self.failed += failed;
+        self.last_seed = self.last_seed.max(ran.seed);
+        self.virtual_s += ran.virtual_s;
+        self.events += ran.events;
+        let count = self.scenarios.entry(ran.subject.clone()).or_default();
         count.runs += 1;
-        count.failed += u64::from(!report.passed());
+        count.failed += failed;
     }
 }
 
 /// Runs `sim campaign`.
 pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
-    let scenarios = match &arguments.scenario[..] {
-        [] => stock(),
+    let subjects = match &arguments.scenario[..] {
+        [] => Subject::all(),
         names => names.iter().map(|name| find(name)).collect::<Result<_>>()?,
     };
-    if let Some(scenario) = scenarios.iter().find(|scenario| arguments.plan(scenario, 0).time < scenario.time_min()) {
-        bail!("{} needs {} s or more of virtual time", scenario.name, scenario.time_min().as_secs());
+    for subject in &subjects {
+        if let Subject::Scenario(scenario) = subject
+            && arguments.plan(scenario, 0).time < scenario.time_min()
+        {
+            bail!("{} needs {} s or more of virtual time", scenario.name, scenario.time_min().as_secs());
+        }
     }
     if let Some(folder) = &arguments.trace {
         std::fs::create_dir_all(folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
     }
     let threads = arguments.threads.map_or_else(cores, usize::from);
     let first = arguments.seeds.map_or(arguments.seed, |seeds| seeds.first);
-    let runs_of = |Seeds { first, last }| (last - first).saturating_add(1).saturating_mul(scenarios.len() as u64);
+    let runs_of = |Seeds { first, last }| (last - first).saturating_add(1).saturating_mul(subjects.len() as u64);
     let runs_max = arguments.seeds.map(runs_of);
     let duration = arguments.duration.map(Duration::from).or(runs_max.is_none().then_some(DURATION));
     let interrupt = Interrupt::listen()?;
@@ -189,12 +194,12 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
         _ => bar(output, duration.unwrap_or_default().as_secs(), "s"),
     };
     let began = Instant::now();
-    let mut summary = Summary::new(first, &scenarios);
-    let tell = |report: &Report, finding: Option<&Finding>| {
-        summary.add(report);
+    let mut summary = Summary::new(first, &subjects);
+    let tell = |ran: &Ran| {
+        summary.add(ran);
         bar.set_position(duration.map_or(summary.runs, |_| began.elapsed().as_secs()));
-        if let Some(finding) = finding {
-            let found = found(output, arguments, &scenarios, &bar, began.elapsed(), finding);
+        if let Some(finding) = &ran.finding {
+            let found = found(output, arguments, &bar, began.elapsed(), ran, finding);
             bar.suspend(|| output.say(&found));
             summary.failures.push(found);
         }
@@ -205,7 +210,7 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
             && duration.is_none_or(|duration| began.elapsed() < duration)
             && !interrupt.is_set()
     };
-    campaign::run(&scenarios, first, threads, |scenario, seed| arguments.plan(scenario, seed), go_on, tell);
+    campaign::run(&subjects, first, threads, |scenario, seed| arguments.plan(scenario, seed), go_on, tell);
     bar.finish_and_clear();
     summary.interrupted = interrupt.is_set();
     summary.wall_s = began.elapsed().as_secs_f64();
@@ -214,19 +219,29 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     Ok(if summary.failed == 0 { Outcome::Success } else { Outcome::Failure })
 }
 
-/// Describes a failure, and records its node if that is wanted.
+/// The subject of a name.
+fn find(name: &str) -> Result<Subject> {
+    Subject::find(name).with_context(|| {
+        let subjects = Subject::all();
+        let names: Vec<&str> = subjects.iter().map(Subject::name).collect();
+        format!("there is no scenario {name}, but {}", names.join(", "))
+    })
+}
+
+/// Describes a failure, and records the node of a scenario if that is wanted.
 fn found(
     output: &Output,
     arguments: &Arguments,
-    scenarios: &[Scenario],
     bar: &ProgressBar,
     after: Duration,
-    Finding { minimal, plan, .. }: &Finding,
+    Ran { subject, seed, .. }: &Ran,
+    finding: &Finding,
 ) -> Found {
-    let scenario = scenarios.iter().find(|scenario| scenario.name == minimal.scenario);
-    let traced = arguments.trace.as_ref().zip(scenario).map(|(folder, scenario)| {
-        let file = folder.join(format!("{}-{}.pcapng", scenario.name, minimal.seed));
-        trace::run(scenario, plan, Choice::default(), &file, |_| ())
+    let Finding { what, command, faults, plan, .. } = finding;
+    let traced = arguments.trace.as_ref().zip(plan.as_ref()).zip(scenario::find(subject));
+    let traced = traced.map(|((folder, plan), scenario)| {
+        let file = folder.join(format!("{subject}-{seed}.pcapng"));
+        trace::run(&scenario, plan, Choice::default(), &file, |_| ())
     });
     let trace = match traced.transpose() {
         Ok(traced) => traced.map(|(_, traced)| traced),
@@ -236,12 +251,12 @@ fn found(
         }
     };
     Found {
-        scenario: minimal.scenario.clone(),
-        seed: minimal.seed,
+        scenario: subject.clone(),
+        seed: *seed,
         after_s: after.as_secs_f64(),
-        what: minimal.failure.as_ref().map_or_else(String::new, ToString::to_string),
-        command: minimal.command.clone(),
-        faults: minimal.faults.clone(),
+        what: what.clone(),
+        command: command.clone(),
+        faults: faults.clone(),
         trace,
     }
 }

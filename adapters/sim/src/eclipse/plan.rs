@@ -150,6 +150,37 @@ pub struct Plan {
     pub crypto: Mode,
 }
 
+impl Plan {
+    /// The small size of a campaign: six hostile /24s among 150 honest nodes with room for half of the dials, which
+    /// [`Report::check`](super::Report::check) has demands on. Room is drawn for each dial with half of the seeds.
+    pub fn small(seed: u64) -> Self {
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        Self {
+            seed,
+            honest: 150,
+            known: 60,
+            subnets: 6,
+            room_drawn: if seed.is_multiple_of(2) { RoomDrawn::Dial } else { RoomDrawn::Node },
+            stay: minutes(20),
+            peace: minutes(20),
+            time: minutes(100),
+            restart: minutes(10),
+            ..Self::default()
+        }
+    }
+
+    /// The command that repeats a run without callers and silent connections.
+    pub fn command(&self) -> String {
+        let Self { seed, honest, known, subnets, nodes_per_subnet, room_percent, room_drawn, .. } = self;
+        let [stay, peace, time, restart] = [self.stay, self.peace, self.time, self.restart].map(|time| time.as_secs());
+        format!(
+            "peerless sim eclipse --honest {honest} --known {known} --subnets {subnets} --nodes-per-subnet \
+             {nodes_per_subnet} --room {room_percent} --room-drawn {room_drawn} --stay {stay}s --peace {peace}s --time \
+             {time}s --restart {restart}s --seed {seed}"
+        )
+    }
+}
+
 impl Default for Plan {
     /// 600 honest nodes of which each knows 200, no hostile node, room for half of the dials, honest peers that stay for
     /// 150 min on average, 2 h of peace, 22 h of attack, and an hour after the restarts.

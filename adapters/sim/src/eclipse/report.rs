@@ -125,6 +125,34 @@ pub struct Report {
 }
 
 impl Report {
+    /// Checks what has to hold of a run of [`Plan::small`] with any seed: all outbound places but four are taken, at most nine of
+    /// the 16 by hostile peers, and no hostile /24 has more than ten entries of the table, nor all of them more than twice their
+    /// share of the book (attacks E1, E2, E4).
+    ///
+    /// # Errors
+    ///
+    /// The first demand that is not met, in words.
+    pub fn check(&self) -> Result<(), String> {
+        let restarts = [("restarted", self.restarted), ("restarted without the book", self.restarted_bare)];
+        let restarts = restarts.into_iter().filter_map(|(when, shares)| Some((when, shares?)));
+        for (when, shares) in [("attacked", self.shares)].into_iter().chain(restarts) {
+            let Shares { outbound, hostile_outbound, table_subnet_max, book_share, book_subnet_share, .. } = shares;
+            let unmet = if outbound < 12 {
+                "12 outbound places are taken"
+            } else if hostile_outbound > 9 {
+                "at most 9 outbound peers are hostile"
+            } else if table_subnet_max > 10 {
+                "a hostile /24 has at most 10 entries of the table"
+            } else if book_share > 2.0 * book_subnet_share + 1e-9 {
+                "hostile /24s have at most twice their share of the book"
+            } else {
+                continue;
+            };
+            return Err(format!("{when}: {unmet}, but {shares}"));
+        }
+        Ok(())
+    }
+
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             seed: plan.seed,

@@ -22,7 +22,6 @@
 
 mod actor;
 mod attacks;
-pub mod campaign;
 pub mod demand;
 pub mod faults;
 pub mod flood;
