@@ -392,8 +392,9 @@ pub const OUTBOUND_PER_GROUP: usize = 1;
 pub const OUTBOUND_PER_SLASH16: usize = 2;
 /// Nodes that the dialler is committed to: as many as there are outbound places.
 pub const TARGETS_MAX: usize = 16;
-/// Time for which it is: some thirty dials, so that a node with room for one dial in ten accepts one of them.
-pub const TARGET_TIME: Duration = Duration::from_secs(1800);
+/// Time for which it is. Dials of it come in bursts, while a place is wanted: in two hours some thirty, so that a node with room
+/// for one dial in ten accepts one of them.
+pub const TARGET_TIME: Duration = Duration::from_secs(7200);
 /// Time that a free place waits for a committed target: one dial of each.
 pub const VACANCY_WAIT: Duration = Duration::from_secs(60);
 /// Shortest time between two rotations of an outbound place, as in geth: a peer stays for more than an hour in the mean.

@@ -198,8 +198,12 @@ impl Outbound {
                 let offered = self.next_offered(rng, &choice, may_dial);
                 match wish {
                     _ if offered.is_some() => offered,
-                    Wish::Any => self.next_any(rng, &choice, may_dial, Dialer::permits_retry),
-                    Wish::AtOnce => self.next_any(rng, &choice, may_dial, Dialer::permits),
+                    Wish::Any => self.next_any(rng, &choice, vacancies.wanted(), may_dial, Dialer::permits_retry),
+                    // Of the narrow tiers there are few nodes, which everybody would dial.
+                    Wish::AtOnce => {
+                        let wanted = vacancies.wanted().min(Seniority::of_tiers(1));
+                        self.next_any(rng, &choice, wanted, may_dial, Dialer::permits)
+                    }
                     Wish::Target | Wish::Nothing => {
                         self.commit(rng, &choice, may_dial);
                         self.next_target(&choice)
@@ -231,18 +235,17 @@ impl Outbound {
     }
 
     /// Any entry that may be dialled now, by the history as `permits` reads it; of those, half of the time one that was never tried
-    /// (attack P8), then an elder while elders lack a place, then one of a source that has less than its share, as far as there
+    /// (attack P8), then one of the wanted seniority, then one of a source that has less than its share, as far as there
     /// are such.
     fn next_any(
         &self,
         rng: &mut Rng,
         choice: &Choice<'_>,
+        wanted: Seniority,
         may_dial: impl Fn(&Contact) -> bool,
         permits: fn(&Dialer, Instant, &Contact) -> bool,
     ) -> Option<Contact> {
         let wants_new = rng.below(2) == 0;
-        // Of any tier: of the narrowest ones there are few, which everybody would dial.
-        let wants_elders = choice.vacancies.wanted().is_elder();
         let is_over = self.sources_over(choice.situation);
         let rank = |entry: &Entry| {
             let contact = entry.contact();
@@ -250,7 +253,7 @@ impl Outbound {
                 return None;
             }
             let is_unwanted = choice.dialer.has_tried(&contact.id()) == wants_new;
-            let is_younger = wants_elders && !choice.elders.seniority(entry.age()).is_elder();
+            let is_younger = choice.elders.seniority(entry.age()) < wanted;
             Some(4 * u8::from(is_unwanted) + 2 * u8::from(is_younger) + u8::from(is_over(entry.source())))
         };
         self.book.draw(rng, rank).map(|entry| *entry.contact())
