@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use peerless_sim::campaign::{self, Subject};
 use peerless_sim::scenario::truth::Truth;
-use peerless_sim::scenario::{Faults, Plan, Role, Scenario, find};
+use peerless_sim::scenario::{Faults, Malice, Plan, Report, Role, Scenario, demand, find};
 
 const SEEDS_EACH: u64 = 26;
 
@@ -115,4 +115,30 @@ fn hostile_actors_reach_their_targets() {
     let received = report.dropped.values().sum::<u64>();
     assert!(received > 4000 * 100 && report.figures["tables_before"] >= 10.0, "{report}");
     assert!(figures("middle", 1).figures["segments changed"] > 5.0);
+}
+
+/// Twelve hosts, of which three are hostile in one way: what honest nodes saw of it.
+fn among_hostile(malice: Malice) -> Report {
+    let scenario = Scenario::new("actors", "three of twelve hosts are hostile")
+        .size(12, Duration::from_secs(300))
+        .cast(move |_, host, _| Role { malice: (host.0 >= 9).then_some(malice), ..Role::default() })
+        .always("no honest node bans another", demand::no_honest_faults())
+        .demand("every honest node has a session", demand::sessions(1));
+    let report = scenario.run(&Plan { faults: Faults::None, ..scenario.plan(1) }).unwrap();
+    assert!(report.passed(), "{report}");
+    report
+}
+
+/// Streams that say nothing, or too little, end by the deadline of a handshake; lies about neighbours cost queries and pings, and
+/// fill no table.
+#[test]
+fn silent_slow_and_misleading_hosts_do_what_they_are_said_to() {
+    let [silent, slow, misleading] = [Malice::Silent, Malice::Slow, Malice::Misleading].map(among_hostile);
+    let timed_out = |report: &Report| report.sessions.ended.get("ended by us at handshake: handshake timeout").copied();
+    assert!(timed_out(&silent) >= Some(100) && timed_out(&slow) >= Some(100), "{silent}{slow}");
+    assert!(slow.traffic.stream_bytes > silent.traffic.stream_bytes + 126, "{slow}");
+    assert_eq!((timed_out(&misleading), silent.traffic.datagrams_lost), (None, 0));
+    assert!(misleading.traffic.datagrams_lost > 1000, "invented nodes are asked: {misleading}");
+    assert!(misleading.lookups.queries > silent.lookups.queries + 2.0, "{misleading}");
+    assert!(misleading.table.mean <= 11.0 && misleading.lookups.found_percent > 99.0, "{misleading}");
 }
