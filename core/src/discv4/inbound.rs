@@ -345,9 +345,10 @@ impl Discv4 {
     /// record that came from elsewhere, perhaps relayed, names the endpoint to ask.
     fn follow_record(&mut self, cx: &mut Cx<'_>, Sender { key, id, addr }: Sender, record: &Record) {
         let Some(entry) = self.table.entry(&id).map(|entry| *entry.contact()) else { return };
-        let is_here = names(record, entry.udp_addr());
-        self.table.set_at_record(&id, is_here);
-        if is_here {
+        let named = record.endpoint().filter(|(ip, udp, _)| *udp > PRIVILEGED_PORTS && relay_allowed(addr.ip(), *ip));
+        let is_elsewhere = named.is_some() && !names(record, entry.udp_addr());
+        self.table.set_at_record(&id, !is_elsewhere);
+        if !is_elsewhere {
             return;
         }
         if names(record, addr) {
@@ -355,20 +356,18 @@ impl Discv4 {
             let contact = Contact::with_id(key, id, addr.ip(), addr.port(), tcp.unwrap_or(0));
             return self.table.relocate(contact, cx.now, cx.rng);
         }
-        let Some((ip, udp, tcp)) = record.endpoint() else { return };
-        if udp > PRIVILEGED_PORTS && relay_allowed(addr.ip(), ip) {
+        if let Some((ip, udp, tcp)) = named {
             let contact = Contact::with_id(key, id, ip, udp, tcp);
-            // If it cannot be asked now, the next record names it again.
+            // If it does not answer, the entry is not where its record says, and the next pong asks for the record again.
             _ = self.start_request(cx, contact, Request::EnrRequest, Purpose::Record);
         }
     }
 
-    /// Requests the record of a table entry that says that it has a newer one (EIP-868), or that proved another endpoint than
-    /// that of its entry while no record tells which is right.
+    /// Requests the record of a table entry that says that it has a newer one (EIP-868), or whose entry is not where its record
+    /// says.
     fn request_newer_record(&mut self, cx: &mut Cx<'_>, contact: &Contact, enr_seq: Option<u64>) {
         let (Some(seq), Some(entry)) = (enr_seq, self.table.entry(&contact.id())) else { return };
-        let is_elsewhere = entry.contact().udp_addr() != contact.udp_addr();
-        let is_wanted = seq > entry.record_seq() || is_elsewhere && !self.table.is_at_record(&contact.id());
+        let is_wanted = seq > entry.record_seq() || !self.table.is_at_record(&contact.id());
         let is_asked = self.calls.is_open(contact, Kind::EnrResponse, Purpose::Record);
         if is_wanted && !is_asked {
             // If it cannot be asked now, a later pong has the number again.

@@ -2,11 +2,11 @@
 //! that depend on it find.
 //!
 //! Hosts 0 to 2 are bootnodes. Host [`VICTIM`] is flooded from 28 % of the first phase on, ten minutes of an hour. The
-//! last host but one starts under a flood of its own for a sixth of the time. The last host is a newcomer whose only
+//! last host but one starts under a flood of its own for a sixth of the time, and with faults of the network to the end. The last host is a newcomer whose only
 //! bootnode is the flooded one. All are real nodes without sessions.
 
 use peerless::node::Node;
-use peerless::time::Duration;
+use peerless::time::{Duration, Instant};
 
 use super::{Faults, Measured, Role, Run, Scenario, Unmet, demand, faults};
 use crate::HostId;
@@ -88,7 +88,7 @@ pub fn scenario(siege: Siege) -> Scenario {
             if run.world.now() > run.part(FLOOD_AT) {
                 run.measure_lookup("lookup", VICTIM);
             }
-            if run.world.now() < run.part(STARTING_AT) + run.plan.time / 6 {
+            if run.world.now() < relieved_at(run) {
                 run.measure_lookup("starting", starting(run.plan.nodes));
             } else {
                 run.world.flood(starting(run.plan.nodes), None);
@@ -168,6 +168,11 @@ fn note(run: &Run, name: &str) -> f64 {
 
 fn mean(measured: &[Measured]) -> f64 {
     measured.iter().map(Measured::of_16).sum::<f64>() / measured.len().max(1) as f64
+}
+
+/// When the flood of the starting node ends: not before the faults of the network, if there are any.
+fn relieved_at(run: &Run) -> Instant {
+    if run.plan.faults == Faults::None { run.part(STARTING_AT) + run.plan.time / 6 } else { Instant::NEVER }
 }
 
 /// The lookups of the flooded node that the faults of the network did not disturb: all if there are none.

@@ -165,3 +165,51 @@ fn a_node_without_a_record_comes_in_anew_once_its_old_endpoint_is_dead() {
     net.bond_if_pinged(&moved);
     assert_eq!(at(&net), Some(moved.addr));
 }
+
+/// D18: a node that was met through a relay, whose own endpoint lost what it was asked: the entry moves there with a later pong,
+/// although it already has the newest record.
+#[test]
+fn d18_a_node_that_was_met_through_a_relay_is_followed_to_its_own_endpoint() {
+    let mut net = victim();
+    let relayed = Stranger::new(7, "150.1.6.6:30303");
+    let itself = relayed.at("90.1.1.1:30303");
+    let record = RecordBuilder::default().endpoint(itself.addr, 30303).sign(&**CRYPTO, &itself.secret, 1).unwrap();
+    net.bond(&relayed);
+    let mut until = net.now() + secs(3600);
+    let mut is_lost = true;
+    let (mut asked, mut lost) = (0, 0);
+    while net.now() < until {
+        net.run_for(millis(50));
+        for (stranger, is_silent) in [(&relayed, false), (&itself, is_lost)] {
+            for (packet, hash) in net.take(stranger.addr) {
+                let answer = match packet {
+                    _ if is_silent => {
+                        lost += 1;
+                        continue;
+                    }
+                    Packet::Ping { .. } => {
+                        let to = Endpoint::from(net.addr(Host(0)));
+                        Packet::Pong { to, ping_hash: hash, expiration: net.soon(), enr_seq: Some(1) }
+                    }
+                    Packet::EnrRequest { .. } => {
+                        asked += 1;
+                        Packet::EnrResponse { request_hash: hash, record: record.as_bytes().to_vec() }
+                    }
+                    Packet::FindNode { .. } => Packet::Neighbors { nodes: vec![], expiration: net.soon() },
+                    _ => continue,
+                };
+                let _ = net.send_from(stranger, &answer);
+            }
+        }
+        let entry = net.discv4(0).table().entry(&itself.key.node_id()).map(|entry| entry.contact().udp_addr());
+        if is_lost {
+            assert_eq!(entry, Some(relayed.addr), "nothing has answered elsewhere");
+            if lost > 0 && net.now() + secs(3000) > until {
+                (is_lost, until) = (false, net.now() + secs(900));
+            }
+        } else if entry == Some(itself.addr) {
+            return;
+        }
+    }
+    panic!("the entry stays with the relay: {asked} requests, {lost} of them to the node itself");
+}
