@@ -4,6 +4,7 @@
 #![allow(missing_docs, missing_debug_implementations, reason = "only this package's tests use it")]
 
 pub mod fuzz;
+pub mod load;
 pub mod memory;
 pub mod pcap;
 pub mod peers;

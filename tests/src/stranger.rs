@@ -51,6 +51,12 @@ impl Stranger {
         (handshake, out.as_slice().to_vec())
     }
 
+    /// Continues a handshake with what the node has sent.
+    pub fn shake(&mut self, handshake: &mut Handshake, bytes: &mut &[u8]) -> Progress {
+        let mut cx = self.context.cx(&mut self.rng);
+        handshake.handle_bytes(&mut cx, &self.secret, bytes, &mut Outbound::default())
+    }
+
     /// Connects and completes the handshake; sends nothing more. `None` if the node ends the connection before that.
     pub fn dial(&mut self, net: &mut Net<Node>, to: Host, from: SocketAddr) -> Option<Talk> {
         let raw = net.connect_raw(to, from)?;
@@ -60,8 +66,7 @@ impl Stranger {
             net.run_for(MOMENT / 100);
             let bytes = net.read_raw(raw);
             let mut rest = &bytes[..];
-            let mut cx = self.context.cx(&mut self.rng);
-            match handshake.handle_bytes(&mut cx, &self.secret, &mut rest, &mut Outbound::default()) {
+            match self.shake(&mut handshake, &mut rest) {
                 Progress::Pending => {}
                 Progress::Failed(_) => return None,
                 Progress::Done(agreed) => {

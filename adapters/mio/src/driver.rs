@@ -10,10 +10,10 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use mio::Events;
-use peerless::contract::shares::{Next, Shares};
+
 use peerless::contract::{
     Action, Command, CommandId, CommandOf, ConnId, Event, EventOf, Input, IoFault, Machine, QueryFault, QueryId,
-    RefusedOf, SocketId, Tap, Tapped, Work,
+    RefusedOf, Shares, SocketId, Tap, Tapped, Work,
 };
 use peerless::node::Node;
 use peerless::time::{Instant, UnixTime};
@@ -182,8 +182,9 @@ impl<M: Machine> Driver<M> {
     /// sleep, or `wait_max` has passed, and reads every source that has something, within its budget. Does not sleep while
     /// there is something left to read, nor after it has told an event that a command led to.
     ///
-    /// Streams share the turn by the work that they cause (see [`Shares`]): a stream in debt waits for later turns. After each
-    /// millisecond or so of such work, timers, datagrams and streams that were idle have their turn before the others.
+    /// Streams share turns by the work that they cause (see [`Shares`]): a stream in debt waits for later turns. A turn ends after
+    /// a millisecond or so of such work, so that commands are given in time, and timers, datagrams and streams that were idle are
+    /// heard; the next one goes on with the streams that have not been served.
     ///
     /// `on_event` is called with each event. It cannot reach the driver: the commands that an event leads to are given
     /// between turns.
@@ -203,16 +204,10 @@ impl<M: Machine> Driver<M> {
             self.drain(on_event);
         }
         self.shares.begin(self.streams.ready());
-        loop {
-            match self.shares.next() {
-                Next::Serve { conn, bytes_max } => self.serve(conn, bytes_max, on_event),
-                Next::Breathe => {
-                    self.hear(Some(Duration::ZERO), on_event)?;
-                    self.shares.join(self.streams.ready());
-                }
-                Next::Done => return Ok(()),
-            }
+        while let Some((conn, bytes_max)) = self.shares.next_conn() {
+            self.serve(conn, bytes_max, on_event);
         }
+        Ok(())
     }
 
     /// Polls, and handles everything but streams: wall clock, deadline, answers, datagrams.
@@ -241,9 +236,12 @@ impl<M: Machine> Driver<M> {
             return;
         }
         self.advance(conn, bytes_max);
-        self.drain(on_event);
+        let has_told = self.drain(on_event);
         let units = self.machine.take_work(conn);
         self.shares.charge(conn, units);
+        if has_told {
+            self.shares.told(conn);
+        }
         if !self.streams.is_ready(conn) {
             self.shares.drained(conn);
         }

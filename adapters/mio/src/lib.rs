@@ -42,8 +42,9 @@
 //! - **One reading of the clock after each poll**, and one to know how long to sleep. All that a poll finds happens at one
 //!   instant. The machine is told the wall time in the first turn, and after a step of more than a second.
 //! - **No source starves another, nor the timers**: each is read within a budget, streams by the work that they cause (see
-//!   [`Shares`](peerless::contract::Shares)), and what is left over is read in a later turn, which does not sleep. After a
-//!   millisecond of work, timers, datagrams and streams that were idle come first. When there is nothing to do, it sleeps.
+//!   [`Shares`](peerless::contract::Shares)), and what is left over is read in a later turn, which does not sleep. A turn takes
+//!   a millisecond of work, or one message: then commands, timers, datagrams and streams that were idle come first. When there
+//!   is nothing to do, it sleeps.
 //! - **No buffers of its own**, except the one that it reads into: what cannot be written waits in the machine, what the
 //!   machine does not want to read waits in the kernel, where TCP applies backpressure.
 //! - **A final Disconnect arrives.** What a peer sent before our write failed is read before the failure is told; a stream

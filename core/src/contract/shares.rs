@@ -2,24 +2,24 @@
 //!
 //! What a driver serves next and how much it reads is decided here, from units alone: drivers and models of them use the
 //! same code. Each round gives every connection [`WORK_PER_ROUND`]; one that took more, since a message cannot be
-//! interrupted, is in debt and is not read until later rounds have paid for it. A round that takes long is interrupted, so
-//! that the driver hears of new datagrams and of connections that were idle: these are served first (attack E6).
+//! interrupted, is in debt and is not read until later rounds have paid for it. A round that takes long is spread over turns of
+//! the driver: between them it hears of new datagrams and of connections that were idle, which are served first, and the
+//! application gives its commands (attack E6).
 //!
 //! ```
-//! use peerless::contract::ConnId;
-//! use peerless::contract::shares::{Next, Shares};
+//! use peerless::contract::{ConnId, Shares};
 //!
 //! let mut shares = Shares::default();
 //! shares.begin([ConnId(1), ConnId(2)]);
-//! let Next::Serve { conn: ConnId(1), bytes_max } = shares.next() else { panic!() };
+//! let Some((ConnId(1), bytes_max)) = shares.next_conn() else { panic!() };
 //! // Read at most `bytes_max` bytes, hand them in, and ask `take_work` what that took; again while `charge` leaves any.
 //! assert_eq!(shares.charge(ConnId(1), 3_000_000), 0);
-//! assert_eq!(shares.next(), Next::Breathe);
+//! assert_eq!(shares.next_conn(), None, "the turn is over");
 //! // Look for new datagrams and edges.
-//! shares.join([ConnId(3)]);
-//! assert!(matches!(shares.next(), Next::Serve { conn: ConnId(3), .. }));
-//! assert!(matches!(shares.next(), Next::Serve { conn: ConnId(2), .. }));
-//! assert_eq!(shares.next(), Next::Done);
+//! shares.begin([ConnId(2), ConnId(3)]);
+//! assert!(matches!(shares.next_conn(), Some((ConnId(3), _))));
+//! assert!(matches!(shares.next_conn(), Some((ConnId(2), _))));
+//! assert_eq!(shares.next_conn(), None, "the round is over");
 //! # assert!(bytes_max > 0);
 //! ```
 
@@ -42,50 +42,39 @@ pub struct Shares {
     unserved: BTreeSet<ConnId>,
     /// The connections of this round.
     round: BTreeSet<ConnId>,
+    /// Those that told the application something when they were served last, without much work: a message of theirs is no part
+    /// of a large one.
+    light: BTreeSet<ConnId>,
     /// Those that had nothing left to read when they were served last.
     drained: BTreeSet<ConnId>,
     /// The connections that wait, or were served in this round and are not served in it again unless [`Shares::join`] releases them.
     placed: BTreeSet<ConnId>,
-    /// The units since the driver last looked for new datagrams and edges.
+    /// The units of this turn.
     spent: u64,
-}
-
-/// What a driver does next.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-#[must_use]
-pub enum Next {
-    /// Serve a connection, and then [`Shares::charge`] it.
-    Serve {
-        /// The connection.
-        conn: ConnId,
-        /// The number of bytes to read from it at most before it is charged; 0 if it is in debt.
-        bytes_max: usize,
-    },
-    /// Look for new datagrams and edges without waiting, and then [`Shares::join`] what has become ready.
-    Breathe,
-    /// The round is over.
-    Done,
+    /// Whether the application was told something in this turn.
+    has_told: bool,
 }
 
 impl Shares {
-    /// Begins a round of the connections that are ready, those with the most credit first. To be called when the driver has
-    /// just looked for datagrams and edges.
+    /// Begins a turn with the connections that are ready: the next one of a round, or the first one of the next round, in which
+    /// those with the most credit come first. To be called when the driver has just looked for datagrams and edges.
     pub fn begin(&mut self, ready: impl IntoIterator<Item = ConnId>) {
-        self.credits.values_mut().for_each(|credit| *credit += WORK_PER_ROUND);
-        self.credits.retain(|_, credit| *credit < WORK_PER_ROUND);
-        self.waiting.clear();
-        self.unserved.clear();
-        self.round.clear();
-        self.drained.clear();
-        self.placed.clear();
-        self.spent = 0;
+        if self.unserved.is_empty() {
+            self.credits.values_mut().for_each(|credit| *credit += WORK_PER_ROUND);
+            self.credits.retain(|_, credit| *credit < WORK_PER_ROUND);
+            self.waiting.clear();
+            self.round.clear();
+            self.drained.clear();
+            self.placed.clear();
+            self.spent = 0;
+        }
         self.join(ready);
     }
 
     /// Adds connections that have become ready in the course of the round. They come before those that wait. One that was
     /// served in this round already is served again if it was drained and has more than half of a share: those without debts
     /// have gained theirs of the work done meanwhile, since a round is long where messages are expensive.
-    pub fn join(&mut self, ready: impl IntoIterator<Item = ConnId>) {
+    fn join(&mut self, ready: impl IntoIterator<Item = ConnId>) {
         let gained = i64::try_from(self.spent / self.placed.len().max(1) as u64).unwrap_or(i64::MAX);
         let without_debt = self.credits.values_mut().filter(|credit| **credit >= 0);
         without_debt.for_each(|credit| *credit = credit.saturating_add(gained));
@@ -94,26 +83,27 @@ impl Shares {
         let Self { credits, placed, drained, .. } = self;
         let credit = |conn: &ConnId| credits.get(conn).copied().unwrap_or(WORK_PER_ROUND);
         placed.retain(|conn| waiting.contains(conn) || !drained.contains(conn) || credit(conn) <= WORK_PER_ROUND / 2);
-        self.spent = 0;
+        (self.spent, self.has_told) = (0, false);
         let mut new: Vec<ConnId> = ready.into_iter().filter(|conn| self.placed.insert(*conn)).collect();
         new.sort_unstable_by_key(|conn| (self.credit(*conn), Reverse(*conn)));
         self.unserved.extend(new.iter().copied().filter(|conn| self.round.insert(*conn)));
         self.waiting.append(&mut new);
     }
 
-    /// What to do next.
-    #[expect(clippy::should_implement_trait, reason = "`Breathe` must be answered before the next call")]
-    pub fn next(&mut self) -> Next {
-        if self.unserved.is_empty() {
-            return Next::Done;
+    /// The connection to serve next, which is then [`charged`](Shares::charge), and how many bytes to read from it at most before
+    /// that: 0 if it is in debt. `None` once the turn is over: because it has taken enough work, because the application has been
+    /// told something and the next connection may have a message that takes long, or because the round is over.
+    #[must_use]
+    pub fn next_conn(&mut self) -> Option<(ConnId, usize)> {
+        let keeps_waiting = self.has_told && !self.light.contains(self.waiting.last()?);
+        if self.unserved.is_empty() || self.spent >= WORK_BETWEEN_POLLS || keeps_waiting {
+            return None;
         }
-        if self.spent >= WORK_BETWEEN_POLLS {
-            return Next::Breathe;
-        }
-        let Some(conn) = self.waiting.pop() else { return Next::Done };
+        let conn = self.waiting.pop()?;
+        self.light.remove(&conn);
         self.unserved.remove(&conn);
         self.drained.remove(&conn);
-        Next::Serve { conn, bytes_max: bytes_max(self.credit(conn)) }
+        Some((conn, bytes_max(self.credit(conn))))
     }
 
     /// Notes the units of work that serving a connection took. Returns how many more bytes may be read from it at most before
@@ -127,6 +117,14 @@ impl Shares {
         bytes_max(credit)
     }
 
+    /// Notes that serving a connection, which is charged for it, has told the application something: it has its turn soon.
+    pub fn told(&mut self, conn: ConnId) {
+        self.has_told = true;
+        if self.credit(conn).saturating_add_unsigned(WORK_BETWEEN_POLLS) > 0 {
+            self.light.insert(conn);
+        }
+    }
+
     /// Notes that there was nothing left to read from a connection when it was served.
     pub fn drained(&mut self, conn: ConnId) {
         self.drained.insert(conn);
@@ -135,6 +133,8 @@ impl Shares {
     /// Forgets a connection that is closed.
     pub fn remove(&mut self, conn: ConnId) {
         self.credits.remove(&conn);
+        self.light.remove(&conn);
+        self.unserved.remove(&conn);
     }
 
     fn credit(&self, conn: ConnId) -> i64 {
@@ -150,22 +150,36 @@ fn bytes_max(credit: i64) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
 
     /// Serves until the round is over; the order, with the bytes.
     fn round(shares: &mut Shares, ready: &[u64], units: impl Fn(u64) -> u64) -> Vec<(u64, usize)> {
-        shares.begin(ready.iter().copied().map(ConnId));
         let mut served = Vec::new();
-        loop {
-            match shares.next() {
-                Next::Serve { conn, bytes_max } => {
-                    served.push((conn.0, bytes_max));
-                    shares.charge(conn, if bytes_max > 0 { units(conn.0) } else { 0 });
-                }
-                Next::Breathe => shares.join([]),
-                Next::Done => return served,
+        turns(shares, &mut |_| ready.to_vec(), &mut |shares, conn, bytes_max| {
+            served.push((conn.0, bytes_max));
+            shares.charge(conn, if bytes_max > 0 { units(conn.0) } else { 0 });
+        });
+        served
+    }
+
+    /// Turns until the round is over. `ready` is told the number of the turn.
+    fn turns(
+        shares: &mut Shares,
+        ready: &mut dyn FnMut(u64) -> Vec<u64>,
+        serve: &mut dyn FnMut(&mut Shares, ConnId, usize),
+    ) {
+        for turn in 0..500 {
+            shares.begin(ready(turn).into_iter().map(ConnId));
+            while let Some((conn, bytes_max)) = shares.next_conn() {
+                serve(shares, conn, bytes_max);
+            }
+            if shares.unserved.is_empty() {
+                return;
             }
         }
+        panic!("the round does not end");
     }
 
     #[test]
@@ -185,66 +199,76 @@ mod tests {
     #[test]
     fn long_work_is_interrupted_and_what_was_idle_comes_first() {
         let mut shares = Shares::default();
-        shares.begin((0..9).map(ConnId));
         let mut served = Vec::new();
-        let mut breaths = 0;
-        loop {
-            match shares.next() {
-                Next::Serve { conn, .. } => {
-                    served.push(conn.0);
-                    shares.charge(conn, 250_000);
-                }
-                Next::Breathe => {
-                    breaths += 1;
-                    // One that has used up its share waits for more, one that waits keeps its turn.
-                    shares.join([0, 8, 100 + breaths].map(ConnId));
-                }
-                Next::Done => break,
-            }
-        }
+        // One that has used up its share waits for more, one that waits keeps its turn.
+        let mut ready = |turn| if turn == 0 { (0..9).collect() } else { vec![0, 8, 100 + turn] };
+        turns(&mut shares, &mut ready, &mut |shares, conn, _| {
+            served.push(conn.0);
+            shares.charge(conn, 250_000);
+        });
         assert_eq!(served[..9], [0, 1, 2, 3, 101, 4, 5, 6, 102]);
         assert!((0..9).all(|conn| served.contains(&conn)), "{served:?}");
+    }
+
+    /// What was told is not kept waiting for a connection that is in the middle of a message, or whose messages take long.
+    #[test]
+    fn a_turn_that_has_told_something_ends_before_what_may_take_long() {
+        const LIGHT: u64 = 1;
+        const LARGE: u64 = 2;
+        const LONG: u64 = 3;
+        let mut shares = Shares::default();
+        let mut turn = |conns: &[u64]| {
+            shares.begin(conns.iter().copied().map(ConnId));
+            let mut served = Vec::new();
+            while let Some((conn, bytes_max)) = shares.next_conn() {
+                served.push(conn.0);
+                let units = match conn.0 {
+                    LARGE => 100_000,
+                    LONG => 3_000_000,
+                    _ => 100,
+                };
+                shares.charge(conn, if bytes_max > 0 { units } else { 0 });
+                if conn.0 != LARGE && bytes_max > 0 {
+                    shares.told(conn);
+                }
+            }
+            served
+        };
+        assert_eq!(turn(&[LIGHT, LARGE, LONG]), [LIGHT], "nothing is known of the others");
+        assert_eq!(turn(&[LARGE, LONG]), [LARGE, LONG], "nothing was told before the last");
+        for _ in 0..12 {
+            assert_eq!(turn(&[LIGHT, LARGE, LONG])[..1], [LIGHT]);
+            let rest = turn(&[LIGHT, LARGE, LONG]);
+            assert!(!rest.contains(&LIGHT) && rest.contains(&LARGE), "{rest:?}");
+        }
+        assert_eq!(turn(&[LIGHT, 7]), [LIGHT]);
+        assert_eq!(turn(&[LIGHT, 7]), [7]);
+        assert_eq!(turn(&[LIGHT, 7]), [LIGHT, 7], "both are light");
     }
 
     #[test]
     fn one_that_needs_little_is_served_as_often_as_it_is_ready() {
         let mut shares = Shares::default();
-        shares.begin([1, 2, 3, 4].map(ConnId));
         let mut served = Vec::new();
-        loop {
-            match shares.next() {
-                Next::Serve { conn, .. } => {
-                    served.push(conn.0);
-                    shares.charge(conn, if conn == ConnId(1) { 30_000 } else { 1_000_000 });
-                    if conn == ConnId(1) {
-                        shares.drained(conn);
-                    }
-                }
-                Next::Breathe => shares.join([1, 2, 3, 4].map(ConnId)),
-                Next::Done => break,
+        turns(&mut shares, &mut |_| vec![1, 2, 3, 4], &mut |shares, conn, _| {
+            served.push(conn.0);
+            shares.charge(conn, if conn == ConnId(1) { 30_000 } else { 1_000_000 });
+            if conn == ConnId(1) {
+                shares.drained(conn);
             }
-        }
+        });
         assert_eq!(served, [1, 2, 1, 3, 1, 4]);
     }
 
-    /// Whatever messages cost, a turn ends, so that streams are accepted and the application has its turn.
+    /// Whatever messages cost, a round ends, so that debts are paid.
     #[test]
     fn every_round_ends_under_constant_load() {
         for units in [20_000, 200_000, 2_300_000] {
             let mut shares = Shares::default();
             for _ in 0..100 {
-                shares.begin((0..34).map(ConnId));
-                let mut steps = 0;
-                loop {
-                    match shares.next() {
-                        Next::Serve { bytes_max: 0, .. } => {}
-                        Next::Serve { conn, .. } => while shares.charge(conn, units) > 0 {},
-                        Next::Breathe => shares.join((0..34).map(ConnId)),
-                        Next::Done => break,
-                    }
-                    steps += 1;
-                    assert!(steps < 500, "{units} units a message");
-                }
+                turns(&mut shares, &mut |_| (0..34).collect(), &mut |shares, conn, bytes_max| {
+                    while bytes_max > 0 && shares.charge(conn, units) > 0 {}
+                });
             }
         }
     }
@@ -256,7 +280,7 @@ mod tests {
         shares.remove(ConnId(1));
         assert!(shares.credits.is_empty());
         shares.begin([ConnId(1)]);
-        assert!(matches!(shares.next(), Next::Serve { bytes_max, .. } if bytes_max > 0));
+        assert!(matches!(shares.next_conn(), Some((_, bytes_max)) if bytes_max > 0));
     }
 
     /// Over time, connections that always have something to read get similar shares, whatever a message of theirs costs.
@@ -266,23 +290,18 @@ mod tests {
         let cost = [10_000, 190_000, 200_000, 2_300_000, 11_000_000];
         let mut spent = [0u64; 5];
         for _ in 0..2_000 {
-            shares.begin((0..5).map(ConnId));
-            loop {
-                match shares.next() {
-                    Next::Serve { bytes_max: 0, .. } => {}
-                    Next::Serve { conn, .. } => {
-                        let mut units = 0;
-                        // Small messages are read until the share is used.
-                        while units < WORK_PER_ROUND as u64 {
-                            units += cost[conn.0 as usize];
-                        }
-                        spent[conn.0 as usize] += units;
-                        shares.charge(conn, units);
-                    }
-                    Next::Breathe => shares.join((0..5).map(ConnId)),
-                    Next::Done => break,
+            turns(&mut shares, &mut |_| (0..5).collect(), &mut |shares, conn, bytes_max| {
+                if bytes_max == 0 {
+                    return;
                 }
-            }
+                let mut units = 0;
+                // Small messages are read until the share is used.
+                while units < WORK_PER_ROUND as u64 {
+                    units += cost[conn.0 as usize];
+                }
+                spent[conn.0 as usize] += units;
+                shares.charge(conn, units);
+            });
         }
         let (least, most) = (spent.iter().min().unwrap(), spent.iter().max().unwrap());
         assert!(*most <= least * 3 / 2, "{spent:?}");

@@ -5,14 +5,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use peerless::contract::shares::{Next, Shares};
-use peerless::contract::{Action, Command, ConnId, Event, Input};
+use peerless::contract::{Action, Command, ConnId, Event, Input, Shares};
 use peerless::node::Node;
-use peerless::rng::{Rng, Seed};
+use peerless::rng::Seed;
 use peerless::time::Instant;
 use peerless::wire::eth::{self, id};
 use peerless::wire::p2p::{self, Capability};
-use peerless::wire::snappy::{self, Compressor};
+use peerless::wire::snappy;
+use peerless_tests::load::{Load, pack};
 use peerless_tests::stranger::{Stranger, Talk};
 
 use crate::{SECOND, VICTIM, local, victim};
@@ -22,21 +22,6 @@ const ETH: Capability = Capability::eth(69);
 const BACKLOG_BYTES: usize = 16 << 10;
 /// Requests of the honest peer.
 const REQUESTS: usize = 150;
-
-/// What the 33 sessions send.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Load {
-    /// Messages of 10 KiB that cannot be compressed.
-    Ordinary,
-    /// Transactions that inflate from 98 KB to the most that is accepted.
-    Bombs,
-    /// Announcements with as many items as are accepted.
-    Items,
-    /// Requests with as many items as are accepted, each of which is answered.
-    Requests,
-    /// Answers of 10 MiB to requests of ours.
-    Answers,
-}
 
 /// A peer's side of a session, and its bytes that the node has not read.
 struct Peer {
@@ -58,45 +43,9 @@ struct Model<'a> {
     arrivals: VecDeque<u64>,
     /// Requests of the honest peer that the node has not seen.
     open: VecDeque<u64>,
+    /// Requests that the node has told and the application has not answered.
+    asked: Vec<(ConnId, u64, u64)>,
     latencies: Vec<u64>,
-}
-
-fn list(items: &[u8]) -> Vec<u8> {
-    let mut list = rlp::RlpStream::new_list(1);
-    list.append_raw(items, 1);
-    list.out().to_vec()
-}
-
-fn pack(parts: &[&[u8]]) -> Vec<u8> {
-    let mut out = Vec::new();
-    Compressor::default().append(parts, &mut out);
-    out
-}
-
-impl Load {
-    const fn message_id(self) -> u64 {
-        match self {
-            Self::Ordinary | Self::Bombs => id::TRANSACTIONS,
-            Self::Items => id::NEW_POOLED_TRANSACTION_HASHES,
-            Self::Requests => id::GET_BLOCK_HEADERS,
-            Self::Answers => id::BLOCK_BODIES,
-        }
-    }
-
-    /// A payload; for answers without the request id.
-    fn payload(self, rng: &mut Rng) -> Vec<u8> {
-        match self {
-            Self::Ordinary => {
-                let mut noise = vec![0; 10 << 10];
-                rng.fill(&mut noise);
-                list(&rlp::encode(&noise))
-            }
-            Self::Bombs => list(&rlp::encode(&vec![0u8; (2 << 20) - 16])),
-            Self::Items => list(&list(&vec![0xc0; 4096]).repeat(3)),
-            Self::Requests => list(&[&[7][..], &vec![0xc0; (16 << 10) - 2]].concat()),
-            Self::Answers => rlp::encode(&vec![0u8; (10 << 20) - 32]).to_vec(),
-        }
-    }
 }
 
 impl Model<'_> {
@@ -157,17 +106,18 @@ impl Model<'_> {
         self.peers.iter().filter(is_ready).map(|peer| peer.talk.conn()).collect()
     }
 
-    /// Carries out the node's actions; the requests that it tells.
-    fn drain(&mut self) -> Vec<(ConnId, u64, u64)> {
-        let mut requests = Vec::new();
+    /// Carries out the node's actions. Returns whether it has told anything.
+    fn drain(&mut self) -> bool {
+        let mut has_told = false;
         while let Some(action) = self.node.poll_action() {
+            has_told |= matches!(action, Action::Emit(_));
             match action {
-                Action::Emit(Event::Request { conn, request_id, id, .. }) => requests.push((conn, request_id, id)),
+                Action::Emit(Event::Request { conn, request_id, id, .. }) => self.asked.push((conn, request_id, id)),
                 Action::Emit(Event::Ended { end, .. }) => panic!("{end}"),
                 _ => {}
             }
         }
-        requests
+        has_told
     }
 
     fn charge(&mut self, conn: ConnId) -> usize {
@@ -185,19 +135,26 @@ impl Model<'_> {
             self.node.handle(self.instant(), Input::Bytes { conn, bytes: &bytes });
             bytes_max = self.charge(conn);
         }
-        let requests = self.drain();
-        for &(conn, request_id, id) in &requests {
-            let command = Command::Respond { conn, capability: ETH, request_id, id, body: &[0xc0] };
-            self.node.command(self.instant(), command).unwrap();
-        }
-        self.write(peer);
-        self.drain();
+        let has_told = self.drain();
         self.charge(conn);
+        if has_told {
+            self.shares.told(conn);
+        }
         if self.peers[peer].wire.is_empty() {
             self.shares.drained(conn);
         }
-        if peer == 0 {
-            for _ in requests {
+    }
+
+    /// Answers the requests of the last turn, as an application does between turns.
+    fn answer(&mut self) {
+        for (conn, request_id, id) in std::mem::take(&mut self.asked) {
+            let command = Command::Respond { conn, capability: ETH, request_id, id, body: &[0xc0] };
+            self.node.command(self.instant(), command).unwrap();
+            let peer = self.peers.iter().position(|peer| peer.talk.conn() == conn).unwrap();
+            self.write(peer);
+            self.drain();
+            self.charge(conn);
+            if peer == 0 {
                 let arrived = self.open.pop_front().unwrap();
                 self.latencies.push(self.now - arrived);
             }
@@ -206,21 +163,15 @@ impl Model<'_> {
 
     /// One turn of a driver.
     fn turn(&mut self) {
+        self.answer();
         self.poll();
         if self.ready().is_empty() {
             self.now = self.now.max(*self.arrivals.front().unwrap());
             self.poll();
         }
         self.shares.begin(self.ready());
-        loop {
-            match self.shares.next() {
-                Next::Serve { conn, bytes_max } => self.serve(conn, bytes_max),
-                Next::Breathe => {
-                    self.poll();
-                    self.shares.join(self.ready());
-                }
-                Next::Done => return,
-            }
+        while let Some((conn, bytes_max)) = self.shares.next_conn() {
+            self.serve(conn, bytes_max);
         }
     }
 }
@@ -256,7 +207,8 @@ fn latency(load: Load) -> [u64; 2] {
         }
         let (open, latencies) = (VecDeque::new(), Vec::new());
         let shares = Shares::default();
-        let mut model = Model { node, start, now: 0, shares, peers, load, message, arrivals, open, latencies };
+        let asked = Vec::new();
+        let mut model = Model { node, start, now: 0, shares, peers, load, message, arrivals, open, asked, latencies };
         while model.latencies.len() < REQUESTS {
             model.turn();
         }

@@ -113,6 +113,23 @@ fn a_stream_that_never_ends_holds_up_no_other_source() {
     writer.join().unwrap();
 }
 
+/// So that the application reacts to what it was told before the driver begins with what may take long (attack E6).
+#[test]
+fn a_turn_that_has_told_something_leaves_an_unknown_stream_to_the_next() {
+    let mut driver = Driver::scripted(&Listen::at(LOOPBACK));
+    let mut peers = [driver.accepted(), driver.accepted()];
+    driver.script([Do::ReadOncePerDrain]);
+    for (round, told) in [[1, 1], [2, 0]].into_iter().enumerate() {
+        peers.iter_mut().for_each(|(_, peer)| peer.write_all(b"x").unwrap());
+        std::thread::sleep(Duration::from_millis(20));
+        for events in told {
+            let mut heard = 0;
+            driver.turn(Some(Duration::ZERO), |_| heard += 1).unwrap();
+            assert_eq!(heard, events, "round {round}: of both streams something was read before");
+        }
+    }
+}
+
 #[test]
 fn a_datagram_leaves_by_the_socket_that_is_named() {
     let mut driver = Driver::scripted(&Listen::at(LOOPBACK).and(LOOPBACK));
