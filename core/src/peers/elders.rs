@@ -57,7 +57,7 @@ impl Elders {
         Self(tiers)
     }
 
-    /// What belongs to the tiers of so many outbound places, of which nobody holds any.
+    /// What belongs to the tiers of so many outbound places, while no peer holds any.
     pub fn vacancies(&self, places: usize) -> Vacancies {
         let mut vacancies = [0; TIERS];
         for (tier, _) in self.0.iter().enumerate().take_while(|(_, youngest)| youngest.is_some()) {
