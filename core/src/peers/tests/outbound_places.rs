@@ -329,3 +329,54 @@ fn a_source_has_more_than_a_third_only_while_no_other_has_entries() {
         assert!((least..=11).contains(&of_few), "{of_few} of {few}");
     }
 }
+
+/// While elders lack a place, half of the targets are elders, and a place that rotates goes to an elder first.
+#[test]
+fn a_place_that_rotates_goes_to_an_elder_while_elders_lack_one() {
+    const ELDERS: u64 = 120;
+    let mut bench = Bench::new(PeerLimits::default());
+    let filter = bench.filter.clone();
+    let record =
+        |n| BookRecord { contact: contact(n, far(n)), source: Source::Discv4, first_seen: UnixTime::from_secs(n) };
+    bench.now = bench.now + secs(1000);
+    bench.peers.restore_book(bench.now, bench.unix(), &filter, (0..3 * ELDERS).map(record).collect());
+    let full = end(Side::Them, Stage::Hello, EndReason::Disconnect(DisconnectReason::TooManyPeers));
+    let is_elder = |contact: &Contact| (0..ELDERS).any(|n| id(n) == contact.id());
+    while bench.peers.counts().outbound < 16 {
+        let Some((conn, contact)) = bench.dial_next(NO_CANDIDATES) else {
+            bench.now = bench.now + secs(1);
+            continue;
+        };
+        if is_elder(&contact) {
+            let _ = bench.end(conn, &full);
+        } else {
+            bench.join_dialled(conn);
+        }
+    }
+    // The one that was due meanwhile is given up.
+    while bench.peers.outbound().is_rotation_due(bench.now) {
+        if let Some((conn, _)) = bench.dial_next(NO_CANDIDATES) {
+            let _ = bench.end(conn, &full);
+        }
+        bench.now = bench.now + secs(1);
+    }
+    while !bench.peers.outbound().is_rotation_due(bench.now) {
+        assert_eq!(bench.dial_next(NO_CANDIDATES), None, "no rotation is due");
+        bench.now = bench.now + secs(1);
+    }
+    let due = bench.now;
+    let [mut to_targets, mut to_any] = [Vec::new(), Vec::new()];
+    while bench.now < due + (2 * ROTATION_WAIT - secs(2)) {
+        if let Some((conn, contact)) = bench.dial_next(NO_CANDIDATES) {
+            let _ = bench.end(conn, &full);
+            let dials = if bench.now < due + (ROTATION_WAIT - secs(2)) { &mut to_targets } else { &mut to_any };
+            dials.push(is_elder(&contact));
+            let targets = bench.peers.outbound().targets().list();
+            let elders = targets.iter().filter(|target| (0..ELDERS).any(|n| id(n) == target.id)).count();
+            assert!(targets.is_empty() || 2 * elders >= targets.len(), "{elders} of {}", targets.len());
+        }
+        bench.now = bench.now + secs(1);
+    }
+    assert!(to_targets.len() >= 8 && to_targets.iter().all(|is_elder| *is_elder), "{to_targets:?}");
+    assert!(to_any.iter().any(|is_elder| !is_elder), "then any may: {to_any:?}");
+}
