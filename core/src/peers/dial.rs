@@ -73,6 +73,8 @@ impl Backoff {
     const FULL: u8 = 3;
     /// The exponent from which on the pause has its maximum.
     const DOUBLINGS_MAX: u8 = 7;
+    /// The same for static and trusted peers, which are awaited: a pause of at most five minutes.
+    const DECLARED_DOUBLINGS_MAX: u8 = 3;
 
     /// Takes an outcome into account.
     const fn note(&mut self, outcome: Outcome) {
@@ -95,9 +97,10 @@ impl Backoff {
     }
 
     /// The pause that follows an outcome: uniform between its bounds, so that peers that failed together do not come back
-    /// together (attack P9).
-    fn pause(&mut self, rng: &mut Rng, outcome: Outcome) -> Duration {
+    /// together (attack P9). The exponent stays at most `doublings_max`.
+    fn pause(&mut self, rng: &mut Rng, outcome: Outcome, doublings_max: u8) -> Duration {
         self.note(outcome);
+        self.0 = self.0.min(doublings_max);
         let (shortest, longest) = self.bounds(outcome);
         rng.duration(shortest, longest)
     }
@@ -312,13 +315,13 @@ impl Dialer {
         outcome: Outcome,
     ) {
         if let Some(declared) = self.declared.get_mut(&id) {
-            let pause = declared.backoff.pause(rng, outcome);
+            let pause = declared.backoff.pause(rng, outcome, Backoff::DECLARED_DOUBLINGS_MAX);
             self.due.set(id, now + pause);
             return;
         }
         let old = self.history.get(&id);
         let mut backoff = old.map_or(Backoff::default(), |attempt| attempt.backoff);
-        let not_before = now + backoff.pause(rng, outcome);
+        let not_before = now + backoff.pause(rng, outcome, Backoff::DOUBLINGS_MAX);
         let dialled = old.and_then(|attempt| attempt.dialled);
         let is_firm = matches!(outcome, Outcome::Failed | Outcome::Useless);
         self.history.insert(id, not_before, Attempt { dialled, backoff, not_before, is_firm, endpoint: unproven_at });
@@ -386,7 +389,7 @@ mod tests {
         assert_eq!(backoff.bounds(Outcome::Failed), (REDIAL_INTERVAL, REDIAL_INTERVAL_MAX));
         let mut rng = Seed::new([1; 32]).fork("dial");
         for outcome in [Outcome::Failed, Outcome::Full, Outcome::Useless, Outcome::Reached, Outcome::Neutral] {
-            let pause = backoff.pause(&mut rng, outcome);
+            let pause = backoff.pause(&mut rng, outcome, Backoff::DOUBLINGS_MAX);
             assert!((REDIAL_INTERVAL..=REDIAL_INTERVAL_MAX).contains(&pause), "{outcome:?}: {pause:?}");
         }
     }

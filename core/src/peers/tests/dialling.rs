@@ -87,6 +87,21 @@ fn static_peers_are_dialled_without_end() {
     assert!(last.values().all(|at| bench.now.since(*at) <= REDIAL_INTERVAL_MAX + 20 * REDIAL_INTERVAL));
 }
 
+/// A static peer that comes back after any time is dialled within five minutes.
+#[test]
+fn a_static_peer_that_fails_is_dialled_every_five_minutes() {
+    let mut bench = Bench::new(PeerLimits::default());
+    bench.peers.add_peer(bench.now, &bench.filter, contact(1, ip(1)), PeerKind::Static).unwrap();
+    let mut last = bench.now;
+    for _ in 0..200 {
+        let (conn, _) = bench.dial_next(NO_CANDIDATES).unwrap();
+        assert!(bench.now.since(last) <= 8 * REDIAL_INTERVAL);
+        last = bench.now;
+        let _ = bench.end(conn, &DEAD);
+        bench.now = bench.peers.poll_timeout(false).unwrap();
+    }
+}
+
 #[test]
 fn nodes_on_one_machine_are_dialled_at_once() {
     let mut bench = Bench::new(PeerLimits::default());
