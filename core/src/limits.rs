@@ -25,8 +25,8 @@ pub const OUTBOUND_BYTES_MAX: usize = 2 << 20;
 pub const WORK_PER_ROUND: i64 = 200_000;
 /// Bytes of a stream that a driver hands in at once: they inflate to 171 KiB, whose items take two milliseconds at worst.
 pub const READ_BYTES_MAX: usize = 8 << 10;
-/// Units of work after which a driver looks for datagrams and for connections that were idle: about a millisecond, while a
-/// socket's buffer holds a flood of three.
+/// Units of work after which a driver's turn ends, so that it hears of commands, datagrams and connections that were idle: about
+/// a millisecond, while a socket's buffer holds a flood of three.
 pub const WORK_BETWEEN_POLLS: u64 = 1_000_000;
 
 /// Wishes of machines across connections that are carried out in one turn; the rest is due again a microsecond later. Each

@@ -106,7 +106,7 @@ pub fn scenario(siege: Siege) -> Scenario {
         .figure("newcomer_minutes", newcomer_minutes)
 }
 
-/// The demands of the issue on a flood, in words of sixteen nodes.
+/// The demands on a flood, of the sixteen nearest nodes.
 pub fn demanding(scenario: Scenario) -> Scenario {
     scenario
         .demand("nine of ten tables hold the flooded node", |run| {
