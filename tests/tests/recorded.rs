@@ -4,10 +4,13 @@
 //! The recordings are not part of the repository. `PEERLESS_RECORDED` names the folder that has them; without it these
 //! tests are skipped.
 
+use peerless::crypto::discv5::{MessageKey, SessionKeys, id_proof_digest};
 use peerless::crypto::secrets::{Exchange, Secrets};
 use peerless::crypto::{Crypto, PublicKey, Secp256k1, SecretKey, ecies, keccak256};
 use peerless::limits;
 use peerless::rlpx::Frames;
+use peerless::wire::discv5;
+use peerless::wire::enr::Record;
 use peerless::wire::eth::{self, ChainState};
 use peerless::wire::p2p::{self, CapabilityTable, Hello, Shared};
 use peerless::wire::rlp::{self, Bounds};
@@ -243,4 +246,71 @@ fn large_messages_of_public_networks_are_read() {
         }
     }
     assert_eq!(messages, 5);
+}
+
+/// Two handshakes and the sessions that follow them, of geth as both sides: every header, key, signature and message is checked.
+#[test]
+fn recorded_discv5_sessions_are_followed_and_their_messages_read() {
+    let Some(recording) = recording("recorded_privnet.json") else { return };
+    let crypto = Secp256k1::new();
+    let secret = |row: &Value, side| SecretKey::from_bytes(array(&recording["static_keys"], text(row, side))).unwrap();
+    let mut challenge = None;
+    let (mut keys, mut kinds) = (None, Vec::new());
+    for row in rows(&recording, "discv5_packets") {
+        let [from, to] = ["from", "to"].map(|side| crypto.public_key(&secret(row, side)));
+        let ids = [from.node_id(), to.node_id()];
+        let datagram = hex(row, "hex");
+        let packet = discv5::Packet::unmask(&ids[1], &datagram).unwrap().unwrap();
+        assert_eq!(*packet.nonce(), array(row, "nonce"));
+        let is_initiator = text(row, "from") == "node1";
+        let mut plain = Vec::new();
+        let opened = match packet.header() {
+            discv5::Header::Challenge(sent) => {
+                assert_eq!(sent.enr_seq(), row["enr_seq"].as_u64().unwrap());
+                challenge = Some(sent);
+                continue;
+            }
+            discv5::Header::Handshake { from: id, proof } => {
+                let challenge = challenge.unwrap();
+                assert_eq!((id, challenge.as_bytes()[..].to_vec()), (ids[0], hex(row, "challenge_data")));
+                let digest = id_proof_digest(challenge.as_bytes(), proof.ephemeral_key, &ids[1]);
+                assert!(crypto.verify(&from, &digest, &proof.signature));
+                let record = Record::decode(&crypto, proof.record.unwrap()).unwrap();
+                assert_eq!((record.to_string().as_str(), *record.key()), (text(row, "record"), from));
+                let ephemeral = crypto.public_key_from_compressed(proof.ephemeral_key).unwrap();
+                let agreement = crypto.ecdh(&secret(row, "to"), &ephemeral);
+                let derived = SessionKeys::derive(&agreement, challenge.as_bytes(), &ids[0], &ids[1]);
+                assert_eq!(*derived.initiator.expose(), array(row, "initiator_key"));
+                assert_eq!(*derived.recipient.expose(), array(row, "recipient_key"));
+                let opened = packet.open(&derived.initiator, &mut plain).unwrap();
+                keys = Some(derived);
+                opened
+            }
+            discv5::Header::Ordinary { from: id } => {
+                assert_eq!(id, ids[0]);
+                if row["message"].is_null() {
+                    assert!(packet.open(&MessageKey::new([0; 16]), &mut plain).is_err());
+                    continue;
+                }
+                let keys = keys.as_ref().unwrap();
+                let key = if is_initiator { &keys.initiator } else { &keys.recipient };
+                assert_eq!(*key.expose(), array(row, "read_key"));
+                packet.open(key, &mut plain).unwrap()
+            }
+        };
+        assert_eq!(opened, hex(row, "message"));
+        let message = discv5::Message::decode(opened).unwrap();
+        let mut written = Vec::new();
+        message.encode(&mut written);
+        assert_eq!(written, opened);
+        if let discv5::Payload::Nodes { records, .. } = &message.payload {
+            assert!(records.iter().all(|record| Record::decode(&crypto, record).is_ok()));
+        }
+        kinds.push(message.payload.kind());
+    }
+    use discv5::Kind::{FindNode, Nodes, Ping, Pong};
+    let mut expected = vec![FindNode, Nodes, FindNode, Nodes, FindNode, Nodes, FindNode, Nodes];
+    expected.extend([Ping, FindNode, Ping, Pong, FindNode]);
+    assert_eq!(kinds, expected);
+    assert_eq!(rows(&recording, "discv5_packets").len(), 17);
 }

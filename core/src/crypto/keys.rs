@@ -235,9 +235,6 @@ impl RecoverableSignature {
 #[derive(Clone)]
 pub struct SecretBytes(Zeroizing<[u8; 32]>);
 
-/// The result of a key agreement: the x coordinate.
-pub type SharedSecret = SecretBytes;
-
 impl SecretBytes {
     /// Takes 32 bytes as a secret.
     pub fn new(bytes: [u8; 32]) -> Self {
@@ -260,6 +257,43 @@ impl From<[u8; 32]> for SecretBytes {
 impl fmt::Debug for SecretBytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("SecretBytes(..)")
+    }
+}
+
+/// The result of a key agreement: a point, of which RLPx uses the x coordinate and discv5 the compressed form. Zeroised when
+/// dropped.
+#[derive(Clone)]
+pub struct SharedSecret(Zeroizing<[u8; 33]>);
+
+impl SharedSecret {
+    /// Takes the point `02 | x` or `03 | x`.
+    pub fn from_compressed(point: [u8; 33]) -> Self {
+        Self(Zeroizing::new(point))
+    }
+
+    /// Takes the x coordinate of a point with an even y coordinate.
+    #[cfg(test)]
+    pub(crate) fn from_x(x: [u8; 32]) -> Self {
+        let mut point = [2; 33];
+        point[1..].copy_from_slice(&x);
+        Self::from_compressed(point)
+    }
+
+    /// The x coordinate, leading zeros kept.
+    pub fn expose(&self) -> &[u8; 32] {
+        self.0.last_chunk().expect("33 bytes end in 32")
+    }
+
+    /// The compressed point.
+    pub fn expose_compressed(&self) -> &[u8; 33] {
+        &self.0
+    }
+}
+
+/// Shows no byte of the secret.
+impl fmt::Debug for SharedSecret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SharedSecret(..)")
     }
 }
 

@@ -4,6 +4,7 @@
 //! machine knows which implementation it has. [`Secp256k1`] is the real one. Keys, signatures and MAC states are plain
 //! types.
 
+pub mod discv5;
 pub mod ecies;
 pub mod keys;
 pub mod mac;
@@ -84,7 +85,7 @@ pub trait Crypto {
     /// Whether `signature` (low `s` only) is `key`'s signature of `digest`.
     fn verify(&self, key: &PublicKey, digest: &Digest, signature: &Signature) -> bool;
 
-    /// The x coordinate of `secret * key`, leading zeros kept.
+    /// The point `secret * key`.
     ///
     /// # Panics
     /// An implementation may panic if `key` comes from another implementation and is not on its curve.

@@ -128,11 +128,11 @@ impl Crypto for Secp256k1 {
         let mut scalar = scalar(secret);
         let mut shared = secp256k1::ecdh::shared_secret_point(&point, &scalar);
         scalar.non_secure_erase();
-        let mut x = [0; 32];
-        x.copy_from_slice(&shared[..32]);
+        let mut compressed = [2 + (shared[63] & 1); 33];
+        compressed[1..].copy_from_slice(&shared[..32]);
         shared.zeroize();
-        let secret = SharedSecret::new(x);
-        x.zeroize();
+        let secret = SharedSecret::from_compressed(compressed);
+        compressed.zeroize();
         secret
     }
 

@@ -219,7 +219,7 @@ mod tests {
         let vectors = rlpx_handshake();
         let row = field(&vectors, "plain_session");
         let exchange = Exchange {
-            agreement: &SharedSecret::new(array(row, "ecdhe_shared_secret")),
+            agreement: &SharedSecret::from_x(array(row, "ecdhe_shared_secret")),
             initiator_nonce: &array(row, "initiator_nonce"),
             recipient_nonce: &array(row, "receiver_nonce"),
             auth: &hex(row, "auth_ciphertext"),

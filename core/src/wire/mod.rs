@@ -2,6 +2,7 @@
 //! malformed with a [`DecodeError`], and accept deviations that it requires to be accepted.
 
 pub mod discv4;
+pub mod discv5;
 pub mod enode;
 pub mod enr;
 mod error;

@@ -114,7 +114,9 @@ impl Crypto for Cheap {
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {
         let ours = self.public_key(secret);
         let (low, high) = if ours < *key { (&ours, key) } else { (key, &ours) };
-        SharedSecret::new(mix(6, &[low.as_bytes(), high.as_bytes()]))
+        let mut compressed = [2; 33];
+        compressed[1..].copy_from_slice(&mix(6, &[low.as_bytes(), high.as_bytes()]));
+        SharedSecret::from_compressed(compressed)
     }
 
     fn datagram_hash(&self, bytes: &[u8]) -> Digest {

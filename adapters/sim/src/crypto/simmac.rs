@@ -158,7 +158,9 @@ impl Crypto for SimMac {
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret {
         let own = self.derive_xy(secret);
         let (low, high) = if own < *key.as_bytes() { (&own, key.as_bytes()) } else { (key.as_bytes(), &own) };
-        SharedSecret::new(self.hash.bytes(low).bytes(high).finish_32())
+        let mut compressed = [2; 33];
+        compressed[1..].copy_from_slice(&self.hash.bytes(low).bytes(high).finish_32());
+        SharedSecret::from_compressed(compressed)
     }
 
     /// Also prefetches the signer, which is looked up next: the hashed bytes begin with its x coordinate.

@@ -94,7 +94,7 @@ fn the_published_session_is_opened_and_sealed() {
     let row = field(&vectors, "plain_session");
     let crypto = Secp256k1::new();
     let exchange = crate::crypto::secrets::Exchange {
-        agreement: &crate::crypto::SharedSecret::new(array(row, "ecdhe_shared_secret")),
+        agreement: &crate::crypto::SharedSecret::from_x(array(row, "ecdhe_shared_secret")),
         initiator_nonce: &array(row, "initiator_nonce"),
         recipient_nonce: &array(row, "receiver_nonce"),
         auth: &hex(row, "auth_ciphertext"),
