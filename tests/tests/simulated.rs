@@ -33,10 +33,10 @@ fn configure(config: &mut Config) {
     config.peers.max_peers = 0;
     config.peers.dial_ratio = 0;
     if let Some(discovery) = &mut config.discovery.discv4 {
-        discovery.fast_check_interval_max = Duration::from_secs(3600);
-        discovery.slow_check_interval_max = Duration::from_secs(3600);
-        discovery.young_age = Duration::from_secs(12);
-        discovery.young_interval = (Duration::from_secs(1), Duration::from_secs(2));
+        discovery.schedule.fast_check_interval_max = Duration::from_secs(3600);
+        discovery.schedule.slow_check_interval_max = Duration::from_secs(3600);
+        discovery.schedule.young_age = Duration::from_secs(12);
+        discovery.schedule.young_interval = (Duration::from_secs(1), Duration::from_secs(2));
     }
 }
 

@@ -1,11 +1,7 @@
 //! Our lookups: when they start, how they advance, and which of the nodes that they learn of are verified.
 //!
-//! The schedule: at the start and while the table is empty, a lookup of our own id from the bootnodes, repeated every
-//! 15 seconds. While the table is small (under 16 nodes), one lookup every 5 to 10 seconds,
-//! alternately of our own id and of a random target: that finds all of a devnet within seconds. While it is young (its first
-//! quarter of an hour), the same with pauses as long as it is old: nine lookups, which fill the table of a node in a large
-//! network and find nodes that start later. From then on every 15 to 30 minutes, one lookup of our own id and three of random
-//! targets. Each round also pings bootnodes that are not in the table, as geth does.
+//! Each round of lookups also pings bootnodes that are not in the table, as geth does; [`kad::schedule`](crate::kad::schedule)
+//! says when rounds are due.
 
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -15,16 +11,17 @@ use super::{ActiveLookup, Discv4, Lifecycle, LookupId, Unverified};
 use crate::contract::{CommandError, CommandId, Cx, Event, Refusal};
 use crate::crypto::{NodeId, keccak256};
 use crate::kad::lookup::Lookup;
+use crate::kad::schedule::Round;
 use crate::limits;
-use crate::time::Duration;
 use crate::wire::discv4::Kind;
 use crate::wire::enode::Contact;
 
 impl Discv4 {
-    /// Starts the lookups that are due, and sets the time of the next round.
-    pub(super) fn refresh(&mut self, cx: &mut Cx<'_>) {
-        let is_young = cx.now.since(self.started) < self.config.young_age;
-        let is_small = self.table.len() < self.config.young_nodes;
+    /// Starts the round of lookups that is due, if one is.
+    pub(super) fn start_round(&mut self, cx: &mut Cx<'_>) {
+        let (nodes, lookups) = (self.table.len(), self.lookups_started);
+        let round = self.refresh.pop_round(&self.config.schedule, nodes, lookups, cx.now, cx.rng);
+        let Some(Round { own, random }) = round else { return };
         if self.lifecycle == Lifecycle::New {
             self.lifecycle = Lifecycle::Bootstrapping;
         }
@@ -32,29 +29,15 @@ impl Discv4 {
         for i in 0..self.config.bootnodes.len() {
             self.queue_verification(cx, self.config.bootnodes[i]);
         }
-        let (own_lookups, random_lookups, pause) = if self.table.is_empty() {
-            let pause = self.config.reseed_interval * 2u32.saturating_pow(self.reseeds.min(16));
-            self.reseeds += 1;
-            (1, 0, pause.min(self.config.reseed_interval_max))
-        } else if is_young || is_small {
-            let own = usize::from(self.lookups_started.is_multiple_of(2));
-            let (min, max) = self.config.young_interval;
-            let pause = cx.rng.duration(min, max);
-            (own, 1 - own, if is_small { pause } else { pause.max(cx.now.since(self.started)) })
-        } else {
-            let (min, max) = self.config.refresh_interval;
-            (1, 3, cx.rng.duration(min, max))
-        };
         // When the embedder's own lookups leave no room, they do the same work.
-        for _ in 0..own_lookups {
+        for _ in 0..own {
             let target = *self.local.key.as_bytes();
             _ = self.start_lookup(None, target);
         }
-        for _ in 0..random_lookups {
+        for _ in 0..random {
             let target = self.random_target(cx);
             _ = self.start_lookup(None, target);
         }
-        self.refresh_due = Some(cx.now + pause.max(Duration::from_micros(1)));
     }
 
     /// Of a few random targets, one in the furthest bucket that has room. Half of uniform targets would lie in the furthest

@@ -22,6 +22,7 @@ use core::net::SocketAddr;
 use crate::contract::{CallFailure, CommandError, CommandId, Cx, DiscoveryTimer, Event, Prefetch, Refusal, SocketId};
 use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
 use crate::kad::lookup::Lookup;
+use crate::kad::schedule::{Refresh, Schedule};
 use crate::kad::table::{Change, Table};
 use crate::kad::{Candidate, Growth};
 use crate::rng::Rng;
@@ -37,45 +38,14 @@ use limiter::Limiter;
 use ping_backs::PingBacks;
 
 /// The settings, with geth's values as defaults.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Config {
     /// The nodes to start from. Without any, nodes that contact us enter the table at once; otherwise only after the first
     /// refresh (attack D20).
     pub bootnodes: Vec<Contact>,
-    /// The pause between two rounds of lookups, drawn from this range each time.
-    pub refresh_interval: (Duration, Duration),
-    /// The pause between two lookups while the table is small, and the shortest one while it is young.
-    pub young_interval: (Duration, Duration),
-    /// The age up to which the table is young. The pauses between lookups are then as long as its age.
-    pub young_age: Duration,
-    /// The number of nodes below which the table is small.
-    pub young_nodes: usize,
-    /// The first pause before the bootnodes are asked again while the table is empty. It doubles each time.
-    pub reseed_interval: Duration,
-    /// The longest such pause. By default as long as the first: a bootnode that is flooded handles one ping of many.
-    pub reseed_interval_max: Duration,
-    /// The longest pause between checks of nodes that are new or failed a check.
-    pub fast_check_interval_max: Duration,
-    /// The longest pause between checks of nodes that passed one.
-    pub slow_check_interval_max: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let secs = Duration::from_secs;
-        Self {
-            bootnodes: Vec::new(),
-            refresh_interval: (secs(15 * 60), secs(30 * 60)),
-            young_interval: (secs(5), secs(10)),
-            young_age: secs(15 * 60),
-            young_nodes: 16,
-            reseed_interval: secs(15),
-            reseed_interval_max: secs(15),
-            fast_check_interval_max: secs(3),
-            slow_check_interval_max: secs(9),
-        }
-    }
+    /// When nodes are looked up and checked.
+    pub schedule: Schedule,
 }
 
 /// Our own identity.
@@ -180,10 +150,7 @@ pub struct Discv4 {
     lookups_started: u64,
     /// Nodes that other nodes or the embedder named and that wait for a ping.
     unverified: VecDeque<Unverified>,
-    started: Instant,
-    refresh_due: Option<Instant>,
-    /// Rounds in a row in which no bootnode answered.
-    reseeds: u32,
+    refresh: Refresh,
     lifecycle: Lifecycle,
     /// The growth in the next verdict.
     growth: Growth,
@@ -207,7 +174,7 @@ enum Lifecycle {
 impl Discv4 {
     /// Creates a machine whose first timeout is due at once.
     pub fn new(cx: &mut Cx<'_>, config: Config, local: Local) -> Self {
-        let table = Table::new(local.id, config.fast_check_interval_max, config.slow_check_interval_max);
+        let table = Table::new(local.id, &config.schedule);
         Self {
             bonds: Bonds::new(cx.now, cx.rng),
             calls: Calls::default(),
@@ -217,9 +184,7 @@ impl Discv4 {
             lookups: Vec::new(),
             lookups_started: 0,
             unverified: VecDeque::new(),
-            started: cx.now,
-            refresh_due: Some(cx.now),
-            reseeds: 0,
+            refresh: Refresh::new(cx.now),
             lifecycle: if config.bootnodes.is_empty() { Lifecycle::Running } else { Lifecycle::New },
             growth: Growth::None,
             not_before: cx.now,
@@ -272,7 +237,7 @@ impl Discv4 {
             (self.calls.next_due(), DiscoveryTimer::Call),
             (self.table.check_due(), DiscoveryTimer::Revalidate),
             (self.flood.as_ref().map(Flood::ping_due), DiscoveryTimer::Revalidate),
-            (self.refresh_due, DiscoveryTimer::Refresh),
+            (self.refresh.due(), DiscoveryTimer::Refresh),
         ];
         let open = deadlines.into_iter().filter(|_| self.lifecycle != Lifecycle::Closed);
         let due = open.filter_map(|(at, why)| Some((at?.max(self.not_before), why)));
@@ -292,9 +257,7 @@ impl Discv4 {
             _ = self.start_request(cx, contact, Request::Ping, Purpose::Check);
         }
         self.ping_while_flooded(cx);
-        if self.refresh_due.is_some_and(|due| due <= cx.now) {
-            self.refresh(cx);
-        }
+        self.start_round(cx);
         self.advance(cx);
         core::mem::take(&mut self.growth)
     }
@@ -398,8 +361,7 @@ impl Discv4 {
     pub fn set_bootnodes(&mut self, bootnodes: Vec<Contact>) {
         self.config.bootnodes = bootnodes;
         if self.table.is_empty() {
-            self.reseeds = 0;
-            self.refresh_due = Some(self.not_before);
+            self.refresh.restart(self.not_before);
         }
     }
 
@@ -471,11 +433,7 @@ impl Discv4 {
         }
         let change = self.table.insert(contact, cx.now, cx.rng);
         if change.is_some() && self.table.len() == 1 {
-            // With a first node, the next round need not wait.
-            self.reseeds = 0;
-            let (soon, _) = self.config.young_interval;
-            let soon = cx.now + cx.rng.duration(soon / 10, soon / 5);
-            self.refresh_due = self.refresh_due.map(|due| due.min(soon));
+            self.refresh.on_first_node(&self.config.schedule, cx.now, cx.rng);
         }
         self.emit_changes(cx, change);
     }
@@ -491,9 +449,7 @@ impl Discv4 {
                 Change::Removed(id) => {
                     cx.out.emit(Event::NodeRemoved { id });
                     if self.table.is_empty() {
-                        // The bootnodes are all that is left.
-                        let due = cx.now + self.config.reseed_interval;
-                        self.refresh_due = self.refresh_due.map(|at| at.min(due));
+                        self.refresh.on_last_node_left(&self.config.schedule, cx.now);
                     }
                 }
             }

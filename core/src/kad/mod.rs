@@ -1,4 +1,5 @@
-//! What discovery protocols share: the Kademlia table, the iterative lookup, the limits on sources and destinations.
+//! What discovery protocols share: the Kademlia table, the iterative lookup, its schedule, the limits on sources and
+//! destinations.
 //!
 //! A protocol (a sibling of [`discv4`](crate::discv4)) owns its wire format, its endpoint proofs and its requests, and
 //! composes these parts. They know no protocol, send nothing and read no clock: callers pass the time and the generator, and
@@ -8,6 +9,7 @@ pub mod budgets;
 mod destinations;
 pub mod limiter;
 pub mod lookup;
+pub mod schedule;
 pub mod table;
 
 use crate::contract::DropReason;

@@ -18,6 +18,7 @@ pub use kept::{ForkIds, Kept};
 use self::bucket::Replacement;
 use self::entries::{Entries, Standing, SubnetFilter};
 use super::Candidate;
+use super::schedule::Schedule;
 use crate::contract::Prefetch;
 use crate::crypto::NodeId;
 use crate::limits;
@@ -47,8 +48,8 @@ pub enum Change {
 pub struct Table<K = ForkIds> {
     own: NodeId,
     entries: Entries<K>,
-    fast: Schedule,
-    slow: Schedule,
+    fast: Checks,
+    slow: Checks,
     /// The latest nodes that failed a check after which no other node has answered. The fault may be our own connection or
     /// clock (attack D14), so they are judged when another node answers.
     suspects: Vec<NodeId>,
@@ -56,12 +57,12 @@ pub struct Table<K = ForkIds> {
 
 /// When the next node of one kind is checked.
 #[derive(Clone, Copy, Debug)]
-struct Schedule {
+struct Checks {
     interval_max: Duration,
     due: Option<Instant>,
 }
 
-impl Schedule {
+impl Checks {
     fn set_next(&mut self, now: Instant, rng: &mut Rng) {
         self.due = Some(now + rng.duration(Duration::from_micros(1), self.interval_max));
     }
@@ -74,14 +75,13 @@ impl Schedule {
 }
 
 impl<K: Kept> Table<K> {
-    /// An empty table of the node `own`, whose entries are checked at random intervals of up to `fast_interval_max` and
-    /// `slow_interval_max`.
-    pub fn new(own: NodeId, fast_interval_max: Duration, slow_interval_max: Duration) -> Self {
+    /// An empty table of the node `own`, whose entries are checked at random intervals of the schedule.
+    pub fn new(own: NodeId, schedule: &Schedule) -> Self {
         Self {
             own,
             entries: Entries::default(),
-            fast: Schedule { interval_max: fast_interval_max, due: None },
-            slow: Schedule { interval_max: slow_interval_max, due: None },
+            fast: Checks { interval_max: schedule.fast_check_interval_max, due: None },
+            slow: Checks { interval_max: schedule.slow_check_interval_max, due: None },
             suspects: Vec::new(),
         }
     }

@@ -9,6 +9,7 @@ use peerless::contract::{Addresses, BanRecord, BanTarget, BookRecord, PeerLimits
 use peerless::crypto::{NodeId, SecretKey};
 use peerless::discv4;
 use peerless::eth::{Chain, Policy};
+use peerless::kad::schedule::Schedule;
 use peerless::netfilter::NetFilter;
 use peerless::node::Config;
 use peerless::time::UnixTime;
@@ -286,34 +287,45 @@ fn decode_table(decoder: &mut Decoder<'_>) -> Result<CapabilityTable, Malformed>
 }
 
 fn encode_discovery(settings: &discv4::Config, out: &mut Vec<u8>) {
-    let discv4::Config { bootnodes, refresh_interval, young_interval, young_age, young_nodes, .. } = settings;
-    let discv4::Config { reseed_interval, reseed_interval_max, fast_check_interval_max, .. } = settings;
+    let discv4::Config { bootnodes, schedule, .. } = settings;
     out.count(bootnodes.len() as u64);
     for contact in bootnodes {
         out.contact(contact);
     }
-    for duration in [refresh_interval.0, refresh_interval.1, young_interval.0, young_interval.1, *young_age] {
-        out.duration(duration);
-    }
-    out.count(*young_nodes as u64);
-    let checks = [*fast_check_interval_max, settings.slow_check_interval_max];
-    for duration in [*reseed_interval, *reseed_interval_max].into_iter().chain(checks) {
-        out.duration(duration);
-    }
+    encode_schedule(schedule, out);
 }
 
 fn decode_discovery(decoder: &mut Decoder<'_>) -> Result<discv4::Config, Malformed> {
     let mut settings = discv4::Config::default();
     settings.bootnodes = decoder.list(Decoder::contact)?;
-    settings.refresh_interval = (decoder.duration()?, decoder.duration()?);
-    settings.young_interval = (decoder.duration()?, decoder.duration()?);
-    settings.young_age = decoder.duration()?;
-    settings.young_nodes = decoder.size()?;
-    settings.reseed_interval = decoder.duration()?;
-    settings.reseed_interval_max = decoder.duration()?;
-    settings.fast_check_interval_max = decoder.duration()?;
-    settings.slow_check_interval_max = decoder.duration()?;
+    settings.schedule = decode_schedule(decoder)?;
     Ok(settings)
+}
+
+fn encode_schedule(schedule: &Schedule, out: &mut Vec<u8>) {
+    let Schedule { refresh_interval, young_interval, young_age, young_nodes, .. } = schedule;
+    let Schedule { reseed_interval, reseed_interval_max, fast_check_interval_max, .. } = schedule;
+    for duration in [refresh_interval.0, refresh_interval.1, young_interval.0, young_interval.1, *young_age] {
+        out.duration(duration);
+    }
+    out.count(*young_nodes as u64);
+    let checks = [*fast_check_interval_max, schedule.slow_check_interval_max];
+    for duration in [*reseed_interval, *reseed_interval_max].into_iter().chain(checks) {
+        out.duration(duration);
+    }
+}
+
+fn decode_schedule(decoder: &mut Decoder<'_>) -> Result<Schedule, Malformed> {
+    let mut schedule = Schedule::default();
+    schedule.refresh_interval = (decoder.duration()?, decoder.duration()?);
+    schedule.young_interval = (decoder.duration()?, decoder.duration()?);
+    schedule.young_age = decoder.duration()?;
+    schedule.young_nodes = decoder.size()?;
+    schedule.reseed_interval = decoder.duration()?;
+    schedule.reseed_interval_max = decoder.duration()?;
+    schedule.fast_check_interval_max = decoder.duration()?;
+    schedule.slow_check_interval_max = decoder.duration()?;
+    Ok(schedule)
 }
 
 fn encode_chain(chain: &Chain, out: &mut Vec<u8>) {
@@ -395,7 +407,7 @@ mod tests {
         config.snapshot.book = [Source::Discv4, Source::Embedder].map(entry).into();
         let mut settings = discv4::Config::default();
         settings.bootnodes = vec![contact];
-        (settings.young_age, settings.young_nodes) = (Duration::from_micros(1), 77);
+        (settings.schedule.young_age, settings.schedule.young_nodes) = (Duration::from_micros(1), 77);
         config.discovery.discv4 = Some(settings);
         config
     }

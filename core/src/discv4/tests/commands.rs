@@ -90,10 +90,10 @@ fn new_bootnodes_are_asked_at_once_while_the_table_is_empty() {
 fn new_bootnodes_of_a_table_with_nodes_are_asked_in_the_next_round() {
     let mut net = devnet(3);
     net.run_for(secs(30));
-    let due = net.discv4(2).refresh_due;
+    let due = net.discv4(2).refresh.due();
     let table = net.discv4(2).table().len();
     net.call(2, |machine, _| machine.set_bootnodes(vec![]));
-    assert_eq!(net.discv4(2).refresh_due, due);
+    assert_eq!(net.discv4(2).refresh.due(), due);
     net.run_for(secs(60));
     assert_eq!(net.discv4(2).table().len(), table, "no node leaves for it");
 }
@@ -113,13 +113,13 @@ fn a_machine_that_loses_its_bootnodes_before_it_began_admits_every_proven_node()
 fn with_the_first_node_the_next_round_of_lookups_is_due_soon() {
     let mut net = victim();
     net.run_for(secs(600));
-    let (soonest, _) = net.discv4(0).config.young_interval;
+    let (soonest, _) = net.discv4(0).config.schedule.young_interval;
     net.bond(&Stranger::new(7, "90.1.1.1:30303"));
-    let due = net.discv4(0).refresh_due.unwrap();
+    let due = net.discv4(0).refresh.due().unwrap();
     assert!(due >= net.now(), "not before the others have answered");
     assert!(due <= net.now() + soonest / 5, "{due:?}");
     net.bond(&Stranger::new(8, "91.1.1.1:30303"));
-    assert_eq!(net.discv4(0).refresh_due, Some(due), "a second one changes nothing");
+    assert_eq!(net.discv4(0).refresh.due(), Some(due), "a second one changes nothing");
 }
 
 #[test]

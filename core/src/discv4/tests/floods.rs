@@ -40,7 +40,8 @@ impl Flood {
         let known = self.net.hosts().count();
         let at = node_addr(known);
         let bootnodes = bootnodes.iter().filter(|i| **i < known).map(|i| self.net.contact(*i)).collect();
-        let config = Config { bootnodes, slow_check_interval_max: secs(1), ..Config::default() };
+        let schedule = Schedule { slow_check_interval_max: secs(1), ..Schedule::default() };
+        let config = Config { bootnodes, schedule };
         self.net.add_machine(at, config, NetFilter::default(), self.crypto.clone());
     }
 

@@ -14,6 +14,10 @@ use crate::rng::Seed;
 const FAST: Duration = Duration::from_secs(3);
 const SLOW: Duration = Duration::from_secs(9);
 
+fn schedule() -> Schedule {
+    Schedule { fast_check_interval_max: FAST, slow_check_interval_max: SLOW, ..Schedule::default() }
+}
+
 struct Fixture {
     table: Table,
     rng: Rng,
@@ -24,7 +28,7 @@ impl Fixture {
     fn new() -> Self {
         let mut rng = Seed::new([5; 32]).fork("table");
         let own = NodeId(rng.bytes());
-        Self { table: Table::new(own, FAST, SLOW), rng, now: Instant::ZERO }
+        Self { table: Table::new(own, &schedule()), rng, now: Instant::ZERO }
     }
 
     /// A contact of the given bucket, in a subnet of its own unless an address is given.
@@ -390,7 +394,7 @@ impl Kept for Texts {
 #[test]
 fn a_table_keeps_what_its_protocol_wants_of_records() {
     let mut f = Fixture::new();
-    let mut table: Table<Texts> = Table::new(f.table.own, FAST, SLOW);
+    let mut table: Table<Texts> = Table::new(f.table.own, &schedule());
     let nodes: Vec<Contact> = (0..6).map(|_| f.contact(16, None)).collect();
     for node in &nodes {
         assert!(table.insert(*node, f.now, &mut f.rng).is_some());

@@ -123,7 +123,7 @@ fn every_node_of_an_earlier_run_is_pinged() {
 fn the_dialler_is_polled_soon_after_a_timeout_added_a_node() {
     let mut config = Config::new(secret(1), chain(1));
     let discovery = config.discovery.discv4.as_mut().unwrap();
-    (discovery.fast_check_interval_max, discovery.slow_check_interval_max) =
+    (discovery.schedule.fast_check_interval_max, discovery.schedule.slow_check_interval_max) =
         (Duration::from_secs(600), Duration::from_secs(600));
     let mut now = Instant::ZERO;
     let mut node = Node::new(config, [1; 32], now, UNIX).unwrap();
