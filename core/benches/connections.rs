@@ -52,7 +52,7 @@ impl Bench {
         let network = Network { name: "bench".into(), network_id: 1337, schedule };
         let secret = SecretKey::from_bytes([1; 32]).expect("in range");
         let mut config = Config::new(secret, Chain::new(network, Head::default(), 0, [0; 32]));
-        config.discovery.discv4 = None;
+        config.discovery.switch_off();
         config.peers.max_pending = 20_000;
         let node = Node::new(config, [1; 32], Instant::ZERO, UnixTime::from_secs(1_750_000_000)).expect("valid");
         let rng = Seed::new([2; 32]).fork("bench");

@@ -55,7 +55,7 @@ impl Driver {
         let mainnet = Network::public("mainnet").ok_or("a network of that name")?;
         let genesis = Head { hash: *mainnet.schedule.genesis(), ..Head::default() };
         let mut config = Config::new(secret, Chain::new(mainnet, genesis, 0, [0; 32]));
-        config.discovery.discv4 = None;
+        config.discovery.switch_off();
         config.status = status;
         config.addresses.udp = 0;
         config.addresses.tcp = 0;

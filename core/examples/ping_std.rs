@@ -10,7 +10,7 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
-use peerless::contract::{Action, Command, Event, Input, SocketId};
+use peerless::contract::{Action, Command, Event, Input, SocketId, Via};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::eth::Chain;
 use peerless::node::{Config, Node};
@@ -42,7 +42,7 @@ fn run(mut node: Node, socket: &UdpSocket, contact: Option<Contact>) -> Result<(
     let epoch = std::time::Instant::now();
     let now = || Instant::ZERO + epoch.elapsed();
     if let Some(contact) = contact {
-        node.command(now(), Command::Ping { contact })?;
+        node.command(now(), Command::Ping { via: Via::Discv4, contact })?;
     }
     let mut buffer = [0; 2048];
     loop {

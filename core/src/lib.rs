@@ -24,7 +24,7 @@
 //! # Two nodes in one process
 //!
 //! ```
-//! use peerless::contract::{Action, Command, Event, Input, SocketId};
+//! use peerless::contract::{Action, Command, Event, Input, SocketId, Via};
 //! use peerless::crypto::SecretKey;
 //! use peerless::eth::Chain;
 //! use peerless::node::{Config, Node};
@@ -42,7 +42,7 @@
 //!
 //! let mut nodes = [node(1), node(2)];
 //! let contact = nodes[1].contact();
-//! nodes[0].command(Instant::ZERO, Command::Ping { contact })?;
+//! nodes[0].command(Instant::ZERO, Command::Ping { via: Via::Discv4, contact })?;
 //!
 //! let mut answered = None;
 //! for millisecond in 0..100 {
@@ -134,6 +134,7 @@ pub mod kad;
 
 // Machines.
 pub mod discv4;
+pub mod discv5;
 pub mod eth;
 pub mod peers;
 pub mod rlpx;

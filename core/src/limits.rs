@@ -285,6 +285,38 @@ pub const SUSPECTS_MAX: usize = 3;
 /// Calls that end in one turn; the rest are due again a microsecond later.
 pub const CALL_ENDS_PER_TURN: usize = 32;
 
+// discv5
+
+/// Time for the answer to a request within a session, as in geth.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_millis(700);
+/// Time for the challenge of a node with which there is no session, and for which a challenge of ours is kept, as in geth.
+pub const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Challenges of ours that wait for an answer: beyond, the oldest is forgotten. A flood of them from forged addresses leaves
+/// each the time of an honest round trip.
+pub const CHALLENGES_MAX: usize = 1024;
+/// Handshake packets in answer to one challenge whose proof is checked: a wrong one may be of a third party.
+pub const CHALLENGE_ATTEMPTS_MAX: u8 = 4;
+/// Sessions that the first allocation holds; it doubles when a recent one would be evicted.
+pub const SESSIONS_INITIAL: usize = 64;
+/// Most sessions kept; the least recently used is evicted, and costs a new handshake when it is wanted again.
+pub const SESSIONS_MAX: usize = 1024;
+/// Sessions that may evict each other.
+pub const SESSION_WAYS: usize = 4;
+/// Time since its last use up to which a session is recent.
+pub const SESSION_RECENT_AGE: Duration = Duration::from_secs(60);
+/// Age of its keys at which a session ends.
+pub const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
+/// Requests of one endpoint within sessions that are answered in a second: more than the lookups of a peer take.
+pub const SESSION_REQUESTS_PER_SECOND: u32 = 32;
+/// The burst of [`SESSION_REQUESTS_PER_SECOND`].
+pub const SESSION_REQUESTS_BURST: u32 = 64;
+/// Nodes messages in answer to one request, as in geth.
+pub const NODES_MESSAGES_MAX: u64 = 5;
+/// Records in answer to one FindNode.
+pub const NODES_RECORDS_MAX: usize = 16;
+/// Distances that a lookup asks a node for, as in geth.
+pub const LOOKUP_DISTANCES: usize = 3;
+
 // Peers
 
 /// Handshakes that one subnet's addresses may begin in a second (attack C11): an honest peer begins one.

@@ -217,7 +217,7 @@ fn beside(load: Load) -> Fallible<[Duration; 2]> {
     let secret = SecretKey::from_bytes([9; 32])?;
     let contact = Contact::new(Secp256k1::new().public_key(&secret), host.into(), udp, tcp);
     let mut config = Config::new(secret, chain(1));
-    config.discovery.discv4 = None;
+    config.discovery.switch_off();
     config.addresses.set_ip(host.into());
     (config.addresses.udp, config.addresses.tcp) = (udp, tcp);
     config.filter = "127.0.0.0/8".parse()?;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use peerless::contract::{Action, Command, ConnId, Event, Input, SocketId};
+use peerless::contract::{Action, Command, ConnId, Event, Input, SocketId, Via};
 use peerless::crypto::SecretKey;
 use peerless::crypto::secrets::SessionSecrets;
 use peerless::eth::Chain;
@@ -52,7 +52,7 @@ impl Talk {
         let contact = nodes[1].contact();
         let udp = [nodes[0].contact().udp_addr(), nodes[1].contact().udp_addr()];
         let tcp = [SocketAddr::new(ips[0], 50_000), contact.tcp_addr()];
-        nodes[0].command(Instant::ZERO, Command::RequestRecord { contact }).expect("possible");
+        nodes[0].command(Instant::ZERO, Command::RequestRecord { via: Via::Discv4, contact }).expect("possible");
         nodes[0].command(Instant::ZERO, Command::Dial { contact }).expect("possible");
         let mut conns: [Option<ConnId>; 2] = [None; 2];
         for millisecond in 0..400 {

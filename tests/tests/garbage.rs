@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, ConnId, Input, SocketId};
+use peerless::contract::{Action, Command, ConnId, Input, SocketId, Via};
 use peerless::crypto::{Secp256k1, SecretKey, keccak256};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
@@ -178,7 +178,7 @@ fn snappy_blocks() {
 fn overheard() -> Vec<Vec<u8>> {
     let mut node = Node::new(config(0, 1), [4; 32], Instant::ZERO, START).unwrap();
     let contact = Node::new(config(1, 1), [5; 32], Instant::ZERO, START).unwrap().contact();
-    node.command(Instant::ZERO, Command::Ping { contact }).unwrap();
+    node.command(Instant::ZERO, Command::Ping { via: Via::Discv4, contact }).unwrap();
     let mut heard = datagrams();
     while let Some(action) = node.poll_action() {
         if let Action::Send { bytes, .. } = action {

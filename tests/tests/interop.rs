@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use peerless::contract::{
-    CallFailure, Command, CommandId, ConnId, Direction, End, EndReason, Event, Side, Stage, StatusRefusal,
+    CallFailure, Command, CommandId, ConnId, Direction, End, EndReason, Event, Side, Stage, StatusRefusal, Via,
 };
 use peerless::crypto::{SecretKey, keccak256};
 use peerless::eth::Chain;
@@ -70,7 +70,7 @@ impl Bench {
         config.addresses.udp = sockets.udp_addr().unwrap().port();
         config.addresses.tcp = sockets.tcp_addr().unwrap().port();
         config.filter = "127.0.0.0/8,::1/128".parse().unwrap();
-        config.discovery.discv4 = None;
+        config.discovery.switch_off();
         configure(&mut config);
         let seed = seed_from_os().unwrap();
         let driver = Driver::new(sockets, |now, unix| Node::new(config, seed, now, unix)).unwrap();
@@ -216,7 +216,7 @@ fn we_ask_them(kind: Kind) {
     let mut bench = Bench::with_discovery(&program);
     let contact = bench.peer().contact();
     let pong = |bench: &mut Bench| {
-        let command = bench.command(Command::Ping { contact });
+        let command = bench.command(Command::Ping { via: Via::Discv4, contact });
         bench.until_seen("a pong", |seen| {
             matches!(seen, Event::Pong { command: answered, .. } if *answered == command).then_some(())
         });
@@ -233,7 +233,7 @@ fn we_ask_them(kind: Kind) {
     bench.until_said("discv4", json!({"kind": "findnode"}));
     bench.until_said("discv4", json!({"kind": "pong"}));
 
-    let command = bench.command(Command::RequestRecord { contact });
+    let command = bench.command(Command::RequestRecord { via: Via::Discv4, contact });
     match kind {
         Kind::Ethrex => {
             let record = bench.until_seen("a record", |seen| match seen {

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant as Clock};
 
-use peerless::contract::{Action, Command, ConnId, Event, Input, Tap};
+use peerless::contract::{Action, Command, ConnId, Event, Input, Tap, Via};
 use peerless::node::Node;
 use peerless::time::Instant;
 use peerless_mio::{Driver, Listen, Sockets};
@@ -69,7 +69,7 @@ fn a_session_over_sockets_is_read_with_its_key_log() {
         })
         .collect();
     let contact = drivers[1].node().contact();
-    drivers[0].command(Command::Ping { contact }).unwrap();
+    drivers[0].command(Command::Ping { via: Via::Discv4, contact }).unwrap();
     drivers[0].command(Command::Dial { contact }).unwrap();
     let (mut established, mut secrets, mut pong) = (0, 0, false);
     let deadline = Clock::now() + Duration::from_secs(20);

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant as Clock, SystemTime, UNIX_EPOCH};
 
-use peerless::contract::{Command, Event, Input, Tap};
+use peerless::contract::{Command, Event, Input, Tap, Via};
 use peerless::crypto::Secp256k1;
 use peerless::node::Node;
 use peerless::time::Instant;
@@ -112,7 +112,7 @@ fn a_trace_over_sockets_shows_real_ports_and_the_wall_clock() {
     let before = wall();
     let mut nodes = [1, 2].map(recorded);
     let contact = nodes[1].0.node().contact();
-    nodes[0].0.command(Command::Ping { contact }).unwrap();
+    nodes[0].0.command(Command::Ping { via: Via::Discv4, contact }).unwrap();
     nodes[0].0.command(Command::Dial { contact }).unwrap();
     let (mut established, mut pong) = (0, false);
     let deadline = Clock::now() + Duration::from_secs(20);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use peerless::contract::{
-    CallFailure, Command, ConnTimer, EndReason, Event, IoFault, Label, PeerKind, Reason, Refusal, Side, Stage,
+    CallFailure, Command, ConnTimer, EndReason, Event, IoFault, Label, PeerKind, Reason, Refusal, Side, Stage, Via,
 };
 use peerless::limits;
 use peerless::node::Node;
@@ -86,7 +86,7 @@ fn datagrams_to_no_host_wait_for_the_test() {
     let (mut net, [one, _]) = Net::mesh(1);
     let to = port(9);
     let contact = Contact::new(Stranger::new(1).key, to.ip(), to.port(), to.port());
-    net.command(one, Command::Ping { contact }).unwrap();
+    net.command(one, Command::Ping { via: Via::Discv4, contact }).unwrap();
     net.run_for(SECOND / 10);
     let sources: Vec<_> = net.take_datagrams(to).into_iter().map(|(from, _)| from).collect();
     assert_eq!(sources, [net.addr(one)]);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use peerless::contract::{Command, CommandError, Event};
+use peerless::contract::{Command, CommandError, Event, Via};
 use peerless::crypto::{Secp256k1, SecretKey};
 use peerless::discv4;
 use peerless::eth::Chain;
@@ -126,7 +126,10 @@ fn measure(load: &Load, recording: Recording) -> (Duration, Duration) {
         };
         other.turn(Some(Duration::from_millis(1)), on_event).expect("a turn");
         let Some(conn) = conn else { continue };
-        while pinged < load.pings && pinged < pongs + 16 && other.command(Command::Ping { contact }).is_ok() {
+        while pinged < load.pings
+            && pinged < pongs + 16
+            && other.command(Command::Ping { via: Via::Discv4, contact }).is_ok()
+        {
             pinged += 1;
         }
         while sent < load.messages {

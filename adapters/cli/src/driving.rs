@@ -22,7 +22,7 @@ pub(crate) fn config(secret: SecretKey, choice: &Choice, filter: &NetFilter) -> 
     let chain = Chain::new(choice.network.clone(), choice.head, choice.head.number, [0; 32]);
     let mut config = Config::new(secret, chain);
     config.filter = filter.clone();
-    config.discovery.discv4 = None;
+    config.discovery.switch_off();
     (config.addresses.udp, config.addresses.tcp) = (0, 0);
     // Later runs must have higher numbers, and geth takes milliseconds.
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

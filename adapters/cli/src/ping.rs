@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use peerless::contract::{Command, CommandId, Event};
+use peerless::contract::{Command, CommandId, Event, Via};
 use peerless::discv4;
 use peerless::limits::CALL_TIMEOUT;
 use peerless::netfilter::NetFilter;
@@ -60,7 +60,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     let mut next = Instant::now();
     while (sent < arguments.count && !interrupt.is_set()) || !pending.is_empty() {
         if sent < arguments.count && !interrupt.is_set() && Instant::now() >= next {
-            let command = driver.command(Command::Ping { contact }).context("cannot ping")?;
+            let command = driver.command(Command::Ping { via: Via::Discv4, contact }).context("cannot ping")?;
             pending.insert(command, sent);
             sent += 1;
             next += *arguments.interval;

@@ -30,7 +30,7 @@ fn a_full_file_table_pauses_accepting() {
 }
 
 fn crowded() {
-    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery.discv4 = None);
+    let mut a = Peer::new("127.0.0.1", 1, |config| config.discovery.switch_off());
     let contact = Peer::new("127.0.0.1", 2, |_| ()).contact;
     // The stream waits in the kernel's backlog.
     let caller = TcpStream::connect(a.contact.tcp_addr()).unwrap();

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Peer, Told, connect, has, until};
-use peerless::contract::{CallFailure, Command, ConnId, EndReason, Input, IoFault, Side, Stage, Tap};
+use peerless::contract::{CallFailure, Command, ConnId, EndReason, Input, IoFault, Side, Stage, Tap, Via};
 use peerless::time::Instant as NodeInstant;
 use peerless::wire::eth::id::{GET_BLOCK_BODIES, GET_BLOCK_HEADERS};
 use peerless::wire::p2p::{Capability, DisconnectReason};
@@ -44,7 +44,7 @@ fn discover_request_and_disconnect(host: &str) {
             discovery.bootnodes = vec![bootnode];
         }
     });
-    let ping = a.command(Command::Ping { contact: bootnode });
+    let ping = a.command(Command::Ping { via: Via::Discv4, contact: bootnode });
     until([&mut a, &mut b], "a pong", |[a, _]| a.told.contains(&Told::Pong(ping)));
     // Without a command to dial: discovery finds the other node. Of two dials that cross, one stream is left.
     until([&mut a, &mut b], "one session", |[a, b]| {
@@ -202,7 +202,7 @@ fn large_messages_arrive_whole_at_a_slow_reader() {
 
 #[test]
 fn an_idle_driver_sleeps() {
-    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
+    let quiet = |config: &mut peerless::node::Config| config.discovery.switch_off();
     let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
     connect(&mut a, &mut b);
     for peer in [&mut a, &mut b] {
@@ -219,7 +219,7 @@ fn an_idle_driver_sleeps() {
 
 #[test]
 fn a_stream_under_backpressure_waits_without_spinning() {
-    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
+    let quiet = |config: &mut peerless::node::Config| config.discovery.switch_off();
     let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
     let (conn, theirs) = connect(&mut a, &mut b);
     const REQUESTS: usize = 26;
@@ -276,7 +276,7 @@ fn a_flood_starves_neither_timers_nor_streams() {
     let target = a.contact.udp_addr();
     let dead = UdpSocket::bind("127.0.0.1:0").unwrap();
     let contact = Peer::new("127.0.0.1", 2, |_| ()).contact.with_udp(dead.local_addr().unwrap().port());
-    let command = a.command(Command::Ping { contact });
+    let command = a.command(Command::Ping { via: Via::Discv4, contact });
     let failed = Told::CallFailed(command, CallFailure::Timeout);
     let stream = TcpStream::connect(a.contact.tcp_addr()).unwrap();
     stream.shutdown(Shutdown::Write).unwrap();
@@ -317,7 +317,7 @@ fn the_id_of_a_closed_stream_is_unknown() {
 
 #[test]
 fn what_a_command_leads_to_is_told_before_sleeping() {
-    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
+    let quiet = |config: &mut peerless::node::Config| config.discovery.switch_off();
     let mut a = Peer::new("127.0.0.1", 1, quiet);
     let contact = Peer::new("127.0.0.1", 2, quiet).contact;
     a.command(Command::Dial { contact });
@@ -330,7 +330,7 @@ fn what_a_command_leads_to_is_told_before_sleeping() {
 
 #[test]
 fn a_peers_final_disconnect_is_told_although_our_write_fails() {
-    let quiet = |config: &mut peerless::node::Config| config.discovery.discv4 = None;
+    let quiet = |config: &mut peerless::node::Config| config.discovery.switch_off();
     let (mut a, mut b) = (Peer::new("127.0.0.1", 1, quiet), Peer::new("127.0.0.1", 2, quiet));
     let (conn, _) = connect(&mut a, &mut b);
     for _ in 0..5 {

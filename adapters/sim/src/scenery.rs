@@ -34,7 +34,7 @@ pub fn contact(birth: &Birth<'_>, host: HostId, ip: std::net::Ipv4Addr) -> Conta
     Contact::new(birth.crypto.public_key(&secret(host)), ip.into(), PORT, PORT)
 }
 
-/// Returns a configuration for a host: its key, its address unless it is behind a NAT, and defaults.
+/// Returns a configuration for a host: its key, its address unless it is behind a NAT, discv4 alone, and defaults.
 pub fn config(birth: &Birth<'_>, chain: Chain) -> Config {
     let mut config = Config::new(secret(birth.host), chain);
     if birth.nat == Nat::None {
@@ -42,6 +42,7 @@ pub fn config(birth: &Birth<'_>, chain: Chain) -> Config {
     }
     (config.addresses.udp, config.addresses.tcp) = (birth.addr.port, birth.addr.port);
     config.record_seq = 1 + u64::from(birth.incarnation);
+    config.discovery.discv5 = None;
     config
 }
 
@@ -67,9 +68,9 @@ pub fn discovery_only(bootnodes: u32) -> impl Fn(&Birth<'_>) -> Node + Send + Sy
 
 /// Sets the node's bootnodes to these hosts.
 pub fn set_bootnodes(birth: &Birth<'_>, config: &mut Config, hosts: impl IntoIterator<Item = u32>) {
-    let Some(discovery) = &mut config.discovery.discv4 else { return };
     let others = hosts.into_iter().map(HostId).filter(|host| *host != birth.host);
-    discovery.bootnodes = others.map(|host| contact(birth, host, birth.addresses.ip(host))).collect();
+    let nodes: Vec<_> = others.map(|host| contact(birth, host, birth.addresses.ip(host))).collect();
+    config.discovery.set_bootnodes(&nodes);
 }
 
 /// Whether an event reports an established session.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, Event, Tap};
+use peerless::contract::{Action, Command, Event, Tap, Via};
 use peerless::limits::ENDPOINT_DATAGRAMS_BURST;
 use peerless::node::Node;
 use peerless::time::{Instant, UnixTime};
@@ -73,7 +73,7 @@ fn flooded(cpu: Option<Costs>, count: u64) -> (Totals, Duration) {
         world.addr(TARGET).port,
         0,
     );
-    world.command(ASKER, Command::Ping { contact }).unwrap().unwrap();
+    world.command(ASKER, Command::Ping { via: Via::Discv4, contact }).unwrap().unwrap();
     world.run_for(Duration::from_secs(30)).unwrap();
     let after = world.host_totals(TARGET);
     let totals = Totals {

@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Got, Script};
-use peerless::contract::{Command, ConnId, IoFault};
+use peerless::contract::{Command, ConnId, IoFault, Via};
 use peerless::time::Instant;
 use peerless::wire::enode::Contact;
 use peerless::wire::p2p::Capability;
@@ -241,11 +241,11 @@ fn each_kind_of_nat_admits_its_senders_only() {
         // A is behind the NAT and sends to B; B answers, and C sends unasked.
         let mut world = world(&[nat, Nat::None, Nat::None]);
         let (a, b) = (contact(&world, A), contact(&world, B));
-        tell(&mut world, C, Command::Ping { contact: a });
+        tell(&mut world, C, Command::Ping { via: Via::Discv4, contact: a });
         run(&mut world, 5500);
         assert_eq!(arrivals(&world, A, C).0 > 0, nat == Nat::None, "{nat:?}: unasked, before anything was sent");
-        tell(&mut world, A, Command::Ping { contact: b });
-        tell(&mut world, B, Command::Ping { contact: a });
+        tell(&mut world, A, Command::Ping { via: Via::Discv4, contact: b });
+        tell(&mut world, B, Command::Ping { via: Via::Discv4, contact: a });
         run(&mut world, 10_500);
         let (count, port) = arrivals(&world, B, A);
         assert!(count >= 10, "{nat:?}: outwards everything passes");

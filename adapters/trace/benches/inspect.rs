@@ -15,7 +15,7 @@ mod common;
 use std::io::{self, Cursor, Read, Write, sink};
 
 use common::{add, config, contact, established, recorder, run, world};
-use peerless::contract::Command;
+use peerless::contract::{Command, Via};
 use peerless::wire::p2p::Capability;
 use peerless_trace::capture::{Item, Reader};
 use peerless_trace::inspect::{Findings, Keys};
@@ -83,7 +83,7 @@ impl Load {
             for peer in peers.iter().copied() {
                 if self.datagrams {
                     let asked = match tenth % 2 {
-                        0 => Command::Ping { contact: contact(1) },
+                        0 => Command::Ping { via: Via::Discv4, contact: contact(1) },
                         _ => Command::FindNode { contact: contact(1), target: [tenth; 64] },
                     };
                     // A refused command is left out.

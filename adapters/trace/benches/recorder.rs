@@ -17,7 +17,7 @@ use std::io::Cursor;
 use std::path::PathBuf;
 
 use common::{Host, START, UNIX, World, add, config, contact, established, recorder, respond, run, seed, world};
-use peerless::contract::{Command, Devp2p, Event, Input, Machine, Tap, Tapped};
+use peerless::contract::{Command, Devp2p, Event, Input, Machine, Tap, Tapped, Via};
 use peerless::crypto::Secp256k1;
 use peerless::node::{Config, Node};
 use peerless::wire::p2p::Capability;
@@ -128,7 +128,7 @@ impl Load {
         let to = contact(1);
         for _ in 0..self.datagrams {
             let command = match tenth % 2 {
-                0 => Command::Ping { contact: to },
+                0 => Command::Ping { via: Via::Discv4, contact: to },
                 _ => Command::FindNode { contact: to, target: [tenth as u8; 64] },
             };
             // A refused command is left out.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use common::{START, UNIX, World, add, config, contact, meeting, run, seed, world};
-use peerless::contract::{Command, Devp2p, Input, Tap};
+use peerless::contract::{Command, Devp2p, Input, Tap, Via};
 use peerless::crypto::Secp256k1;
 use peerless_trace::format::{Broken, Reader, Record, SECP256K1, part_path};
 use peerless_trace::inspect::{Findings, Keys, collect_secrets};
@@ -42,7 +42,7 @@ fn recorded(path: &Path, options: Options) -> World {
     add(&mut world, one, 1, Box::new(recorder));
     let pinging = add(&mut world, two, 2, Box::new(()));
     for _ in 0..60 {
-        world.command(pinging, Command::Ping { contact: contact(1) }).unwrap();
+        world.command(pinging, Command::Ping { via: Via::Discv4, contact: contact(1) }).unwrap();
         run(&mut world, 50);
     }
     world

@@ -6,7 +6,7 @@ use std::io::Cursor;
 use std::net::SocketAddr;
 
 use common::{meeting, meeting_of, seed};
-use peerless::contract::{Command, ConnId, Input, IoFault, SocketId, Tap};
+use peerless::contract::{Command, ConnId, Input, IoFault, SocketId, Tap, Via};
 use peerless::node::Node;
 use peerless::time::Duration;
 use peerless::wire::p2p::{Capability, DisconnectReason};
@@ -222,7 +222,7 @@ proptest! {
                 9 => Input::Incoming { socket: SocketId::MAIN, from },
                 10 => Input::Command(Command::Dial { contact }),
                 11 => Input::Command(Command::Send { conn, capability: Capability::eth(68), id: 2, payload: &payload }),
-                12 => Input::Command(Command::Ping { contact }),
+                12 => Input::Command(Command::Ping { via: Via::Discv4, contact }),
                 13 => Input::Command(Command::Disconnect { conn, reason: DisconnectReason::Requested }),
                 _ => {
                     for _ in 0..number {

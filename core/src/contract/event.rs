@@ -7,7 +7,7 @@ use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
 use super::end::End;
-use super::ids::{BanTarget, CommandId, ConnId, Direction, SocketId};
+use super::ids::{BanTarget, CommandId, ConnId, Direction, SocketId, TalkId};
 use super::reason::ScoreReason;
 use crate::crypto::NodeId;
 use crate::crypto::secrets::SessionSecrets;
@@ -59,6 +59,24 @@ pub enum Event<'a> {
         nodes: Vec<Contact>,
         /// The number of nodes that were asked.
         queries: u32,
+    },
+    /// A request of an application's protocol that is registered; answer with `Command::TalkRespond`.
+    TalkRequest {
+        /// Who asks, and which of its requests this is.
+        id: TalkId,
+        /// The protocol.
+        protocol: Vec<u8>,
+        /// What it says.
+        request: Cow<'a, [u8]>,
+    },
+    /// Answers `Command::Talk`.
+    TalkResponse {
+        /// The command's id.
+        command: CommandId,
+        /// The time from the request to its answer.
+        rtt: Duration,
+        /// The answer; empty if the node does not know the protocol.
+        response: Cow<'a, [u8]>,
     },
     /// Discovery takes commands again after it refused one as [`Busy`](super::CommandError::Busy). Emitted once for each period
     /// of refusals.
@@ -219,7 +237,11 @@ impl Event<'_> {
     pub(super) fn is_droppable(&self) -> bool {
         matches!(
             self,
-            Self::NodeAdded { .. } | Self::NodeRemoved { .. } | Self::Unrecognised { .. } | Self::Scored { .. }
+            Self::NodeAdded { .. }
+                | Self::NodeRemoved { .. }
+                | Self::TalkRequest { .. }
+                | Self::Unrecognised { .. }
+                | Self::Scored { .. }
         )
     }
 }
@@ -231,6 +253,8 @@ impl<'a> Event<'a> {
             Self::Unrecognised { bytes, .. } => Some(bytes),
             Self::Request { body, .. } | Self::Response { body, .. } => Some(body),
             Self::Message { payload, .. } => Some(payload),
+            Self::TalkRequest { request, .. } => Some(request),
+            Self::TalkResponse { response, .. } => Some(response),
             _ => None,
         }
     }
@@ -247,6 +271,10 @@ impl<'a> Event<'a> {
             Self::Record { command, record } => Event::Record { command, record },
             Self::Nodes { command, nodes, queries } => Event::Nodes { command, nodes, queries },
             Self::CallFailed { command, why } => Event::CallFailed { command, why },
+            Self::TalkRequest { id, protocol, request } => Event::TalkRequest { id, protocol, request: own(request) },
+            Self::TalkResponse { command, rtt, response } => {
+                Event::TalkResponse { command, rtt, response: own(response) }
+            }
             Self::Unrecognised { socket, from, bytes } => Event::Unrecognised { socket, from, bytes: own(bytes) },
             Self::Secrets { conn, secrets } => Event::Secrets { conn, secrets },
             Self::Hello { conn, contact, direction, hello, shared } => {

@@ -1,9 +1,10 @@
 //! Ids and small values that machine and driver share.
 
 use core::fmt;
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::crypto::NodeId;
+use crate::wire::discv5::RequestId;
 
 /// The id of a connection. Never reused within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -32,6 +33,35 @@ impl SocketId {
 /// The id of a query, which its answer carries. Never reused within a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct QueryId(pub u64);
+
+/// The discovery protocol of a command that both have.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Via {
+    /// discv4.
+    Discv4,
+    /// discv5.
+    Discv5,
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Discv4 => "discv4",
+            Self::Discv5 => "discv5",
+        })
+    }
+}
+
+/// A request of an application's protocol over discv5, which its answer names: who asked, from where, and the request's id.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TalkId {
+    /// The node that asks.
+    pub node: NodeId,
+    /// Its endpoint.
+    pub addr: SocketAddr,
+    /// The id of its request.
+    pub request: RequestId,
+}
 
 /// The side that opened a connection.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

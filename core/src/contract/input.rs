@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 
 use super::addresses::Addresses;
 use super::fault::{IoFault, Refusal};
-use super::ids::{BanTarget, ConnId, Label, PeerKind, QueryId, SocketId};
+use super::ids::{BanTarget, ConnId, Label, PeerKind, QueryId, SocketId, TalkId, Via};
 use super::peer_limits::PeerLimits;
 use super::query::{Answer, QueryFault};
 use crate::crypto::NodeId;
@@ -180,25 +180,57 @@ pub enum Command<'a> {
     },
     /// Ping a node; answered by `Event::Pong` or `Event::CallFailed`.
     Ping {
+        /// The protocol.
+        via: Via,
         /// The node.
         contact: Contact,
     },
     /// Ask for a node's record, proving our endpoint first; answered by `Event::Record` or `Event::CallFailed`.
     RequestRecord {
+        /// The protocol.
+        via: Via,
         /// The node.
         contact: Contact,
     },
-    /// Ask one node for its nodes closest to a target; answered by `Event::Nodes` or `Event::CallFailed`.
+    /// Ask one node for its nodes closest to a target, by discv4; answered by `Event::Nodes` or `Event::CallFailed`.
     FindNode {
         /// The node.
         contact: Contact,
         /// 64 bytes, usually a public key.
         target: [u8; 64],
     },
-    /// Look up the closest nodes to a target; answered by `Event::Nodes`.
+    /// Ask one node for its nodes at distances from it, by discv5; answered by `Event::Nodes` or `Event::CallFailed`.
+    FindDistances {
+        /// The node.
+        contact: Contact,
+        /// At most 257 of them, at most 256 each; 0 is the node itself.
+        distances: &'a [u16],
+    },
+    /// Look up the closest nodes to a target, by discv4; answered by `Event::Nodes`.
     Lookup {
         /// 64 bytes, usually a public key.
         target: [u8; 64],
+    },
+    /// Look up the closest nodes to an id, by discv5; answered by `Event::Nodes`.
+    LookupId {
+        /// The id.
+        target: NodeId,
+    },
+    /// Send a request of an application's protocol, by discv5; answered by `Event::TalkResponse` or `Event::CallFailed`.
+    Talk {
+        /// The node.
+        contact: Contact,
+        /// The protocol.
+        protocol: &'a [u8],
+        /// What it says. With the protocol at most [`TALK_BYTES_MAX`](crate::discv5::TALK_BYTES_MAX).
+        request: &'a [u8],
+    },
+    /// Answer a request that came as `Event::TalkRequest`.
+    TalkRespond {
+        /// The request.
+        id: TalkId,
+        /// The answer, at most [`TALK_BYTES_MAX`](crate::discv5::TALK_BYTES_MAX).
+        response: &'a [u8],
     },
     /// Send a message of a shared capability.
     Send {
@@ -269,6 +301,8 @@ pub enum CommandError {
     UnknownCapability,
     /// No request with that id awaits an answer.
     UnknownRequest,
+    /// There are no distances, too many, or one above 256.
+    Distances,
     /// The message is larger than a frame may be.
     TooLarge,
     /// A queue is full. If it is a connection's (`Send`, `Request`, `Respond`), `Event::ConnReady` says when it takes commands
@@ -297,6 +331,7 @@ impl fmt::Display for CommandError {
             Self::RecordEntry => "no such record entry can be set",
             Self::UnknownCapability => "the capability is not in the capability table",
             Self::UnknownRequest => "no such request awaits an answer",
+            Self::Distances => "distances are at most 257 numbers up to 256",
             Self::TooLarge => "the message is too large",
             Self::Busy => "a queue is full",
             Self::NoPort => "the contact has no port for this",

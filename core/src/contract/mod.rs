@@ -36,7 +36,7 @@ pub use cx::{Context, Cx};
 pub use end::{End, EndReason, Side, Stage};
 pub use event::{CallFailure, Event};
 pub use fault::{Fault, FaultClass, IoFault, Refusal, StatusRefusal};
-pub use ids::{BanTarget, CommandId, ConnId, Direction, Label, PeerKind, QueryId, SocketId};
+pub use ids::{BanTarget, CommandId, ConnId, Direction, Label, PeerKind, QueryId, SocketId, TalkId, Via};
 pub use input::{Command, CommandError, Input};
 pub use language::{Devp2p, Language};
 pub use machine::{CommandOf, EventOf, Machine, RefusedOf};

@@ -37,6 +37,8 @@ pub struct BanRecord {
 pub enum Source {
     /// discv4.
     Discv4,
+    /// discv5.
+    Discv5,
     /// The embedder, by an offer.
     Embedder,
 }

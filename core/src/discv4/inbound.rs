@@ -10,7 +10,7 @@
 //! A node that has not proven its endpoint receives a pong and at most one ping, and nothing larger than what it sent.
 
 use alloc::boxed::Box;
-use core::net::{IpAddr, SocketAddr};
+use core::net::SocketAddr;
 
 use super::bonds::Bond;
 use super::calls::{CallId, Match, Purpose, Request};
@@ -346,12 +346,12 @@ impl Discv4 {
     fn follow_record(&mut self, cx: &mut Cx<'_>, Sender { key, id, addr }: Sender, record: &Record) {
         let Some(entry) = self.table.entry(&id).map(|entry| *entry.contact()) else { return };
         let named = record.endpoint().filter(|(ip, udp, _)| *udp > PRIVILEGED_PORTS && relay_allowed(addr.ip(), *ip));
-        let is_elsewhere = named.is_some() && !names(record, entry.udp_addr());
+        let is_elsewhere = named.is_some() && !record.names(entry.udp_addr());
         self.table.set_at_record(&id, !is_elsewhere);
         if !is_elsewhere {
             return;
         }
-        if names(record, addr) {
+        if record.names(addr) {
             let tcp = if addr.is_ipv4() { record.tcp() } else { record.tcp6() };
             let contact = Contact::with_id(key, id, addr.ip(), addr.port(), tcp.unwrap_or(0));
             return self.table.relocate(contact, cx.now, cx.rng);
@@ -373,14 +373,6 @@ impl Discv4 {
             // If it cannot be asked now, a later pong has the number again.
             _ = self.start_request(cx, *contact, Request::EnrRequest, Purpose::Record);
         }
-    }
-}
-
-/// Whether a record names an endpoint, of either address family.
-fn names(record: &Record, at: SocketAddr) -> bool {
-    match at.ip() {
-        IpAddr::V4(ip) => record.ip() == Some(ip) && record.udp() == Some(at.port()),
-        IpAddr::V6(ip) => record.ip6() == Some(ip) && record.udp6() == Some(at.port()),
     }
 }
 

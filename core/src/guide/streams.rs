@@ -115,7 +115,7 @@
 //! # let schedule = ForkSchedule::new([7; 32], 0, &[], &[]);
 //! # let network = Network { name: "mine".into(), network_id: 1337, schedule };
 //! # let mut config = Config::new(SecretKey::from_bytes([1; 32])?, Chain::new(network, Head::default(), 0, [0; 32]));
-//! # config.discovery.discv4 = None;
+//! # config.discovery.switch_off();
 //! # let mut node = Node::new(config, [1; 32], Instant::ZERO, UnixTime::from_secs(1_750_000_000))?;
 //! # let now = Instant::ZERO;
 //! // Discovery is off, so every datagram is lent to the application as `Event::Unrecognised`.

@@ -3,7 +3,7 @@
 //! ```
 //! use std::net::SocketAddr;
 //!
-//! use peerless::contract::{Action, Command, Input, SocketId};
+//! use peerless::contract::{Action, Command, Input, SocketId, Via};
 //! use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 //! use peerless::eth::Chain;
 //! use peerless::node::{Config, Node};
@@ -27,7 +27,7 @@
 //! // A command goes in. A datagram to send comes out; nothing was sent yet.
 //! let key = Secp256k1::new().public_key(&SecretKey::from_bytes([2; 32])?);
 //! let other = Contact::new(key, [10, 0, 0, 2].into(), 30303, 30303);
-//! node.command(now, Command::Ping { contact: other })?;
+//! node.command(now, Command::Ping { via: Via::Discv4, contact: other })?;
 //! let Some(Action::Send { to, bytes, .. }) = node.poll_action() else { panic!("no ping") };
 //! assert_eq!(to, other.udp_addr());
 //! assert!(bytes.len() > 98, "hash, signature, type, and the ping itself");

@@ -40,6 +40,16 @@ pub enum Growth {
     Grew,
 }
 
+impl Growth {
+    /// Whether nodes entered in either of two calls.
+    pub const fn or(self, other: Self) -> Self {
+        match self {
+            Self::Grew => self,
+            Self::None => other,
+        }
+    }
+}
+
 /// A protocol's verdict on a datagram.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

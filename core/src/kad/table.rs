@@ -162,11 +162,16 @@ impl<K: Kept> Table<K> {
         nodes
     }
 
-    /// The live nodes at one logarithmic distance from us, the longest known first: what a discv5 FINDNODE asks for. None
-    /// at distance 0, which is our own, and beyond 256.
-    pub fn at_distance(&self, distance: u16) -> impl Iterator<Item = &Entry> {
-        let bucket = self.buckets().get(bucket_index(distance)).map_or(&[][..], Bucket::entries);
-        bucket.iter().filter(move |entry| entry.is_live() && self.own.log_distance(&entry.contact().id()) == distance)
+    /// The live nodes at one logarithmic distance from us whose records are known, the longest known first: what a discv5
+    /// FINDNODE asks for. None at distance 0, which is our own, and beyond 256.
+    pub fn records_at_distance(&self, distance: u16) -> impl Iterator<Item = (&Entry, &K::Value)> {
+        let bucket = bucket_index(distance);
+        let entries = self.buckets().get(bucket).map_or(&[][..], Bucket::entries);
+        entries.iter().enumerate().filter_map(move |(index, entry)| {
+            let is_wanted = entry.is_live() && self.own.log_distance(&entry.contact().id()) == distance;
+            let kept = self.entries.kept(Position { bucket, index }).filter(|_| is_wanted)?;
+            Some((entry, kept))
+        })
     }
 
     /// Nodes that have proven their endpoint and can be dialled, replacements too: one random node from each bucket in random

@@ -5,14 +5,19 @@
 //! no packet.
 
 use alloc::boxed::Box;
-use alloc::collections::VecDeque;
+use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
 
 use super::identity::Identity;
-use crate::contract::{CommandError, CommandId, Context, Cx, DiscoveryTimer, Event, Input, Prefetch, Refusal, Source};
+use crate::contract::{
+    CommandError, CommandId, Context, Cx, DiscoveryTimer, Event, Input, Prefetch, Refusal, Source, TalkId, Via,
+};
+use crate::crypto::NodeId;
 use crate::discv4::{self, Discv4};
+use crate::discv5::{self, Discv5};
+use crate::kad::table::Entry;
 use crate::kad::{Candidate, Growth, Received, Verdict};
 use crate::netfilter::canonical;
 use crate::rng::{Rng, Seed};
@@ -26,85 +31,48 @@ use crate::wire::enode::Contact;
 pub struct Config {
     /// discv4.
     pub discv4: Option<discv4::Config>,
+    /// discv5.
+    pub discv5: Option<discv5::Config>,
 }
 
 /// Every protocol, with its defaults.
 impl Default for Config {
     fn default() -> Self {
-        Self { discv4: Some(discv4::Config::default()) }
+        Self { discv4: Some(discv4::Config::default()), discv5: Some(discv5::Config::default()) }
     }
 }
 
-/// The discovery protocols of a node.
-pub struct Discovery {
-    discv4: Option<Box<Discv4>>,
-    discv4_rng: Rng,
-    /// Nodes of an earlier run that no protocol has taken yet, the next one first.
+impl Config {
+    /// Switches every protocol off.
+    pub fn switch_off(&mut self) {
+        (self.discv4, self.discv5) = (None, None);
+    }
+
+    /// Sets the bootnodes of every protocol that is on.
+    pub fn set_bootnodes(&mut self, nodes: &[Contact]) {
+        self.discv4.iter_mut().for_each(|discv4| discv4.bootnodes = nodes.into());
+        self.discv5.iter_mut().for_each(|discv5| discv5.bootnodes = nodes.into());
+    }
+}
+
+/// One protocol, if it is on.
+struct Slot<M> {
+    machine: Option<Box<M>>,
+    rng: Rng,
+    /// Nodes of an earlier run that it has not taken yet, the next one first.
     restored: VecDeque<Contact>,
-    /// Whether a command was refused as `Busy`, and `Event::DiscoveryReady` is to follow.
-    is_waited_for: bool,
 }
 
-impl Discovery {
-    /// The protocols of `config`, each with a fork of `seed`.
-    pub(super) fn new(context: &mut Context, seed: &Seed, config: Config, identity: &Identity) -> Self {
-        let mut discv4_rng = seed.fork("discovery");
-        let discv4 = config.discv4.map(|settings| {
-            let (secret, record) = (identity.secret.clone(), identity.record().clone());
-            let local = discv4::Local::new(context.crypto(), secret, endpoint(identity), Some(record));
-            Box::new(Discv4::new(&mut context.cx(&mut discv4_rng), settings, local))
-        });
-        Self { discv4, discv4_rng, restored: VecDeque::new(), is_waited_for: false }
-    }
-
-    /// Queues nodes of an earlier run, which are pinged as there is room and enter a table only if they answer.
-    pub(super) fn restore(&mut self, nodes: Vec<Contact>) {
-        self.restored = nodes.into();
-    }
-
-    /// discv4, unless it is off.
-    pub fn discv4(&self) -> Option<&Discv4> {
-        self.discv4.as_deref()
-    }
-
-    /// Whether any protocol is on.
-    pub fn is_on(&self) -> bool {
-        self.discv4.is_some()
-    }
-
-    /// The next deadline of any protocol. Strictly later than the last timeout.
-    pub fn poll_timeout(&self) -> Option<(Instant, DiscoveryTimer)> {
-        self.discv4.as_ref()?.poll_timeout()
-    }
-
-    /// At most `max` nodes for the dialler, one of each protocol in turn, in the random order in which the protocol drew
-    /// them. A node that two protocols found comes once.
-    pub fn candidates(&self, rng: &mut Rng, max: usize) -> Vec<(Source, Candidate)> {
-        let discv4 = self.discv4.as_ref().map_or(Vec::new(), |discv4| discv4.candidates(rng, max));
-        round_robin([(Source::Discv4, discv4)], max)
-    }
-
-    /// Offers a datagram to the protocols until one recognises it.
-    pub(super) fn handle_datagram(&mut self, context: &mut Context, from: SocketAddr, bytes: &[u8]) -> Verdict {
-        let Self { discv4, discv4_rng, .. } = self;
-        let unrecognised = Verdict { received: Received::Unrecognised, growth: Growth::None };
-        let verdict = discv4
-            .as_mut()
-            .map_or(unrecognised, |discv4| discv4.handle_datagram(&mut context.cx(discv4_rng), from, bytes));
-        self.report_ready(context);
-        verdict
-    }
-
-    /// Handles the deadlines of all protocols that have passed.
-    pub(super) fn handle_timeout(&mut self, context: &mut Context) -> Growth {
-        let now = context.now();
-        let Self { discv4: Some(discv4), discv4_rng, restored, .. } = self else { return Growth::None };
-        if discv4.poll_timeout().is_none_or(|(at, _)| at > now) {
-            return Growth::None;
-        }
-        let growth = discv4.handle_timeout(&mut context.cx(discv4_rng));
+impl<M> Slot<M> {
+    /// Gives the protocol the nodes of an earlier run, as it takes them.
+    fn restore(
+        &mut self,
+        context: &mut Context,
+        mut add: impl FnMut(&mut M, &mut Cx<'_>, Contact) -> Result<(), CommandError>,
+    ) {
+        let Self { machine: Some(machine), rng, restored } = self else { return };
         while let Some(node) = restored.pop_front() {
-            match discv4.add_node(&mut context.cx(discv4_rng), node) {
+            match add(machine, &mut context.cx(rng), node) {
                 // It waits behind the others, one of which is tried with each deadline.
                 Err(CommandError::Refused(Refusal::RecentlyPinged)) => {
                     restored.push_back(node);
@@ -118,36 +86,153 @@ impl Discovery {
                 _ => {}
             }
         }
+    }
+}
+
+/// The discovery protocols of a node.
+pub struct Discovery {
+    discv4: Slot<Discv4>,
+    discv5: Slot<Discv5>,
+    /// Whether a command was refused as `Busy`, and `Event::DiscoveryReady` is to follow.
+    is_waited_for: bool,
+}
+
+impl Discovery {
+    /// The protocols of `config`, each with a fork of `seed`.
+    pub(super) fn new(context: &mut Context, seed: &Seed, config: Config, identity: &Identity) -> Self {
+        let mut rng = seed.fork("discovery");
+        let machine = config.discv4.map(|settings| {
+            let (secret, record) = (identity.secret.clone(), identity.record().clone());
+            let local = discv4::Local::new(context.crypto(), secret, endpoint(identity), Some(record));
+            Box::new(Discv4::new(&mut context.cx(&mut rng), settings, local))
+        });
+        let discv4 = Slot { machine, rng, restored: VecDeque::new() };
+        let mut rng = seed.fork("discv5");
+        let machine = config.discv5.map(|settings| {
+            let (secret, record) = (identity.secret.clone(), identity.record().clone());
+            let local = discv5::Local::new(context.crypto(), secret, record);
+            Box::new(Discv5::new(&mut context.cx(&mut rng), settings, local))
+        });
+        let discv5 = Slot { machine, rng, restored: VecDeque::new() };
+        Self { discv4, discv5, is_waited_for: false }
+    }
+
+    /// Queues nodes of an earlier run, which are pinged as there is room and enter a table only if they answer.
+    pub(super) fn restore(&mut self, nodes: Vec<Contact>) {
+        self.discv4.restored = nodes.clone().into();
+        self.discv5.restored = nodes.into();
+    }
+
+    /// discv4, unless it is off.
+    pub fn discv4(&self) -> Option<&Discv4> {
+        self.discv4.machine.as_deref()
+    }
+
+    /// discv5, unless it is off.
+    pub fn discv5(&self) -> Option<&Discv5> {
+        self.discv5.machine.as_deref()
+    }
+
+    /// Whether any protocol is on.
+    pub fn is_on(&self) -> bool {
+        self.discv4().is_some() || self.discv5().is_some()
+    }
+
+    /// The next deadline of any protocol. Strictly later than the last timeout.
+    pub fn poll_timeout(&self) -> Option<(Instant, DiscoveryTimer)> {
+        let discv4 = self.discv4().and_then(Discv4::poll_timeout);
+        discv4.into_iter().chain(self.discv5().and_then(Discv5::poll_timeout)).min()
+    }
+
+    /// At most `max` nodes for the dialler, one of each protocol in turn, in the random order in which the protocol drew
+    /// them. A node that two protocols found comes once.
+    pub fn candidates(&self, rng: &mut Rng, max: usize) -> Vec<(Source, Candidate)> {
+        let discv4 = self.discv4().map_or(Vec::new(), |discv4| discv4.candidates(rng, max));
+        let discv5 = self.discv5().map_or(Vec::new(), |discv5| discv5.candidates(rng, max));
+        round_robin([(Source::Discv4, discv4), (Source::Discv5, discv5)], max)
+    }
+
+    /// Offers a datagram to the protocols until one recognises it: discv5 first, which tells by two AES blocks.
+    pub(super) fn handle_datagram(&mut self, context: &mut Context, from: SocketAddr, bytes: &[u8]) -> Verdict {
+        let mut verdict = Verdict { received: Received::Unrecognised, growth: Growth::None };
+        if let Slot { machine: Some(discv5), rng, .. } = &mut self.discv5 {
+            verdict = discv5.handle_datagram(&mut context.cx(rng), from, bytes);
+        }
+        if verdict.received == Received::Unrecognised
+            && let Slot { machine: Some(discv4), rng, .. } = &mut self.discv4
+        {
+            verdict = discv4.handle_datagram(&mut context.cx(rng), from, bytes);
+        }
+        self.report_ready(context);
+        verdict
+    }
+
+    /// Handles the deadlines of all protocols that have passed.
+    pub(super) fn handle_timeout(&mut self, context: &mut Context) -> Growth {
+        let now = context.now();
+        let is_due = |due: Option<(Instant, DiscoveryTimer)>| due.is_some_and(|(at, _)| at <= now);
+        let mut growth = Growth::None;
+        if let Slot { machine: Some(discv4), rng, .. } = &mut self.discv4
+            && is_due(discv4.poll_timeout())
+        {
+            growth = discv4.handle_timeout(&mut context.cx(rng));
+            self.discv4.restore(context, Discv4::add_node);
+        }
+        if let Slot { machine: Some(discv5), rng, .. } = &mut self.discv5
+            && is_due(discv5.poll_timeout())
+        {
+            growth = growth.or(discv5.handle_timeout(&mut context.cx(rng)));
+            self.discv5.restore(context, Discv5::add_node);
+        }
         self.report_ready(context);
         growth
     }
 
     /// Emits `DiscoveryReady` once after each refusal as `Busy`, when commands are taken again.
     fn report_ready(&mut self, context: &mut Context) {
-        if self.is_waited_for && self.discv4.as_ref().is_some_and(|discv4| discv4.has_room()) {
+        let is_ready = self.discv4().is_none_or(Discv4::has_room) && self.discv5().is_none_or(Discv5::has_room);
+        if self.is_waited_for && is_ready {
             self.is_waited_for = false;
             context.out.emit(Event::DiscoveryReady);
         }
     }
 
-    /// See [`Discv4::add_node`].
+    /// Adds a node to every protocol. Refused if none takes it, with the reason of the first.
     pub(super) fn add_node(&mut self, context: &mut Context, contact: Contact) -> Result<(), CommandError> {
-        self.with_discv4(context, |discv4, cx| discv4.add_node(cx, contact))
+        let discv4 = self.with_discv4(context, |discv4, cx| discv4.add_node(cx, contact));
+        let discv5 = self.with_discv5(context, |discv5, cx| discv5.add_node(cx, contact));
+        match (discv4, discv5) {
+            (Err(CommandError::NoDiscovery), only) | (only, Err(CommandError::NoDiscovery)) => only,
+            (first, second) => first.or_else(|error| second.map_err(|_| error)),
+        }
     }
 
-    /// See [`Discv4::ping`].
-    pub(super) fn ping(&mut self, context: &mut Context, id: CommandId, contact: Contact) -> Result<(), CommandError> {
-        self.with_discv4(context, |discv4, cx| discv4.ping(cx, id, contact))
+    /// See [`Discv4::ping`], [`Discv5::ping`].
+    pub(super) fn ping(
+        &mut self,
+        context: &mut Context,
+        id: CommandId,
+        via: Via,
+        contact: Contact,
+    ) -> Result<(), CommandError> {
+        match via {
+            Via::Discv4 => self.with_discv4(context, |discv4, cx| discv4.ping(cx, id, contact)),
+            Via::Discv5 => self.with_discv5(context, |discv5, cx| discv5.ping(cx, id, contact)),
+        }
     }
 
-    /// See [`Discv4::request_record`].
+    /// See [`Discv4::request_record`], [`Discv5::request_record`].
     pub(super) fn request_record(
         &mut self,
         context: &mut Context,
         id: CommandId,
+        via: Via,
         contact: Contact,
     ) -> Result<(), CommandError> {
-        self.with_discv4(context, |discv4, cx| discv4.request_record(cx, id, contact))
+        match via {
+            Via::Discv4 => self.with_discv4(context, |discv4, cx| discv4.request_record(cx, id, contact)),
+            Via::Discv5 => self.with_discv5(context, |discv5, cx| discv5.request_record(cx, id, contact)),
+        }
     }
 
     /// See [`Discv4::find_node`].
@@ -161,6 +246,17 @@ impl Discovery {
         self.with_discv4(context, |discv4, cx| discv4.find_node(cx, id, contact, target))
     }
 
+    /// See [`Discv5::find_node`].
+    pub(super) fn find_distances(
+        &mut self,
+        context: &mut Context,
+        id: CommandId,
+        contact: Contact,
+        distances: &[u16],
+    ) -> Result<(), CommandError> {
+        self.with_discv5(context, |discv5, cx| discv5.find_node(cx, id, contact, distances))
+    }
+
     /// See [`Discv4::lookup`].
     pub(super) fn lookup(
         &mut self,
@@ -171,56 +267,111 @@ impl Discovery {
         self.with_discv4(context, |discv4, cx| discv4.lookup(cx, Some(id), target))
     }
 
+    /// See [`Discv5::lookup`].
+    pub(super) fn lookup_id(
+        &mut self,
+        context: &mut Context,
+        id: CommandId,
+        target: NodeId,
+    ) -> Result<(), CommandError> {
+        self.with_discv5(context, |discv5, cx| discv5.lookup(cx, Some(id), target))
+    }
+
+    /// See [`Discv5::talk`].
+    pub(super) fn talk(
+        &mut self,
+        context: &mut Context,
+        id: CommandId,
+        contact: Contact,
+        protocol: &[u8],
+        request: &[u8],
+    ) -> Result<(), CommandError> {
+        self.with_discv5(context, |discv5, cx| discv5.talk(cx, id, contact, protocol, request))
+    }
+
+    /// See [`Discv5::respond`].
+    pub(super) fn talk_respond(
+        &mut self,
+        context: &mut Context,
+        id: &TalkId,
+        response: &[u8],
+    ) -> Result<(), CommandError> {
+        self.with_discv5(context, |discv5, cx| discv5.respond(cx, id, response))
+    }
+
     /// Gives every protocol our changed record and endpoint.
     pub(super) fn set_identity(&mut self, identity: &Identity) {
-        if let Some(discv4) = &mut self.discv4 {
+        if let Some(discv4) = &mut self.discv4.machine {
             discv4.set_record(identity.record().clone());
             discv4.set_endpoint(endpoint(identity));
         }
+        if let Some(discv5) = &mut self.discv5.machine {
+            discv5.set_record(identity.record().clone());
+        }
     }
 
-    /// See [`Discv4::set_bootnodes`].
+    /// See [`Discv4::set_bootnodes`], [`Discv5::set_bootnodes`].
     pub(super) fn set_bootnodes(&mut self, nodes: &[Contact]) -> Result<(), CommandError> {
-        self.discv4.as_mut().ok_or(CommandError::NoDiscovery)?.set_bootnodes(nodes.into());
+        if !self.is_on() {
+            return Err(CommandError::NoDiscovery);
+        }
+        self.discv4.machine.iter_mut().for_each(|discv4| discv4.set_bootnodes(nodes.into()));
+        self.discv5.machine.iter_mut().for_each(|discv5| discv5.set_bootnodes(nodes.into()));
         Ok(())
     }
 
     /// Lets every protocol drop the nodes that the filter no longer permits.
     pub(super) fn filter_changed(&mut self, context: &mut Context) {
-        let Self { discv4, discv4_rng, .. } = self;
-        if let Some(discv4) = discv4 {
-            discv4.filter_changed(&mut context.cx(discv4_rng));
+        if let Slot { machine: Some(discv4), rng, .. } = &mut self.discv4 {
+            discv4.filter_changed(&mut context.cx(rng));
+        }
+        if let Slot { machine: Some(discv5), rng, .. } = &mut self.discv5 {
+            discv5.filter_changed(&mut context.cx(rng));
         }
     }
 
-    /// The nodes of all tables that have answered, for a later run.
+    /// The nodes of all tables that have answered, for a later run, each once.
     pub(super) fn live_nodes(&self) -> Vec<Contact> {
-        let entries = self.discv4.iter().flat_map(|discv4| discv4.table().entries());
-        entries.filter(|entry| entry.liveness() > 0).map(|entry| *entry.contact()).collect()
+        let discv4 = self.discv4().into_iter().flat_map(|discv4| discv4.table().entries());
+        let discv5 = self.discv5().into_iter().flat_map(|discv5| discv5.table().entries());
+        let live = |entry: &&Entry| entry.is_live();
+        let mut nodes: Vec<Contact> = discv4.filter(live).map(|entry| *entry.contact()).collect();
+        let known: BTreeSet<NodeId> = nodes.iter().map(Contact::id).collect();
+        let further = discv5.filter(live).map(|entry| *entry.contact());
+        nodes.extend(further.filter(|contact| !known.contains(&contact.id())));
+        nodes
     }
 
     /// Shuts every protocol down.
     pub(super) fn shutdown(&mut self, context: &mut Context) {
-        let Self { discv4, discv4_rng, .. } = self;
-        if let Some(discv4) = discv4 {
-            discv4.shutdown(&mut context.cx(discv4_rng));
+        if let Slot { machine: Some(discv4), rng, .. } = &mut self.discv4 {
+            discv4.shutdown(&mut context.cx(rng));
+        }
+        if let Slot { machine: Some(discv5), rng, .. } = &mut self.discv5 {
+            discv5.shutdown(&mut context.cx(rng));
         }
     }
 
     /// Shows what handling `input` will read. See [`Node::prefetch`](super::Node::prefetch).
     pub(super) fn prefetch(&self, input: &Input<'_>, depth: usize, memory: &mut impl Prefetch) {
         let Some(depth) = depth.checked_sub(1) else {
-            memory.prefetch(&self.discv4);
+            memory.prefetch(&self.discv4.machine);
+            memory.prefetch(&self.discv5.machine);
             if matches!(input, Input::Timeout) {
-                memory.prefetch(&self.discv4_rng);
+                memory.prefetch(&self.discv4.rng);
             }
             return;
         };
-        match (input, &self.discv4) {
-            (Input::Datagram { from, bytes, .. }, Some(discv4)) => {
-                discv4.prefetch(canonical(*from), bytes, depth, memory)
+        match input {
+            Input::Datagram { from, bytes, .. } => {
+                let from = canonical(*from);
+                self.discv4().into_iter().for_each(|discv4| discv4.prefetch(from, bytes, depth, memory));
+                self.discv5().into_iter().for_each(|discv5| discv5.prefetch(depth, memory));
             }
-            (Input::Timeout, Some(discv4)) => discv4.prefetch_timeout(depth, memory),
+            Input::Timeout => {
+                self.discv4().into_iter().for_each(|discv4| discv4.prefetch_timeout(depth, memory));
+                self.discv5().into_iter().for_each(|discv5| discv5.prefetch_timeout(depth, memory));
+            }
             _ => {}
         }
     }
@@ -230,8 +381,19 @@ impl Discovery {
         context: &mut Context,
         work: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> Result<(), CommandError>,
     ) -> Result<(), CommandError> {
-        let discv4 = self.discv4.as_mut().ok_or(CommandError::NoDiscovery)?;
-        let result = work(discv4, &mut context.cx(&mut self.discv4_rng));
+        let discv4 = self.discv4.machine.as_mut().ok_or(CommandError::NoDiscovery)?;
+        let result = work(discv4, &mut context.cx(&mut self.discv4.rng));
+        self.is_waited_for |= result == Err(CommandError::Busy);
+        result
+    }
+
+    fn with_discv5(
+        &mut self,
+        context: &mut Context,
+        work: impl FnOnce(&mut Discv5, &mut Cx<'_>) -> Result<(), CommandError>,
+    ) -> Result<(), CommandError> {
+        let discv5 = self.discv5.machine.as_mut().ok_or(CommandError::NoDiscovery)?;
+        let result = work(discv5, &mut context.cx(&mut self.discv5.rng));
         self.is_waited_for |= result == Err(CommandError::Busy);
         result
     }
@@ -246,7 +408,10 @@ fn endpoint(identity: &Identity) -> Endpoint {
 /// Without the generators.
 impl fmt::Debug for Discovery {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Discovery").field("discv4", &self.discv4).finish_non_exhaustive()
+        f.debug_struct("Discovery")
+            .field("discv4", &self.discv4())
+            .field("discv5", &self.discv5())
+            .finish_non_exhaustive()
     }
 }
 

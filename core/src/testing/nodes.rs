@@ -1,7 +1,6 @@
 //! Whole nodes in the network: ready-made configurations, and what most tests ask of a node.
 
 use alloc::format;
-use alloc::vec;
 use core::net::Ipv4Addr;
 
 use super::{Host, Net, START};
@@ -26,7 +25,7 @@ pub fn chain(network_id: u64) -> Chain {
 }
 
 /// The configuration of node number `i` of a private network: on loopback, at a port and with a key of its own. The node
-/// contacts loopback addresses only.
+/// contacts loopback addresses only. It runs discv4 alone; set `discovery` for others.
 ///
 /// # Panics
 /// If `i` exceeds the number of ports.
@@ -38,13 +37,14 @@ pub fn config(i: usize, network_id: u64) -> Config {
     config.addresses.set_ip(Ipv4Addr::LOCALHOST.into());
     (config.addresses.udp, config.addresses.tcp) = (port, port);
     config.filter = "127.0.0.0/8,::1/128".parse().expect("two subnets");
+    config.discovery.discv5 = None;
     config
 }
 
 /// As [`config`], without discovery: the node dials only what a command names.
 pub fn quiet_config(i: usize, network_id: u64) -> Config {
     let mut config = config(i, network_id);
-    config.discovery.discv4 = None;
+    config.discovery.switch_off();
     config
 }
 
@@ -62,9 +62,7 @@ impl Net<Node> {
         let mut boot = None;
         let hosts = core::array::from_fn(|i| {
             let mut config = config(i, 1);
-            if let (Some(discv4), Some(boot)) = (&mut config.discovery.discv4, boot) {
-                discv4.bootnodes = vec![boot];
-            }
+            config.discovery.set_bootnodes(boot.as_slice());
             let host = net.add_node(config);
             boot.get_or_insert(net.contact(host));
             host

@@ -25,8 +25,9 @@ pub const PACKET_BYTES_MAX: usize = 1280;
 pub const MESSAGE_BYTES_MAX: usize = PACKET_BYTES_MAX - STATIC_BYTES - ORDINARY_AUTH_BYTES - TAG_BYTES;
 /// Largest message in a handshake packet, beside a record of any size.
 pub const HANDSHAKE_MESSAGE_BYTES_MAX: usize = PACKET_BYTES_MAX - HEAD_BYTES_MAX - TAG_BYTES;
-/// Records in one Nodes message: three of any size fit.
-pub const RECORD_BYTES_PER_NODES: usize = 3 * RECORD_BYTES_MAX;
+/// Bytes of records in one Nodes message in an ordinary packet: type, two list headers, request id and number of messages take
+/// the rest.
+pub const RECORD_BYTES_PER_NODES: usize = MESSAGE_BYTES_MAX - (1 + 3 + 9 + 1 + 3);
 /// Size of a challenge (WHOAREYOU) packet and of its data.
 pub const CHALLENGE_BYTES: usize = STATIC_BYTES + CHALLENGE_AUTH_BYTES;
 

@@ -7,7 +7,7 @@
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -107,10 +107,7 @@ impl Record {
 
     /// All entries in the record's order, `id` and `secp256k1` included.
     pub fn entries(&self) -> Entries<'_> {
-        let mut list = rlp::checked_list(&self.raw);
-        // The signature and the sequence number, which every record has.
-        let _ = (list.raw(), list.raw());
-        Entries { list }
+        entries_in(&self.raw)
     }
 
     /// The RLP encoding of the value of `key`, which may be a string or a list.
@@ -120,14 +117,7 @@ impl Record {
 
     /// Returns a cursor whose next item is the value of `key`.
     fn value(&self, key: &[u8]) -> Option<List<'_>> {
-        let mut list = self.entries().list;
-        while let Ok(name) = list.bytes() {
-            if name == key {
-                return Some(list);
-            }
-            list.raw().ok()?;
-        }
-        None
+        self.entries().value(key)
     }
 
     fn port(&self, key: &[u8]) -> Option<u16> {
@@ -166,7 +156,15 @@ impl Record {
 
     /// The `eth` entry's fork id (EIP-2124; `[[hash, next], ..]`; further items are ignored).
     pub fn fork_id(&self) -> Option<ForkId> {
-        ForkId::decode(&mut self.value(b"eth")?.list().ok()?).ok()
+        fork_id_in(&self.raw)
+    }
+
+    /// Whether the record names this UDP endpoint, of either address family.
+    pub fn names(&self, at: SocketAddr) -> bool {
+        match at.ip() {
+            IpAddr::V4(ip) => self.ip() == Some(ip) && self.udp() == Some(at.port()),
+            IpAddr::V6(ip) => self.ip6() == Some(ip) && self.udp6() == Some(at.port()),
+        }
     }
 
     /// The node as a contact. `None` without a usable address; a missing port is 0.
@@ -194,6 +192,26 @@ impl Record {
         let (udp, tcp) = if ip.is_ipv4() { (self.udp(), self.tcp()) } else { (self.udp6(), self.tcp6()) };
         Some((ip, udp.unwrap_or(0), tcp.unwrap_or(0)))
     }
+}
+
+/// The entries of a record that was verified before.
+fn entries_in(raw: &[u8]) -> Entries<'_> {
+    let mut list = rlp::checked_list(raw);
+    // The signature and the sequence number, which every record has.
+    let _ = (list.raw(), list.raw());
+    Entries { list }
+}
+
+/// The sequence number in the encoding of a record that was verified before.
+pub(crate) fn seq_in(raw: &[u8]) -> u64 {
+    let mut list = rlp::checked_list(raw);
+    // After the signature.
+    list.raw().and_then(|_| list.u64()).unwrap_or(0)
+}
+
+/// The fork id in the encoding of a record that was verified before. See [`Record::fork_id`].
+pub(crate) fn fork_id_in(raw: &[u8]) -> Option<ForkId> {
+    ForkId::decode(&mut entries_in(raw).value(b"eth")?.list().ok()?).ok()
 }
 
 /// The rank of an address's scope, in geth's order.
@@ -231,6 +249,20 @@ fn list_of(parts: &[&[u8]]) -> Vec<u8> {
 #[derive(Clone, Debug)]
 pub struct Entries<'a> {
     list: List<'a>,
+}
+
+impl<'a> Entries<'a> {
+    /// A cursor whose next item is the value of `key`.
+    fn value(&self, key: &[u8]) -> Option<List<'a>> {
+        let mut list = self.list;
+        while let Ok(name) = list.bytes() {
+            if name == key {
+                return Some(list);
+            }
+            list.raw().ok()?;
+        }
+        None
+    }
 }
 
 /// Yields keys with their values' RLP encodings.

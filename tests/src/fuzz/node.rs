@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, PeerKind, SocketId};
+use peerless::contract::{Action, Command, ConnId, Event, Input, IoFault, PeerKind, SocketId, Via};
 use peerless::crypto::{Crypto, Digest, keccak256};
 use peerless::eth::Policy;
 use peerless::limits;
@@ -74,7 +74,7 @@ fn run(data: &[u8], reached: &mut Reached) -> Digest {
     config.peers.max_peers = choices.pick(&[4, 50, 1]);
     config.status = if choices.once_in(8) { Policy::Mirror } else { Policy::Announce };
     if choices.once_in(4) {
-        config.discovery.discv4 = None;
+        config.discovery.switch_off();
     }
     let node = Node::with_crypto(config, [choices.byte(); 32], Instant::ZERO, START, Arc::new(Cheap)).expect("valid");
     let mut world = World {
@@ -168,10 +168,10 @@ impl World {
                     0 => Command::Dial { contact },
                     1 => Command::AddPeer { contact, kind: choices.pick(&[PeerKind::Static, PeerKind::Trusted]) },
                     2 => Command::RemovePeer { id: contact.id() },
-                    3 => Command::Ping { contact },
+                    3 => Command::Ping { via: Via::Discv4, contact },
                     4 => Command::Lookup { target: [choices.byte(); 64] },
                     5 => Command::Disconnect { conn, reason: DisconnectReason::from_code(choices.byte() & 31) },
-                    6 => Command::RequestRecord { contact },
+                    6 => Command::RequestRecord { via: Via::Discv4, contact },
                     _ => Command::AddNode { contact },
                 };
                 self.handle(Input::Command(command));

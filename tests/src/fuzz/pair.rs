@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault, SocketId, Stage};
+use peerless::contract::{Action, Command, ConnId, EndReason, Event, Fault, Input, IoFault, SocketId, Stage, Via};
 use peerless::node::Node;
 use peerless::rng::{Rng, Seed};
 use peerless::testing::{START, chain, config};
@@ -93,7 +93,7 @@ fn pair(data: &[u8], reached: &mut Reached) {
     let sides = [0, 1].map(|i| {
         let mut config = config(i, networks[i]);
         if !with_discovery {
-            config.discovery.discv4 = None;
+            config.discovery.switch_off();
         }
         let node = Node::with_crypto(config, [choices.byte() ^ i as u8; 32], Instant::ZERO, START, Arc::new(Cheap))
             .expect("valid");
@@ -126,7 +126,7 @@ fn pair(data: &[u8], reached: &mut Reached) {
         world.command(1, Command::Dial { contact: contacts[0] });
     }
     if with_discovery {
-        world.command(0, Command::Ping { contact: contacts[1] });
+        world.command(0, Command::Ping { via: Via::Discv4, contact: contacts[1] });
         if world.loss == 100 {
             reached.note("datagrams lost");
         }

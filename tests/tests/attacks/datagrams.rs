@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use peerless::contract::{Command, DropReason, Input};
+use peerless::contract::{Command, DropReason, Input, Via};
 use peerless::limits;
 use peerless::netfilter::NetFilter;
 use peerless::node::Node;
@@ -169,8 +169,8 @@ fn replayed_datagrams_are_dropped() {
         let contact = net.contact(VICTIM);
         for i in 1..4 {
             for _ in 0..2 {
-                net.command(Host(i), Command::Ping { contact }).unwrap();
-                net.command(Host(i), Command::RequestRecord { contact }).unwrap();
+                net.command(Host(i), Command::Ping { via: Via::Discv4, contact }).unwrap();
+                net.command(Host(i), Command::RequestRecord { via: Via::Discv4, contact }).unwrap();
                 net.command(Host(i), Command::FindNode { contact, target: [i as u8; 64] }).unwrap();
                 net.run_for(SECOND / 2);
             }

@@ -121,9 +121,8 @@ impl<'a> World<'a> {
         (config.addresses.udp, config.addresses.tcp) = (cast.real.addr.port(), cast.real.addr.port());
         config.snapshot = snapshot;
         config.record_seq = 1 + number;
-        if let Some(discovery) = &mut config.discovery.discv4 {
-            discovery.bootnodes = cast.bootnodes.clone();
-        }
+        config.discovery.discv5 = None;
+        config.discovery.set_bootnodes(&cast.bootnodes);
         let node = Node::with_crypto(config, stream(purpose::SEED).bytes_32(), at, unix, cast.crypto.clone());
         let seed = stream(purpose::SCRIPTED).bytes_32();
         let mut world = Self {

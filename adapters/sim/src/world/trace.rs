@@ -74,6 +74,8 @@ impl Fingerprint for Devp2p {
             Event::Secrets { .. } => {}
             Event::ConnReady { conn } => print.note(49, conn.0, &[]),
             Event::DiscoveryReady => print.note(50, 0, &[]),
+            Event::TalkRequest { id, request, .. } => print.note(51, word(id.addr), request),
+            Event::TalkResponse { command, response, .. } => print.note(52, command.0, response),
             // An event that this code has no number for yet.
             event => print.note(255, 0, format!("{event:?}").as_bytes()),
         }

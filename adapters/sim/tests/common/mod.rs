@@ -114,7 +114,7 @@ impl Machine for Script {
                 self.todo.push_back(Todo::Flush(conn));
             }
             Command::Send { conn, .. } => self.todo.push_back(Todo::Close(conn)),
-            Command::Ping { contact } => {
+            Command::Ping { contact, .. } => {
                 self.todo.push_back(Todo::Send(contact.udp_addr(), vec![1; 20]));
                 self.beats = Some(contact.udp_addr());
                 self.deadline = Some(now + Duration::from_secs(1));

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use peerless::contract::{
-    Addresses, BanTarget, Command, CommandError, ConnId, Devp2p, Event, Label, PeerKind, PeerLimits,
+    Addresses, BanTarget, Command, CommandError, ConnId, Devp2p, Event, Label, PeerKind, PeerLimits, TalkId, Via,
 };
 use peerless::crypto::{Crypto, NodeId};
 use peerless::netfilter::NetFilter;
@@ -18,8 +18,8 @@ use super::Header;
 use super::behaviour::event::{encode_command_error, encode_event};
 use super::codec::{Decoder, Encode, Malformed};
 use super::config::{
-    decode_addresses, decode_ban_target, decode_capability, decode_filter, decode_head, decode_limits,
-    encode_addresses, encode_ban_target, encode_capability, encode_filter, encode_head, encode_limits,
+    decode_addresses, decode_ban_target, decode_capability, decode_filter, decode_head, decode_limits, decode_talk_id,
+    encode_addresses, encode_ban_target, encode_capability, encode_filter, encode_head, encode_limits, encode_talk_id,
 };
 use super::language::{Recordable, Replayable};
 use crate::keylog::Line;
@@ -78,10 +78,14 @@ pub enum OwnedCommand {
     Dial { contact: Contact },
     Disconnect { conn: ConnId, reason: DisconnectReason },
     AddNode { contact: Contact },
-    Ping { contact: Contact },
-    RequestRecord { contact: Contact },
+    Ping { via: Via, contact: Contact },
+    RequestRecord { via: Via, contact: Contact },
     FindNode { contact: Contact, target: Box<[u8; 64]> },
+    FindDistances { contact: Contact, distances: Vec<u16> },
     Lookup { target: Box<[u8; 64]> },
+    LookupId { target: NodeId },
+    Talk { contact: Contact, protocol: Vec<u8>, request: Vec<u8> },
+    TalkRespond { id: TalkId, response: Vec<u8> },
     Send { conn: ConnId, capability: Capability, id: u64, payload: Vec<u8> },
     Request { conn: ConnId, capability: Capability, id: u64, body: Vec<u8> },
     Respond { conn: ConnId, capability: Capability, request_id: u64, id: u64, body: Vec<u8> },
@@ -120,8 +124,29 @@ fn encode_command(command: &Command<'_>, out: &mut Vec<u8>) {
             out.u16(reason_code(*reason));
         }
         Command::AddNode { contact } => with_contact(out, 5, contact),
-        Command::Ping { contact } => with_contact(out, 6, contact),
-        Command::RequestRecord { contact } => with_contact(out, 7, contact),
+        Command::Ping { via: Via::Discv4, contact } => with_contact(out, 6, contact),
+        Command::RequestRecord { via: Via::Discv4, contact } => with_contact(out, 7, contact),
+        Command::Ping { via: Via::Discv5, contact } => with_contact(out, 25, contact),
+        Command::RequestRecord { via: Via::Discv5, contact } => with_contact(out, 26, contact),
+        Command::FindDistances { contact, distances } => {
+            with_contact(out, 27, contact);
+            out.count(distances.len() as u64);
+            distances.iter().for_each(|distance| out.u16(*distance));
+        }
+        Command::LookupId { target } => {
+            out.byte(28);
+            out.fixed(&target.0);
+        }
+        Command::Talk { contact, protocol, request } => {
+            with_contact(out, 29, contact);
+            out.bytes(protocol);
+            out.bytes(request);
+        }
+        Command::TalkRespond { id, response } => {
+            out.byte(30);
+            encode_talk_id(id, out);
+            out.bytes(response);
+        }
         Command::FindNode { contact, target } => {
             with_contact(out, 8, contact);
             out.fixed(target);
@@ -214,8 +239,8 @@ fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> 
         3 => OwnedCommand::Dial { contact: decoder.contact()? },
         4 => OwnedCommand::Disconnect { conn: conn(decoder)?, reason: reason(decoder.u16()?)? },
         5 => OwnedCommand::AddNode { contact: decoder.contact()? },
-        6 => OwnedCommand::Ping { contact: decoder.contact()? },
-        7 => OwnedCommand::RequestRecord { contact: decoder.contact()? },
+        6 => OwnedCommand::Ping { via: Via::Discv4, contact: decoder.contact()? },
+        7 => OwnedCommand::RequestRecord { via: Via::Discv4, contact: decoder.contact()? },
         8 => OwnedCommand::FindNode { contact: decoder.contact()?, target: target(decoder)? },
         9 => OwnedCommand::Lookup { target: target(decoder)? },
         10 => OwnedCommand::Send {
@@ -253,6 +278,12 @@ fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> 
         22 => OwnedCommand::SetAddresses { addresses: decode_addresses(decoder)? },
         23 => OwnedCommand::SetRecordEntry { key: body(decoder)?, value: decoder.option(body)? },
         24 => OwnedCommand::SetCapabilities { offered: decoder.list(decode_capability)? },
+        25 => OwnedCommand::Ping { via: Via::Discv5, contact: decoder.contact()? },
+        26 => OwnedCommand::RequestRecord { via: Via::Discv5, contact: decoder.contact()? },
+        27 => OwnedCommand::FindDistances { contact: decoder.contact()?, distances: decoder.list(Decoder::u16)? },
+        28 => OwnedCommand::LookupId { target: NodeId(decoder.fixed()?) },
+        29 => OwnedCommand::Talk { contact: decoder.contact()?, protocol: body(decoder)?, request: body(decoder)? },
+        30 => OwnedCommand::TalkRespond { id: decode_talk_id(decoder)?, response: body(decoder)? },
         _ => return Err(Malformed("command: unknown kind")),
     })
 }
@@ -294,10 +325,14 @@ impl OwnedCommand {
             Self::Dial { contact } => Command::Dial { contact: *contact },
             Self::Disconnect { conn, reason } => Command::Disconnect { conn: *conn, reason: *reason },
             Self::AddNode { contact } => Command::AddNode { contact: *contact },
-            Self::Ping { contact } => Command::Ping { contact: *contact },
-            Self::RequestRecord { contact } => Command::RequestRecord { contact: *contact },
+            Self::Ping { via, contact } => Command::Ping { via: *via, contact: *contact },
+            Self::RequestRecord { via, contact } => Command::RequestRecord { via: *via, contact: *contact },
             Self::FindNode { contact, target } => Command::FindNode { contact: *contact, target: **target },
+            Self::FindDistances { contact, distances } => Command::FindDistances { contact: *contact, distances },
             Self::Lookup { target } => Command::Lookup { target: **target },
+            Self::LookupId { target } => Command::LookupId { target: *target },
+            Self::Talk { contact, protocol, request } => Command::Talk { contact: *contact, protocol, request },
+            Self::TalkRespond { id, response } => Command::TalkRespond { id: *id, response },
             Self::Send { conn, capability, id, payload } => {
                 Command::Send { conn: *conn, capability: *capability, id: *id, payload }
             }
@@ -332,8 +367,16 @@ impl fmt::Display for OwnedCommand {
             Self::Dial { contact } => write!(f, "dial {:?} at {}", contact.id(), contact.tcp_addr()),
             Self::Disconnect { conn, reason } => write!(f, "disconnect {conn}: {reason}"),
             Self::AddNode { contact } => write!(f, "add node {:?} at {}", contact.id(), contact.udp_addr()),
-            Self::Ping { contact } => write!(f, "ping {:?} at {}", contact.id(), contact.udp_addr()),
-            Self::RequestRecord { contact } => write!(f, "request the record of {:?}", contact.id()),
+            Self::Ping { via, contact } => write!(f, "ping {:?} at {} by {via}", contact.id(), contact.udp_addr()),
+            Self::RequestRecord { via, contact } => write!(f, "request the record of {:?} by {via}", contact.id()),
+            Self::FindDistances { contact, distances } => {
+                write!(f, "find nodes at distances {distances:?}, asking {:?}", contact.id())
+            }
+            Self::LookupId { target } => write!(f, "lookup of {target:?}"),
+            Self::Talk { contact, request, .. } => {
+                write!(f, "talk to {:?}, {} bytes", contact.id(), request.len())
+            }
+            Self::TalkRespond { id, response } => write!(f, "respond to {:?}, {} bytes", id.node, response.len()),
             Self::FindNode { contact, .. } => write!(f, "find node, asking {:?}", contact.id()),
             Self::Lookup { .. } => f.write_str("lookup"),
             Self::Send { conn, capability, id, payload } => {

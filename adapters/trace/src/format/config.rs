@@ -5,14 +5,16 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use peerless::contract::{Addresses, BanRecord, BanTarget, BookRecord, PeerLimits, Snapshot, Source};
+use peerless::contract::{Addresses, BanRecord, BanTarget, BookRecord, PeerLimits, Snapshot, Source, TalkId};
 use peerless::crypto::{NodeId, SecretKey};
 use peerless::discv4;
+use peerless::discv5;
 use peerless::eth::{Chain, Policy};
 use peerless::kad::schedule::Schedule;
 use peerless::netfilter::NetFilter;
 use peerless::node::Config;
 use peerless::time::UnixTime;
+use peerless::wire::discv5::RequestId;
 use peerless::wire::forkid::{Fork, ForkSchedule, Head, Network};
 use peerless::wire::p2p::{Capability, CapabilityTable};
 
@@ -50,6 +52,7 @@ pub(crate) fn encode(config: &Config, out: &mut Vec<u8>) {
     out.count(*record_seq);
     out.flag(*export_secrets);
     encode_snapshot(snapshot, out);
+    out.option(discovery.discv5.as_ref(), |out, settings| encode_discv5(settings, out));
 }
 
 /// Decodes what [`encode`] wrote.
@@ -73,6 +76,8 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, secret: SecretKey) -> Result<Con
     config.record_seq = decoder.count()?;
     config.export_secrets = decoder.flag()?;
     config.snapshot = decode_snapshot(decoder)?;
+    // Recordings of nodes that had no discv5 end here.
+    config.discovery.discv5 = if decoder.is_at_end() { None } else { decoder.option(decode_discv5)? };
     Ok(config)
 }
 
@@ -244,6 +249,7 @@ const fn source_code(source: Source) -> u8 {
     match source {
         Source::Discv4 => 1,
         Source::Embedder => 2,
+        Source::Discv5 => 3,
     }
 }
 
@@ -251,6 +257,7 @@ fn source(code: u8) -> Result<Source, Malformed> {
     match code {
         1 => Ok(Source::Discv4),
         2 => Ok(Source::Embedder),
+        3 => Ok(Source::Discv5),
         _ => Err(Malformed("source of an address")),
     }
 }
@@ -300,6 +307,35 @@ fn decode_discovery(decoder: &mut Decoder<'_>) -> Result<discv4::Config, Malform
     settings.bootnodes = decoder.list(Decoder::contact)?;
     settings.schedule = decode_schedule(decoder)?;
     Ok(settings)
+}
+
+fn encode_discv5(settings: &discv5::Config, out: &mut Vec<u8>) {
+    let discv5::Config { bootnodes, schedule, talk_protocols, .. } = settings;
+    out.count(bootnodes.len() as u64);
+    bootnodes.iter().for_each(|contact| out.contact(contact));
+    encode_schedule(schedule, out);
+    out.count(talk_protocols.len() as u64);
+    talk_protocols.iter().for_each(|protocol| out.bytes(protocol));
+}
+
+fn decode_discv5(decoder: &mut Decoder<'_>) -> Result<discv5::Config, Malformed> {
+    let mut settings = discv5::Config::default();
+    settings.bootnodes = decoder.list(Decoder::contact)?;
+    settings.schedule = decode_schedule(decoder)?;
+    settings.talk_protocols = decoder.list(|decoder| decoder.bytes().map(<[u8]>::to_vec))?.into_iter().collect();
+    Ok(settings)
+}
+
+pub(crate) fn encode_talk_id(TalkId { node, addr, request }: &TalkId, out: &mut Vec<u8>) {
+    out.fixed(&node.0);
+    out.addr(*addr);
+    out.bytes(request.as_bytes());
+}
+
+pub(crate) fn decode_talk_id(decoder: &mut Decoder<'_>) -> Result<TalkId, Malformed> {
+    let (node, addr) = (NodeId(decoder.fixed()?), decoder.addr()?);
+    let request = RequestId::new(decoder.bytes()?).ok_or(Malformed("request id"))?;
+    Ok(TalkId { node, addr, request })
 }
 
 fn encode_schedule(schedule: &Schedule, out: &mut Vec<u8>) {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use peerless::contract::{Command, ConnId, Event, Input, Machine, SocketId, Tap, Tapped};
+use peerless::contract::{Command, ConnId, Event, Input, Machine, SocketId, Tap, Tapped, Via};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::discv4;
 use peerless::eth::Chain;
@@ -152,7 +152,7 @@ pub fn meeting_of(numbers: [u8; 2], options: Options) -> [Vec<u8>; 2] {
     });
     // No socket listens there.
     world.command(one, Command::Dial { contact: contact(5) }).unwrap();
-    world.command(two, Command::Ping { contact: contact(numbers[0]) }).unwrap();
+    world.command(two, Command::Ping { via: Via::Discv4, contact: contact(numbers[0]) }).unwrap();
     world.command(two, Command::Dial { contact: contact(numbers[0]) }).unwrap();
     world.command(two, Command::Dial { contact: contact(numbers[1]) }).expect_err("that is itself");
     let garbage = world.connect_raw(one, stranger).expect("a slot for a stranger");

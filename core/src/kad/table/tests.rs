@@ -337,8 +337,11 @@ fn an_entry_keeps_its_schedule_when_its_position_changes() {
 #[test]
 fn the_nodes_at_a_distance_are_the_live_ones_at_exactly_that_distance() {
     let mut f = Fixture::new();
-    let at_distance =
-        |f: &Fixture, distance| f.table.at_distance(distance).map(|entry| entry.contact().id()).collect::<Vec<_>>();
+    let at_distance = |f: &mut Fixture, distance| {
+        let known: Vec<NodeId> = f.table.entries().map(|entry| entry.contact().id()).collect();
+        known.iter().for_each(|id| _ = f.table.update_record(id, 1, Some(ForkId { hash: [1; 4], next: 0 })));
+        f.table.records_at_distance(distance).map(|(entry, _)| entry.contact().id()).collect::<Vec<_>>()
+    };
     let far = f.fill(16, 3);
     let near = [f.contact(0, None), f.contact(0, None)];
     // Two distances that share the first bucket.
@@ -347,11 +350,11 @@ fn the_nodes_at_a_distance_are_the_live_ones_at_exactly_that_distance() {
         id.0[byte] ^= if distance == 1 { 1 } else { 0x80 };
         let contact = Contact::with_id(contact.key(), id, contact.ip(), contact.udp(), contact.tcp());
         assert!(f.insert(contact).is_some());
-        assert_eq!(at_distance(&f, distance), [contact.id()]);
+        assert_eq!(at_distance(&mut f, distance), [contact.id()]);
     }
-    assert_eq!(at_distance(&f, 256), far.iter().map(|contact| contact.id()).collect::<Vec<_>>());
+    assert_eq!(at_distance(&mut f, 256), far.iter().map(|contact| contact.id()).collect::<Vec<_>>());
     for none in [0, 2, 239, 241, 255, 257, u16::MAX] {
-        assert!(at_distance(&f, none).is_empty(), "{none}");
+        assert!(at_distance(&mut f, none).is_empty(), "{none}");
     }
     // A replacement that moved up is not relayed before it is checked.
     f.fill(16, limits::BUCKET_SIZE - far.len());
@@ -359,7 +362,10 @@ fn the_nodes_at_a_distance_are_the_live_ones_at_exactly_that_distance() {
     assert_eq!(f.insert(replacement), None);
     assert_eq!(f.fail(&far[0]), []);
     assert_eq!(f.confirm_connectivity(&far[1]).len(), 2);
-    assert_eq!(at_distance(&f, 256).len(), limits::BUCKET_SIZE - 1);
+    assert_eq!(at_distance(&mut f, 256).len(), limits::BUCKET_SIZE - 1);
+    // Nor one whose record is not known.
+    assert!(f.table.update_record(&far[1].id(), 2, None));
+    assert_eq!(f.table.records_at_distance(256).count(), limits::BUCKET_SIZE - 2);
 }
 
 /// Keeps a text for each node, as a protocol keeps whole records.

@@ -116,7 +116,7 @@ impl Pair {
                 Network { name: "mine".into(), network_id: 7, schedule: ForkSchedule::new([7; 32], 0, &[], &[]) };
             let chain = Chain::new(network, Head::default(), 0, [0; 32]);
             let mut config = Config::new(SecretKey::from_bytes([number; 32]).unwrap(), chain);
-            config.discovery.discv4 = None;
+            config.discovery.switch_off();
             config.addresses.set_ip([10, 0, 0, number].into());
             Node::new(config, [number; 32], Instant::ZERO, UnixTime::from_secs(1_800_000_000)).unwrap()
         });

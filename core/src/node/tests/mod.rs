@@ -34,7 +34,7 @@ fn contact(n: u8) -> Contact {
 /// A configuration without discovery.
 fn quiet() -> Config {
     let mut config = Config::new(secret(1), chain(1));
-    config.discovery.discv4 = None;
+    config.discovery.switch_off();
     config
 }
 

@@ -3,7 +3,7 @@
 use alloc::collections::BTreeMap;
 
 use super::*;
-use crate::contract::{BanTarget, CallFailure, CommandError, EndReason, Fault, Label};
+use crate::contract::{BanTarget, CallFailure, CommandError, EndReason, Fault, Label, Via};
 use crate::rng::Rng;
 use crate::testing::{Host, Net};
 use crate::wire::p2p::Capability;
@@ -160,7 +160,7 @@ fn changes_of_the_identity_reach_discovery_and_new_sessions() {
     net.command(two, Command::SetAddresses { addresses }).unwrap();
     // The first request may overtake the endpoint proof that it needs.
     for _ in 0..2 {
-        net.command(one, Command::RequestRecord { contact }).unwrap();
+        net.command(one, Command::RequestRecord { via: Via::Discv4, contact }).unwrap();
         net.run_for(Duration::from_secs(3));
     }
     let mut records = net.events(one).iter().filter_map(|(_, event)| match event {

@@ -12,7 +12,7 @@ use peerless::wire::p2p::{Hello, Shared};
 
 use crate::format::codec::Encode;
 use crate::format::command::reason_code;
-use crate::format::config::{encode_ban_target, encode_capability};
+use crate::format::config::{encode_ban_target, encode_capability, encode_talk_id};
 use crate::format::input::io_fault_code;
 
 /// The number of a variant that this code does not know.
@@ -151,6 +151,18 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.count(conn.0);
         }
         Event::DiscoveryReady => out.byte(21),
+        Event::TalkRequest { id, protocol, request } => {
+            out.byte(22);
+            encode_talk_id(id, out);
+            out.bytes(protocol);
+            return Some(request);
+        }
+        Event::TalkResponse { command, rtt, response } => {
+            out.byte(23);
+            out.count(command.0);
+            out.duration(*rtt);
+            return Some(response);
+        }
         // An event that this code has no number for yet.
         event => {
             out.byte(UNKNOWN);
@@ -319,6 +331,7 @@ pub(in crate::format) fn encode_command_error(error: CommandError, out: &mut Vec
         CommandError::RecordEntry => 12,
         CommandError::UnknownCapability => 13,
         CommandError::NotBanned => 14,
+        CommandError::Distances => 15,
         _ => UNKNOWN,
     };
     out.byte(code);

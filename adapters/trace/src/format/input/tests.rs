@@ -1,4 +1,4 @@
-use peerless::contract::{Devp2p, PeerKind, SocketId};
+use peerless::contract::{Devp2p, PeerKind, SocketId, Via};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::wire::enode::Contact;
 use peerless::wire::forkid::Head;
@@ -24,8 +24,8 @@ fn all() -> Vec<OwnedInput> {
         OwnedCommand::Disconnect { conn, reason: DisconnectReason::Unreadable },
         OwnedCommand::Disconnect { conn, reason: DisconnectReason::Other(0x77) },
         OwnedCommand::AddNode { contact },
-        OwnedCommand::Ping { contact },
-        OwnedCommand::RequestRecord { contact },
+        OwnedCommand::Ping { via: Via::Discv4, contact },
+        OwnedCommand::RequestRecord { via: Via::Discv4, contact },
         OwnedCommand::FindNode { contact, target: target.clone() },
         OwnedCommand::Lookup { target },
         OwnedCommand::Send { conn, capability: Capability::eth(69), id: 2, payload: vec![1; 300] },
