@@ -493,3 +493,6 @@ impl Discv5 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
