@@ -16,7 +16,7 @@ use clap::{ArgAction, Args, Subcommand};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use peerless_sim::crypto::Mode;
 use peerless_sim::plot;
-use peerless_sim::scenario::{self, Faults, Plan, Report, Scenario};
+use peerless_sim::scenario::{self, Faults, Plan, Protocols, Report, Scenario};
 use serde::Serialize;
 
 use self::trace::Choice;
@@ -55,6 +55,9 @@ struct RunArguments {
     /// Seed of all randomness
     #[arg(long, env = "PEERLESS_SEED", value_name = "SEED", default_value_t = 1)]
     seed: u64,
+    /// The discovery protocols of the nodes: v4, v5 or both
+    #[arg(long, env = "PEERLESS_PROTOCOL", value_name = "PROTOCOL", default_value_t)]
+    protocol: Protocols,
     /// The primitives: real, memo or simmac [default: the fastest that the scenario allows]
     #[arg(long, env = "PEERLESS_CRYPTO", value_name = "MODE")]
     crypto: Option<Mode>,
@@ -189,6 +192,7 @@ fn run_one(
     plan.peers = arguments.peers;
     plan.time = arguments.time.map_or(plan.time, |time| *time);
     plan.crypto = arguments.crypto.unwrap_or(plan.crypto);
+    plan.protocols = arguments.protocol;
     plan.cpu = arguments.cpu;
     plan.faults = arguments.faults.clone().unwrap_or(plan.faults);
     output.say(format_args!("seed {}", plan.seed));

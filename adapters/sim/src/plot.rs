@@ -56,7 +56,7 @@ pub fn svg(report: &Report) -> String {
             title: "Table",
             unit: "entries a node",
             lines: vec![Line { name: "mean", points: series(|sample| sample.table) }],
-            level: Some(("ceiling", report.table.ceiling)),
+            level: Some(("ceiling", report.table().ceiling)),
         },
         Panel {
             title: "Lookups",

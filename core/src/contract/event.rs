@@ -59,6 +59,8 @@ pub enum Event<'a> {
         nodes: Vec<Contact>,
         /// The number of nodes that were asked.
         queries: u32,
+        /// Hops to the nearest one: 1 if it was known before, one more for each node that had to name the next one. 0 without nodes.
+        hops: u32,
     },
     /// A request of an application's protocol that is registered; answer with `Command::TalkRespond`.
     TalkRequest {
@@ -269,7 +271,7 @@ impl<'a> Event<'a> {
                 Event::Pong { command, contact, rtt, enr_seq, seen_as }
             }
             Self::Record { command, record } => Event::Record { command, record },
-            Self::Nodes { command, nodes, queries } => Event::Nodes { command, nodes, queries },
+            Self::Nodes { command, nodes, queries, hops } => Event::Nodes { command, nodes, queries, hops },
             Self::CallFailed { command, why } => Event::CallFailed { command, why },
             Self::TalkRequest { id, protocol, request } => Event::TalkRequest { id, protocol, request: own(request) },
             Self::TalkResponse { command, rtt, response } => {

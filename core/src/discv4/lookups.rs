@@ -141,8 +141,8 @@ impl Discv4 {
 
     fn end_lookup(&mut self, cx: &mut Cx<'_>, active: &ActiveLookup) {
         if let Some(command) = active.command {
-            let (nodes, queries) = (active.lookup.results(), active.lookup.queries());
-            cx.out.emit(Event::Nodes { command, nodes, queries });
+            let (nodes, queries, hops) = (active.lookup.results(), active.lookup.queries(), active.lookup.hops());
+            cx.out.emit(Event::Nodes { command, nodes, queries, hops });
         }
     }
 }

@@ -249,7 +249,7 @@ impl Discv4 {
         match (purpose, outcome) {
             (Purpose::Command(command), outcome) => cx.out.emit(match outcome {
                 Outcome::Pong { rtt, enr_seq, seen_as } => Event::Pong { command, contact, rtt, enr_seq, seen_as },
-                Outcome::Nodes(nodes) => Event::Nodes { command, nodes, queries: 1 },
+                Outcome::Nodes(nodes) => Event::Nodes { command, nodes, queries: 1, hops: 1 },
                 Outcome::Record(record) => Event::Record { command, record },
                 Outcome::Timeout => Event::CallFailed { command, why: CallFailure::Timeout },
             }),

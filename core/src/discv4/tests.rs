@@ -169,7 +169,7 @@ fn every_command_ends_in_its_event() {
             Event::Pong { command, contact, rtt, seen_as, .. } => {
                 (*command, *contact == contacts[3] && *rtt == millis(40) && *seen_as == Some(net.addr(Host(7))))
             }
-            Event::Nodes { command, nodes, queries } => {
+            Event::Nodes { command, nodes, queries, .. } => {
                 let is_nearest = command.0 == 4 || nodes.first() == Some(&contacts[5]);
                 (*command, is_nearest && nodes.len() >= 6 && (*queries > 1) == (command.0 == 5))
             }

@@ -124,8 +124,9 @@ impl Discv5 {
             } else if active.lookup.is_over() {
                 let active = self.lookups.remove(index);
                 if let Some(command) = active.command {
-                    let (nodes, queries) = (active.lookup.results(), active.lookup.queries());
-                    cx.out.emit(Event::Nodes { command, nodes, queries });
+                    let (nodes, queries, hops) =
+                        (active.lookup.results(), active.lookup.queries(), active.lookup.hops());
+                    cx.out.emit(Event::Nodes { command, nodes, queries, hops });
                 }
             } else {
                 index += 1;

@@ -291,7 +291,7 @@ fn command_result(cx: &mut Cx<'_>, command: CommandId, contact: Contact, outcome
         }
         Outcome::Nodes(nodes) => {
             let nodes = nodes.iter().filter_map(|(id, record)| contact_of(id, record)).collect();
-            cx.out.emit(Event::Nodes { command, nodes, queries: 1 });
+            cx.out.emit(Event::Nodes { command, nodes, queries: 1, hops: 1 });
         }
         Outcome::Talk { rtt, response } => {
             cx.out.stage(response.len()).copy_from_slice(&response);

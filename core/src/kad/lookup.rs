@@ -31,6 +31,8 @@ struct Ranked {
     /// Its index among the contacts.
     node: u8,
     state: State,
+    /// Hops to it: 1 if the lookup started from it, one more for each node that had to name the next one.
+    hops: u8,
 }
 
 /// The state of one lookup.
@@ -50,7 +52,7 @@ impl Lookup {
     /// A lookup of `target` by the node `own` that starts from `seeds`.
     pub fn new(own: NodeId, target: NodeId, seeds: impl IntoIterator<Item = Contact>) -> Self {
         let mut lookup = Self { target, own, nodes: Vec::new(), ranking: Vec::new(), queries: 0 };
-        seeds.into_iter().for_each(|seed| lookup.add(seed));
+        seeds.into_iter().for_each(|seed| lookup.add(seed, 1));
         lookup
     }
 
@@ -93,7 +95,8 @@ impl Lookup {
     /// The node answered with these nodes.
     pub fn answered(&mut self, id: &NodeId, nodes: &[Contact]) {
         self.set_state(id, State::Answered);
-        nodes.iter().for_each(|node| self.add(*node));
+        let hops = self.rank(id).map_or(0, |rank| self.ranking[rank].hops).saturating_add(1);
+        nodes.iter().for_each(|node| self.add(*node, hops));
     }
 
     /// The node did not answer, or cannot be asked.
@@ -107,7 +110,13 @@ impl Lookup {
         answered.map(|ranked| *self.node(ranked)).take(limits::BUCKET_SIZE).collect()
     }
 
-    fn add(&mut self, node: Contact) {
+    /// Hops to the nearest node that answered; 0 if none did.
+    pub fn hops(&self) -> u32 {
+        let nearest = self.ranking.iter().find(|ranked| ranked.state == State::Answered);
+        nearest.map_or(0, |ranked| ranked.hops.into())
+    }
+
+    fn add(&mut self, node: Contact, hops: u8) {
         if node.id() == self.own {
             return;
         }
@@ -123,7 +132,7 @@ impl Lookup {
             self.nodes[index] = node;
             index
         };
-        self.ranking.insert(rank, Ranked { distance, node: index as u8, state: State::Unasked });
+        self.ranking.insert(rank, Ranked { distance, node: index as u8, state: State::Unasked, hops });
     }
 
     fn set_state(&mut self, id: &NodeId, state: State) {
@@ -185,6 +194,7 @@ mod tests {
         assert!(lookup.is_over());
         assert_eq!(lookup.results(), nearest(&network));
         assert!(lookup.queries() < 40, "{}", lookup.queries());
+        assert!((2..=5).contains(&lookup.hops()), "{}", lookup.hops());
     }
 
     #[test]
@@ -246,6 +256,21 @@ mod tests {
         assert!(lookup.next().is_none() && !lookup.is_over(), "three are being asked");
         lookup.answered(&asked[1].id(), &[]);
         assert!(lookup.results().contains(&asked[1]));
+    }
+
+    #[test]
+    fn hops_count_the_nodes_that_had_to_name_each_other() {
+        let network = contacts(4);
+        let mut nodes = nearest(&network);
+        nodes.reverse();
+        let mut lookup = Lookup::new(OWN, TARGET, [nodes[0]]);
+        assert_eq!(lookup.hops(), 0);
+        for (n, node) in (1..).zip(&nodes) {
+            lookup.asked(&node.id());
+            // The nearest one is named again by a node that is further away.
+            lookup.answered(&node.id(), nodes.get(n as usize).map_or(&[][..], core::slice::from_ref));
+            assert_eq!(lookup.hops(), n);
+        }
     }
 
     #[test]

@@ -83,14 +83,16 @@ pub fn fully_peered(percent: usize) -> impl Fn(&Run) -> Result<(), Unmet> + Send
 pub fn tables(percent: u32) -> impl Fn(&Run) -> Result<(), Unmet> + Send + Sync {
     move |run| {
         let min = Run::table_ceiling(run.plan.nodes) * f64::from(percent) / 100.0;
-        let mean = run.mean(|_, node| run.known(node).count());
-        if mean < min {
-            return Err(format!("tables hold {mean:.1}, not {min:.1}").into());
-        }
-        for (host, node) in run.honest() {
-            let has = run.known(node).count();
-            if (has as f64) < min / 2.0 {
-                return Err(Unmet::of(host, format!("the table of host {} holds {has}", host.0)));
+        for via in run.plan.protocols.each() {
+            let mean = run.mean(|_, node| run.known_via(node, *via).count());
+            if mean < min {
+                return Err(format!("tables hold {mean:.1}, not {min:.1}").into());
+            }
+            for (host, node) in run.honest() {
+                let has = run.known_via(node, *via).count();
+                if (has as f64) < min / 2.0 {
+                    return Err(Unmet::of(host, format!("the table of host {} holds {has}", host.0)));
+                }
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use peerless::contract::{Action, ConnId, End, EndReason, Event, Input, Side, Stage, Tap};
 use peerless::crypto::NodeId;
+use peerless::kad::table::Bucket;
 use peerless::limits;
 use peerless::node::Node;
 use peerless::time::{Duration, Instant};
@@ -104,9 +105,6 @@ impl Guard {
 
     fn sends(&mut self, now: Instant, to: SocketAddr, bytes: &[u8]) {
         let kind = bytes.get(97).copied().unwrap_or(0);
-        if let Some(probe) = &mut self.probe {
-            probe.sends(to, bytes);
-        }
         if !self.keeps_accounts {
             return;
         }
@@ -132,9 +130,6 @@ impl Guard {
     }
 
     fn receives(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
-        if let Some(probe) = &mut self.probe {
-            probe.receives(from, bytes);
-        }
         if !self.keeps_accounts {
             return;
         }
@@ -186,9 +181,9 @@ impl Tap for Guard {
                 self.established += 1;
                 self.is_due = true;
             }
-            Action::Emit(Event::Nodes { nodes, queries, .. }) => {
+            Action::Emit(Event::Nodes { nodes, queries, hops, .. }) => {
                 if let Some(probe) = &mut self.probe {
-                    probe.ends(nodes, *queries);
+                    probe.ends(now, nodes, *queries, *hops);
                 }
             }
             Action::Emit(Event::CallFailed { .. }) => self.probe = None,
@@ -257,9 +252,23 @@ fn check_bounds(node: &Node) -> Result<(), String> {
         let bytes_max = limits::OUTBOUND_BYTES_MAX + limits::MESSAGE_BYTES_MAX;
         demand(bytes <= bytes_max, || format!("{bytes} bytes wait for the socket of {conn}"))?;
     }
-    let Some(discovery) = node.discovery().discv4() else { return Ok(()) };
-    demand(discovery.calls().len() <= limits::CALLS_MAX, || format!("{} calls", discovery.calls().len()))?;
-    for bucket in discovery.table().buckets() {
+    let discovery = node.discovery();
+    if let Some(discv4) = discovery.discv4() {
+        check_table(discv4.calls().len(), discv4.table().buckets())?;
+    }
+    if let Some(discv5) = discovery.discv5() {
+        check_table(discv5.calls().len(), discv5.table().buckets())?;
+        let (sessions, challenges) = (discv5.sessions().len(), discv5.challenges().len());
+        demand(sessions <= limits::SESSIONS_MAX, || format!("{sessions} discv5 sessions"))?;
+        demand(challenges <= limits::CHALLENGES_MAX, || format!("{challenges} challenges"))?;
+    }
+    Ok(())
+}
+
+/// Checks the bounds of one discovery protocol.
+fn check_table(calls: usize, buckets: &[Bucket]) -> Result<(), String> {
+    demand(calls <= limits::CALLS_MAX, || format!("{calls} calls"))?;
+    for bucket in buckets {
         let (entries, waiting) = (bucket.entries().len(), bucket.replacements().len());
         demand(entries <= limits::BUCKET_SIZE && waiting <= limits::REPLACEMENTS, || {
             format!("a bucket of {entries} entries and {waiting} replacements")

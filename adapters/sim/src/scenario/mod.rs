@@ -29,6 +29,7 @@ pub mod guard;
 mod liar;
 mod phases;
 mod probe;
+mod protocols;
 pub mod report;
 mod run;
 mod stock;
@@ -45,7 +46,8 @@ pub use self::actor::Actor;
 pub use self::demand::Unmet;
 pub use self::liar::{Liar, Malice};
 pub use self::probe::Found;
-pub use self::report::{Failure, Report, Sample};
+pub use self::protocols::{Protocols, UnknownProtocols};
+pub use self::report::{DiscoveryFigures, Failure, LookupFigures, Report, Sample, TableFigures};
 pub use self::run::{Measured, Run};
 pub use self::stock::{find, stock};
 
@@ -124,6 +126,8 @@ pub struct Plan {
     pub time: Duration,
     /// The seed of all draws.
     pub seed: u64,
+    /// The discovery protocols of all nodes.
+    pub protocols: Protocols,
     /// The primitives.
     pub crypto: Mode,
     /// The factor of the cost of work, relative to [`Costs::SERVER`](crate::crypto::Costs::SERVER); `None` is no cost.
@@ -389,6 +393,7 @@ impl Scenario {
             peers: None,
             time: self.time,
             seed,
+            protocols: Protocols::default(),
             crypto: self.crypto,
             cpu: None,
             faults: self.faults.clone(),
@@ -415,15 +420,19 @@ impl Scenario {
 
     /// Returns the command that repeats a run.
     pub fn command(&self, plan: &Plan) -> String {
-        let Plan { nodes, time, seed, crypto, cpu, faults, .. } = plan;
+        let Plan { nodes, time, seed, protocols, crypto, cpu, faults, .. } = plan;
         let time =
             if time.subsec_nanos() == 0 { format!("{}s", time.as_secs()) } else { format!("{}us", time.as_micros()) };
         let cpu = cpu.map_or_else(String::new, |times| format!(" --cpu {times}"));
         let peers = plan.peers.map_or_else(String::new, |peers| format!(" --peers {peers}"));
+        let protocol = match protocols {
+            Protocols::V4 => String::new(),
+            other => format!(" --protocol {other}"),
+        };
         let options = if self.options.is_empty() { String::new() } else { format!(" {}", self.options) };
         format!(
             "peerless sim {} --nodes {nodes} --time {time} --seed {seed} --crypto {crypto}{cpu} --faults {faults}{peers}\
-             {options}",
+             {protocol}{options}",
             self.name
         )
     }

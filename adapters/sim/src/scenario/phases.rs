@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use peerless::contract::Via;
 use peerless::time::{Duration, Instant};
 
 use super::faults::{self, Trouble, What};
-use super::report::{CpuFigures, Failure, LookupFigures, Report, Sample, SessionFigures, TableFigures, TrafficFigures};
+use super::report::{
+    CpuFigures, DiscoveryFigures, Failure, LookupFigures, Report, Sample, SessionFigures, TableFigures, TrafficFigures,
+};
 use super::run::{Lookup, Run};
 use super::{Demand, Faults, Observer, Plan, PlanError, Scenario, Unmet};
 use crate::HostId;
@@ -231,11 +234,7 @@ impl Scenario {
             demands: self.demands().map(str::to_owned).collect(),
             failure,
             command: self.command(&run.plan),
-            table: TableFigures {
-                mean: run.mean(|_, node| run.known(node).count()),
-                ceiling: Run::table_ceiling(run.plan.nodes),
-            },
-            lookups: summary(&notes.lookups),
+            discovery: run.plan.protocols.each().iter().map(|via| discovery(run, &notes.lookups, *via)).collect(),
             sessions,
             dropped,
             traffic: TrafficFigures {
@@ -324,7 +323,17 @@ fn sample(run: &mut Run, notes: &mut Notes, interval: Duration) {
     }
 }
 
+/// What one protocol did.
+fn discovery(run: &Run, lookups: &[Lookup], via: Via) -> DiscoveryFigures {
+    let lookups: Vec<Lookup> = lookups.iter().filter(|lookup| lookup.via == via).copied().collect();
+    let mean = run.mean(|_, node| run.known_via(node, via).count());
+    let table = TableFigures { mean, ceiling: Run::table_ceiling(run.plan.nodes) };
+    DiscoveryFigures { protocol: via.to_string(), table, lookups: summary(&lookups) }
+}
+
 fn summary(lookups: &[Lookup]) -> LookupFigures {
+    let mut times: Vec<Duration> = lookups.iter().map(|lookup| lookup.took).collect();
+    times.sort_unstable();
     let count = lookups.len().max(1) as f64;
     let mean = |of: fn(&Lookup) -> u32| lookups.iter().map(|lookup| f64::from(of(lookup))).sum::<f64>() / count;
     let nearest = mean(|lookup| lookup.nearest);
@@ -333,5 +342,6 @@ fn summary(lookups: &[Lookup]) -> LookupFigures {
         queries: mean(|lookup| lookup.queries),
         hops: mean(|lookup| lookup.hops),
         found_percent: if nearest > 0.0 { 100.0 * mean(|lookup| lookup.found) / nearest } else { 0.0 },
+        median_s: times.get(times.len() / 2).map_or(0.0, Duration::as_secs_f64),
     }
 }

@@ -38,10 +38,8 @@ pub struct Report {
     pub failure: Option<Failure>,
     /// The command that repeats the run.
     pub command: String,
-    /// Discovery tables of honest nodes at the end.
-    pub table: TableFigures,
-    /// Measured lookups of random targets since the end of all faults.
-    pub lookups: LookupFigures,
+    /// What each discovery protocol of the nodes did.
+    pub discovery: Vec<DiscoveryFigures>,
     /// Sessions of honest nodes.
     pub sessions: SessionFigures,
     /// Datagrams dropped by the honest nodes that ran at the end, by reason.
@@ -67,6 +65,17 @@ pub struct Failure {
     pub what: String,
 }
 
+/// One discovery protocol.
+#[derive(Clone, PartialEq, Debug, Default, Serialize)]
+pub struct DiscoveryFigures {
+    /// `discv4` or `discv5`.
+    pub protocol: String,
+    /// Tables of honest nodes at the end.
+    pub table: TableFigures,
+    /// Measured lookups of random targets since the end of all faults.
+    pub lookups: LookupFigures,
+}
+
 /// Discovery tables.
 #[derive(Clone, Copy, PartialEq, Debug, Default, Serialize)]
 pub struct TableFigures {
@@ -87,6 +96,8 @@ pub struct LookupFigures {
     pub hops: f64,
     /// The found part of the nearest 16, in percent.
     pub found_percent: f64,
+    /// The median time of a lookup, in seconds.
+    pub median_s: f64,
 }
 
 /// Sessions.
@@ -173,9 +184,21 @@ impl Report {
     }
 }
 
+impl Report {
+    /// The tables of the first protocol.
+    pub fn table(&self) -> TableFigures {
+        self.discovery.first().map(|figures| figures.table).unwrap_or_default()
+    }
+
+    /// The lookups of the first protocol.
+    pub fn lookups(&self) -> LookupFigures {
+        self.discovery.first().map(|figures| figures.lookups).unwrap_or_default()
+    }
+}
+
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { table, lookups, sessions, traffic, .. } = self;
+        let Self { sessions, traffic, .. } = self;
         writeln!(
             f,
             "{}: {} nodes, {:.0} s, seed {}, crypto {}, {} faults",
@@ -197,13 +220,15 @@ impl fmt::Display for Report {
                  {overrun} datagrams found no room"
             )?;
         }
-        writeln!(f, "  table      {:.1} of at most {:.1} entries", table.mean, table.ceiling)?;
-        if lookups.count > 0 {
-            writeln!(
-                f,
-                "  lookups    {}: {:.1} queries, {:.2} hops, {:.2} % of the nearest found",
-                lookups.count, lookups.queries, lookups.hops, lookups.found_percent
-            )?;
+        for DiscoveryFigures { protocol, table, lookups } in &self.discovery {
+            writeln!(f, "  table      {:.1} of at most {:.1} entries ({protocol})", table.mean, table.ceiling)?;
+            if lookups.count > 0 {
+                writeln!(
+                    f,
+                    "  lookups    {}: {:.1} queries, {:.2} hops, {:.2} % of the nearest found, median {:.2} s ({protocol})",
+                    lookups.count, lookups.queries, lookups.hops, lookups.found_percent, lookups.median_s
+                )?;
+            }
         }
         if sessions.dials > 0 {
             writeln!(

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use peerless::contract::{Command, Machine, Stage, Tapped};
+use peerless::contract::{Command, Machine, Stage, Tapped, Via};
 use peerless::crypto::{NodeId, keccak256};
 use peerless::limits;
 use peerless::node::Node;
@@ -14,7 +14,8 @@ use super::actor::Actor;
 use super::guard::Guard;
 use super::liar::Liar;
 use super::probe::{Found, Probe};
-use super::{Observer, Plan, Role, Scenario};
+use super::protocols;
+use super::{Observer, Plan, Protocols, Role, Scenario};
 use crate::crypto::Costs;
 use crate::mix::Stream;
 use crate::world::{Birth, HostSpec, Settings, World};
@@ -42,6 +43,7 @@ pub struct Run {
     by_host: Vec<NodeId>,
     stream: Stream,
     searching: Vec<Search>,
+    lookups_begun: usize,
     /// The measured lookups of acts that are over, by their names.
     found: BTreeMap<&'static str, Vec<Measured>>,
     /// What acts note for figures and demands.
@@ -58,6 +60,8 @@ pub struct Run {
 struct Search {
     host: HostId,
     target: [u8; 64],
+    via: Via,
+    started: Instant,
     /// The name by which an act started it.
     name: Option<&'static str>,
 }
@@ -93,6 +97,8 @@ impl fmt::Debug for Run {
 /// A lookup and the quality of its result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Lookup {
+    pub via: Via,
+    pub took: Duration,
     pub queries: u32,
     pub hops: u32,
     /// The number of found nodes among the nearest that ran.
@@ -130,7 +136,9 @@ impl Run {
         let spread = STARTS_WITHIN.min(plan.time / 20).max(queue.min(plan.time / 4));
         for (number, role) in (0..).zip(&roles) {
             // The addresses of a flood have no end.
-            let keeps_accounts = role.malice.is_none() && !role.is_flooded && number < ACCOUNTS_MAX;
+            // What discv5 says cannot be read without its keys.
+            let keeps_accounts =
+                role.malice.is_none() && !role.is_flooded && number < ACCOUNTS_MAX && plan.protocols == Protocols::V4;
             let starts: Vec<HostId> = match &role.bootnodes {
                 Some(hosts) => hosts.clone(),
                 None => bootnodes(plan.seed, HostId(number), scenario.bootnodes, circles(plan)).map(HostId).collect(),
@@ -157,6 +165,7 @@ impl Run {
             by_host,
             stream,
             searching: Vec::new(),
+            lookups_begun: 0,
             found: BTreeMap::new(),
             notes: BTreeMap::new(),
             heals_at,
@@ -237,10 +246,14 @@ impl Run {
         established.filter_map(|session| self.host_of(&session.id?))
     }
 
-    /// The hosts in a node's table.
+    /// The hosts in a node's table, of the first protocol that it speaks.
     pub fn known<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = HostId> + 'a {
-        let entries = node.discovery().discv4().into_iter().flat_map(|discovery| discovery.table().entries());
-        entries.filter_map(|entry| self.host_of(&entry.contact().id()))
+        self.known_via(node, self.plan.protocols.each()[0])
+    }
+
+    /// The hosts in a node's table of one protocol.
+    pub fn known_via<'a>(&'a self, node: &'a Node, via: Via) -> impl Iterator<Item = HostId> + 'a {
+        protocols::entries(node, via).filter_map(|entry| self.host_of(&entry.contact().id()))
     }
 
     /// The mean over the honest nodes that run.
@@ -280,9 +293,17 @@ impl Run {
         if busy || !self.is_honest(host) || self.world.machine(host).is_none() {
             return;
         }
-        self.world.watch_mut(host).probe = Some(Probe::new(target));
-        match self.world.command(host, Command::Lookup { target }) {
-            Some(Ok(_)) => self.searching.push(Search { host, target, name }),
+        self.world.watch_mut(host).probe = Some(Probe::default());
+        let each = self.plan.protocols.each();
+        let via = each[self.lookups_begun % each.len()];
+        self.lookups_begun += 1;
+        let command = match via {
+            Via::Discv4 => Command::Lookup { target },
+            Via::Discv5 => Command::LookupId { target: NodeId(keccak256(&target)) },
+        };
+        let started = self.world.now();
+        match self.world.command(host, command) {
+            Some(Ok(_)) => self.searching.push(Search { host, target, via, started, name }),
             _ => self.world.watch_mut(host).probe = None,
         }
     }
@@ -300,11 +321,11 @@ impl Run {
             let lookup = match &self.world.watch(search.host).probe {
                 // The node of the lookup has ended.
                 None => continue,
-                Some(Probe { found: None, .. }) => {
+                Some(Probe { found: None }) => {
                     self.searching.push(search);
                     continue;
                 }
-                Some(Probe { found: Some(found), .. }) => self.judge(search.host, &search.target, found),
+                Some(Probe { found: Some(found) }) => self.judge(&search, found),
             };
             match search.name {
                 None => finished.push(lookup),
@@ -317,8 +338,8 @@ impl Run {
         finished
     }
 
-    fn judge(&self, host: HostId, target: &[u8; 64], found: &Found) -> Lookup {
-        let target = NodeId(keccak256(target));
+    fn judge(&self, search: &Search, found: &Found) -> Lookup {
+        let (host, target) = (search.host, NodeId(keccak256(&search.target)));
         let others = self.world.machines().map(|(other, _)| other).filter(|other| *other != host);
         let mut nearest: Vec<NodeId> = others.map(|other| self.id(other)).collect();
         let count = limits::BUCKET_SIZE.min(nearest.len());
@@ -327,7 +348,9 @@ impl Run {
             nearest.truncate(count);
         }
         let hits = found.nodes.iter().filter(|node| nearest.contains(node)).count();
-        Lookup { queries: found.queries, hops: found.hops, found: hits as u32, nearest: count as u32 }
+        let took = found.at.since(search.started);
+        let Search { via, .. } = *search;
+        Lookup { via, took, queries: found.queries, hops: found.hops, found: hits as u32, nearest: count as u32 }
     }
 }
 
@@ -354,12 +377,13 @@ fn maker(
     let roles = roles.to_vec();
     // A node dials a third of its slots; each session has two ends, so it holds twice as many as it dials.
     let places = plan.peers.map_or(scenario.peers, |peers| peers.div_ceil(2) * limits::DIAL_RATIO as u32);
-    let (count, circles, seed) = (scenario.bootnodes, circles(plan), plan.seed);
+    let (count, circles, seed, protocols) = (scenario.bootnodes, circles(plan), plan.seed, plan.protocols);
     let networks: std::collections::BTreeSet<u64> = roles.iter().map(|role| role.network).collect();
     let chains: BTreeMap<u64, _> = networks.into_iter().map(|network| (network, scenery::chain(network))).collect();
     move |birth| {
         let role = &roles[birth.host.0 as usize];
         let mut config = scenery::config(birth, chains[&role.network].clone());
+        protocols.apply(&mut config);
         config.peers.max_peers = role.peers.unwrap_or(places) as usize;
         if let Some(ratio) = role.dial_ratio {
             config.peers.dial_ratio = ratio as usize;

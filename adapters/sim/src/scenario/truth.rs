@@ -38,10 +38,10 @@ impl Truth {
     /// All figures that deviate.
     pub fn check(&self, report: &Report) -> Result<(), String> {
         let figures = [
-            ("nodes that a table can hold", report.table.ceiling, Some(self.table), 1.0),
-            ("nodes that a table holds", report.table.mean, Some(self.table), TOLERANCE_PERCENT),
-            ("nodes that a lookup asks", report.lookups.queries, self.queries, TOLERANCE_PERCENT),
-            ("steps of a lookup", report.lookups.hops, self.hops, TOLERANCE_PERCENT),
+            ("nodes that a table can hold", report.table().ceiling, Some(self.table), 1.0),
+            ("nodes that a table holds", report.table().mean, Some(self.table), TOLERANCE_PERCENT),
+            ("nodes that a lookup asks", report.lookups().queries, self.queries, TOLERANCE_PERCENT),
+            ("steps of a lookup", report.lookups().hops, self.hops, TOLERANCE_PERCENT),
         ];
         let off = figures.into_iter().filter_map(|(what, is, should, tolerance)| {
             let should = should?;

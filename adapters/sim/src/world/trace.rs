@@ -51,9 +51,10 @@ impl Fingerprint for Devp2p {
             Event::NodeRemoved { id } => print.note(31, 0, &id.0),
             Event::Pong { command, .. } => print.note(32, command.0, &[]),
             Event::Record { command, record } => print.note(33, command.0, record.as_bytes()),
-            Event::Nodes { command, nodes, queries } => {
+            Event::Nodes { command, nodes, queries, hops } => {
                 print.note(34, command.0, &[]);
                 print.add(u64::from(*queries));
+                print.add(u64::from(*hops));
                 nodes.iter().for_each(|node| print.0.bytes = print.0.bytes.bytes(&node.id().0));
             }
             Event::CallFailed { command, .. } => print.note(35, command.0, &[]),

@@ -42,12 +42,13 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.count(command.0);
             out.bytes(record.as_bytes());
         }
-        Event::Nodes { command, nodes, queries } => {
+        Event::Nodes { command, nodes, queries, hops } => {
             out.byte(5);
             out.count(command.0);
             out.count(nodes.len() as u64);
             nodes.iter().for_each(|contact| out.contact(contact));
             out.count((*queries).into());
+            out.count((*hops).into());
         }
         Event::CallFailed { command, why } => {
             out.byte(6);
