@@ -1,4 +1,4 @@
-//! Node keys: geth's key files, and the commands `key generate` and `key show`.
+//! Node keys: geth's key files, and the commands `key ..`.
 //!
 //! A key file is 64 hexadecimal digits and at most two characters of line end. Only its owner may read it.
 
@@ -12,7 +12,9 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use clap::{Args, Subcommand};
 use peerless::crypto::{Crypto, PublicKey, Secp256k1, SecretKey};
 use peerless::wire::enode::Contact;
-use serde::Serialize;
+use peerless::wire::enr::RecordBuilder;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
 use crate::Outcome;
 use crate::output::Output;
@@ -37,6 +39,68 @@ pub(crate) enum Command {
         #[arg(long, env = "PEERLESS_PORT", default_value_t = 30303)]
         port: u16,
     },
+    /// Print the node id
+    ToId {
+        #[command(flatten)]
+        key: KeyArgument,
+    },
+    /// Print the enode URL
+    ToEnode {
+        #[command(flatten)]
+        key: KeyArgument,
+        #[command(flatten)]
+        endpoint: EndpointArguments,
+    },
+    /// Print a record, signed by the key; `enr sign` has more entries
+    ToEnr {
+        #[command(flatten)]
+        key: KeyArgument,
+        #[command(flatten)]
+        endpoint: EndpointArguments,
+    },
+}
+
+/// A key file as geth's `devp2p key` takes it, or as the other commands do.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct KeyArgument {
+    /// The key file
+    #[arg(value_name = "FILE", conflicts_with_all = ["nodekey", "nodekeyhex"])]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    identity: Identity,
+}
+
+impl KeyArgument {
+    fn load(&self) -> Result<SecretKey> {
+        match &self.file {
+            Some(file) => load(file),
+            None => self.identity.load(),
+        }
+    }
+
+    fn path(&self) -> Option<&Path> {
+        self.file.as_deref().or(self.identity.nodekey.as_deref())
+    }
+}
+
+/// Where the node listens.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct EndpointArguments {
+    /// Address
+    #[arg(long, env = "PEERLESS_IP", default_value = "127.0.0.1")]
+    ip: IpAddr,
+    /// RLPx port; 0 for none
+    #[arg(long, env = "PEERLESS_TCP", value_name = "PORT", default_value_t = 30303)]
+    tcp: u16,
+    /// Discovery port; 0 for none [default: the RLPx port]
+    #[arg(long, env = "PEERLESS_UDP", value_name = "PORT")]
+    udp: Option<u16>,
+}
+
+impl EndpointArguments {
+    fn contact(&self, secret: &SecretKey) -> Contact {
+        Contact::new(Secp256k1::new().public_key(secret), self.ip, self.udp.unwrap_or(self.tcp), self.tcp)
+    }
 }
 
 /// Which key to use.
@@ -68,7 +132,8 @@ impl Identity {
         }
     }
 
-    fn load(&self) -> Result<SecretKey> {
+    /// Returns the key of the digits or of the file.
+    pub(crate) fn load(&self) -> Result<SecretKey> {
         match (&self.nodekey, &self.nodekeyhex) {
             (_, Some(digits)) => parse(digits),
             (Some(file), None) => load(file),
@@ -79,15 +144,56 @@ impl Identity {
 
 /// Runs `key ..`.
 pub(crate) fn run(output: &Output, command: &Command) -> Result<Outcome> {
-    let report = match command {
+    match command {
         Command::Generate { file } => {
             let secret = create(file)?;
-            Report::new(&secret, IpAddr::from([127, 0, 0, 1]), 30303, Some(file))
+            output.report(&Report::new(&secret, IpAddr::from([127, 0, 0, 1]), 30303, Some(file)));
         }
-        Command::Show { identity, ip, port } => Report::new(&identity.load()?, *ip, *port, identity.nodekey.as_deref()),
-    };
-    output.report(&report);
+        Command::Show { identity, ip, port } => {
+            output.report(&Report::new(&identity.load()?, *ip, *port, identity.nodekey.as_deref()));
+        }
+        Command::ToId { key } => {
+            let id = Secp256k1::new().public_key(&key.load()?).node_id();
+            output.report(&Single { name: "node_id", value: id.to_string(), file: key.path() });
+        }
+        Command::ToEnode { key, endpoint } => {
+            let contact = endpoint.contact(&key.load()?);
+            output.report(&Single { name: "enode", value: contact.to_string(), file: key.path() });
+        }
+        Command::ToEnr { key, endpoint } => {
+            let secret = key.load()?;
+            let contact = endpoint.contact(&secret);
+            let mut builder = RecordBuilder::default();
+            builder.endpoint(contact.udp_addr(), contact.tcp());
+            let record = builder.sign(&Secp256k1::new(), &secret, 1).map_err(|error| anyhow!("{error}"))?;
+            output.report(&Single { name: "enr", value: record.to_string(), file: key.path() });
+        }
+    }
     Ok(Outcome::Success)
+}
+
+/// One value, which is printed alone so that scripts can take it.
+struct Single<'a> {
+    name: &'static str,
+    value: String,
+    file: Option<&'a Path>,
+}
+
+impl Serialize for Single<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(file) = self.file {
+            map.serialize_entry("file", &file.display().to_string())?;
+        }
+        map.serialize_entry(self.name, &self.value)?;
+        map.end()
+    }
+}
+
+impl fmt::Display for Single<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.value)
+    }
 }
 
 #[derive(Serialize)]

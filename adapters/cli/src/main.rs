@@ -8,6 +8,8 @@ mod devnet;
 mod diff;
 mod driving;
 mod enr;
+mod environment;
+mod eth_network;
 mod files;
 mod genesis;
 mod identify;
@@ -17,19 +19,22 @@ mod keylog;
 mod logging;
 mod networks;
 mod node;
+mod nodeset;
 mod output;
 mod ping;
 mod primitives;
 mod replay;
 mod sim;
 mod target;
+mod targets;
 mod trace;
 mod view;
 
+use std::env::args_os;
 use std::process::ExitCode;
 
 use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use peerless::netfilter::NetFilter;
 
 use crate::output::Output;
@@ -100,10 +105,14 @@ enum Command {
     /// Node records
     #[command(subcommand)]
     Enr(enr::Command),
+    /// Node lists
+    #[command(subcommand)]
+    Nodeset(nodeset::Command),
 }
 
 fn main() -> ExitCode {
-    let Cli { globals, command } = Cli::parse();
+    let matches = environment::without_empty(Cli::command()).get_matches_from(nodeset::with_geth_flags(args_os()));
+    let Cli { globals, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let output = Output::new(globals.json);
     let level = globals.verbosity.unwrap_or(if matches!(command, Command::Node(_)) { 3 } else { 2 });
     logging::start(level, globals.log_format);
@@ -118,6 +127,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => replay::run(&output, &arguments),
         Command::Key(command) => key::run(&output, &command),
         Command::Enr(command) => enr::run(&output, &command),
+        Command::Nodeset(command) => nodeset::run(&output, &command),
     };
     match result {
         Ok(Outcome::Success) => ExitCode::SUCCESS,
@@ -140,7 +150,7 @@ pub(crate) enum Outcome {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::CommandFactory as _;
 
     use super::Cli;
 

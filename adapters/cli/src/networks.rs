@@ -99,14 +99,24 @@ impl Choice {
     /// Its head is therefore the earliest one after all of them: the genesis hash, the number of the last fork by number,
     /// and the current time.
     fn public(name: &str) -> Result<Self> {
-        let network = Network::public(name).ok_or_else(|| anyhow!("{name:?} is not a public network"))?;
+        let network = Self::public_network(name).ok_or_else(|| anyhow!("{name:?} is not a public network"))?;
+        let head = Self::current_head(&network);
+        let bootnodes: Vec<Target> = bootnodes(name).iter().map(|url| url.parse()).collect::<Result<_>>()?;
+        Ok(Self { network, head, bootnodes: resolve_all(&bootnodes)? })
+    }
+
+    /// Returns a public network by its name.
+    pub(crate) fn public_network(name: &str) -> Option<Network> {
+        Network::public(name)
+    }
+
+    /// Returns the earliest head after all forks by number, at the current time, with the genesis hash.
+    pub(crate) fn current_head(network: &Network) -> Head {
         let last = network.schedule.forks().filter_map(|fork| match fork {
             Fork::Block(number) => Some(number),
             Fork::Time(_) => None,
         });
-        let head = Head { number: last.max().unwrap_or(0), time: unix_now(), hash: *network.schedule.genesis() };
-        let bootnodes: Vec<Target> = bootnodes(name).iter().map(|url| url.parse()).collect::<Result<_>>()?;
-        Ok(Self { network, head, bootnodes: resolve_all(&bootnodes)? })
+        Head { number: last.max().unwrap_or(0), time: unix_now(), hash: *network.schedule.genesis() }
     }
 }
 
@@ -145,6 +155,11 @@ pub(crate) struct ForkReport {
 }
 
 impl ForkReport {
+    /// The public network that has the fork id in its schedule.
+    pub(crate) fn into_network(self) -> Option<String> {
+        self.network
+    }
+
     /// Looks a fork id up in the public networks.
     pub(crate) fn new(id: ForkId) -> Self {
         let mut report = Self { hash: const_hex::encode(id.hash), next: id.next, network: None, fork: None };

@@ -23,7 +23,8 @@ use crate::answers::{Answers, Question};
 use crate::key::Identity;
 use crate::networks::{self, ForkReport};
 use crate::output::Output;
-use crate::target::{Target, resolve_all};
+use crate::target::resolve_all;
+use crate::targets::Targets;
 use crate::{Outcome, driving, keylog, trace};
 
 /// Longest sleep of a turn, after which the program checks for signals.
@@ -55,12 +56,12 @@ pub(crate) struct Arguments {
     /// External address of this node: none (peers find out), or extip:IP
     #[arg(long, env = "PEERLESS_NAT", default_value = "none")]
     nat: Nat,
-    /// Nodes at which discovery starts, instead of the network's own
-    #[arg(long, env = "PEERLESS_BOOTNODES", value_name = "ENODE|ENR,...", value_delimiter = ',')]
-    bootnodes: Vec<Target>,
+    /// Nodes at which discovery starts, instead of the network's own; a file may be a list of any format, "" is none
+    #[arg(long, env = "PEERLESS_BOOTNODES", value_name = "ENODE|ENR|FILE,...")]
+    bootnodes: Option<Targets>,
     /// Peers to stay connected to
-    #[arg(long = "static-peers", env = "PEERLESS_STATIC_PEERS", value_name = "ENODE|ENR,...", value_delimiter = ',')]
-    static_peers: Vec<Target>,
+    #[arg(long = "static-peers", env = "PEERLESS_STATIC_PEERS", value_name = "ENODE|ENR|FILE,...")]
+    static_peers: Option<Targets>,
     /// Maximum number of peers
     #[arg(long, env = "PEERLESS_MAXPEERS", default_value_t = 50, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16))]
@@ -123,13 +124,16 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
         config.addresses.set_ip(ip);
     }
     config.peers.max_peers = arguments.maxpeers.into();
+    let static_peers = arguments.static_peers.as_ref().map_or(Ok(Vec::new()), Targets::load)?;
     let inputs = [arguments.identity.files(), arguments.network.files()].concat();
     let keys = arguments.keylog.open(&inputs)?;
     keys.configure(&mut config);
     if !arguments.nodiscover {
-        let named = resolve_all(&arguments.bootnodes)?;
         let mut settings = discv4::Config::default();
-        settings.bootnodes = if named.is_empty() { choice.bootnodes.clone() } else { named };
+        settings.bootnodes = match &arguments.bootnodes {
+            Some(named) => resolve_all(&named.load()?)?,
+            None => choice.bootnodes.clone(),
+        };
         config.discovery.discv4 = Some(settings);
     }
     let sockets = driving::bind(&mut config, &arguments.listen())?;
@@ -138,7 +142,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     if let Some(file) = &arguments.trace {
         arguments.recording.warn(file);
     }
-    for contact in resolve_all(&arguments.static_peers)? {
+    for contact in resolve_all(&static_peers)? {
         let command = Command::AddPeer { contact, kind: PeerKind::Static };
         driver.command(command).with_context(|| format!("cannot keep {contact} as a static peer"))?;
     }

@@ -75,6 +75,12 @@ impl Output {
     }
 }
 
+/// Prints a line about what was passed over to stderr, with and without `--json`.
+pub(crate) fn warn(line: impl Display) {
+    // There is no other place to report a closed stderr.
+    let _ = writeln!(std::io::stderr(), "peerless: {line}");
+}
+
 /// Whether text on this stream may have colours: it is a terminal, and the user has not set `NO_COLOR`
 /// (<https://no-color.org>).
 pub(crate) fn has_colour(stream: &impl IsTerminal) -> bool {

@@ -2,10 +2,12 @@
 //!
 //! The core resolves no host names. The program resolves one that the user writes.
 
+use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, anyhow};
+use peerless::crypto::{Crypto, Secp256k1};
 use peerless::wire::enode::{Contact, Enode, Host};
 use peerless::wire::enr::Record;
 
@@ -22,17 +24,43 @@ impl FromStr for Target {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let text = text.trim();
-        let is_record = text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("enr:"));
-        if is_record {
-            Ok(Self::Record(Box::new(text.parse().map_err(|error| anyhow!("not a node record: {error}"))?)))
-        } else {
-            Ok(Self::Enode(text.parse().map_err(|error| anyhow!("neither an enode URL nor a record: {error}"))?))
+        Self::parse(&Secp256k1::new(), text)
+    }
+}
+
+/// As the enode URL or the record.
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Enode(enode) => enode.fmt(f),
+            Self::Record(record) => record.fmt(f),
         }
     }
 }
 
 impl Target {
+    /// Reads text as [`FromStr`] does, with the given primitives: for reading many.
+    pub(crate) fn parse(crypto: &dyn Crypto, text: &str) -> Result<Self> {
+        let text = text.trim();
+        if Self::is_record(text) {
+            let record = Record::parse(crypto, text).map_err(|error| anyhow!("not a node record: {error}"))?;
+            Ok(Self::Record(Box::new(record)))
+        } else {
+            Ok(Self::Enode(text.parse().map_err(|error| anyhow!("neither an enode URL nor a record: {error}"))?))
+        }
+    }
+
+    fn is_record(text: &str) -> bool {
+        text.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case("enr:"))
+    }
+
+    /// Whether text is meant as a node, and not as the name of a file.
+    pub(crate) fn is_meant(text: &str) -> bool {
+        let is_url = text.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("enode://"));
+        let is_key = text.len() == 128 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        Self::is_record(text) || is_url || is_key
+    }
+
     /// Returns the node's contact. Of a host name the first address is taken.
     pub(crate) fn resolve(&self) -> Result<Contact> {
         match self {
