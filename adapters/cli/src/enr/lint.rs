@@ -50,8 +50,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(decoded: &Decoded<'_>) -> Self {
+    /// Checks a record, whose text may have padding.
+    pub(crate) fn new(decoded: &Decoded<'_>, is_padded: bool) -> Self {
         let mut lint = Lint { decoded, findings: Vec::new() };
+        if is_padded {
+            let effect = "sigp/enr, go-ethereum and this program refuse the text; take the `=` away";
+            lint.find(Severity::Error, "text", "base64 with padding", effect);
+        }
         lint.structure();
         lint.signed_content();
         lint.values();

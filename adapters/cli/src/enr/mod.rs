@@ -54,18 +54,19 @@ pub(crate) enum Command {
 pub(crate) fn run(output: &Output, command: &Command) -> Result<Outcome> {
     let is_good = match command {
         Command::Show { record } => {
-            let report = Report::new(&Decoded::new(&source::read(record)?));
+            let report = Report::new(&Decoded::new(&source::read(record)?.raw));
             output.report(&report);
             report.is_valid()
         }
         Command::Diff { before, after } => {
-            let (before, after) = (source::read(before)?, source::read(after)?);
+            let (before, after) = (source::read(before)?.raw, source::read(after)?.raw);
             let difference = diff::Difference::new(&Decoded::new(&before), &Decoded::new(&after));
             output.report(&difference);
             difference.is_same()
         }
         Command::Lint { record } => {
-            let report = lint::Report::new(&Decoded::new(&source::read(record)?));
+            let source = source::read(record)?;
+            let report = lint::Report::new(&Decoded::new(&source.raw), source.is_padded);
             output.report(&report);
             !report.has_errors()
         }

@@ -94,7 +94,7 @@ impl Arguments {
         let mut entries = BTreeMap::<Vec<u8>, Vec<u8>>::new();
         let mut seq = self.seq.unwrap_or(1);
         if let Some(argument) = &self.record {
-            let raw = source::read(argument)?;
+            let raw = source::read(argument)?.raw;
             let record =
                 Record::decode(&crypto, &raw).map_err(|error| anyhow!("the record to change is invalid: {error}"))?;
             if *record.key() != crypto.public_key(&secret) {

@@ -10,11 +10,20 @@ use crate::nodeset;
 /// More bytes than this are no record, valid or not.
 const BYTES_MAX: usize = 4096;
 
-/// Returns the record's bytes, which may be invalid.
+/// A record's bytes, which may be invalid.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Source {
+    /// The bytes.
+    pub(super) raw: Vec<u8>,
+    /// Whether they were text with padding, which EIP-778 forbids.
+    pub(super) is_padded: bool,
+}
+
+/// Returns the record's bytes.
 ///
 /// # Errors
 /// If the argument is neither a record's text nor a file that holds a record's text or bytes.
-pub(super) fn read(argument: &str) -> Result<Vec<u8>> {
+pub(super) fn read(argument: &str) -> Result<Source> {
     if argument == "-" || (!looks_like_record(argument) && Path::new(argument).exists()) {
         let content = nodeset::content(Path::new(argument))?;
         let name = if argument == "-" { "stdin" } else { argument };
@@ -34,10 +43,10 @@ fn looks_like_record(argument: &str) -> bool {
     has_prefix("enr:") || has_prefix("0x") || (text.len() >= 100 && is_encoded)
 }
 
-fn of_content(content: &[u8]) -> Result<Vec<u8>> {
+fn of_content(content: &[u8]) -> Result<Source> {
     // A record is a list of RLP, and its first byte is none of text's.
     if content.first().is_some_and(|byte| *byte >= 0xc0) {
-        return sized(content.to_vec());
+        return Ok(Source { raw: sized(content.to_vec())?, is_padded: false });
     }
     let text = std::str::from_utf8(content).map_err(|_| anyhow!("neither text nor a list of RLP"))?;
     let mut lines = text.lines().map(|line| line.split_once(" #").map_or(line, |(item, _)| item).trim());
@@ -48,14 +57,15 @@ fn of_content(content: &[u8]) -> Result<Vec<u8>> {
     decode(line)
 }
 
-fn decode(text: &str) -> Result<Vec<u8>> {
+fn decode(text: &str) -> Result<Source> {
     let is_enr = text.get(..4).is_some_and(|prefix| prefix.eq_ignore_ascii_case("enr:"));
     let body = if is_enr { text[4..].trim_start_matches("//") } else { text };
     let digits = body.strip_prefix("0x").or_else(|| body.strip_prefix("0X"));
     let is_hex = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_enr && (digits.is_some() || is_hex(body)) {
         let digits = digits.unwrap_or(body);
-        return sized(const_hex::decode(digits).map_err(|_| anyhow!("not an even number of hexadecimal digits"))?);
+        let raw = const_hex::decode(digits).map_err(|_| anyhow!("not an even number of hexadecimal digits"))?;
+        return Ok(Source { raw: sized(raw)?, is_padded: false });
     }
     let unpadded = body.trim_end_matches('=');
     if unpadded.is_empty() {
@@ -64,7 +74,7 @@ fn decode(text: &str) -> Result<Vec<u8>> {
     let bytes = BASE64URL_NOPAD
         .decode(unpadded.as_bytes())
         .map_err(|error| anyhow!("not URL-safe base64 (EIP-778) from character {} on", error.position))?;
-    sized(bytes)
+    Ok(Source { raw: sized(bytes)?, is_padded: unpadded.len() < body.len() })
 }
 
 fn sized(bytes: Vec<u8>) -> Result<Vec<u8>> {

@@ -24,7 +24,7 @@ fn shown(raw: &[u8]) -> String {
 
 /// The lint's findings as `severity about`.
 fn found(raw: &[u8]) -> Vec<String> {
-    let report = lint::Report::new(&Decoded::new(raw));
+    let report = lint::Report::new(&Decoded::new(raw), false);
     report.findings().iter().map(|finding| format!("{} {}", finding.severity, finding.about)).collect()
 }
 
@@ -98,14 +98,14 @@ fn unknown_entries_are_shown_as_bytes_and_as_text() {
 
 #[test]
 fn an_invalid_record_is_shown_as_far_as_it_can_be_read() {
-    let mut raw = source::read(EXAMPLE).unwrap();
+    let mut raw = source::read(EXAMPLE).unwrap().raw;
     raw[10] ^= 1;
     let text = shown(&raw);
     assert!(text.contains("INVALID     invalid signature") && text.contains("30303"), "{text}");
 
-    let cut = &source::read(EXAMPLE).unwrap()[..100];
+    let cut = &source::read(EXAMPLE).unwrap().raw[..100];
     assert!(shown(cut).contains("not read    100 bytes: ends too early"), "{}", shown(cut));
-    let mut long = source::read(EXAMPLE).unwrap();
+    let mut long = source::read(EXAMPLE).unwrap().raw;
     long.extend([0x80; 200]);
     assert!(shown(&long).contains("too large"), "{}", shown(&long));
     assert!(shown(&long).contains("30303"), "{}", shown(&long));
@@ -119,24 +119,22 @@ fn every_invalid_record_has_an_error() {
     for row in vectors["invalid"].as_array().unwrap() {
         // What is no text of a record is refused before.
         let text = row["text"].as_str().or(row["rlp"].as_str()).unwrap();
-        let Ok(raw) = source::read(text) else { continue };
+        let Ok(found) = source::read(text) else { continue };
         read += 1;
-        let decoded = Decoded::new(&raw);
-        let report = lint::Report::new(&decoded);
-        let is_text_fault = decoded.record.is_ok();
-        assert!(report.has_errors() || is_text_fault, "{}: {report}", row["name"]);
-        shown(&raw);
+        let report = lint::Report::new(&Decoded::new(&found.raw), found.is_padded);
+        assert!(report.has_errors(), "{}: {report}", row["name"]);
+        shown(&found.raw);
     }
     assert!(read >= 17, "{read}");
     for row in vectors["valid"].as_array().unwrap() {
-        let raw = source::read(row["text"].as_str().unwrap()).unwrap();
-        assert!(!lint::Report::new(&Decoded::new(&raw)).has_errors(), "{}", row["name"]);
+        let found = source::read(row["text"].as_str().unwrap()).unwrap();
+        assert!(!lint::Report::new(&Decoded::new(&found.raw), found.is_padded).has_errors(), "{}", row["name"]);
     }
 }
 
 #[test]
 fn any_bytes_can_be_shown() {
-    let raw = source::read(EXAMPLE).unwrap();
+    let raw = source::read(EXAMPLE).unwrap().raw;
     for at in 0..raw.len() {
         shown(&raw[..at]);
         for value in [0x00, 0x7f, 0x80, 0xb8, 0xc0, 0xf8, 0xff] {
@@ -185,14 +183,14 @@ fn each_finding_has_its_severity() {
 fn order_and_repetition_are_found_without_a_valid_signature() {
     let unsorted = const_hex::decode("cc80018275648080826970808080").unwrap();
     let decoded = Decoded::new(&unsorted);
-    let report = lint::Report::new(&decoded);
+    let report = lint::Report::new(&decoded, false);
     assert!(report.has_errors());
     assert!(report.findings().iter().all(|finding| finding.severity >= Severity::Error));
 }
 
 #[test]
 fn records_are_read_from_every_encoding() {
-    let raw = source::read(EXAMPLE).unwrap();
+    let raw = source::read(EXAMPLE).unwrap().raw;
     let hex = const_hex::encode(&raw);
     for text in [
         EXAMPLE[4..].to_owned(),
@@ -204,7 +202,7 @@ fn records_are_read_from_every_encoding() {
         hex.to_uppercase(),
         format!("0x{hex}"),
     ] {
-        assert_eq!(source::read(&text).unwrap(), raw, "{text}");
+        assert_eq!(source::read(&text).unwrap().raw, raw, "{text}");
     }
     for (text, why) in [
         ("no such file", "there is no file"),

@@ -187,6 +187,18 @@ fn invalid_items_are_named_with_their_place() {
 }
 
 #[test]
+fn broken_lists_are_read_without_a_panic() {
+    for text in ALL {
+        for at in (0..text.len()).step_by(23) {
+            let _ = read(&text.as_bytes()[..at]);
+            let mut changed = text.as_bytes().to_vec();
+            changed[at] = b'"';
+            let _ = read(&changed);
+        }
+    }
+}
+
+#[test]
 fn a_node_named_twice_is_counted() {
     let text = format!("{TEXT}{TEXT}");
     let reading = read_text(&text);
