@@ -47,18 +47,11 @@ fn entries_with_a_known_meaning_are_shown_in_words() {
         ("nfd", "8401020304", "next fork digest 01020304"),
         ("snap", "c0", "serves snap"),
         ("les", "c101", "serves light clients"),
-        ("client", "cc84476574688631 2e31362e32", "Geth 1.16.2"),
-        ("opstack", "83850200", ""),
-        ("opstack", "830a00", ""),
+        ("client", "cc844765746886312e31362e32", "Geth 1.16.2"),
         ("opstack", "820a00", "OP stack consensus layer, chain 10, version 0"),
-        ("c", "86742030 2e312e30", ""),
         ("c", "877420302e312e30", "t 0.1.0"),
     ] {
-        let value = value.replace(' ', "");
-        if words.is_empty() {
-            continue;
-        }
-        let text = shown(&record(1, &[(key, &value)]));
+        let text = shown(&record(1, &[(key, value)]));
         let line = text.lines().find(|line| line.trim_start().starts_with(&format!("{key} "))).unwrap();
         assert!(line.contains(words), "{line} instead of {words}");
     }
