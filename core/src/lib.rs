@@ -135,6 +135,7 @@ pub mod kad;
 // Machines.
 pub mod discv4;
 pub mod discv5;
+pub mod dns;
 pub mod eth;
 pub mod peers;
 pub mod rlpx;

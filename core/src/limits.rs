@@ -409,6 +409,56 @@ pub const BANS_PER_SUBNET: usize = 64;
 /// Bans for faults of one IPv4 /16 or IPv6 /32.
 pub const BANS_PER_RANGE: usize = 256;
 
+// Node lists in DNS
+
+/// Bytes of an entry of a node list: a branch of 75 hashes, while list makers put 13 into one, and a record takes 404.
+pub const LIST_ENTRY_BYTES_MAX: usize = 2048;
+/// Children of a branch that is made: geth's number, whose text is below 370 bytes.
+pub const LIST_BRANCH_CHILDREN: usize = 13;
+/// Bytes of the domain of a node list, so that a subdomain with the longest hash is a name of 253 bytes.
+pub const LIST_DOMAIN_BYTES_MAX: usize = 200;
+/// Node lists that a configuration may name; further ones are not read.
+pub const LISTS_MAX: usize = 8;
+/// Trees of one list, itself and those that it links to (attack D19).
+pub const LIST_TREES_MAX: usize = 8;
+/// Branches above an entry (attack D19): 13 to the power of 8 entries are more than any list has.
+pub const LIST_DEPTH_MAX: u8 = 8;
+/// Records of one tree (attack D19): the largest public list has about 10,000.
+pub const LIST_RECORDS_MAX: u32 = 100_000;
+/// Entries that the walks of one list's trees remember, about 50 bytes each: [`LIST_RECORDS_MAX`] records, their branches, and
+/// what the list links to.
+pub const LIST_ENTRIES_MAX: usize = 125_000;
+/// Entries below the root of a tree's links.
+pub const LIST_LINK_ENTRIES_MAX: usize = 256;
+/// Records kept of each tree, a random sample of about 300 bytes each: as many as the address book has entries.
+pub const LIST_RECORDS_KEPT: usize = 1024;
+/// Queries for node lists in a second, as in geth.
+pub const LIST_QUERIES_PER_SECOND: u32 = 3;
+/// Queries for node lists at once after a pause, as in geth.
+pub const LIST_QUERIES_BURST: u32 = 10;
+/// Queries for node lists that are not answered yet.
+pub const LIST_QUERIES_OPEN_MAX: usize = 64;
+/// Time for the answer of a query, as in geth. The driver's resolver has its own limit.
+pub const LIST_QUERY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Time between two looks at the root of a list, as in geth.
+pub const LIST_ROOT_INTERVAL: Duration = Duration::from_secs(30 * 60);
+/// Least time between two looks at a root, whatever time to live its answer has (attack D19).
+pub const LIST_ROOT_INTERVAL_MIN: Duration = Duration::from_secs(60);
+/// Entries that fail before the root is looked at again earlier: the list has probably changed, as in geth.
+pub const LIST_FAILURES_MAX: u32 = 5;
+/// Queries for one entry of a walk before it is given up.
+pub const LIST_ATTEMPTS_MAX: u8 = 3;
+/// The first pause after failed queries for entries; it doubles with each further failure.
+pub const LIST_PAUSE: Duration = Duration::from_secs(2);
+/// The longest such pause.
+pub const LIST_PAUSE_MAX: Duration = Duration::from_secs(600);
+/// TXT records of one answer that are looked at: a domain's root may stand beside records of other services.
+pub const LIST_TXT_RECORDS_MAX: usize = 16;
+/// Nodes of lists that are offered to a discovery table at once while it is small.
+pub const LIST_SEEDS: usize = 16;
+/// Entries of the address book that only a node list vouches for: a third (attack D19).
+pub const BOOK_LISTED_MAX: usize = BOOK_ENTRIES_MAX / 3;
+
 // Outbound places
 
 /// Entries of the address book, at about 200 bytes each: more nodes than discovery's table holds, few enough to look

@@ -6,6 +6,7 @@
 pub mod fuzz;
 pub mod load;
 pub mod memory;
+pub mod nameserver;
 pub mod pcap;
 pub mod peers;
 pub mod skip;

@@ -1,12 +1,14 @@
 //! What a node holds at rest, in bytes: the figures that the README promises. And that its answers to a ping take nothing.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerless::contract::{Action, Command, Context};
-use peerless::crypto::{Secp256k1, SecretKey};
+use peerless::contract::{Action, Answer, Command, Context, Input, Machine as _, Query};
+use peerless::crypto::{Crypto as _, Secp256k1, SecretKey};
 use peerless::discv4::{Config, Discv4, Local};
+use peerless::dns::{self, Reader};
 use peerless::kad::Received;
 use peerless::limits;
 use peerless::netfilter::NetFilter;
@@ -15,6 +17,10 @@ use peerless::rng::Seed;
 use peerless::testing::{Host, Net, START, config};
 use peerless::time::Instant;
 use peerless::wire::discv4::{DATAGRAM_BYTES_MAX, Endpoint, NEIGHBORS_PER_PACKET, Neighbor, Packet};
+use peerless::wire::dns::{Link, Plan};
+use peerless::wire::enr::RecordBuilder;
+use peerless::wire::forkid::ForkId;
+use peerless_tests::fuzz::Cheap;
 use peerless_tests::memory::{Counting, live, peak_of};
 
 #[global_allocator]
@@ -118,4 +124,51 @@ fn a_sealed_packet_takes_the_room_it_is_given() {
         Packet::seal_neighbors(nodes, expiration, &crypto, &secret, &mut out);
     });
     assert_eq!((peak, out.capacity()), (0, DATAGRAM_BYTES_MAX));
+}
+
+/// While it is walked, a list takes memory for the entries that it has named; afterwards for a sample of its records.
+#[test]
+fn a_list_of_a_hundred_thousand_records_is_read_in_bounded_memory() {
+    const RECORDS: u64 = 100_000;
+    let secret = |n: u64| {
+        let mut bytes = [1; 32];
+        bytes[24..].copy_from_slice(&n.to_be_bytes());
+        SecretKey::from_bytes(bytes).unwrap()
+    };
+    let list = Link { key: Cheap.public_key(&secret(0)), domain: "list.example".parse().unwrap() };
+    let zone: BTreeMap<String, String> = {
+        let record = |n: u64| {
+            let [.., a, b, c] = n.to_be_bytes();
+            let mut builder = RecordBuilder::default();
+            builder.endpoint(([20, a, b, c], 30303).into(), 30303).fork_id(ForkId { hash: [1; 4], next: 0 });
+            builder.sign(&Cheap, &secret(n), 1).unwrap()
+        };
+        let records: Vec<_> = (1..=RECORDS).map(record).collect();
+        Plan::new(1, &records, &[]).unwrap().sign(&Cheap, &secret(0)).names(&list.domain).collect()
+    };
+    let mut config = dns::Config::new(vec![list]);
+    (config.queries_per_second, config.queries_burst) = (1000, 1000);
+    let before = live();
+    let mut now = Instant::from_micros(1);
+    let mut reader = Reader::new(config, [1; 32], now, START, Arc::new(Cheap));
+    let mut peak = 0;
+    while !reader.dns().trees().all(|(_, tree)| tree.is_walked()) {
+        now = reader.poll_timeout().expect("something to ask").max(now);
+        reader.handle(now, Input::Timeout);
+        loop {
+            let (id, text) = match reader.poll_action() {
+                None => break,
+                Some(Action::Query { id, what: Query::Txt(name) }) => (id, zone[name].as_bytes()),
+                Some(other) => panic!("{other:?}"),
+            };
+            let answer = Answer::Txt { records: &[text], ttl: Duration::from_secs(60) };
+            reader.handle(now, Input::Answer { id, result: Ok(answer) });
+        }
+        peak = peak.max(live() - before);
+    }
+    let (_, tree) = reader.dns().trees().next().unwrap();
+    assert_eq!((tree.records_found(), tree.records_kept()), (RECORDS, limits::LIST_RECORDS_KEPT));
+    let rest = live() - before;
+    println!("a list of {RECORDS} records: {} KiB while it is walked, {} KiB afterwards", peak >> 10, rest >> 10);
+    assert!(peak <= 12 << 20 && rest <= 512 << 10, "{peak} {rest}");
 }

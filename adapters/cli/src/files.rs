@@ -16,6 +16,13 @@ pub(crate) struct Overwrite {
     force: bool,
 }
 
+impl Overwrite {
+    /// Whether the user says so.
+    pub(crate) const fn is_allowed(self) -> bool {
+        self.force
+    }
+}
+
 /// Which users of the machine may read a new file.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Readers {

@@ -245,6 +245,18 @@ pub(crate) fn entropy() -> Result<[u8; 32]> {
     Ok(bytes)
 }
 
+/// Reads a file with a key that signs; an Ethereum keystore is told by its own error.
+pub(crate) fn load_signing(path: &Path) -> Result<SecretKey> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the key file {}", path.display()))?;
+    if text.trim_start().starts_with('{') {
+        bail!(
+            "{} is a keystore in JSON, which is not supported: write the key as 64 hexadecimal digits into a file",
+            path.display()
+        );
+    }
+    parse_file(&text).with_context(|| format!("{} is not a key file", path.display()))
+}
+
 /// Reads a key file.
 pub(crate) fn load(path: &Path) -> Result<SecretKey> {
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read the key file {}", path.display()))?;

@@ -6,6 +6,7 @@
 mod answers;
 mod devnet;
 mod diff;
+mod dns;
 mod driving;
 mod enr;
 mod environment;
@@ -108,6 +109,9 @@ enum Command {
     /// Node lists
     #[command(subcommand)]
     Nodeset(nodeset::Command),
+    /// Node lists in DNS: read, sign, check and convert them
+    #[command(subcommand)]
+    Dns(dns::Command),
 }
 
 fn main() -> ExitCode {
@@ -128,6 +132,7 @@ fn main() -> ExitCode {
         Command::Key(command) => key::run(&output, &command),
         Command::Enr(command) => enr::run(&output, &command),
         Command::Nodeset(command) => nodeset::run(&output, &command),
+        Command::Dns(command) => dns::run(&output, &globals.netrestrict, &command),
     };
     match result {
         Ok(Outcome::Success) => ExitCode::SUCCESS,

@@ -8,14 +8,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
 use peerless::contract::{Command, Event, PeerKind};
-use peerless::discv4;
+use peerless::limits::LISTS_MAX;
 use peerless::netfilter::NetFilter;
 use peerless::node::Node;
-use peerless_mio::Listen;
+use peerless::wire::dns::Link;
+use peerless::{discv4, dns};
+use peerless_mio::{DnsResolver, Listen};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -59,6 +61,11 @@ pub(crate) struct Arguments {
     /// Nodes at which discovery starts, instead of the network's own; a file may be a list of any format, "" is none
     #[arg(long, env = "PEERLESS_BOOTNODES", value_name = "ENODE|ENR|FILE,...")]
     bootnodes: Option<Targets>,
+    /// Node lists in DNS to take peers from, also with --nodiscover
+    #[arg(long = "discovery.dns", env = "PEERLESS_DISCOVERY_DNS", value_name = "ENRTREE,...", value_delimiter = ',')]
+    discovery_dns: Vec<Link>,
+    #[command(flatten)]
+    servers: crate::dns::Servers,
     /// Peers to stay connected to
     #[arg(long = "static-peers", env = "PEERLESS_STATIC_PEERS", value_name = "ENODE|ENR|FILE,...")]
     static_peers: Option<Targets>,
@@ -136,9 +143,18 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
         };
         config.discovery.discv4 = Some(settings);
     }
+    if arguments.discovery_dns.len() > LISTS_MAX {
+        bail!("at most {LISTS_MAX} node lists can be read");
+    }
+    config.discovery.dns =
+        (!arguments.discovery_dns.is_empty()).then(|| dns::Config::new(arguments.discovery_dns.clone()));
+    let servers = config.discovery.dns.as_ref().map(|_| arguments.servers.choose(filter)).transpose()?;
     let sockets = driving::bind(&mut config, &arguments.listen())?;
     let recording = arguments.trace.clone().map(|file| arguments.recording.to(file));
     let mut driver = driving::start(config, sockets, recording.as_ref())?;
+    if let Some(servers) = servers {
+        driver.set_resolver(Box::new(DnsResolver::new(servers, driver.waker())?));
+    }
     if let Some(file) = &arguments.trace {
         arguments.recording.warn(file);
     }

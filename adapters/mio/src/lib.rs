@@ -55,6 +55,7 @@
 //! - **A tap sees everything**, in order: see [`Driver::set_tap`].
 
 mod clock;
+mod dns;
 mod driver;
 mod fault;
 mod listen;
@@ -62,6 +63,7 @@ mod resolver;
 mod sockets;
 mod streams;
 
+pub use dns::{DnsResolver, NameServers, NameServersError};
 pub use driver::{Driver, DriverStats};
 pub use listen::{BindError, Listen};
 pub use resolver::{HostResolver, Resolved, Resolver};

@@ -36,7 +36,9 @@ pub mod scenario;
 pub mod scenery;
 pub mod world;
 
-pub use network::{Addr, Addresses, Conditions, Effect, Fault, Hosts, Links, Nat, Quality, Region, Regions, Tamper};
+pub use network::{
+    Addr, Addresses, Conditions, Effect, Fault, Hosts, Links, Nat, Quality, Region, Regions, Tamper, Zone,
+};
 pub use world::{
     Birth, Churn, Crash, Fingerprint, Flood, Forgery, HostSpec, Print, Settings, Sources, Totals, Violation, Watch,
     World,

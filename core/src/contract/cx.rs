@@ -4,9 +4,10 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::net::SocketAddr;
 
-use super::ids::SocketId;
+use super::ids::{QueryId, SocketId};
 use super::language::{Devp2p, Language};
 use super::outbox::Outbox;
+use super::query::Query;
 use super::reason::DropReason;
 use super::stats::Stats;
 use super::work::Work;
@@ -36,6 +37,8 @@ pub struct Cx<'a, L: Language = Devp2p> {
     pub stats: &'a mut Stats,
     /// The work of this turn.
     pub work: &'a mut Work,
+    /// The number of queries so far, which is the id of the next one.
+    queries: &'a mut u64,
 }
 
 impl<L: Language> Cx<'_, L> {
@@ -55,6 +58,14 @@ impl<L: Language> Cx<'_, L> {
         self.stats.drop_datagram(dropped);
         false
     }
+
+    /// Asks the driver to resolve a name. Returns the query's id, which no other query of the same [`Context`] has.
+    pub fn query(&mut self, what: Query<'_>) -> QueryId {
+        let id = QueryId(*self.queries);
+        *self.queries += 1;
+        self.out.query(id, what);
+        id
+    }
 }
 
 /// The owner of what a [`Cx`] borrows: clock, primitives, scratch space, filter, outbox, counters. A node owns one, as does
@@ -72,6 +83,8 @@ pub struct Context<L: Language = Devp2p> {
     pub stats: Stats,
     /// The work that has not been taken yet.
     pub work: Work,
+    /// The number of queries so far.
+    queries: u64,
 }
 
 impl<L: Language> Context<L> {
@@ -88,6 +101,7 @@ impl<L: Language> Context<L> {
             out: Outbox::default(),
             stats: Stats::default(),
             work: Work::default(),
+            queries: 0,
         }
     }
 
@@ -120,8 +134,8 @@ impl<L: Language> Context<L> {
     /// Borrows the context for a machine whose generator is `rng`.
     pub fn cx<'a>(&'a mut self, rng: &'a mut Rng) -> Cx<'a, L> {
         let unix = self.unix();
-        let Self { now, crypto, snappy, filter, out, stats, work, .. } = self;
-        Cx { now: *now, unix, rng, crypto: &**crypto, filter, snappy, out, stats, work }
+        let Self { now, crypto, snappy, filter, out, stats, work, queries, .. } = self;
+        Cx { now: *now, unix, rng, crypto: &**crypto, filter, snappy, out, stats, work, queries }
     }
 }
 

@@ -34,6 +34,8 @@ pub enum DiscoveryTimer {
     Lookup,
     /// The table's refresh.
     Refresh,
+    /// The next query for a node list, or the end of the wait for an answer.
+    List,
 }
 
 /// A timer of a connection: what it waits for.

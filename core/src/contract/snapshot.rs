@@ -41,6 +41,8 @@ pub enum Source {
     Discv5,
     /// The embedder, by an offer.
     Embedder,
+    /// A node list in DNS, which has proven no endpoint.
+    Dns,
 }
 
 /// An entry of the address book with its age in wall time.

@@ -28,8 +28,8 @@ pub enum Received {
     Dropped(DropReason),
 }
 
-/// Whether nodes entered a protocol's table during a call, so that there may be nodes to dial. If so, the call has emitted
-/// `Event::NodeAdded`.
+/// Whether there may be nodes to dial after a call: nodes have entered a protocol's table, of which it has emitted
+/// `Event::NodeAdded`, or a node list has named one.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Growth {
@@ -63,7 +63,7 @@ pub struct Verdict {
 /// A node that the dialler may try.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Candidate {
-    /// Its contact. The endpoint is proven and it claims a TCP port.
+    /// Its contact, with a TCP port. The endpoint is proven, unless a node list names it.
     pub contact: Contact,
     /// The fork id in its record, if the record is known.
     pub fork_id: Option<ForkId>,

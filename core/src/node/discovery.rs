@@ -11,14 +11,18 @@ use core::fmt;
 use core::net::SocketAddr;
 
 use super::identity::Identity;
+use super::lists::Lists;
 use crate::contract::{
-    CommandError, CommandId, Context, Cx, DiscoveryTimer, Event, Input, Prefetch, Refusal, Source, TalkId, Via,
+    Answer, CommandError, CommandId, Context, Cx, DiscoveryTimer, Event, Input, Prefetch, QueryFault, QueryId, Refusal,
+    Source, TalkId, Via,
 };
 use crate::crypto::NodeId;
 use crate::discv4::{self, Discv4};
 use crate::discv5::{self, Discv5};
+use crate::dns::{self, Dns};
 use crate::kad::table::Entry;
 use crate::kad::{Candidate, Growth, Received, Verdict};
+use crate::limits::LIST_SEEDS;
 use crate::netfilter::canonical;
 use crate::rng::{Rng, Seed};
 use crate::time::Instant;
@@ -33,19 +37,21 @@ pub struct Config {
     pub discv4: Option<discv4::Config>,
     /// discv5.
     pub discv5: Option<discv5::Config>,
+    /// Node lists in DNS.
+    pub dns: Option<dns::Config>,
 }
 
-/// Every protocol, with its defaults.
+/// Every protocol with its defaults, and no node lists.
 impl Default for Config {
     fn default() -> Self {
-        Self { discv4: Some(discv4::Config::default()), discv5: Some(discv5::Config::default()) }
+        Self { discv4: Some(discv4::Config::default()), discv5: Some(discv5::Config::default()), dns: None }
     }
 }
 
 impl Config {
-    /// Switches every protocol off.
+    /// Switches every protocol and node list off.
     pub fn switch_off(&mut self) {
-        (self.discv4, self.discv5) = (None, None);
+        (self.discv4, self.discv5, self.dns) = (None, None, None);
     }
 
     /// Sets the bootnodes of every protocol that is on.
@@ -93,6 +99,7 @@ impl<M> Slot<M> {
 pub struct Discovery {
     discv4: Slot<Discv4>,
     discv5: Slot<Discv5>,
+    lists: Lists,
     /// Whether a command was refused as `Busy`, and `Event::DiscoveryReady` is to follow.
     is_waited_for: bool,
 }
@@ -114,7 +121,8 @@ impl Discovery {
             Box::new(Discv5::new(&mut context.cx(&mut rng), settings, local))
         });
         let discv5 = Slot { machine, rng, restored: VecDeque::new() };
-        Self { discv4, discv5, is_waited_for: false }
+        let lists = Lists::new(context, seed, config.dns);
+        Self { discv4, discv5, lists, is_waited_for: false }
     }
 
     /// Queues nodes of an earlier run, which are pinged as there is room and enter a table only if they answer.
@@ -133,15 +141,21 @@ impl Discovery {
         self.discv5.machine.as_deref()
     }
 
-    /// Whether any protocol is on.
+    /// The node lists, unless there are none.
+    pub fn dns(&self) -> Option<&Dns> {
+        self.lists.dns()
+    }
+
+    /// Whether any protocol is on, or node lists are read.
     pub fn is_on(&self) -> bool {
-        self.discv4().is_some() || self.discv5().is_some()
+        self.discv4().is_some() || self.discv5().is_some() || self.dns().is_some()
     }
 
     /// The next deadline of any protocol. Strictly later than the last timeout.
     pub fn poll_timeout(&self) -> Option<(Instant, DiscoveryTimer)> {
         let discv4 = self.discv4().and_then(Discv4::poll_timeout);
-        discv4.into_iter().chain(self.discv5().and_then(Discv5::poll_timeout)).min()
+        let discv5 = self.discv5().and_then(Discv5::poll_timeout);
+        discv4.into_iter().chain(discv5).chain(self.lists.poll_timeout()).min()
     }
 
     /// At most `max` nodes for the dialler, one of each protocol in turn, in the random order in which the protocol drew
@@ -149,7 +163,8 @@ impl Discovery {
     pub fn candidates(&self, rng: &mut Rng, max: usize) -> Vec<(Source, Candidate)> {
         let discv4 = self.discv4().map_or(Vec::new(), |discv4| discv4.candidates(rng, max));
         let discv5 = self.discv5().map_or(Vec::new(), |discv5| discv5.candidates(rng, max));
-        round_robin([(Source::Discv4, discv4), (Source::Discv5, discv5)], max)
+        let listed = self.dns().map_or(Vec::new(), |dns| dns.candidates(rng, max));
+        round_robin([(Source::Discv4, discv4), (Source::Discv5, discv5), (Source::Dns, listed)], max)
     }
 
     /// Offers a datagram to the protocols until one recognises it: discv5 first, which tells by two AES blocks.
@@ -167,15 +182,33 @@ impl Discovery {
         verdict
     }
 
+    /// Hands an answer to the node lists, the only ones that ask. A table that is small is offered what they name.
+    pub(super) fn handle_answer(
+        &mut self,
+        context: &mut Context,
+        id: QueryId,
+        result: Result<Answer<'_>, QueryFault>,
+    ) -> Growth {
+        let growth = self.lists.handle_answer(context, id, result);
+        let is_small = self.discv4().is_some_and(|discv4| discv4.table().len() < LIST_SEEDS)
+            || self.discv5().is_some_and(|discv5| discv5.table().len() < LIST_SEEDS);
+        let restored = [&mut self.discv4.restored, &mut self.discv5.restored];
+        if growth == Growth::Grew && is_small && restored.iter().all(|nodes| nodes.is_empty()) {
+            let seed = self.lists.seed();
+            restored.into_iter().for_each(|nodes| nodes.extend(seed));
+        }
+        growth
+    }
+
     /// Handles the deadlines of all protocols that have passed.
     pub(super) fn handle_timeout(&mut self, context: &mut Context) -> Growth {
         let now = context.now();
         let is_due = |due: Option<(Instant, DiscoveryTimer)>| due.is_some_and(|(at, _)| at <= now);
-        let mut growth = Growth::None;
+        let mut growth = self.lists.handle_timeout(context);
         if let Slot { machine: Some(discv4), rng, .. } = &mut self.discv4
             && is_due(discv4.poll_timeout())
         {
-            growth = discv4.handle_timeout(&mut context.cx(rng));
+            growth = growth.or(discv4.handle_timeout(&mut context.cx(rng)));
             self.discv4.restore(context, Discv4::add_node);
         }
         if let Slot { machine: Some(discv5), rng, .. } = &mut self.discv5
@@ -344,6 +377,7 @@ impl Discovery {
 
     /// Shuts every protocol down.
     pub(super) fn shutdown(&mut self, context: &mut Context) {
+        self.lists.shutdown();
         if let Slot { machine: Some(discv4), rng, .. } = &mut self.discv4 {
             discv4.shutdown(&mut context.cx(rng));
         }

@@ -10,6 +10,7 @@ pub mod connection;
 mod connections;
 pub mod discovery;
 mod identity;
+mod lists;
 mod machine;
 mod memory;
 mod peering;
@@ -163,8 +164,10 @@ impl Node {
             Input::Eof { conn } => self.touch(conn, |conn, cx, _| conn.handle_eof(cx)),
             Input::Broken { conn, why } => self.touch(conn, |conn, cx, _| conn.handle_broken(cx, why)),
             Input::WallClock { unix } => self.context.set_wall_clock(unix),
-            // No machine of this node emits queries.
-            Input::Answer { .. } => {}
+            Input::Answer { id, result } => {
+                let growth = self.discovery.handle_answer(&mut self.context, id, result);
+                self.on_growth(growth);
+            }
             Input::Timeout => self.handle_timeout(),
             Input::Command(command) => {
                 // Misuse changes nothing; `command` returns the error.

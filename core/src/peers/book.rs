@@ -2,7 +2,8 @@
 //!
 //! A node enters after it has proven its endpoint: discovery names only nodes that have answered a ping, the embedder vouches
 //! for those that it offers, and those of an earlier run had a proof then and are what was known first; whether they still
-//! live, their dial shows. At most [`BOOK_PER_GROUP`] entries are of one [`Group`] of addresses, and a draw is uniform over the
+//! live, their dial shows. A node list has only its signer's word: its nodes are at most [`BOOK_LISTED_MAX`], and give way to
+//! proven ones until they were reached (attack D19). At most [`BOOK_PER_GROUP`] entries are of one [`Group`] of addresses, and a draw is uniform over the
 //! groups, so that a share of the draws costs as many subnets as honest nodes have (attacks E1, E2, E4). A group or a book that
 //! is full takes a newcomer only for an entry whose dials have failed: what was known first stays.
 //!
@@ -15,7 +16,7 @@ use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use super::elders::{Age, Elders};
 use crate::contract::{BookRecord, Source};
 use crate::crypto::NodeId;
-use crate::limits::{BOOK_ENTRIES_MAX, BOOK_FAILURES_MAX, BOOK_PER_GROUP, OFFERED_MAX};
+use crate::limits::{BOOK_ENTRIES_MAX, BOOK_FAILURES_MAX, BOOK_LISTED_MAX, BOOK_PER_GROUP, OFFERED_MAX};
 use crate::netfilter::{Scope, scope};
 use crate::rng::Rng;
 use crate::time::UnixTime;
@@ -57,7 +58,7 @@ pub struct Entry {
     failures: u8,
     /// Whether the embedder has offered it and it was not dialled since.
     is_offered: bool,
-    /// Whether only the embedder's word says that it is there.
+    /// Whether only the word of the embedder or of a node list says that it is there.
     is_vouched: bool,
 }
 
@@ -90,6 +91,12 @@ impl Entry {
     /// Its age: see [`Elders`].
     pub const fn age(&self) -> Age {
         (self.first_seen, self.contact.id())
+    }
+
+    /// Whether it leaves for a new entry.
+    fn yields_to(&self, new: &Self) -> bool {
+        let is_listed = |entry: &Self| entry.source == Source::Dns && entry.is_vouched && !entry.is_offered;
+        self.failures > 0 || (new.is_offered && !self.is_offered) || (is_listed(self) && !is_listed(new))
     }
 
     /// The dials after which it is dropped if none has reached it: one, if there is no other proof.
@@ -138,7 +145,8 @@ impl Book {
 
     fn put(&mut self, contact: Contact, source: Source, first_seen: UnixTime, is_offered: bool) -> bool {
         let group = Group::of(contact.tcp_addr());
-        let mut entry = Entry { contact, group, source, first_seen, failures: 0, is_offered, is_vouched: is_offered };
+        let is_vouched = is_offered || source == Source::Dns;
+        let mut entry = Entry { contact, group, source, first_seen, failures: 0, is_offered, is_vouched };
         if let Some(at) = self.position(&contact.id()) {
             let old = self.entries[at];
             // Its age and its source stay. At another endpoint its failures say nothing.
@@ -163,15 +171,20 @@ impl Book {
 
     /// The entry that leaves for a new one: of its group if that is full, of all if the book is. `None` if it gets no place.
     fn place_for(&self, entry: &Entry) -> Option<Option<NodeId>> {
+        let is_new = self.position(&entry.contact.id()).is_none();
+        let listed = self.entries.iter().filter(|old| old.source == Source::Dns);
+        if is_new && entry.source == Source::Dns && listed.count() >= BOOK_LISTED_MAX {
+            return None;
+        }
         let members = self.group(entry.group);
-        let (full, can_leave): (_, fn(&Entry, &Entry) -> bool) = if members.len() >= BOOK_PER_GROUP {
-            (members, |old, new| old.failures > 0 || (new.is_offered && !old.is_offered))
-        } else if self.entries.len() >= BOOK_ENTRIES_MAX && self.position(&entry.contact.id()).is_none() {
-            (&self.entries[..], |old, new| old.failures > 0 || (new.is_offered && !old.is_offered))
+        let full = if members.len() >= BOOK_PER_GROUP {
+            members
+        } else if self.entries.len() >= BOOK_ENTRIES_MAX && is_new {
+            &self.entries[..]
         } else {
             return Some(None);
         };
-        let leaving = full.iter().filter(|old| can_leave(old, entry)).max_by_key(|old| (old.failures, old.age()));
+        let leaving = full.iter().filter(|old| old.yields_to(entry)).max_by_key(|old| (old.failures, old.age()));
         leaving.map(|old| Some(old.contact.id()))
     }
 

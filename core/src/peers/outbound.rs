@@ -100,11 +100,58 @@ pub fn wish(now: Instant, situation: &Situation, waits_since: Option<Instant>, r
     }
 }
 
+/// The last dials, of which node lists have a third while there are others to dial (attack D19).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+struct LastDials {
+    /// One bit for each, set for a node of a list.
+    listed: u32,
+    count: u32,
+}
+
+impl LastDials {
+    /// The number of dials that are looked back on.
+    const MAX: u32 = 24;
+
+    fn note(&mut self, source: Source) {
+        self.listed = (self.listed << 1 | u32::from(source == Source::Dns)) & ((1 << Self::MAX) - 1);
+        self.count = (self.count + 1).min(Self::MAX);
+    }
+
+    /// Whether one more of a list would be above a third.
+    const fn are_listed(&self) -> bool {
+        3 * (self.listed.count_ones() + 1) > self.count + 1
+    }
+}
+
+/// The preference among sources at one time.
+struct Sources {
+    /// Those of what is held or committed to.
+    taken: Vec<Source>,
+    /// Whether the book has entries of several.
+    is_mixed: bool,
+    last_dials: LastDials,
+}
+
+impl Sources {
+    /// Whether a source has named more than a third of what is held or committed to: another one is preferred then, if the book
+    /// has entries of another one.
+    fn is_over(&self, of: Source) -> bool {
+        self.is_mixed && 3 * self.taken.iter().filter(|source| **source == of).count() > self.taken.len()
+    }
+
+    /// Whether it is the node lists, which prove nothing, and they have a third of what is held, of the targets or of the last
+    /// dials: any other entry is preferred then.
+    fn is_unwanted(&self, of: Source) -> bool {
+        of == Source::Dns && self.is_mixed && (self.is_over(of) || self.last_dials.are_listed())
+    }
+}
+
 /// The address book, the targets, and the times of the outbound places.
 #[derive(Clone, Debug, Default)]
 pub struct Outbound {
     book: Book,
     targets: Targets,
+    last_dials: LastDials,
     rotation: Rotation,
     /// Since when a place is free.
     waits_since: Option<Instant>,
@@ -212,7 +259,12 @@ impl Outbound {
             }
         };
         match found {
-            Some(contact) => self.targets.dialled(now, rng, &contact.id()),
+            Some(contact) => {
+                self.targets.dialled(now, rng, &contact.id());
+                if let Some(entry) = self.book.get(&contact.id()) {
+                    self.last_dials.note(entry.source());
+                }
+            }
             None => {
                 let retry = self.targets.next_retry().unwrap_or(Instant::NEVER);
                 let earliest = now + DIAL_POLL_INTERVAL_MIN;
@@ -236,7 +288,7 @@ impl Outbound {
 
     /// Any entry that may be dialled now, by the history as `permits` reads it; of those, half of the time one that was never tried
     /// (attack P8), then one of the wanted seniority, then one of a source that has less than its share, as far as there
-    /// are such.
+    /// are such. Before all of that, one that no node list named, while those have their share.
     fn next_any(
         &self,
         rng: &mut Rng,
@@ -246,7 +298,7 @@ impl Outbound {
         permits: fn(&Dialer, Instant, &Contact) -> bool,
     ) -> Option<Contact> {
         let wants_new = rng.below(2) == 0;
-        let is_over = self.sources_over(choice.situation);
+        let sources = self.sources(choice.situation);
         let rank = |entry: &Entry| {
             let contact = entry.contact();
             if !permits(choice.dialer, choice.now, contact) || !may_dial(contact) {
@@ -254,7 +306,9 @@ impl Outbound {
             }
             let is_unwanted = choice.dialer.has_tried(&contact.id()) == wants_new;
             let is_younger = choice.elders.seniority(entry.age()) < wanted;
-            Some(4 * u8::from(is_unwanted) + 2 * u8::from(is_younger) + u8::from(is_over(entry.source())))
+            let (is_capped, is_over) = (sources.is_unwanted(entry.source()), sources.is_over(entry.source()));
+            let flags = [is_capped, is_unwanted, is_younger, is_over];
+            Some(flags.into_iter().fold(0, |rank, flag| 2 * rank + u8::from(flag)))
         };
         self.book.draw(rng, rank).map(|entry| *entry.contact())
     }
@@ -274,13 +328,14 @@ impl Outbound {
             let wanted = vacancies.wanted();
             let committed = self.targets.list().iter().map(|target| self.seniority(elders, &target.id));
             let is_senior_due = 2 * committed.filter(|seniority| *seniority >= wanted).count() < TARGETS_MAX;
-            let is_over = self.sources_over(situation);
+            let sources = self.sources(situation);
             let rank = |entry: &Entry| {
                 if self.targets.contains(&entry.contact().id()) || !may_commit(entry) {
                     return None;
                 }
                 let is_younger = is_senior_due && elders.seniority(entry.age()) < wanted;
-                Some(2 * u8::from(is_younger) + u8::from(is_over(entry.source())))
+                let (is_capped, is_over) = (sources.is_unwanted(entry.source()), sources.is_over(entry.source()));
+                Some([is_capped, is_younger, is_over].into_iter().fold(0, |rank, flag| 2 * rank + u8::from(flag)))
             };
             let Some(id) = self.book.draw(rng, rank).map(|entry| entry.contact().id()) else { return };
             self.targets.commit(*now, id);
@@ -291,25 +346,25 @@ impl Outbound {
     /// rotates.
     fn next_target(&self, choice: &Choice<'_>) -> Option<Contact> {
         let Choice { now, dialer, situation, elders, vacancies } = choice;
+        let sources = self.sources(situation);
         let rank = |id: &NodeId| {
             let entry = self.book.get(id).filter(|entry| dialer.permits_retry(*now, entry.contact()))?;
             let seniority = elders.seniority(entry.age());
             let is_reserved = situation.free.max(1) <= vacancies.reserved_from(seniority);
-            (!is_reserved).then_some(u8::from(seniority < vacancies.wanted()))
+            let is_capped = sources.is_unwanted(entry.source());
+            (!is_reserved).then_some(2 * u8::from(is_capped) + u8::from(seniority < vacancies.wanted()))
         };
         let id = self.targets.next_due(*now, rank)?;
         self.book.get(&id).map(|entry| *entry.contact())
     }
 
-    /// Whether a source has named more than a third of what is held or committed to: another one is preferred then, if the book
-    /// has entries of another one (attack D19).
-    fn sources_over(&self, situation: &Situation) -> impl Fn(Source) -> bool + use<> {
+    /// What the choice among sources goes by (attack D19).
+    fn sources(&self, situation: &Situation) -> Sources {
         let is_mixed = self.book.entries().windows(2).any(|pair| pair[0].source() != pair[1].source());
         let held = situation.holders.iter().map(|holder| &holder.id);
         let committed = self.targets.list().iter().map(|target| &target.id);
         let sources = held.chain(committed).filter_map(|id| self.book.get(id)).map(Entry::source);
-        let sources: Vec<Source> = sources.collect();
-        move |of| is_mixed && 3 * sources.iter().filter(|source| **source == of).count() > sources.len()
+        Sources { taken: sources.collect(), is_mixed, last_dials: self.last_dials }
     }
 
     /// Notes that a node is dialled, by this dialler or not.

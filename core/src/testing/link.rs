@@ -4,8 +4,9 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
+use super::zone::Outcome;
 use super::{Host, Net};
-use crate::contract::{ConnId, Input, IoFault, Machine, SocketId};
+use crate::contract::{ConnId, Input, IoFault, Machine, QueryId, SocketId};
 use crate::time::{Duration, Instant};
 
 /// The port of a dialled stream's own end.
@@ -84,6 +85,7 @@ pub(super) enum Delivery {
     Connect { stream: usize, to: SocketAddr, from: SocketAddr },
     Bytes { stream: usize, side: usize },
     Write { host: Host, conn: ConnId },
+    Answer { host: Host, id: QueryId, answer: Outcome },
 }
 
 impl<M: Machine> Net<M> {
@@ -130,6 +132,7 @@ impl<M: Machine> Net<M> {
             Delivery::Connect { stream, to, from } => self.connect_stream(stream, to, from),
             Delivery::Bytes { stream, side } => self.carry(stream, side),
             Delivery::Write { host, conn } => self.write(host, conn),
+            Delivery::Answer { host, id, answer } => self.answer(host, id, answer),
         }
     }
 

@@ -67,6 +67,11 @@
 //! assert_eq!(end.why, EndReason::Io(IoFault::Reset));
 //! ```
 //!
+//! # Names
+//!
+//! [`Net::zone`] holds the TXT records that hosts can ask for, such as a node list that a test [publishes](Zone::publish), and
+//! keeps a log of what was asked. While it is empty, queries are answered as unsupported.
+//!
 //! # Peers that break the protocol
 //!
 //! A test can be a peer itself. [`Net::datagram`] hands a host a datagram from any address, and what hosts send to addresses
@@ -106,6 +111,7 @@
 mod link;
 mod nodes;
 mod raw;
+mod zone;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
@@ -116,6 +122,7 @@ use core::net::SocketAddr;
 pub use self::link::{Datagram, Link};
 pub use self::nodes::{chain, config, quiet_config};
 pub use self::raw::RawStream;
+pub use self::zone::Zone;
 
 use self::link::{DIALLED_PORT, Delivery, Stream};
 use crate::contract::{
@@ -160,6 +167,8 @@ struct Member<M: Machine> {
 pub struct Net<M: Machine> {
     /// What links do from now on.
     pub link: Link,
+    /// The names that hosts can resolve.
+    pub zone: Zone,
     now: Instant,
     members: Vec<Member<M>>,
     rng: Rng,
@@ -188,6 +197,7 @@ impl<M: Machine> Net<M> {
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
             link: Link::default(),
+            zone: Zone::default(),
             now: Instant::from_micros(START_MICROS),
             members: Vec::new(),
             rng: Seed::new(bytes).fork("net"),
@@ -400,7 +410,7 @@ impl<M: Machine> Net<M> {
         }
     }
 
-    /// Carries out a machine's actions. The network resolves no names: queries are `Unsupported`.
+    /// Carries out a machine's actions. Queries are answered from the zone; without one they are `Unsupported`.
     fn drain(&mut self, host: Host) {
         loop {
             let Member { machine, addr, events, ends, .. } = &mut self.members[host.0];
@@ -432,7 +442,12 @@ impl<M: Machine> Net<M> {
                 }
                 Some(Action::Query { id, what }) => {
                     record.extend(format!("query {} {what:?}", id.0).bytes());
-                    unanswered = Some(id);
+                    let answer = if self.zone.is_empty() {
+                        Some(Err(QueryFault::Unsupported))
+                    } else {
+                        self.zone.ask(self.now, host, what)
+                    };
+                    unanswered = answer.map(|answer| Delivery::Answer { host, id, answer });
                 }
                 Some(Action::Emit(event)) => {
                     record.extend(format!("{event:?}").bytes());
@@ -442,9 +457,13 @@ impl<M: Machine> Net<M> {
             record.extend(format!("{} {}", host.0, self.now).bytes());
             record.extend_from_slice(&self.digest);
             self.digest = keccak256(&record);
-            if let Some(id) = unanswered {
-                let answer = Input::Answer { id, result: Err(QueryFault::Unsupported) };
-                self.members[host.0].machine.handle(self.now, answer);
+            match unanswered {
+                // At once, and without an answer within the answer.
+                Some(Delivery::Answer { id, answer: Err(fault), .. }) if self.zone.is_empty() => {
+                    self.members[host.0].machine.handle(self.now, Input::Answer { id, result: Err(fault) });
+                }
+                Some(delivery) => self.later(delivery),
+                None => {}
             }
             if let Some(delivery) = delivery {
                 self.send(host, delivery);

@@ -3,6 +3,7 @@
 
 pub mod discv4;
 pub mod discv5;
+pub mod dns;
 pub mod enode;
 pub mod enr;
 mod error;

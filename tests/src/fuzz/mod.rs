@@ -9,6 +9,7 @@ pub mod choices;
 pub mod crypto;
 pub mod deadlines;
 pub mod discv4;
+pub mod dns;
 pub mod eth;
 pub mod frames;
 pub mod handshake;
@@ -106,7 +107,7 @@ impl Target {
 }
 
 /// All targets.
-pub const TARGETS: [&Target; 32] = [
+pub const TARGETS: [&Target; 34] = [
     &wire::RLP,
     &wire::DISCV4_PACKET,
     &wire::AUTH,
@@ -126,12 +127,14 @@ pub const TARGETS: [&Target; 32] = [
     &texts::RECORD_TEXT,
     &texts::ENODE,
     &texts::NETRESTRICT,
+    &dns::LIST_ENTRY,
     &identity::ECIES,
     &frames::FRAMES,
     &handshake::HANDSHAKE,
     &session::SESSION,
     &eth::ETH,
     &discv4::DISCV4,
+    &dns::DNS,
     &lookup::LOOKUP,
     &peers::PEERS,
     &node::NODE,

@@ -9,9 +9,11 @@ pub mod link;
 pub mod nat;
 pub mod region;
 pub(crate) mod stream;
+pub mod zone;
 
 pub use address::{Addr, Addresses};
 pub use conditions::{Conditions, Effect, Fault, Hosts, Tamper};
 pub use link::{Fate, Links, Quality};
 pub use nat::Nat;
 pub use region::{Region, Regions};
+pub use zone::Zone;

@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use peerless::contract::{Action, CommandOf, ConnId, Input, Machine, Prefetch, QueryFault, QueryId, SocketId, Tapped};
+use peerless::contract::{
+    Action, Answer, CommandOf, ConnId, Input, Machine, Prefetch, Query, QueryFault, QueryId, SocketId, Tapped,
+};
 use peerless::time::{Duration, Instant, UnixTime};
 
 use super::cpu::Processor;
@@ -52,6 +54,8 @@ pub(crate) enum Delivery {
     Read(EndId),
     /// A credit that a cut held up.
     Credit(EndId),
+    /// The answer to a query of this incarnation: a fault, or what the zone has.
+    Answer { incarnation: u32, id: QueryId, name: Box<str>, fault: Option<QueryFault> },
     /// The machine starts, unless it runs.
     Start,
     /// The machine ends, if it is still this incarnation and still comes and goes.
@@ -200,6 +204,7 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
                 self.read(turn, end);
             }
             Delivery::Credit(end) => self.credit(turn, end),
+            Delivery::Answer { incarnation, id, name, fault } => self.answer(turn, incarnation, id, &name, fault),
             Delivery::Start => self.start(turn),
             Delivery::Stop { incarnation, how } => {
                 if self.churn.is_some() && incarnation == self.incarnation && self.power == Power::On {
@@ -356,7 +361,10 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
                 Some(Action::Dial { conn, to }) => Todo::Dial(conn, to),
                 Some(Action::Flush { conn }) => Todo::Flush(conn),
                 Some(Action::Close { conn }) => Todo::Close(conn),
-                Some(Action::Query { id, .. }) => Todo::Query(id),
+                Some(Action::Query { id, what: Query::Txt(name) }) if !turn.shared.zone.is_empty() => {
+                    Todo::Ask(id, name.into())
+                }
+                Some(Action::Query { id, .. }) => Todo::Refuse(id),
             };
             match todo {
                 Todo::Dial(conn, to) => self.dial(turn, conn, to),
@@ -365,8 +373,39 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
                     self.uplink.totals.ended += 1;
                     self.close(turn, conn);
                 }
-                Todo::Query(id) => self.input(turn, Input::Answer { id, result: Err(QueryFault::Unsupported) }),
+                Todo::Ask(id, name) => self.ask(turn, id, name),
+                Todo::Refuse(id) => self.input(turn, Input::Answer { id, result: Err(QueryFault::Unsupported) }),
             }
+        }
+    }
+
+    /// Asks the zone, which answers later.
+    fn ask<S: Sink>(&mut self, turn: &mut Turn<'_, M, S>, id: QueryId, name: Box<str>) {
+        let Some((delay, fault)) = turn.shared.zone.fate(&mut self.stream) else { return };
+        let incarnation = self.incarnation;
+        self.later(turn, delay, Delivery::Answer { incarnation, id, name, fault });
+    }
+
+    /// Hands the machine an answer, unless it is another one by now.
+    fn answer<S: Sink>(
+        &mut self,
+        turn: &mut Turn<'_, M, S>,
+        incarnation: u32,
+        id: QueryId,
+        name: &str,
+        fault: Option<QueryFault>,
+    ) {
+        if self.incarnation != incarnation || self.power != Power::On {
+            return;
+        }
+        let zone = &turn.shared.zone;
+        match fault.map_or_else(|| zone.txt(name), Err) {
+            Ok(texts) => {
+                let records: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();
+                let answer = Answer::Txt { records: &records, ttl: zone.ttl };
+                self.input(turn, Input::Answer { id, result: Ok(answer) });
+            }
+            Err(fault) => self.input(turn, Input::Answer { id, result: Err(fault) }),
         }
     }
 
@@ -402,7 +441,8 @@ enum Todo {
     Dial(ConnId, SocketAddr),
     Flush(ConnId),
     Close(ConnId),
-    Query(QueryId),
+    Ask(QueryId, Box<str>),
+    Refuse(QueryId),
 }
 
 impl Uplink {

@@ -52,7 +52,7 @@ use crate::mix::{Mix, Stream};
 use crate::network::address::PORT;
 use crate::network::link::Site;
 use crate::network::nat::NatBox;
-use crate::network::{Addr, Addresses, Conditions, Links, Nat, Region};
+use crate::network::{Addr, Addresses, Conditions, Links, Nat, Region, Zone};
 
 /// The settings of a world.
 #[derive(Clone, Debug)]
@@ -238,6 +238,7 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
             links: settings.links,
             addresses: settings.addresses,
             conditions: Conditions::default(),
+            zone: Zone::default(),
             crypto: settings.crypto.build(settings.seed, settings.hosts_expected),
             cpu: settings.cpu,
             maker: Box::new(maker),
@@ -427,6 +428,16 @@ impl<M: Machine<Language: Fingerprint> + Send, W: Watch<M>> World<M, W> {
     /// The faults of the network, for changes between runs.
     pub fn conditions_mut(&mut self) -> &mut Conditions {
         &mut self.shared.conditions
+    }
+
+    /// The names that hosts can resolve.
+    pub fn zone(&self) -> &Zone {
+        &self.shared.zone
+    }
+
+    /// The names that hosts can resolve, for changes between runs.
+    pub fn zone_mut(&mut self) -> &mut Zone {
+        &mut self.shared.zone
     }
 
     // Results

@@ -10,7 +10,7 @@ use super::machine::Maker;
 use crate::HostId;
 use crate::crypto::Costs;
 use crate::network::link::{Extra, Site};
-use crate::network::{Addresses, Conditions, Links, Region};
+use crate::network::{Addresses, Conditions, Links, Region, Zone};
 
 /// The position of a host: its shard, and its index among the shard's hosts.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +26,7 @@ pub(crate) struct Shared<M> {
     pub links: Links,
     pub addresses: Addresses,
     pub conditions: Conditions,
+    pub zone: Zone,
     pub crypto: Arc<dyn Crypto + Send + Sync>,
     pub cpu: Option<Costs>,
     pub maker: Box<Maker<M>>,

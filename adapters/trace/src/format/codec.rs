@@ -130,6 +130,11 @@ impl<'a> Decoder<'a> {
         Self { bytes, crypto }
     }
 
+    /// What checks public keys.
+    pub(crate) fn crypto(&self) -> &'a dyn Crypto {
+        self.crypto
+    }
+
     /// Whether all bytes are read.
     pub(crate) fn is_at_end(&self) -> bool {
         self.bytes.is_empty()

@@ -1,22 +1,23 @@
 //! The codec of a node's configuration without its secret key, which is a field of the header.
 //!
-//! Every field is written. A field of a later version is appended, with a higher format version.
+//! Every field is written. The snapshot and the node lists are fields with tags, at the end; a later field is one more of them,
+//! or is appended with a higher format version.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use peerless::contract::{Addresses, BanRecord, BanTarget, BookRecord, PeerLimits, Snapshot, Source, TalkId};
 use peerless::crypto::{NodeId, SecretKey};
-use peerless::discv4;
-use peerless::discv5;
 use peerless::eth::{Chain, Policy};
 use peerless::kad::schedule::Schedule;
 use peerless::netfilter::NetFilter;
-use peerless::node::Config;
+use peerless::node::{Config, discovery};
 use peerless::time::UnixTime;
 use peerless::wire::discv5::RequestId;
+use peerless::wire::dns::Link;
 use peerless::wire::forkid::{Fork, ForkSchedule, Head, Network};
 use peerless::wire::p2p::{Capability, CapabilityTable};
+use peerless::{discv4, discv5, dns};
 
 use super::codec::{Decoder, Encode, Malformed};
 use super::command::{kind, kind_code};
@@ -51,8 +52,7 @@ pub(crate) fn encode(config: &Config, out: &mut Vec<u8>) {
     encode_filter(filter, out);
     out.count(*record_seq);
     out.flag(*export_secrets);
-    encode_snapshot(snapshot, out);
-    out.option(discovery.discv5.as_ref(), |out, settings| encode_discv5(settings, out));
+    encode_tagged(snapshot, discovery, out);
 }
 
 /// Decodes what [`encode`] wrote.
@@ -75,9 +75,8 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, secret: SecretKey) -> Result<Con
     config.filter = decode_filter(decoder)?;
     config.record_seq = decoder.count()?;
     config.export_secrets = decoder.flag()?;
-    config.snapshot = decode_snapshot(decoder)?;
-    // Recordings of nodes that had no discv5 end here.
-    config.discovery.discv5 = if decoder.is_at_end() { None } else { decoder.option(decode_discv5)? };
+    (config.discovery.discv5, config.discovery.dns) = (None, None);
+    config.snapshot = decode_tagged(decoder, &mut config.discovery)?;
     Ok(config)
 }
 
@@ -166,7 +165,7 @@ pub(crate) fn decode_ban_target(decoder: &mut Decoder<'_>) -> Result<BanTarget, 
 }
 
 /// Appends each field with a tag and a length, so that a reader can skip unknown ones.
-fn encode_snapshot(snapshot: &Snapshot, out: &mut Vec<u8>) {
+fn encode_tagged(snapshot: &Snapshot, discovery: &discovery::Config, out: &mut Vec<u8>) {
     let mut field = |tag, encode: &dyn Fn(&mut Vec<u8>)| {
         let mut bytes = Vec::new();
         encode(&mut bytes);
@@ -201,10 +200,16 @@ fn encode_snapshot(snapshot: &Snapshot, out: &mut Vec<u8>) {
             out.count(first_seen.as_micros());
         }
     });
+    if let Some(settings) = &discovery.dns {
+        field(LISTS, &|out| encode_lists(settings, out));
+    }
+    if let Some(settings) = &discovery.discv5 {
+        field(DISCV5, &|out| encode_discv5(settings, out));
+    }
     out.byte(END);
 }
 
-fn decode_snapshot(decoder: &mut Decoder<'_>) -> Result<Snapshot, Malformed> {
+fn decode_tagged(decoder: &mut Decoder<'_>, discovery: &mut discovery::Config) -> Result<Snapshot, Malformed> {
     let mut snapshot = Snapshot::default();
     loop {
         let tag = decoder.byte()?;
@@ -228,28 +233,57 @@ fn decode_snapshot(decoder: &mut Decoder<'_>) -> Result<Snapshot, Malformed> {
                     Ok(BookRecord { contact, source, first_seen: UnixTime::from_micros(field.count()?) })
                 })?;
             }
+            LISTS => discovery.dns = Some(decode_lists(field)?),
+            DISCV5 => discovery.discv5 = Some(decode_discv5(field)?),
             // A field of a later version.
             _ => continue,
         }
         if !field.is_at_end() {
-            return Err(Malformed("snapshot"));
+            return Err(Malformed("snapshot or node lists"));
         }
     }
 }
 
-/// The tags of a snapshot's fields.
+/// The tags of these fields.
 const END: u8 = 0;
 const RECORD_SEQ: u8 = 1;
 const NODES: u8 = 2;
 const BANS: u8 = 3;
 const PEERS: u8 = 4;
 const BOOK: u8 = 5;
+const LISTS: u8 = 6;
+const DISCV5: u8 = 7;
+
+fn encode_lists(settings: &dns::Config, out: &mut Vec<u8>) {
+    let dns::Config { lists, queries_per_second, queries_burst, root_interval, records_kept, .. } = settings;
+    out.count(lists.len() as u64);
+    lists.iter().for_each(|link| out.text(&link.to_string()));
+    out.count((*queries_per_second).into());
+    out.count((*queries_burst).into());
+    out.duration(*root_interval);
+    out.count(*records_kept as u64);
+    out.flag(settings.follows_links);
+}
+
+fn decode_lists(decoder: &mut Decoder<'_>) -> Result<dns::Config, Malformed> {
+    let malformed = Malformed("node lists");
+    let crypto = decoder.crypto();
+    let list = |decoder: &mut Decoder<'_>| Link::parse(crypto, decoder.text()?).map_err(|_| malformed);
+    let mut settings = dns::Config::new(decoder.list(list)?);
+    settings.queries_per_second = u32::try_from(decoder.count()?).map_err(|_| malformed)?;
+    settings.queries_burst = u32::try_from(decoder.count()?).map_err(|_| malformed)?;
+    settings.root_interval = decoder.duration()?;
+    settings.records_kept = decoder.size()?;
+    settings.follows_links = decoder.flag()?;
+    Ok(settings)
+}
 
 const fn source_code(source: Source) -> u8 {
     match source {
         Source::Discv4 => 1,
         Source::Embedder => 2,
         Source::Discv5 => 3,
+        Source::Dns => 4,
     }
 }
 
@@ -258,6 +292,7 @@ fn source(code: u8) -> Result<Source, Malformed> {
         1 => Ok(Source::Discv4),
         2 => Ok(Source::Embedder),
         3 => Ok(Source::Discv5),
+        4 => Ok(Source::Dns),
         _ => Err(Malformed("source of an address")),
     }
 }
@@ -440,11 +475,17 @@ mod tests {
         config.snapshot.bans = targets.map(|target| BanRecord { target, until }).into();
         config.snapshot.peers = vec![(contact, PeerKind::Trusted)];
         let entry = |source| BookRecord { contact, source, first_seen: until };
-        config.snapshot.book = [Source::Discv4, Source::Embedder].map(entry).into();
+        config.snapshot.book = [Source::Discv4, Source::Embedder, Source::Dns].map(entry).into();
         let mut settings = discv4::Config::default();
         settings.bootnodes = vec![contact];
         (settings.schedule.young_age, settings.schedule.young_nodes) = (Duration::from_micros(1), 77);
         config.discovery.discv4 = Some(settings);
+        let list = Link { key: contact.key(), domain: "nodes.example.org".parse().unwrap() };
+        let mut settings = dns::Config::new(vec![list.clone(), Link { domain: "x".parse().unwrap(), ..list }]);
+        (settings.queries_per_second, settings.queries_burst) = (7, 1);
+        (settings.root_interval, settings.records_kept) = (Duration::from_millis(99), 5);
+        settings.follows_links = false;
+        config.discovery.dns = Some(settings);
         config
     }
 
@@ -463,6 +504,7 @@ mod tests {
         let crypto = Secp256k1::new();
         let mut plain = unusual();
         (plain.discovery.discv4, plain.addresses.ip4, plain.addresses.ip6) = (None, None, None);
+        plain.discovery.dns = None;
         for config in [unusual(), plain] {
             let mut bytes = Vec::new();
             encode(&config, &mut bytes);

@@ -2,6 +2,7 @@
 
 mod discovery;
 mod embedder;
+mod lists;
 mod pair;
 mod prefetch;
 mod turns;

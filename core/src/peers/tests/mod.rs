@@ -5,6 +5,7 @@ mod dialling;
 mod eclipse;
 mod embedder;
 mod inbound;
+mod lists;
 mod model;
 mod outbound_places;
 mod places;
