@@ -314,8 +314,9 @@ pub const SESSION_REQUESTS_BURST: u32 = 64;
 pub const NODES_MESSAGES_MAX: u64 = 5;
 /// Records in answer to one FindNode.
 pub const NODES_RECORDS_MAX: usize = 16;
-/// Distances that a lookup asks a node for, as in geth.
-pub const LOOKUP_DISTANCES: usize = 3;
+/// Distances that a lookup asks a node for. geth asks for three, which misses some of the nearest nodes: those that share their
+/// distance to the target with the node that is asked, and are near to it.
+pub const LOOKUP_DISTANCES: usize = 8;
 
 // Peers
 
