@@ -5,21 +5,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use peerless::contract::{Action, Answer, Command, Context, Input, Machine as _, Query};
-use peerless::crypto::{Crypto as _, Secp256k1, SecretKey};
+use peerless::contract::{Action, Answer, Command, Context, Input, Machine, Query, SocketId};
+use peerless::crypto::{Crypto, Secp256k1, SecretKey};
 use peerless::discv4::{Config, Discv4, Local};
 use peerless::dns::{self, Reader};
 use peerless::kad::Received;
 use peerless::limits;
 use peerless::netfilter::NetFilter;
-use peerless::node::Node;
+use peerless::node::{Discoverer, Node, discoverer};
 use peerless::rng::Seed;
 use peerless::testing::{Host, Net, START, config};
 use peerless::time::Instant;
-use peerless::wire::discv4::{DATAGRAM_BYTES_MAX, Endpoint, NEIGHBORS_PER_PACKET, Neighbor, Packet};
+use peerless::wire::discv4::{DATAGRAM_BYTES_MAX, Datagram, Endpoint, Kind, NEIGHBORS_PER_PACKET, Neighbor, Packet};
 use peerless::wire::dns::{Link, Plan};
 use peerless::wire::enr::RecordBuilder;
 use peerless::wire::forkid::ForkId;
+use peerless_sim::crypto::SimMac;
 use peerless_tests::fuzz::Cheap;
 use peerless_tests::memory::{Counting, live, peak_of};
 
@@ -74,6 +75,60 @@ fn a_node_that_only_discovers_is_small() {
     let each = usize::try_from(after - before).unwrap() / NODES;
     println!("a node that only discovers takes {each} bytes, its limiter tables included");
     assert!(each <= 28 << 10, "{each} bytes");
+}
+
+/// Each caller of a bootnode proves its endpoint and asks for nodes.
+#[test]
+fn a_bootnode_of_thirty_thousand_callers_is_small() {
+    const CALLERS: u32 = 30_000;
+    const INTERVAL: Duration = Duration::from_millis(5);
+    let crypto: Arc<dyn Crypto + Send + Sync> = Arc::new(SimMac::new(1, CALLERS as usize));
+    let secret = |n: u32| {
+        let mut bytes = [1; 32];
+        bytes[..4].copy_from_slice(&n.to_be_bytes());
+        SecretKey::from_bytes(bytes).unwrap()
+    };
+    let mut now = Instant::from_micros(1);
+    let before = live();
+    let mut config = discoverer::Config::new(secret(0));
+    config.addresses.set_ip([9, 9, 9, 9].into());
+    let mut boot = Discoverer::with_crypto(config, [1; 32], now, START, crypto.clone()).unwrap();
+    let (mut bytes, mut served, mut largest) = (Vec::new(), 0, 0);
+    for n in 1..=CALLERS {
+        now = now + INTERVAL;
+        while boot.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            boot.handle(now, Input::Timeout);
+        }
+        let [_, a, b, c] = (n << 4).to_be_bytes();
+        let from = SocketAddr::from(([20 + a, b, c, 1], 30303));
+        let (endpoint, expiration) = (Endpoint::from(from), START.plus_micros(now.as_micros()).plus_secs(20));
+        let mut call = |packet: &Packet| {
+            bytes.clear();
+            packet.seal(&*crypto, &secret(n), &mut bytes);
+            boot.handle(now, Input::Datagram { socket: SocketId::MAIN, from, bytes: &bytes });
+            let (mut ping, mut answers) = ([0; 32], 0);
+            while let Some(action) = boot.poll_action() {
+                let Action::Send { to, bytes, .. } = action else { continue };
+                let datagram = Datagram::split(bytes).unwrap();
+                match datagram.kind() {
+                    Ok(Kind::Ping) if to == from => ping = *datagram.hash,
+                    Ok(Kind::Neighbors) if to == from => answers += 1,
+                    _ => {}
+                }
+            }
+            (ping, answers)
+        };
+        let ping = Packet::Ping { version: 4, from: endpoint, to: endpoint, expiration, enr_seq: None };
+        let (ping_hash, _) = call(&ping);
+        let _ = call(&Packet::Pong { to: endpoint, ping_hash, expiration, enr_seq: None });
+        let (_, answers) = call(&Packet::FindNode { target: [7; 64], expiration });
+        served += u32::from(answers > 0);
+        largest = largest.max(live() - before);
+    }
+    let (kib, peak) = ((live() - before) >> 10, largest >> 10);
+    println!("a bootnode of {CALLERS} callers, {served} of them served, takes {kib} KiB, {peak} KiB at its peak");
+    assert!(served > CALLERS * 99 / 100, "{served}");
+    assert!(largest <= 256 << 10, "{peak} KiB");
 }
 
 #[test]

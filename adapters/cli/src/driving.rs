@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
+use peerless::contract::Addresses;
 use peerless::crypto::SecretKey;
 use peerless::eth::Chain;
 use peerless::netfilter::NetFilter;
@@ -24,22 +25,31 @@ pub(crate) fn config(secret: SecretKey, choice: &Choice, filter: &NetFilter) -> 
     config.filter = filter.clone();
     config.discovery.switch_off();
     (config.addresses.udp, config.addresses.tcp) = (0, 0);
-    // Later runs must have higher numbers, and geth takes milliseconds.
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    config.record_seq = now.map_or(1, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+    config.record_seq = record_seq();
     Ok(config)
+}
+
+/// The sequence number of a run's first record: later runs must have higher ones, and geth takes milliseconds.
+pub(crate) fn record_seq() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(1, |elapsed| u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// Binds sockets and sets the ports in the configuration.
 pub(crate) fn bind(config: &mut Config, listen: &Listen) -> Result<Sockets> {
+    bind_to(&mut config.addresses, listen)
+}
+
+/// Binds sockets and sets their ports, and their address if none is known.
+pub(crate) fn bind_to(addresses: &mut Addresses, listen: &Listen) -> Result<Sockets> {
     let sockets = Sockets::bind(listen)?;
-    config.addresses.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
-    config.addresses.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
+    addresses.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
+    addresses.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
     let bound = sockets.udp_addr().or(sockets.tcp_addr()).map(|addr| addr.ip());
-    if config.addresses.ip().is_none()
+    if addresses.ip().is_none()
         && let Some(ip) = bound.filter(|ip| !ip.is_unspecified())
     {
-        config.addresses.set_ip(ip);
+        addresses.set_ip(ip);
     }
     Ok(sockets)
 }

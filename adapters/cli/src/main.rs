@@ -6,6 +6,7 @@
 mod answers;
 mod devnet;
 mod diff;
+mod discovery;
 mod dns;
 mod driving;
 mod enr;
@@ -22,7 +23,6 @@ mod networks;
 mod node;
 mod nodeset;
 mod output;
-mod ping;
 mod primitives;
 mod replay;
 mod sim;
@@ -38,6 +38,7 @@ use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use peerless::netfilter::NetFilter;
 
+use crate::discovery::Protocol;
 use crate::output::Output;
 
 #[derive(Parser)]
@@ -88,7 +89,15 @@ enum Command {
     /// Run one node until interrupted
     Node(Box<node::Arguments>),
     /// Ping a node's discovery
-    Ping(ping::Arguments),
+    Ping(discovery::ping::Arguments),
+    /// Probe and test nodes by discv4
+    #[command(subcommand)]
+    Discv4(Box<discovery::Command>),
+    /// Probe and test nodes by discv5
+    #[command(subcommand)]
+    Discv5(Box<discovery::Command>),
+    /// Run a node that only introduces other nodes to each other
+    Bootnode(discovery::bootnode::Arguments),
     /// Show a peer's Hello and Status, or why it refuses the connection
     Identify(identify::Arguments),
     /// Run a network of real nodes in virtual time: one scenario, or a campaign of many seeds
@@ -123,7 +132,10 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Devnet(arguments) => devnet::run(&output, &arguments),
         Command::Node(arguments) => node::run(&output, &globals.netrestrict, &arguments),
-        Command::Ping(arguments) => ping::run(&output, &globals.netrestrict, &arguments),
+        Command::Ping(arguments) => discovery::ping::run(&output, &globals.netrestrict, Protocol::Discv4, &arguments),
+        Command::Discv4(command) => discovery::run(&output, &globals.netrestrict, Protocol::Discv4, &command),
+        Command::Discv5(command) => discovery::run(&output, &globals.netrestrict, Protocol::Discv5, &command),
+        Command::Bootnode(arguments) => discovery::bootnode::run(&output, &globals.netrestrict, &arguments),
         Command::Identify(arguments) => identify::run(&output, &globals.netrestrict, &arguments),
         Command::Sim(arguments) => sim::run(&output, &arguments),
         Command::Inspect(arguments) => inspect::run(&output, &arguments),

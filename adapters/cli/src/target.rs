@@ -7,6 +7,7 @@ use std::net::{IpAddr, ToSocketAddrs};
 use std::str::FromStr;
 
 use anyhow::{Context as _, Result, anyhow};
+use peerless::crypto::PublicKey;
 use peerless::crypto::{Crypto, Secp256k1};
 use peerless::wire::enode::{Contact, Enode, Host};
 use peerless::wire::enr::Record;
@@ -59,6 +60,22 @@ impl Target {
         let is_url = text.get(..8).is_some_and(|scheme| scheme.eq_ignore_ascii_case("enode://"));
         let is_key = text.len() == 128 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
         Self::is_record(text) || is_url || is_key
+    }
+
+    /// The node's key.
+    pub(crate) fn key(&self) -> PublicKey {
+        match self {
+            Self::Record(record) => *record.key(),
+            Self::Enode(enode) => enode.key,
+        }
+    }
+
+    /// The record, if the user gave one.
+    pub(crate) fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::Enode(_) => None,
+        }
     }
 
     /// Returns the node's contact. Of a host name the first address is taken.

@@ -10,6 +10,11 @@ fn nodes_of_one_network_connect_and_refuse_all_others() {
     let summary = last(&output);
     assert_eq!(output.status.code(), Some(0), "{summary} {}", stderr(&output));
     assert_eq!((&summary["nodes"], &summary["connected"]), (&4.into(), &4.into()), "{summary}");
+    let started = &objects(&output)[0];
+    assert!(started["bootnode"].as_str().is_some_and(|enode| enode.starts_with("enode://")), "{started}");
+    assert!(started["enr"].as_str().is_some_and(|enr| enr.starts_with("enr:")), "{started}");
+    assert_eq!(started["genesis"].as_str().map(str::len), Some(64), "{started}");
+    assert_eq!(started["network_id"], 1337, "{started}");
     assert_eq!(summary["intruders"], 0);
     // Sessions with the bootnode alone are three.
     assert!(summary["sessions"].as_u64() >= Some(4), "{summary}");

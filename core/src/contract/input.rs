@@ -313,6 +313,8 @@ pub enum CommandError {
     NoPort,
     /// Discovery is switched off.
     NoDiscovery,
+    /// The machine has no sessions and no chain: it only discovers.
+    NoSessions,
     /// The node refuses it for this reason.
     Refused(Refusal),
     /// The node is shutting down.
@@ -336,6 +338,7 @@ impl fmt::Display for CommandError {
             Self::Busy => "a queue is full",
             Self::NoPort => "the contact has no port for this",
             Self::NoDiscovery => "discovery is off",
+            Self::NoSessions => "the machine only discovers",
             Self::Refused(refusal) => return write!(f, "refused: {refusal}"),
             Self::ShuttingDown => "the node is shutting down",
         })

@@ -277,6 +277,11 @@ impl Calls {
         self.to(contact.udp_addr()).any(|(_, call)| matches(call))
     }
 
+    /// Whether a call to an endpoint is open that needs an endpoint proof: any but a ping.
+    pub fn needs_proof(&self, contact: &Contact) -> bool {
+        self.to(contact.udp_addr()).any(|(_, call)| call.request != Request::Ping && call.is_to(contact))
+    }
+
     /// The calls in a state to an endpoint, in the order of their opening.
     pub fn in_state(&self, contact: &Contact, state: CallState) -> Vec<CallId> {
         let matches = |call: &Call| call.state == state && call.is_to(contact);

@@ -179,8 +179,7 @@ impl Discv4 {
         let sender = Sender { key, id: cx.crypto.node_id(&key), addr: from };
         match packet {
             Packet::Ping { from: claimed, enr_seq, .. } => {
-                self.handle_ping(cx, sender, datagram.hash, claimed.tcp, enr_seq);
-                return Ok(());
+                return self.handle_ping(cx, sender, datagram.hash, claimed.tcp, enr_seq);
             }
             Packet::FindNode { target, .. } => return self.handle_find_node(cx, sender, &target),
             Packet::EnrRequest { .. } => return self.handle_enr_request(cx, sender, datagram.hash),
@@ -195,8 +194,19 @@ impl Discv4 {
         Ok(())
     }
 
-    fn handle_ping(&mut self, cx: &mut Cx<'_>, sender: Sender, hash: &Digest, tcp: u16, enr_seq: Option<u64>) {
+    fn handle_ping(
+        &mut self,
+        cx: &mut Cx<'_>,
+        sender: Sender,
+        hash: &Digest,
+        tcp: u16,
+        enr_seq: Option<u64>,
+    ) -> Result<(), DropReason> {
         let Sender { key, id, addr } = sender;
+        let contact = Contact::with_id(key, id, addr.ip(), addr.port(), tcp);
+        if self.is_passive && !self.calls.needs_proof(&contact) {
+            return Err(DropReason::Unsolicited);
+        }
         let pong = Packet::Pong {
             to: Endpoint { tcp, ..Endpoint::from(addr) },
             ping_hash: *hash,
@@ -205,7 +215,6 @@ impl Discv4 {
         };
         self.local.send(cx, addr, &pong);
 
-        let contact = Contact::with_id(key, id, addr.ip(), addr.port(), tcp);
         let mut bond = self.bonds.find(&id, addr, cx.now);
         bond.iter_mut().for_each(Bond::set_peer_bonded);
         if bond.is_some_and(|bond| bond.is_proven()) {
@@ -221,6 +230,7 @@ impl Discv4 {
             self.ping_back(cx, contact);
         }
         self.on_pinged(cx, &contact);
+        Ok(())
     }
 
     fn handle_pong(
@@ -263,6 +273,9 @@ impl Discv4 {
 
     fn handle_find_node(&mut self, cx: &mut Cx<'_>, sender: Sender, target: &[u8; 64]) -> Result<(), DropReason> {
         let Sender { key, id, addr } = sender;
+        if self.is_passive {
+            return Err(DropReason::Unsolicited);
+        }
         if !self.bonds.is_proven(&id, addr, cx.now) {
             return Err(DropReason::NoEndpointProof);
         }
@@ -306,6 +319,9 @@ impl Discv4 {
     }
 
     fn handle_enr_request(&mut self, cx: &mut Cx<'_>, sender: Sender, hash: &Digest) -> Result<(), DropReason> {
+        if self.is_passive {
+            return Err(DropReason::Unsolicited);
+        }
         if !self.bonds.is_proven(&sender.id, sender.addr, cx.now) {
             return Err(DropReason::NoEndpointProof);
         }

@@ -69,7 +69,7 @@ impl Discv4 {
 
     /// Queues a node that another node named until it can be pinged. One that is known, or that cannot be pinged, is passed over.
     pub(super) fn queue_verification(&mut self, cx: &Cx<'_>, contact: Contact) {
-        if self.is_unknown(cx, &contact) == Ok(true) {
+        if !self.is_passive && self.is_unknown(cx, &contact) == Ok(true) {
             self.unverified.push_back(Unverified { contact, is_admitted: false });
         }
     }

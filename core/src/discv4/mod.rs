@@ -152,6 +152,8 @@ pub struct Discv4 {
     unverified: VecDeque<Unverified>,
     refresh: Refresh,
     lifecycle: Lifecycle,
+    /// Whether the machine sends only what commands demand.
+    is_passive: bool,
     /// The growth in the next verdict.
     growth: Growth,
     /// No deadline is reported before this: a microsecond after the last turn.
@@ -186,12 +188,22 @@ impl Discv4 {
             unverified: VecDeque::new(),
             refresh: Refresh::new(cx.now),
             lifecycle: if config.bootnodes.is_empty() { Lifecycle::Running } else { Lifecycle::New },
+            is_passive: false,
             growth: Growth::None,
             not_before: cx.now,
             table,
             config,
             local,
         }
+    }
+
+    /// Stops everything that the machine does by itself, for a program that asks a few nodes and leaves: it looks up nothing,
+    /// keeps no table, verifies and checks no node, and answers nothing but the pings of nodes to which calls are open that need
+    /// an endpoint proof. A ping is then one datagram. To be called before the first input.
+    pub fn set_passive(&mut self) {
+        self.is_passive = true;
+        self.refresh.stop();
+        self.lifecycle = Lifecycle::Running;
     }
 
     /// Shows what [`Discv4::handle_timeout`] will read. See [`Node::prefetch`](crate::node::Node::prefetch).
@@ -360,7 +372,7 @@ impl Discv4 {
     /// bootnodes that wait for a ping still get it, and no node leaves the table.
     pub fn set_bootnodes(&mut self, bootnodes: Vec<Contact>) {
         self.config.bootnodes = bootnodes;
-        if self.table.is_empty() {
+        if self.table.is_empty() && !self.is_passive {
             self.refresh.restart(self.not_before);
         }
     }
@@ -428,7 +440,7 @@ impl Discv4 {
 
     /// Adds a node that has proven its endpoint to the table, if there is room.
     fn insert_into_table(&mut self, cx: &mut Cx<'_>, contact: Contact) {
-        if !cx.filter.permits(contact.ip()) {
+        if self.is_passive || !cx.filter.permits(contact.ip()) {
             return;
         }
         let change = self.table.insert(contact, cx.now, cx.rng);

@@ -12,6 +12,9 @@ use crate::wire::discv5::{Message, Payload, RECORD_BYTES_PER_NODES, RecordList, 
 impl Discv5 {
     /// Takes a request from the budget of its endpoint.
     pub(super) fn admit_request(&mut self, cx: &Cx<'_>, sender: &Sender) -> Result<(), DropReason> {
+        if self.is_passive {
+            return Err(DropReason::Unsolicited);
+        }
         let endpoint = self.limiter.hash(&endpoint_bytes(sender.addr));
         if !self.requests.allows(endpoint, cx.now) {
             return Err(DropReason::RateLimited);

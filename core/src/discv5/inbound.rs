@@ -75,6 +75,9 @@ impl Discv5 {
     /// Challenges the sender of a packet that no session opens: again as before, if it has a challenge that it has not answered.
     fn challenge(&mut self, cx: &mut Cx<'_>, sender: Sender, nonce: &Nonce) -> Result<(), DropReason> {
         let Sender { id, addr } = sender;
+        if self.is_passive && !self.calls.is_open_to(addr) {
+            return Err(DropReason::Unsolicited);
+        }
         let peer = self.peer_hash(&id, addr);
         let challenge = match self.challenges.find(peer, cx.now) {
             Some(challenge) => *challenge,

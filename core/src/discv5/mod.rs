@@ -155,6 +155,8 @@ pub struct Discv5 {
     unverified: VecDeque<Unverified>,
     refresh: Refresh,
     lifecycle: Lifecycle,
+    /// Whether the machine sends only what commands demand.
+    is_passive: bool,
     /// The growth in the next verdict.
     growth: Growth,
     /// No deadline is reported before this: a microsecond after the last turn.
@@ -177,11 +179,20 @@ impl Discv5 {
             unverified: VecDeque::new(),
             refresh: Refresh::new(cx.now),
             lifecycle: if config.bootnodes.is_empty() { Lifecycle::Running } else { Lifecycle::New },
+            is_passive: false,
             growth: Growth::None,
             not_before: cx.now,
             config,
             local,
         }
+    }
+
+    /// Stops everything that the machine does by itself, for a program that asks a few nodes and leaves: it looks up nothing,
+    /// keeps no table, verifies and checks no node, and answers no requests. To be called before the first input.
+    pub fn set_passive(&mut self) {
+        self.is_passive = true;
+        self.refresh.stop();
+        self.lifecycle = Lifecycle::Running;
     }
 
     /// The next deadline. Strictly later than the last [`Discv5::handle_timeout`]; `None` after [`Discv5::shutdown`].
@@ -350,7 +361,7 @@ impl Discv5 {
     /// at once and the pauses between rounds begin anew. No node leaves the table.
     pub fn set_bootnodes(&mut self, bootnodes: Vec<Contact>) {
         self.config.bootnodes = bootnodes;
-        if self.table.is_empty() {
+        if self.table.is_empty() && !self.is_passive {
             self.refresh.restart(self.not_before);
         }
     }
@@ -448,7 +459,7 @@ impl Discv5 {
 
     /// Adds a node that has proven its endpoint to the table, with its record, if there is room.
     fn insert_into_table(&mut self, cx: &mut Cx<'_>, contact: Contact, seq: u64, record: StoredRecord) {
-        if !cx.filter.permits(contact.ip()) {
+        if self.is_passive || !cx.filter.permits(contact.ip()) {
             return;
         }
         let change = self.table.insert(contact, cx.now, cx.rng);

@@ -121,6 +121,11 @@ impl Refresh {
         self.due = self.due.map(|at| at.min(due));
     }
 
+    /// No round is due any more, until [`Refresh::restart`].
+    pub fn stop(&mut self) {
+        self.due = None;
+    }
+
     /// There are new nodes to start from: a round is due at `now`, and the pauses begin anew.
     pub fn restart(&mut self, now: Instant) {
         self.reseeds = 0;

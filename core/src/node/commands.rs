@@ -60,22 +60,16 @@ impl Node {
                 self.disconnect_other(conn, EndReason::Disconnect(reason));
                 Ok(())
             }
-            Command::AddNode { contact } => self.discovery.add_node(&mut self.context, contact),
-            Command::Ping { via, contact } => self.discovery.ping(&mut self.context, id, via, contact),
-            Command::RequestRecord { via, contact } => {
-                self.discovery.request_record(&mut self.context, id, via, contact)
-            }
-            Command::FindNode { contact, target } => self.discovery.find_node(&mut self.context, id, contact, target),
-            Command::FindDistances { contact, distances } => {
-                self.discovery.find_distances(&mut self.context, id, contact, distances)
-            }
-            Command::Lookup { target } => self.discovery.lookup(&mut self.context, id, target),
-            Command::LookupId { target } => self.discovery.lookup_id(&mut self.context, id, target),
-            Command::Talk { contact, protocol, request } => {
-                self.discovery.talk(&mut self.context, id, contact, protocol, request)
-            }
-            Command::TalkRespond { id, response } => self.discovery.talk_respond(&mut self.context, &id, response),
-            Command::SetBootnodes { nodes } => self.discovery.set_bootnodes(nodes),
+            Command::AddNode { .. }
+            | Command::Ping { .. }
+            | Command::RequestRecord { .. }
+            | Command::FindNode { .. }
+            | Command::FindDistances { .. }
+            | Command::Lookup { .. }
+            | Command::LookupId { .. }
+            | Command::Talk { .. }
+            | Command::TalkRespond { .. }
+            | Command::SetBootnodes { .. } => self.discovery.command(&mut self.context, id, command),
             Command::SetAddresses { addresses } => {
                 let is_changed = self.identity.set_addresses(self.context.crypto(), addresses)?;
                 self.on_identity(is_changed);

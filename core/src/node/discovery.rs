@@ -4,6 +4,7 @@
 //! recognises it, merges their deadlines, forwards commands, and takes candidates for the dialler from all in turn. It parses
 //! no packet.
 
+use alloc::borrow::Cow;
 use alloc::boxed::Box;
 use alloc::collections::{BTreeSet, VecDeque};
 use alloc::vec::Vec;
@@ -13,8 +14,8 @@ use core::net::SocketAddr;
 use super::identity::Identity;
 use super::lists::Lists;
 use crate::contract::{
-    Answer, CommandError, CommandId, Context, Cx, DiscoveryTimer, Event, Input, Prefetch, QueryFault, QueryId, Refusal,
-    Source, TalkId, Via,
+    Answer, Command, CommandError, CommandId, Context, Cx, DiscoveryTimer, DropReason, Event, Input, Prefetch,
+    QueryFault, QueryId, Refusal, SocketId, Source, TalkId, Via,
 };
 use crate::crypto::NodeId;
 use crate::discv4::{self, Discv4};
@@ -125,6 +126,12 @@ impl Discovery {
         Self { discv4, discv5, lists, is_waited_for: false }
     }
 
+    /// Lets every protocol do nothing by itself; see [`Discv4::set_passive`], [`Discv5::set_passive`].
+    pub(super) fn set_passive(&mut self) {
+        self.discv4.machine.iter_mut().for_each(|discv4| discv4.set_passive());
+        self.discv5.machine.iter_mut().for_each(|discv5| discv5.set_passive());
+    }
+
     /// Queues nodes of an earlier run, which are pinged as there is room and enter a table only if they answer.
     pub(super) fn restore(&mut self, nodes: Vec<Contact>) {
         self.discv4.restored = nodes.clone().into();
@@ -167,8 +174,38 @@ impl Discovery {
         round_robin([(Source::Discv4, discv4), (Source::Discv5, discv5), (Source::Dns, listed)], max)
     }
 
+    /// Counts and filters a datagram, offers it to the protocols, and emits it if none recognises it.
+    pub(super) fn receive(
+        &mut self,
+        context: &mut Context,
+        socket: SocketId,
+        from: SocketAddr,
+        bytes: &[u8],
+    ) -> Growth {
+        context.stats.datagrams_in.add(bytes.len());
+        if !context.filter.permits(from.ip()) {
+            context.stats.drop_datagram(DropReason::Filtered);
+            return Growth::None;
+        }
+        let verdict = if socket == SocketId::MAIN {
+            self.handle_datagram(context, from, bytes)
+        } else {
+            Verdict { received: Received::Unrecognised, growth: Growth::None }
+        };
+        match verdict.received {
+            Received::Handled => {}
+            Received::Dropped(reason) => context.stats.drop_datagram(reason),
+            Received::Unrecognised => {
+                context.out.stage(bytes.len()).copy_from_slice(bytes);
+                let event = Event::Unrecognised { socket, from, bytes: Cow::default() };
+                context.out.emit_staged(event, 0..bytes.len());
+            }
+        }
+        verdict.growth
+    }
+
     /// Offers a datagram to the protocols until one recognises it: discv5 first, which tells by two AES blocks.
-    pub(super) fn handle_datagram(&mut self, context: &mut Context, from: SocketAddr, bytes: &[u8]) -> Verdict {
+    fn handle_datagram(&mut self, context: &mut Context, from: SocketAddr, bytes: &[u8]) -> Verdict {
         let mut verdict = Verdict { received: Received::Unrecognised, growth: Growth::None };
         if let Slot { machine: Some(discv5), rng, .. } = &mut self.discv5 {
             verdict = discv5.handle_datagram(&mut context.cx(rng), from, bytes);
@@ -230,8 +267,33 @@ impl Discovery {
         }
     }
 
+    /// Carries out a command about discovery.
+    ///
+    /// # Errors
+    /// Those of the protocol; [`CommandError::NoDiscovery`] if it is off; [`CommandError::NoSessions`] for other commands.
+    pub(super) fn command(
+        &mut self,
+        context: &mut Context,
+        id: CommandId,
+        command: Command<'_>,
+    ) -> Result<(), CommandError> {
+        match command {
+            Command::AddNode { contact } => self.add_node(context, contact),
+            Command::Ping { via, contact } => self.ping(context, id, via, contact),
+            Command::RequestRecord { via, contact } => self.request_record(context, id, via, contact),
+            Command::FindNode { contact, target } => self.find_node(context, id, contact, target),
+            Command::FindDistances { contact, distances } => self.find_distances(context, id, contact, distances),
+            Command::Lookup { target } => self.lookup(context, id, target),
+            Command::LookupId { target } => self.lookup_id(context, id, target),
+            Command::Talk { contact, protocol, request } => self.talk(context, id, contact, protocol, request),
+            Command::TalkRespond { id, response } => self.talk_respond(context, &id, response),
+            Command::SetBootnodes { nodes } => self.set_bootnodes(nodes),
+            _ => Err(CommandError::NoSessions),
+        }
+    }
+
     /// Adds a node to every protocol. Refused if none takes it, with the reason of the first.
-    pub(super) fn add_node(&mut self, context: &mut Context, contact: Contact) -> Result<(), CommandError> {
+    fn add_node(&mut self, context: &mut Context, contact: Contact) -> Result<(), CommandError> {
         let discv4 = self.with_discv4(context, |discv4, cx| discv4.add_node(cx, contact));
         let discv5 = self.with_discv5(context, |discv5, cx| discv5.add_node(cx, contact));
         match (discv4, discv5) {
@@ -241,13 +303,7 @@ impl Discovery {
     }
 
     /// See [`Discv4::ping`], [`Discv5::ping`].
-    pub(super) fn ping(
-        &mut self,
-        context: &mut Context,
-        id: CommandId,
-        via: Via,
-        contact: Contact,
-    ) -> Result<(), CommandError> {
+    fn ping(&mut self, context: &mut Context, id: CommandId, via: Via, contact: Contact) -> Result<(), CommandError> {
         match via {
             Via::Discv4 => self.with_discv4(context, |discv4, cx| discv4.ping(cx, id, contact)),
             Via::Discv5 => self.with_discv5(context, |discv5, cx| discv5.ping(cx, id, contact)),
@@ -255,7 +311,7 @@ impl Discovery {
     }
 
     /// See [`Discv4::request_record`], [`Discv5::request_record`].
-    pub(super) fn request_record(
+    fn request_record(
         &mut self,
         context: &mut Context,
         id: CommandId,
@@ -269,7 +325,7 @@ impl Discovery {
     }
 
     /// See [`Discv4::find_node`].
-    pub(super) fn find_node(
+    fn find_node(
         &mut self,
         context: &mut Context,
         id: CommandId,
@@ -280,7 +336,7 @@ impl Discovery {
     }
 
     /// See [`Discv5::find_node`].
-    pub(super) fn find_distances(
+    fn find_distances(
         &mut self,
         context: &mut Context,
         id: CommandId,
@@ -291,27 +347,17 @@ impl Discovery {
     }
 
     /// See [`Discv4::lookup`].
-    pub(super) fn lookup(
-        &mut self,
-        context: &mut Context,
-        id: CommandId,
-        target: [u8; 64],
-    ) -> Result<(), CommandError> {
+    fn lookup(&mut self, context: &mut Context, id: CommandId, target: [u8; 64]) -> Result<(), CommandError> {
         self.with_discv4(context, |discv4, cx| discv4.lookup(cx, Some(id), target))
     }
 
     /// See [`Discv5::lookup`].
-    pub(super) fn lookup_id(
-        &mut self,
-        context: &mut Context,
-        id: CommandId,
-        target: NodeId,
-    ) -> Result<(), CommandError> {
+    fn lookup_id(&mut self, context: &mut Context, id: CommandId, target: NodeId) -> Result<(), CommandError> {
         self.with_discv5(context, |discv5, cx| discv5.lookup(cx, Some(id), target))
     }
 
     /// See [`Discv5::talk`].
-    pub(super) fn talk(
+    fn talk(
         &mut self,
         context: &mut Context,
         id: CommandId,
@@ -323,12 +369,7 @@ impl Discovery {
     }
 
     /// See [`Discv5::respond`].
-    pub(super) fn talk_respond(
-        &mut self,
-        context: &mut Context,
-        id: &TalkId,
-        response: &[u8],
-    ) -> Result<(), CommandError> {
+    fn talk_respond(&mut self, context: &mut Context, id: &TalkId, response: &[u8]) -> Result<(), CommandError> {
         self.with_discv5(context, |discv5, cx| discv5.respond(cx, id, response))
     }
 
@@ -344,7 +385,7 @@ impl Discovery {
     }
 
     /// See [`Discv4::set_bootnodes`], [`Discv5::set_bootnodes`].
-    pub(super) fn set_bootnodes(&mut self, nodes: &[Contact]) -> Result<(), CommandError> {
+    fn set_bootnodes(&mut self, nodes: &[Contact]) -> Result<(), CommandError> {
         if !self.is_on() {
             return Err(CommandError::NoDiscovery);
         }

@@ -24,7 +24,8 @@ pub(super) struct Identity {
     key: PublicKey,
     id: NodeId,
     addresses: Addresses,
-    fork_id: ForkId,
+    /// `None` for a node without a chain.
+    fork_id: Option<ForkId>,
     /// Entries of the embedder's own, as RLP.
     entries: BTreeMap<Vec<u8>, Vec<u8>>,
     record: Record,
@@ -39,14 +40,14 @@ impl Identity {
         crypto: &dyn Crypto,
         secret: SecretKey,
         addresses: Addresses,
-        fork_id: ForkId,
+        fork_id: impl Into<Option<ForkId>>,
         entries: BTreeMap<Vec<u8>, Vec<u8>>,
         seq: u64,
     ) -> Result<Self, ConfigError> {
         if entries.iter().any(|(key, value)| !is_settable(key, value)) {
             return Err(ConfigError::RecordEntry);
         }
-        let key = crypto.public_key(&secret);
+        let (key, fork_id) = (crypto.public_key(&secret), fork_id.into());
         let record = builder(&addresses, fork_id, &entries).sign(crypto, &secret, seq);
         let record = record.map_err(|_| ConfigError::Record)?;
         Ok(Self { secret, id: crypto.node_id(&key), key, addresses, fork_id, entries, record })
@@ -93,10 +94,10 @@ impl Identity {
 
     /// Changes the fork id. Returns whether a new record was signed.
     pub(super) fn set_fork_id(&mut self, crypto: &dyn Crypto, fork_id: ForkId) -> bool {
-        if fork_id == self.fork_id {
+        if self.fork_id == Some(fork_id) {
             return false;
         }
-        let old = core::mem::replace(&mut self.fork_id, fork_id);
+        let old = self.fork_id.replace(fork_id);
         // The entry's size differs by a few bytes at most; if the record has no room for them, it keeps the old entry.
         self.sign(crypto).inspect_err(|_| self.fork_id = old).is_ok()
     }
@@ -140,13 +141,15 @@ impl Identity {
     }
 }
 
-fn builder(addresses: &Addresses, fork_id: ForkId, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> RecordBuilder {
+fn builder(addresses: &Addresses, fork_id: Option<ForkId>, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> RecordBuilder {
     let Addresses { ip4, ip6, udp, tcp } = *addresses;
     let mut builder = RecordBuilder::default();
     for ip in ip4.map(IpAddr::V4).into_iter().chain(ip6.map(IpAddr::V6)) {
         builder.endpoint(SocketAddr::new(ip, udp), tcp);
     }
-    builder.fork_id(fork_id);
+    if let Some(fork_id) = fork_id {
+        builder.fork_id(fork_id);
+    }
     for (key, value) in entries {
         builder.entry(key, value.clone());
     }

@@ -8,6 +8,7 @@ mod commands;
 pub mod config;
 pub mod connection;
 mod connections;
+pub mod discoverer;
 pub mod discovery;
 mod identity;
 mod lists;
@@ -17,7 +18,6 @@ mod peering;
 mod table;
 mod view;
 
-use alloc::borrow::Cow;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
@@ -26,16 +26,15 @@ use core::net::SocketAddr;
 use self::behaviours::Behaviours;
 pub use self::config::{Config, ConfigError};
 use self::connection::{Connection, Verdict};
+pub use self::discoverer::Discoverer;
 pub use self::discovery::Discovery;
 use self::identity::Identity;
 use self::memory::FrameMemory;
 use self::table::{Slot, Table};
 pub use self::view::SessionView;
-use crate::contract::{
-    Action, ConnId, Context, DropReason, EndReason, Event, Input, Prefetch, Reason, Refusal, SocketId,
-};
+use crate::contract::{Action, ConnId, Context, EndReason, Event, Input, Prefetch, Reason, Refusal, SocketId};
 use crate::crypto::{Crypto, Secp256k1};
-use crate::kad::{self, Growth, Received};
+use crate::kad::Growth;
 use crate::limits::{CONNS_PER_TURN, DIAL_CANDIDATE_DELAY};
 use crate::netfilter::canonical;
 use crate::peers::{Accepted, Handshakes, Peers};
@@ -271,27 +270,7 @@ impl Node {
     }
 
     fn handle_datagram(&mut self, socket: SocketId, from: SocketAddr, bytes: &[u8]) {
-        self.context.stats.datagrams_in.add(bytes.len());
-        if !self.context.filter.permits(from.ip()) {
-            self.context.stats.drop_datagram(DropReason::Filtered);
-            return;
-        }
-        let verdict = if socket == SocketId::MAIN {
-            self.discovery.handle_datagram(&mut self.context, from, bytes)
-        } else {
-            kad::Verdict { received: Received::Unrecognised, growth: Growth::None }
-        };
-        let kad::Verdict { received, growth } = verdict;
-        match received {
-            Received::Handled => {}
-            Received::Dropped(reason) => self.context.stats.drop_datagram(reason),
-            Received::Unrecognised => {
-                self.context.out.stage(bytes.len()).copy_from_slice(bytes);
-                self.context
-                    .out
-                    .emit_staged(Event::Unrecognised { socket, from, bytes: Cow::default() }, 0..bytes.len());
-            }
-        }
+        let growth = self.discovery.receive(&mut self.context, socket, from, bytes);
         self.on_growth(growth);
     }
 

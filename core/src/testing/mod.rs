@@ -319,6 +319,11 @@ impl<M: Machine> Net<M> {
         taken.into_iter().map(|(_, from, bytes)| (from, bytes)).collect()
     }
 
+    /// Whether datagrams wait for [`Net::take_datagrams`] at an address.
+    pub fn has_datagrams(&self, to: SocketAddr) -> bool {
+        self.inbox.iter().any(|(at, ..)| *at == to)
+    }
+
     /// Keeps a log of every datagram from now on.
     pub fn log_datagrams(&mut self) {
         self.log.get_or_insert_default();

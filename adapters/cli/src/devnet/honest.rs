@@ -14,7 +14,9 @@ use peerless::crypto::{NodeId, SecretKey};
 use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::{Config, Node};
+use peerless::time::UnixTime;
 use peerless::wire::enode::Contact;
+use peerless::wire::enr::Record;
 use peerless::wire::p2p::Capability;
 use peerless_mio::{Driver, Listen, Sockets};
 
@@ -112,6 +114,13 @@ impl Prepared {
         let ip = config.addresses.ip().context("a bound socket has an address")?;
         let contact = Contact::new(key, ip, config.addresses.udp, config.addresses.tcp);
         Ok(Self { config, sockets, keys: keys.clone(), contact })
+    }
+
+    /// The node's first record.
+    pub(super) fn record(&self) -> Result<Record> {
+        let unix = UnixTime::from_secs(0);
+        let node = Node::new(self.config.clone(), [0; 32], peerless::time::Instant::ZERO, unix);
+        Ok(node.context("the node cannot start")?.record().clone())
     }
 
     /// Runs the node until `stop`. It reports to `news` as number `node`, knows `bootnode` and keeps dialling `statics`.

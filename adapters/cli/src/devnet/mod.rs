@@ -9,6 +9,7 @@ mod hostile;
 mod liar;
 mod page;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,6 +22,7 @@ use clap::Args;
 use peerless::netfilter::NetFilter;
 use peerless::rng::Seed;
 use peerless::wire::enode::Contact;
+use serde::Serialize;
 
 use self::board::{Board, Name};
 use self::honest::{News, Prepared, SNAPSHOT_INTERVAL, What};
@@ -69,6 +71,25 @@ impl Arguments {
     }
 }
 
+/// The first line: what a client needs to join.
+#[derive(Serialize)]
+struct Started {
+    event: &'static str,
+    bootnode: String,
+    enr: String,
+    genesis: String,
+    network_id: u64,
+    nodes: usize,
+    hostile: usize,
+}
+
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bootnode, nodes, hostile, .. } = self;
+        writeln!(f, "{nodes} honest nodes, knowing only {bootnode}\n1 node of a foreign network, {hostile} hostile")
+    }
+}
+
 /// Runs `devnet`.
 pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let duration = *arguments.duration;
@@ -94,12 +115,16 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     let strangers = std::iter::once((Name::Foreign, foreign.contact.id()))
         .chain(hostile.iter().enumerate().map(|(i, identity)| (Name::Hostile(i), identity.key.node_id())));
     let mut board = Board::new(&contacts, strangers.collect());
-    output.say(format_args!(
-        "{} honest nodes, knowing only {}\n1 node of a foreign network, {} hostile\n",
-        contacts.len(),
-        bootnode,
-        hostile.len()
-    ));
+    let record = honest.first().context("there are at least two nodes")?.record()?;
+    output.report(&Started {
+        event: "started",
+        bootnode: bootnode.to_string(),
+        enr: record.to_string(),
+        genesis: const_hex::encode(home.network.schedule.genesis()),
+        network_id: home.network.network_id,
+        nodes: contacts.len(),
+        hostile: hostile.len(),
+    });
 
     let (stop, truce) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
     let (sender, news) = channel();

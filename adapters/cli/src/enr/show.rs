@@ -3,6 +3,7 @@
 use std::fmt;
 
 use peerless::crypto::PublicKey;
+use peerless::wire::enr::Record;
 use serde::Serialize;
 
 use super::decoded::Decoded;
@@ -46,6 +47,12 @@ struct EntryReport {
     malformed: Option<String>,
     #[serde(skip)]
     is_known: bool,
+}
+
+impl From<&Record> for Report {
+    fn from(record: &Record) -> Self {
+        Self::new(&Decoded::new(record.as_bytes()))
+    }
 }
 
 impl Report {

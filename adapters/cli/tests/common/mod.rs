@@ -65,10 +65,19 @@ pub struct Node {
 }
 
 impl Node {
-    /// Starts a node at any port of 127.0.0.1, and waits until it says where.
+    /// Starts a node at any port of 127.0.0.1, unless `arguments` name another address, and waits until it says where.
     pub fn start(arguments: &[&str]) -> Self {
-        let mut command = peerless(&["--json", "--verbosity", "0", "node", "--addr", "127.0.0.1", "--port", "0"]);
-        let mut child = command.args(arguments).stdout(Stdio::piped()).spawn().expect("the program runs");
+        Self::start_as(&[&["node"], arguments].concat())
+    }
+
+    /// Starts another command that listens as `node` does.
+    pub fn start_as(arguments: &[&str]) -> Self {
+        let mut command = peerless(&["--json", "--verbosity", "0"]);
+        command.args(arguments).args(["--port", "0"]);
+        if !arguments.contains(&"--addr") {
+            command.args(["--addr", "127.0.0.1"]);
+        }
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program runs");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let (sender, lines) = channel();
         std::thread::spawn(move || {

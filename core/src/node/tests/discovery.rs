@@ -3,6 +3,7 @@
 use alloc::vec;
 
 use super::*;
+use crate::contract::DropReason;
 use crate::netfilter::NetFilter;
 use crate::wire::discv4::{Datagram, Endpoint, Kind, Packet};
 

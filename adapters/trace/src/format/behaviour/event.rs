@@ -333,6 +333,7 @@ pub(in crate::format) fn encode_command_error(error: CommandError, out: &mut Vec
         CommandError::UnknownCapability => 13,
         CommandError::NotBanned => 14,
         CommandError::Distances => 15,
+        CommandError::NoSessions => 16,
         _ => UNKNOWN,
     };
     out.byte(code);

@@ -1,22 +1,22 @@
-//! The command `ping`: discv4 pings, with loss and percentiles of the round trip.
+//! The commands `ping`, `discv4 ping` and `discv5 ping`: pings, with loss and percentiles of the round trip.
+//!
+//! A ping of discv4 is one datagram, the first of discv5 two, for its session. Other nodes get none.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use clap::Args;
-use peerless::contract::{Command, CommandId, Event, Via};
-use peerless::discv4;
+use peerless::contract::{Command, CommandId, Event};
 use peerless::limits::CALL_TIMEOUT;
 use peerless::netfilter::NetFilter;
 use peerless::wire::enode::Contact;
-use peerless_mio::Listen;
 use serde::Serialize;
 
+use super::{Protocol, permitted, start_passive};
 use crate::key::Identity;
-use crate::networks::Choice;
 use crate::output::{Output, millis};
 use crate::target::Target;
 use crate::{Outcome, driving};
@@ -39,28 +39,20 @@ pub(crate) struct Arguments {
 }
 
 /// Runs `ping`.
-pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) -> Result<Outcome> {
-    let contact = arguments.target.resolve()?;
-    if contact.udp() == 0 {
-        bail!("the node has no discovery port");
-    }
-    if !filter.permits(contact.ip()) {
-        bail!("{} is outside of --netrestrict", contact.ip());
-    }
-    let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
-    config.discovery.discv4 = Some(discv4::Config::default());
-    let sockets = driving::bind(&mut config, &Listen::default().and_udp(driving::any_port(contact.ip())))?;
-    let mut driver = driving::start(config, sockets, None)?;
+pub(crate) fn run(output: &Output, filter: &NetFilter, protocol: Protocol, arguments: &Arguments) -> Result<Outcome> {
+    let contact = permitted(&arguments.target, filter)?;
+    let secret = arguments.identity.load_or_create()?;
+    let mut driver = start_passive(secret, filter, protocol, contact.ip(), &[])?;
     let interrupt = driving::Interrupt::listen()?;
 
-    output.say(format_args!("PING {} at {} (discv4)", short(&contact), contact.udp_addr()));
+    output.say(format_args!("PING {} at {} ({})", short(&contact), contact.udp_addr(), protocol.name()));
     let mut tally = Tally::default();
     let mut pending: BTreeMap<CommandId, u32> = BTreeMap::new();
     let mut sent = 0;
     let mut next = Instant::now();
     while (sent < arguments.count && !interrupt.is_set()) || !pending.is_empty() {
         if sent < arguments.count && !interrupt.is_set() && Instant::now() >= next {
-            let command = driver.command(Command::Ping { via: Via::Discv4, contact }).context("cannot ping")?;
+            let command = driver.command(Command::Ping { via: protocol.via(), contact }).context("cannot ping")?;
             pending.insert(command, sent);
             sent += 1;
             next += *arguments.interval;

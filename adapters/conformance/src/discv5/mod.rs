@@ -1,0 +1,1 @@
+pub const CASES: &[crate::case::Case] = &[];
