@@ -91,6 +91,21 @@ pub trait Crypto {
     /// An implementation may panic if `key` comes from another implementation and is not on its curve.
     fn ecdh(&self, secret: &SecretKey, key: &PublicKey) -> SharedSecret;
 
+    /// The compressed public key of an ephemeral secret, with which a discv5 handshake begins.
+    fn ephemeral_key(&self, secret: &SecretKey) -> [u8; 33] {
+        self.public_key(secret).compressed()
+    }
+
+    /// The agreement of an ephemeral secret with the static key of the node to which its key is sent.
+    fn agree_as_initiator(&self, ephemeral: &SecretKey, key: &PublicKey) -> SharedSecret {
+        self.ecdh(ephemeral, key)
+    }
+
+    /// The same agreement on the other side, which has received the ephemeral key; `None` if that is no point on the curve.
+    fn agree_as_recipient(&self, secret: &SecretKey, ephemeral_key: &[u8; 33]) -> Option<SharedSecret> {
+        self.public_key_from_compressed(ephemeral_key).map(|key| self.ecdh(secret, &key))
+    }
+
     /// The hash at the start of a discv4 datagram, over all bytes that follow it.
     fn datagram_hash(&self, bytes: &[u8]) -> Digest;
 

@@ -133,9 +133,8 @@ impl Discv5 {
         if !cx.crypto.verify(&key, &digest, &proof.signature) {
             return Err(DropReason::Malformed(DecodeError::BadSignature));
         }
-        let ephemeral = cx.crypto.public_key_from_compressed(proof.ephemeral_key);
-        let ephemeral = ephemeral.ok_or(DropReason::Malformed(DecodeError::BadKey))?;
-        let agreement = cx.crypto.ecdh(&self.local.secret, &ephemeral);
+        let agreement = cx.crypto.agree_as_recipient(&self.local.secret, proof.ephemeral_key);
+        let agreement = agreement.ok_or(DropReason::Malformed(DecodeError::BadKey))?;
         let keys = SessionKeys::derive(&agreement, challenge.as_bytes(), &id, &self.local.id);
         let mut plain = Vec::new();
         let opened = packet.open(&keys.initiator, &mut plain);

@@ -132,8 +132,8 @@ impl Discv5 {
         }
         let node = contact.id();
         let ephemeral = SecretKey::generate(cx.rng);
-        let ephemeral_key = cx.crypto.public_key(&ephemeral).compressed();
-        let agreement = cx.crypto.ecdh(&ephemeral, &contact.key());
+        let ephemeral_key = cx.crypto.ephemeral_key(&ephemeral);
+        let agreement = cx.crypto.agree_as_initiator(&ephemeral, &contact.key());
         let keys = SessionKeys::derive(&agreement, challenge.as_bytes(), &self.local.id, &node);
         let digest = id_proof_digest(challenge.as_bytes(), &ephemeral_key, &node);
         let signature = cx.crypto.sign(&self.local.secret, &digest).without_recovery_id();

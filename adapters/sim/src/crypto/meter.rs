@@ -148,6 +148,22 @@ impl Crypto for Meter {
         self.crypto.ecdh(secret, key)
     }
 
+    fn ephemeral_key(&self, secret: &SecretKey) -> [u8; 33] {
+        self.spend(self.costs.public_key);
+        self.crypto.ephemeral_key(secret)
+    }
+
+    fn agree_as_initiator(&self, ephemeral: &SecretKey, key: &PublicKey) -> SharedSecret {
+        self.spend(self.costs.ecdh);
+        self.crypto.agree_as_initiator(ephemeral, key)
+    }
+
+    fn agree_as_recipient(&self, secret: &SecretKey, ephemeral_key: &[u8; 33]) -> Option<SharedSecret> {
+        self.spend(self.costs.decompress);
+        self.spend(self.costs.ecdh);
+        self.crypto.agree_as_recipient(secret, ephemeral_key)
+    }
+
     fn datagram_hash(&self, bytes: &[u8]) -> Digest {
         self.hash(bytes);
         self.crypto.datagram_hash(bytes)

@@ -66,6 +66,13 @@ impl SimMac {
         tag
     }
 
+    /// The agreement of an ephemeral and a static key.
+    fn agreement(&self, ephemeral_key: &[u8; 33], key: &[u8; 64]) -> SharedSecret {
+        let mut compressed = [2; 33];
+        compressed[1..].copy_from_slice(&self.hash.bytes(ephemeral_key).bytes(key).finish_32());
+        SharedSecret::from_compressed(compressed)
+    }
+
     /// The point with this x coordinate and an odd y or not.
     fn lift(&self, x: &[u8; 32], is_odd: bool) -> Option<[u8; 64]> {
         let mut compressed = [0; 33];
@@ -161,6 +168,22 @@ impl Crypto for SimMac {
         let mut compressed = [2; 33];
         compressed[1..].copy_from_slice(&self.hash.bytes(low).bytes(high).finish_32());
         SharedSecret::from_compressed(compressed)
+    }
+
+    /// A hash of the secret in place of a point: it is used once and is no node's key. So a tampered one is refused only
+    /// because the proof of identity covers it.
+    fn ephemeral_key(&self, secret: &SecretKey) -> [u8; 33] {
+        let mut key = [2; 33];
+        key[1..].copy_from_slice(&self.hash.bytes(secret.expose()).finish_32());
+        key
+    }
+
+    fn agree_as_initiator(&self, ephemeral: &SecretKey, key: &PublicKey) -> SharedSecret {
+        self.agreement(&self.ephemeral_key(ephemeral), key.as_bytes())
+    }
+
+    fn agree_as_recipient(&self, secret: &SecretKey, ephemeral_key: &[u8; 33]) -> Option<SharedSecret> {
+        (ephemeral_key[0] & !1 == 2).then(|| self.agreement(ephemeral_key, &self.derive_xy(secret)))
     }
 
     /// Also prefetches the signer, which is looked up next: the hashed bytes begin with its x coordinate.
