@@ -138,3 +138,30 @@ fn netrestrict_holds_for_every_command() {
         assert!(stderr(&output).contains("--netrestrict"), "{}", stderr(&output));
     }
 }
+
+#[test]
+fn a_node_passes_the_cases_of_discv5() {
+    let node = Node::start_as(&["bootnode"]);
+    let pattern = "^(Ping|HandshakeResend|TalkRequest|Findnode|Session|Whoareyou/Form)";
+    let output = run(&["--json", "discv5", "test", node.enr(), "--run", pattern, "--wait", "300ms"]);
+    let (lines, summary) = (objects(&output), last(&output));
+    assert_eq!(output.status.code(), Some(0), "{:?} {}", lines, stderr(&output));
+    assert_eq!((&summary["failed"], &summary["skipped"]), (&0.into(), &0.into()), "{summary}");
+    assert!(lines.iter().any(|line| line["case"] == "FindnodeResults"));
+}
+
+#[test]
+fn discv5_asks_as_discv4_does() {
+    let node = Node::start_as(&["bootnode"]);
+    let output = run(&["--json", "discv5", "ping", node.enr(), "-c", "2", "--interval", "50ms"]);
+    assert_eq!((output.status.code(), &last(&output)["received"]), (Some(0), &2.into()), "{}", stderr(&output));
+    for command in ["requestenr", "resolve"] {
+        let output = run(&["--json", "discv5", command, node.enr()]);
+        assert_eq!(
+            (output.status.code(), &last(&output)["enr"]),
+            (Some(0), &node.started["enr"]),
+            "{}",
+            stderr(&output)
+        );
+    }
+}

@@ -256,6 +256,19 @@ pub fn seal_ordinary(
     finish(out, start, route.to, |out| message.encode(out), nonce, key);
 }
 
+/// As [`seal_ordinary`], with a message that is encoded already, of any content.
+pub fn seal_ordinary_encoded(
+    out: &mut Vec<u8>,
+    route: Route<'_>,
+    iv: [u8; 16],
+    nonce: &Nonce,
+    key: &MessageKey,
+    message: &[u8],
+) {
+    let start = write_ordinary_head(out, route, iv, nonce);
+    finish(out, start, route.to, |out| out.extend_from_slice(message), nonce, key);
+}
+
 /// Appends an ordinary packet with random bytes in place of a sealed message: the first packet to a node with which there is
 /// no session.
 pub fn write_random(out: &mut Vec<u8>, route: Route<'_>, iv: [u8; 16], nonce: &Nonce, random: &[u8]) {

@@ -61,7 +61,7 @@ fn our_node_passes_all_cases_on_loopback_and_at_global_addresses() {
     for (ip, first, second) in [
         ("127.0.0.1", "127.0.0.1", "127.0.0.2"),
         ("100.0.0.1", "90.1.1.1", "90.2.2.2"),
-        ("2001:db8::1", "2001:db8:1::1", "2001:db8:2::1"),
+        ("2a00::1", "2a01::1", "2a02::1"),
     ] {
         let (target, mut wire) = in_memory(at(ip), first, Some(second));
         assert_passed(&run_all(&target, &mut wire), &[]);
