@@ -151,6 +151,17 @@ fn a_node_passes_the_cases_of_discv5() {
 }
 
 #[test]
+fn the_document_lists_all_cases() {
+    let document = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/conformance.md"));
+    let document = document.expect("a document");
+    let rows: Vec<&str> = document.lines().filter(|line| line.starts_with("| `")).collect();
+    let cases = peerless_conformance::discv4::CASES.iter().chain(peerless_conformance::discv5::CASES);
+    let expected: Vec<_> = cases.map(|case| format!("| `{}` | {} | {} |", case.name, case.basis, case.says)).collect();
+    let listed: Vec<_> = rows.into_iter().filter(|row| !row.starts_with("| `--")).collect();
+    assert_eq!(listed, expected);
+}
+
+#[test]
 fn discv5_asks_as_discv4_does() {
     let node = Node::start_as(&["bootnode"]);
     let output = run(&["--json", "discv5", "ping", node.enr(), "-c", "2", "--interval", "50ms"]);

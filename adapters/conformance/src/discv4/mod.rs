@@ -68,7 +68,7 @@ pub const CASES: &[Case] = &[
         ping::largest_packet,
     ),
     specified("Ping/TooLarge", WIRE, "packets have at most 1280 bytes", ping::too_large),
-    specified("Ping/WrongHash", WIRE, "hash = keccak256(signature || packet-type || packet-data)", ping::wrong_hash),
+    specified("Ping/WrongHash", WIRE, "the hash is that of signature, packet-type and packet-data", ping::wrong_hash),
     specified("Ping/NoSignature", WIRE, "every packet is signed by the node's identity key", ping::no_signature),
     specified(
         "Pong/Unsolicited",
