@@ -66,7 +66,8 @@ impl Machine for Reader {
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.dns.poll_timeout().map(|(at, _)| at)
+        // None at the end of time.
+        self.dns.poll_timeout().map(|(at, _)| at).filter(|at| *at > self.context.now() && *at != Instant::NEVER)
     }
 
     fn outbound(&self, _: ConnId) -> &[u8] {

@@ -38,7 +38,7 @@ pub(super) struct Walk {
     /// The top.
     pub(super) top: EntryHash,
     pending: Vec<Pending>,
-    /// The first eight bytes of each hash that was named. Who makes two of them equal hides an entry of the own list.
+    /// The first eight bytes of each hash that was named. A list in which two are equal hides an entry of its own.
     named: BTreeSet<u64>,
     /// The entries whose answers are open.
     open: u32,

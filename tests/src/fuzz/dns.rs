@@ -162,7 +162,7 @@ fn dns(data: &[u8], reached: &mut Reached) {
         match choices.byte() % 8 {
             0 if choices.is_empty() => break,
             0 => world.publish(&mut choices),
-            1 => now = now + Duration::from_millis(choices.number()),
+            1 => now = now + Duration::from_millis(choices.number() % (1 << 32)),
             2 | 3 => {
                 if let Some(due) = reader.poll_timeout() {
                     now = now.max(due);
