@@ -8,7 +8,7 @@ use crate::contract::{Action, Command, CommandError, CommandId, ConnId, Context,
 use crate::crypto::Crypto;
 use crate::netfilter::NetFilter;
 use crate::rng::{Rng, Seed};
-use crate::time::{Instant, UnixTime};
+use crate::time::{Duration, Instant, UnixTime};
 
 /// A [`Dns`] with what it borrows, as a [`Machine`]: it asks for names, and does nothing else. Every command is refused.
 #[derive(Debug)]
@@ -65,9 +65,10 @@ impl Machine for Reader {
         self.context.out.pop()
     }
 
+    /// Strictly later than the last call; `None` at the end of time.
     fn poll_timeout(&self) -> Option<Instant> {
-        // None at the end of time.
-        self.dns.poll_timeout().map(|(at, _)| at).filter(|at| *at > self.context.now() && *at != Instant::NEVER)
+        let soon = self.context.now() + Duration::from_micros(1);
+        self.dns.poll_timeout().map(|(at, _)| at.max(soon)).filter(|at| *at != Instant::NEVER)
     }
 
     fn outbound(&self, _: ConnId) -> &[u8] {

@@ -89,7 +89,7 @@ fn secret(n: u8) -> SecretKey {
 
 fn record(n: u8) -> Record {
     let mut builder = RecordBuilder::default();
-    if n % 5 != 0 {
+    if !n.is_multiple_of(5) {
         builder.endpoint(([9, 9, n, 1], 30303).into(), u16::from(n % 3) * 30303);
     }
     builder.sign(&Cheap, &secret(n), u64::from(n)).expect("a small record")
