@@ -314,9 +314,11 @@ pub const SESSION_REQUESTS_BURST: u32 = 64;
 pub const NODES_MESSAGES_MAX: u64 = 5;
 /// Records in answer to one FindNode.
 pub const NODES_RECORDS_MAX: usize = 16;
-/// Distances that a lookup asks a node for. geth asks for three, which misses some of the nearest nodes: those that share their
-/// distance to the target with the node that is asked, and are near to it.
-pub const LOOKUP_DISTANCES: usize = 8;
+/// Distances below that of the target for which a lookup asks a node as well. geth asks for one below and one above, which misses
+/// some of the nearest nodes: those that are as far from the target as the node that is asked, and near to it.
+pub const LOOKUP_DISTANCES_BELOW: u16 = 4;
+/// Distances above that of the target for which a lookup asks a node as well.
+pub const LOOKUP_DISTANCES_ABOVE: u16 = 4;
 
 // Peers
 

@@ -1,9 +1,10 @@
-//! Measures a world of nodes that discover each other: `discovery NODES SECONDS THREADS [MODE]`.
+//! Measures a world of nodes that discover each other: `discovery NODES SECONDS THREADS [MODE [PROTOCOL]]`.
 
 use std::time::{Duration, Instant};
 
 use peerless::node::Node;
 use peerless_sim::crypto::Mode;
+use peerless_sim::scenario::Protocols;
 use peerless_sim::{HostSpec, Settings, World, scenery};
 
 /// Resident memory, in KiB, if the system reports it.
@@ -25,11 +26,12 @@ fn main() {
     let mut number = |default: u64| args.next().and_then(|arg| arg.parse().ok()).unwrap_or(default);
     let (nodes, seconds, threads) = (number(1000), number(600), number(1));
     let crypto = args.next().map_or(Mode::SimMac, |mode| mode.parse().expect("a crypto mode"));
+    let protocols = args.next().map_or(Protocols::V4, |protocols| protocols.parse().expect("v4, v5 or both"));
     let settings =
         Settings { seed: 1, crypto, threads: threads as usize, hosts_expected: nodes as usize, ..Settings::default() };
     let before = resident_kib();
     let started = Instant::now();
-    let mut world: World<Node> = World::new(settings, scenery::discovery_only(3));
+    let mut world: World<Node> = World::new(settings, scenery::discovery_by(protocols, 3));
     let mut spread = peerless_sim::mix::Stream::new(1, 0, 0);
     for _ in 0..nodes {
         let starts_in = Some(Duration::from_micros(spread.below(60_000_000)));
@@ -43,8 +45,14 @@ fn main() {
             .run_until(peerless::time::Instant::from_micros(seconds * 1_000_000 * part / parts))
             .expect("no violation");
         let (wall, processor) = (began.elapsed().as_secs_f64(), processor_seconds() - processor);
-        let known: usize =
-            world.machines().map(|(_, node)| node.discovery().discv4().map_or(0, |d| d.table().len())).sum();
+        let known: usize = world
+            .machines()
+            .map(|(_, node)| {
+                let discovery = node.discovery();
+                let discv4 = discovery.discv4().map(|discv4| discv4.table().len());
+                discv4.or(discovery.discv5().map(|discv5| discv5.table().len())).unwrap_or(0)
+            })
+            .sum();
         println!(
             "{} wall {wall:.2} s, processor {processor:.2} s, {:.0} times real time, {} events, {:.2} us each, table {:.1}, {} KiB a node",
             world.now(),

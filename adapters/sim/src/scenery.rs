@@ -11,6 +11,7 @@ use peerless::wire::forkid::{ForkSchedule, Head, Network};
 use crate::HostId;
 use crate::network::Nat;
 use crate::network::address::PORT;
+use crate::scenario::Protocols;
 use crate::world::Birth;
 
 /// Returns a private network's chain, with one fork in the far future.
@@ -56,9 +57,15 @@ pub fn node(birth: &Birth<'_>, config: Config) -> Node {
 
 /// Makes nodes that discover each other and keep no sessions; all use the first `bootnodes` hosts as bootnodes.
 pub fn discovery_only(bootnodes: u32) -> impl Fn(&Birth<'_>) -> Node + Send + Sync + 'static {
+    discovery_by(Protocols::V4, bootnodes)
+}
+
+/// As [`discovery_only`], by these protocols.
+pub fn discovery_by(protocols: Protocols, bootnodes: u32) -> impl Fn(&Birth<'_>) -> Node + Send + Sync + 'static {
     let chain = chain(1337);
     move |birth| {
         let mut config = config(birth, chain.clone());
+        protocols.apply(&mut config);
         config.peers.max_peers = 0;
         config.peers.dial_ratio = 0;
         set_bootnodes(birth, &mut config, 0..bootnodes);

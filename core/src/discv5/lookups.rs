@@ -146,10 +146,12 @@ fn enters_table(call: &Call) -> bool {
     matches!(call.purpose, Purpose::Verify(_) | Purpose::Enter)
 }
 
-/// The distances at which a node is asked for nodes near a target: that of the target, and those around it.
+/// The distances at which a node is asked for nodes near a target, the most useful first, since an answer has sixteen nodes: that
+/// of the target; those below it, whose nodes are as far from the target as the node itself; those above it.
 fn distances(target: &NodeId, node: &NodeId) -> Vec<u16> {
     let distance = target.log_distance(node);
-    let around = (1..=256).flat_map(|i| [distance.checked_add(i), distance.checked_sub(i)]).flatten();
-    let valid = core::iter::once(distance).chain(around).filter(|distance| (1..=256).contains(distance));
-    valid.take(limits::LOOKUP_DISTANCES).collect()
+    let below = (1..=limits::LOOKUP_DISTANCES_BELOW).filter_map(|i| distance.checked_sub(i));
+    let above = (1..=limits::LOOKUP_DISTANCES_ABOVE).map(|i| distance + i);
+    let all = core::iter::once(distance).chain(below).chain(above);
+    all.filter(|distance| (1..=256).contains(distance)).collect()
 }
