@@ -39,6 +39,8 @@ type Set = [Option<Session>; limits::SESSION_WAYS];
 pub struct Sessions {
     /// A power of two of them.
     sets: Vec<Set>,
+    /// When the memory was last found to be needed, in seconds.
+    reviewed: u32,
 }
 
 impl Sessions {
@@ -91,8 +93,9 @@ impl Sessions {
         if self.sets.is_empty() {
             self.sets.resize_with(limits::SESSIONS_INITIAL / limits::SESSION_WAYS, Set::default);
         }
+        self.review(now);
         while self.get(peer).is_none() && self.is_short(peer, now) {
-            self.grow();
+            self.resize(2 * self.sets.len());
         }
         let now = seconds(now);
         let set = self.set_mut(peer);
@@ -135,12 +138,29 @@ impl Sessions {
         can_grow && last.is_some_and(|session| u64::from(seconds(now).saturating_sub(session.used)) < recent)
     }
 
-    /// Doubles the memory. A set becomes two.
-    fn grow(&mut self) {
-        let grown = 2 * self.sets.len();
+    /// Halves the memory, once in a while, if a quarter of it would hold all recent sessions.
+    fn review(&mut self, now: Instant) {
+        let recent = limits::SESSION_RECENT_AGE.as_secs() as u32;
+        let now = seconds(now);
+        if now.saturating_sub(self.reviewed) < recent {
+            return;
+        }
+        self.reviewed = now;
+        let is_recent = |session: &&Session| now.saturating_sub(session.used) < recent;
+        let needed = self.sets.iter().flatten().flatten().filter(is_recent).count();
+        let room = self.sets.len() * limits::SESSION_WAYS;
+        if needed <= room / 4 && room > limits::SESSIONS_INITIAL {
+            self.resize(self.sets.len() / 2);
+        }
+    }
+
+    /// Moves the sessions to another number of sets. Of more than fit a set, the most recently used stay.
+    fn resize(&mut self, sets: usize) {
         let old = core::mem::take(&mut self.sets);
-        self.sets.resize_with(grown, Set::default);
-        for session in old.into_iter().flatten().flatten() {
+        self.sets.resize_with(sets, Set::default);
+        let mut sessions: Vec<Session> = old.into_iter().flatten().flatten().collect();
+        sessions.sort_by_key(|session| core::cmp::Reverse(session.used));
+        for session in sessions {
             let set = self.set_mut(session.peer);
             if let Some(free) = set.iter_mut().find(|way| way.is_none()) {
                 *free = Some(session);
@@ -253,6 +273,13 @@ mod tests {
         }
         assert_eq!(sessions.sets.len() * limits::SESSION_WAYS, limits::SESSIONS_MAX);
         assert!(sessions.len() > limits::SESSIONS_MAX * 9 / 10);
+        // Afterwards it is released step by step, and what is used stays.
+        let used = PeerHash(7);
+        for minute in 1..=10 {
+            sessions.insert(used, key(1), key(2), at(4000 + 60 * minute));
+            assert!(sessions.contains(used, at(4000 + 60 * minute)));
+        }
+        assert_eq!(sessions.sets.len() * limits::SESSION_WAYS, limits::SESSIONS_INITIAL);
     }
 
     #[test]
