@@ -352,6 +352,18 @@ pub const LEDGER_ENTRIES: usize = 16;
 pub const BANS_MAX: usize = 4096;
 /// Nodes in the dial history.
 pub const DIAL_HISTORY_MAX: usize = 4096;
+/// Nodes of which a second endpoint is remembered, at about 250 bytes each: all static peers may have one.
+pub const ALTERNATIVES_MAX: usize = 1024;
+/// Bootnodes with a host name.
+pub const NAMED_BOOTNODES_MAX: usize = 64;
+/// Addresses of a bootnode's host name that are used.
+pub const NAMED_BOOTNODE_ADDRS_MAX: usize = 4;
+/// Pause before a bootnode's host name that did not resolve is asked again; it doubles up to [`NAME_REFRESH`].
+pub const NAME_RETRY: Duration = Duration::from_secs(15);
+/// Shortest time until a bootnode's host name that did resolve is asked again.
+pub const NAME_REFRESH: Duration = Duration::from_secs(600);
+/// Time after which a static peer's host name is asked again if the driver has not answered: far more than resolvers take.
+pub const NAME_TIMEOUT: Duration = Duration::from_secs(120);
 /// Static and trusted peers.
 pub const STATIC_PEERS_MAX: usize = 1024;
 /// Offers of the embedder that wait for a dial: a few turns of the dialler.
@@ -461,6 +473,23 @@ pub const LIST_TXT_RECORDS_MAX: usize = 16;
 pub const LIST_SEEDS: usize = 16;
 /// Entries of the address book that only a node list vouches for: a third (attack D19).
 pub const BOOK_LISTED_MAX: usize = BOOK_ENTRIES_MAX / 3;
+// Our own address
+
+/// Votes on our address that are kept, for each family and each of local and global voters: more than the nodes of a table
+/// that answer in the votes' lifetime, at 48 bytes each.
+pub const ADDRESS_VOTES_MAX: usize = 128;
+/// Time for which a vote counts, as in geth: a node of the table is checked more often.
+pub const ADDRESS_VOTE_LIFETIME: Duration = Duration::from_secs(300);
+/// Votes for one address that give a first answer.
+pub const ADDRESS_VOTES_MIN: usize = 3;
+/// Votes for one address from which on an answer is settled (attack D17), as in geth.
+pub const ADDRESS_VOTES_SETTLED: usize = 10;
+/// Share of the votes that an answer needs (attack D17).
+pub const ADDRESS_MAJORITY_PERCENT: usize = 60;
+/// Shortest time from one settled answer to another (attack D17): each is a new record, for which others ask.
+pub const ADDRESS_SWITCH_INTERVAL: Duration = Duration::from_secs(600);
+/// Shortest time from a first answer to another one.
+pub const ADDRESS_FIRST_SWITCH_INTERVAL: Duration = Duration::from_secs(60);
 
 // Outbound places
 

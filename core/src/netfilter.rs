@@ -198,16 +198,65 @@ impl fmt::Display for Cidr {
     }
 }
 
-/// The embedder's restriction of addresses (`--netrestrict`): an empty list permits every address.
+/// How far a host gets with one address family.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Extent {
+    /// It has no socket of the family.
+    None,
+    /// It reaches loopback and private addresses only: it has no route to others.
+    Local,
+    /// It reaches all addresses.
+    #[default]
+    Global,
+}
+
+/// The addresses that a host can reach. By default all: a driver that knows better says so.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Reach {
+    /// With IPv4.
+    pub ip4: Extent,
+    /// With IPv6.
+    pub ip6: Extent,
+}
+
+impl Reach {
+    /// Whether the host can reach this address.
+    pub fn permits(self, ip: IpAddr) -> bool {
+        if self == Self::default() {
+            return true;
+        }
+        let ip = canonical(SocketAddr::new(ip, 0)).ip();
+        match if ip.is_ipv4() { self.ip4 } else { self.ip6 } {
+            Extent::None => false,
+            Extent::Local => scope(ip).is_local(),
+            Extent::Global => true,
+        }
+    }
+}
+
+/// The embedder's restriction of addresses (`--netrestrict`): an empty list permits every address. Within it, only addresses
+/// that the host can reach are permitted.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NetFilter {
     allowed: Vec<Cidr>,
+    reach: Reach,
 }
 
 impl NetFilter {
     /// Makes a filter that permits only the given ranges; every address if there are none.
     pub fn only(allowed: Vec<Cidr>) -> Self {
-        Self { allowed }
+        Self { allowed, reach: Reach::default() }
+    }
+
+    /// The same ranges, for a host with this reach.
+    #[must_use]
+    pub fn with_reach(self, reach: Reach) -> Self {
+        Self { reach, ..self }
+    }
+
+    /// The addresses that the host can reach.
+    pub const fn reach(&self) -> Reach {
+        self.reach
     }
 
     /// The permitted ranges; none if every address is permitted.
@@ -217,7 +266,7 @@ impl NetFilter {
 
     /// Whether the node may send to, dial, accept or keep this address.
     pub fn permits(&self, ip: IpAddr) -> bool {
-        self.allowed.is_empty() || self.allowed.iter().any(|range| range.contains(ip))
+        self.reach.permits(ip) && (self.allowed.is_empty() || self.allowed.iter().any(|range| range.contains(ip)))
     }
 }
 
@@ -299,6 +348,18 @@ mod tests {
         assert_eq!(wide("2a00:1:2:3300::1", 6), wide("2a00:1:2:4400::1", 6));
         assert_ne!(wide("2a00:1:2:3300::1", 6), wide("2a00:1:3:3300::1", 6));
         assert_ne!(wide("1.2.3.4", 0), wide("2a00:1:2:3300::1", 0), "the families stay apart");
+    }
+
+    #[test]
+    fn what_the_host_cannot_reach_is_not_permitted() {
+        let only6 = NetFilter::default().with_reach(Reach { ip4: Extent::None, ip6: Extent::Global });
+        assert!(only6.permits(ip("2a00::1")) && !only6.permits(ip("8.8.8.8")) && !only6.permits(ip("::ffff:8.8.8.8")));
+        let local6 = NetFilter::default().with_reach(Reach { ip6: Extent::Local, ..Reach::default() });
+        for (text, is_permitted) in [("8.8.8.8", true), ("::1", true), ("fd00::1", true), ("2a00::1", false)] {
+            assert_eq!(local6.permits(ip(text)), is_permitted, "{text}");
+        }
+        let both = "127.0.0.0/8,::1/128".parse::<NetFilter>().unwrap().with_reach(only6.reach());
+        assert!(both.permits(ip("::1")) && !both.permits(ip("127.0.0.1")));
     }
 
     #[test]

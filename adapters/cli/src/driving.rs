@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use peerless::contract::Addresses;
 use peerless::crypto::SecretKey;
 use peerless::eth::Chain;
-use peerless::netfilter::NetFilter;
+use peerless::netfilter::{NetFilter, Scope, scope};
 use peerless::node::{Config, Node};
 use peerless_mio::{Driver, Listen, Sockets};
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -37,21 +37,30 @@ pub(crate) fn record_seq() -> u64 {
 
 /// Binds sockets and sets the ports in the configuration.
 pub(crate) fn bind(config: &mut Config, listen: &Listen) -> Result<Sockets> {
-    bind_to(&mut config.addresses, listen)
+    let (sockets, assumed) = bind_to(&mut config.addresses, listen)?;
+    config.assumed_addresses.extend(assumed);
+    Ok(sockets)
 }
 
-/// Binds sockets and sets their ports, and their address if none is known.
-pub(crate) fn bind_to(addresses: &mut Addresses, listen: &Listen) -> Result<Sockets> {
+/// Binds sockets and sets their ports, and their addresses where none are known. Returns those beside, which are to be assumed
+/// until other nodes have said what they see.
+pub(crate) fn bind_to(addresses: &mut Addresses, listen: &Listen) -> Result<(Sockets, Vec<IpAddr>)> {
     let sockets = Sockets::bind(listen)?;
     addresses.udp = sockets.udp_addr().map_or(0, |addr| addr.port());
     addresses.tcp = sockets.tcp_addr().map_or(0, |addr| addr.port());
-    let bound = sockets.udp_addr().or(sockets.tcp_addr()).map(|addr| addr.ip());
-    if addresses.ip().is_none()
-        && let Some(ip) = bound.filter(|ip| !ip.is_unspecified())
-    {
-        addresses.set_ip(ip);
+    // Without discovery, those of the listeners.
+    let addrs: Vec<_> = sockets.udp_addrs().chain(sockets.tcp_addrs()).collect();
+    let mut assumed = Vec::new();
+    for ip in addrs.into_iter().map(|(_, addr)| addr.ip()).filter(|ip| !ip.is_unspecified()) {
+        let is_known = if ip.is_ipv4() { addresses.ip4.is_some() } else { addresses.ip6.is_some() };
+        match scope(ip) {
+            _ if is_known || assumed.contains(&ip) => {}
+            // There may be a router in front of it.
+            Scope::Lan | Scope::Shared => assumed.push(ip),
+            _ => addresses.set_ip(ip),
+        }
     }
-    Ok(sockets)
+    Ok((sockets, assumed))
 }
 
 /// Returns a driver for a node with a fresh seed, recorded from its first input if there is a recording.

@@ -5,32 +5,36 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args};
-use peerless::contract::{Command, Event, PeerKind};
+use peerless::contract::{Addresses, Command, Event, PeerKind};
+use peerless::dns;
 use peerless::limits::LISTS_MAX;
-use peerless::netfilter::NetFilter;
+use peerless::netfilter::{NetFilter, Reach};
 use peerless::node::Node;
 use peerless::wire::dns::Link;
-use peerless::{discv4, dns};
-use peerless_mio::{DnsResolver, Listen};
+use peerless_mio::{Driver, Listen};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::answers::{Answers, Question};
 use crate::key::Identity;
+use crate::nat::{self, Nat};
 use crate::networks::{self, ForkReport};
 use crate::output::Output;
-use crate::target::resolve_all;
+use crate::protocols::Protocols;
+use crate::resolvers::Resolvers;
+use crate::target::{Place, Port};
 use crate::targets::Targets;
-use crate::{Outcome, driving, keylog, trace};
+use crate::{Outcome, driving, keylog, target, trace};
 
 /// Longest sleep of a turn, after which the program checks for signals.
 const LOOK_INTERVAL: Duration = Duration::from_millis(250);
+/// Time between two looks for routes.
+const ROUTE_INTERVAL: Duration = Duration::from_secs(30);
 /// Limit for the final Disconnects.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 /// An empty RLP list, the answer to every request.
@@ -43,9 +47,9 @@ pub(crate) struct Arguments {
     identity: Identity,
     #[command(flatten)]
     network: networks::Selection,
-    /// Address to listen at [default: every address of this machine, IPv4 and IPv6]
-    #[arg(long, env = "PEERLESS_ADDR", value_name = "IP")]
-    addr: Option<IpAddr>,
+    /// Address to listen at, or one of each family [default: every address of this machine, IPv4 and IPv6]
+    #[arg(long, env = "PEERLESS_ADDR", value_name = "IP", value_delimiter = ',')]
+    addr: Vec<IpAddr>,
     /// RLPx port; 0 takes any
     #[arg(long, env = "PEERLESS_PORT", default_value_t = 30303)]
     port: u16,
@@ -55,9 +59,12 @@ pub(crate) struct Arguments {
     /// Turn discovery off
     #[arg(long, env = "PEERLESS_NODISCOVER", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     nodiscover: bool,
-    /// External address of this node: none (peers find out), or extip:IP
-    #[arg(long, env = "PEERLESS_NAT", default_value = "none")]
-    nat: Nat,
+    #[command(flatten)]
+    protocols: Protocols,
+    /// External address and port mappings: none (other nodes say what they see), any, upnp, pmp, pmp:IP, stun:HOST, or
+    /// extip:IP, also one of each family
+    #[arg(long, env = "PEERLESS_NAT", value_name = "NAT", default_value = "none", value_delimiter = ',')]
+    nat: Vec<Nat>,
     /// Nodes at which discovery starts, instead of the network's own; a file may be a list of any format, "" is none
     #[arg(long, env = "PEERLESS_BOOTNODES", value_name = "ENODE|ENR|FILE,...")]
     bootnodes: Option<Targets>,
@@ -82,44 +89,20 @@ pub(crate) struct Arguments {
     recording: trace::RecordingArguments,
 }
 
-/// The external address of the node.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Nat {
-    None,
-    ExternalIp(IpAddr),
-}
-
-impl FromStr for Nat {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once(':') {
-            None if text.eq_ignore_ascii_case("none") => Ok(Self::None),
-            Some((kind, ip)) if kind.eq_ignore_ascii_case("extip") => {
-                ip.parse().map(Self::ExternalIp).map_err(|_| format!("{ip:?} is not an address"))
-            }
-            _ => Err("expected none or extip:IP".to_owned()),
-        }
-    }
-}
-
-impl fmt::Display for Nat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::None => f.write_str("none"),
-            Self::ExternalIp(ip) => write!(f, "extip:{ip}"),
-        }
-    }
-}
-
 impl Arguments {
-    fn listen(&self) -> Listen {
-        let ip = self.addr.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED));
-        let listen = Listen::default().and_tcp(SocketAddr::new(ip, self.port));
+    fn listen(&self) -> Result<Listen> {
+        let (ip, other) = match self.addr[..] {
+            [] => (IpAddr::V6(Ipv6Addr::UNSPECIFIED), None),
+            [ip] => (ip, None),
+            [ip, other] if ip.is_ipv4() != other.is_ipv4() => (ip, Some(other)),
+            _ => bail!("--addr takes one address, or one of each family"),
+        };
+        let mut listen = Listen::default().and_tcp(SocketAddr::new(ip, self.port));
+        listen.beside = other;
         if self.nodiscover {
-            return listen;
+            return Ok(listen);
         }
-        listen.and_udp(SocketAddr::new(ip, self.discovery_port.unwrap_or(self.port)))
+        Ok(listen.and_udp(SocketAddr::new(ip, self.discovery_port.unwrap_or(self.port))))
     }
 }
 
@@ -127,21 +110,30 @@ impl Arguments {
 pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) -> Result<Outcome> {
     let choice = arguments.network.choose()?;
     let mut config = driving::config(arguments.identity.load_or_create()?, &choice, filter)?;
-    if let Nat::ExternalIp(ip) = arguments.nat {
-        config.addresses.set_ip(ip);
-    }
+    let nat = nat::Choice::new(&arguments.nat)?;
+    nat.configure(&mut config.addresses);
     config.peers.max_peers = arguments.maxpeers.into();
     let static_peers = arguments.static_peers.as_ref().map_or(Ok(Vec::new()), Targets::load)?;
     let inputs = [arguments.identity.files(), arguments.network.files()].concat();
     let keys = arguments.keylog.open(&inputs)?;
     keys.configure(&mut config);
+    let sockets = driving::bind(&mut config, &arguments.listen()?)?;
+    config.reach = sockets.reach();
+    let reachable = filter.clone().with_reach(config.reach);
     if !arguments.nodiscover {
-        let mut settings = discv4::Config::default();
-        settings.bootnodes = match &arguments.bootnodes {
-            Some(named) => resolve_all(&named.load()?)?,
-            None => choice.bootnodes.clone(),
-        };
-        config.discovery.discv4 = Some(settings);
+        let mut bootnodes = Vec::new();
+        match &arguments.bootnodes {
+            Some(named) => {
+                for place in target::places(&named.load()?, "bootnode", &reachable, Port::Udp)? {
+                    match place {
+                        Place::At(contacts) => bootnodes.extend(contacts),
+                        Place::Named(node) => config.named_bootnodes.push(node),
+                    }
+                }
+            }
+            None => bootnodes = choice.bootnodes.clone(),
+        }
+        arguments.protocols.configure(&mut config.discovery, &bootnodes);
     }
     if arguments.discovery_dns.len() > LISTS_MAX {
         bail!("at most {LISTS_MAX} node lists can be read");
@@ -149,23 +141,27 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     config.discovery.dns =
         (!arguments.discovery_dns.is_empty()).then(|| dns::Config::new(arguments.discovery_dns.clone()));
     let servers = config.discovery.dns.as_ref().map(|_| arguments.servers.choose(filter)).transpose()?;
-    let sockets = driving::bind(&mut config, &arguments.listen())?;
+    let static_peers = target::places(&static_peers, "static peer", &reachable, Port::Tcp)?;
+    let is_named = |place: &Place| matches!(place, Place::Named(_));
+    let has_names = !config.named_bootnodes.is_empty() || static_peers.iter().any(is_named);
     let recording = arguments.trace.clone().map(|file| arguments.recording.to(file));
+    let (configured, reach) = (config.addresses, config.reach);
     let mut driver = driving::start(config, sockets, recording.as_ref())?;
-    if let Some(servers) = servers {
-        driver.set_resolver(Box::new(DnsResolver::new(servers, driver.waker())?));
-    }
     if let Some(file) = &arguments.trace {
         arguments.recording.warn(file);
     }
-    for contact in resolve_all(&static_peers)? {
-        let command = Command::AddPeer { contact, kind: PeerKind::Static };
-        driver.command(command).with_context(|| format!("cannot keep {contact} as a static peer"))?;
+    if has_names || servers.is_some() {
+        driver.set_resolver(Box::new(Resolvers::new(servers, driver.waker())?));
+    }
+    for place in static_peers {
+        keep(&mut driver, &place)?;
     }
     let interrupt = driving::Interrupt::listen()?;
     output.report(&Started::new(driver.node()));
     tracing::info!(network = choice.network.name, id = choice.network.network_id, "started");
 
+    let mut nat = nat.start(configured, filter, &driver)?;
+    let mut routes = Routes { reach, checked: Instant::now() };
     let mut answers = Answers::default();
     while !interrupt.is_set() {
         driver.turn(Some(LOOK_INTERVAL), |event| {
@@ -173,17 +169,61 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
             keys.note(&event);
             note(output, &event);
         })?;
+        nat.poll(&mut driver);
+        routes.check(&mut driver);
         answers.give(|&Question { conn, capability, request_id, id }| {
             let command = Command::Respond { conn, capability, request_id, id, body: NOTHING };
             driver.command(command).map(|_| ())
         });
     }
     tracing::info!("shutting down");
+    nat.stop();
     let left = driver.shutdown(SHUTDOWN_LIMIT, |event| note(output, &event))?;
     if left > 0 {
         tracing::warn!(left, "connections did not end in time");
     }
     Ok(Outcome::Success)
+}
+
+/// Keeps a connection with a static peer.
+fn keep(driver: &mut Driver, place: &Place) -> Result<()> {
+    let kind = PeerKind::Static;
+    match place {
+        Place::Named(node) => {
+            let command = Command::AddNamedPeer { node, kind };
+            driver.command(command).with_context(|| format!("cannot keep {node} as a static peer"))?;
+        }
+        Place::At(contacts) => {
+            for (at, contact) in contacts.iter().enumerate() {
+                let contact = *contact;
+                let command =
+                    if at == 0 { Command::AddPeer { contact, kind } } else { Command::AddEndpoint { contact } };
+                driver.command(command).with_context(|| format!("cannot keep {contact} as a static peer"))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Tells the node when a route to the addresses of a family has come or gone.
+#[derive(Debug)]
+struct Routes {
+    reach: Reach,
+    checked: Instant,
+}
+
+impl Routes {
+    fn check(&mut self, driver: &mut Driver) {
+        if self.checked.elapsed() < ROUTE_INTERVAL {
+            return;
+        }
+        self.checked = Instant::now();
+        let reach = driver.sockets().reach();
+        if reach != self.reach && driver.command(Command::SetReach { reach }).is_ok() {
+            tracing::info!(ip4 = ?reach.ip4, ip6 = ?reach.ip6, "other addresses can be reached");
+            self.reach = reach;
+        }
+    }
 }
 
 /// Logs an event, and prints events of peers as JSON with `--json`.
@@ -220,6 +260,20 @@ fn note(output: &Output, event: &Event<'_>) {
                 json!({"event": "banned", "node_id": id.to_string(), "seconds": duration.as_secs(),
                     "reason": reason.to_string()})
             });
+        }
+        Event::HostFailed { id, why } => {
+            tracing::warn!(node = ?id, "its host name: {why}; it is asked again");
+            tell(output, || json!({"event": "host_failed", "node_id": id.to_string(), "reason": why.to_string()}));
+        }
+        Event::AddressChanged { addresses } => {
+            let Addresses { ip4, ip6, .. } = addresses;
+            let ((udp, tcp), (udp6, tcp6)) = (addresses.ports(false), addresses.ports(true));
+            let show = |ip: Option<IpAddr>| ip.map(tracing::field::display);
+            tracing::info!(ip4 = show(ip4.map(IpAddr::V4)), ip6 = show(ip6.map(IpAddr::V6)), udp, tcp, "new address");
+            tell(
+                output,
+                || json!({"event": "address", "ip4": ip4, "ip6": ip6, "udp": udp, "tcp": tcp, "udp6": udp6, "tcp6": tcp6}),
+            );
         }
         Event::Scored { id, delta, score, reason } => tracing::debug!(peer = ?id, delta, score, %reason, "scored"),
         Event::Request { conn, id, .. } => tracing::debug!(%conn, id, "request, answered with nothing"),

@@ -1,15 +1,16 @@
 //! The node that a command is about, as the user names it: an enode URL or a record, resolved to a contact.
 //!
-//! The core resolves no host names. The program resolves one that the user writes.
+//! Commands that contact one node once resolve its host name themselves. A running node is given the name, and asks for it
+//! before each dial.
 
 use std::fmt;
 use std::net::{IpAddr, ToSocketAddrs};
 use std::str::FromStr;
 
-use anyhow::{Context as _, Result, anyhow};
-use peerless::crypto::PublicKey;
-use peerless::crypto::{Crypto, Secp256k1};
-use peerless::wire::enode::{Contact, Enode, Host};
+use anyhow::{Context as _, Result, anyhow, bail};
+use peerless::crypto::{Crypto, PublicKey, Secp256k1};
+use peerless::netfilter::NetFilter;
+use peerless::wire::enode::{Contact, Enode, Host, NamedNode};
 use peerless::wire::enr::Record;
 
 /// A node by its enode URL or record.
@@ -94,6 +95,83 @@ impl Target {
     }
 }
 
+/// Where a running node may contact another one.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Place {
+    /// At these endpoints, the first one first: two for a record with both address families.
+    At(Vec<Contact>),
+    /// At a host name.
+    Named(NamedNode),
+}
+
+/// The port by which a node is to be contacted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Port {
+    /// Of discovery.
+    Udp,
+    /// Of RLPx.
+    Tcp,
+}
+
+impl Target {
+    /// Where the node can be contacted.
+    ///
+    /// # Errors
+    /// Why it can never be: no address, no port, an address that `filter` forbids or that this machine cannot reach.
+    pub(crate) fn place(&self, filter: &NetFilter, port: Port) -> Result<Place> {
+        let contacts: Vec<Contact> = match self {
+            Self::Record(record) => record.contacts().collect(),
+            Self::Enode(enode) => {
+                if let Some(named) = enode.named() {
+                    let number = if port == Port::Udp { named.udp } else { named.tcp };
+                    return if number == 0 { Err(no_port(port)) } else { Ok(Place::Named(named)) };
+                }
+                enode.contact().into_iter().collect()
+            }
+        };
+        if contacts.is_empty() {
+            bail!("it has no address");
+        }
+        let number = |contact: &Contact| if port == Port::Udp { contact.udp() } else { contact.tcp() };
+        let with_port: Vec<Contact> = contacts.iter().filter(|contact| number(contact) != 0).copied().collect();
+        let Some(first) = with_port.first() else { return Err(no_port(port)) };
+        let usable: Vec<Contact> = with_port.iter().filter(|contact| filter.permits(contact.ip())).copied().collect();
+        if usable.is_empty() {
+            if !filter.reach().permits(first.ip()) {
+                bail!("this machine cannot reach {}", first.ip());
+            }
+            bail!("--netrestrict forbids {}", first.ip());
+        }
+        Ok(Place::At(usable))
+    }
+}
+
+fn no_port(port: Port) -> anyhow::Error {
+    match port {
+        Port::Udp => anyhow!("it has no UDP port"),
+        Port::Tcp => anyhow!("it has no TCP port"),
+    }
+}
+
+/// The places of the targets that can be contacted; warns of the others, with the reasons.
+///
+/// # Errors
+/// If none of them can be, and there are some.
+pub(crate) fn places(targets: &[Target], what: &str, filter: &NetFilter, port: Port) -> Result<Vec<Place>> {
+    let mut places = Vec::new();
+    for target in targets {
+        match target.place(filter, port) {
+            Ok(place) => places.push(place),
+            Err(why) => tracing::warn!("the {what} {target} is never contacted: {why}"),
+        }
+    }
+    if places.is_empty() && !targets.is_empty() {
+        let why = targets.iter().find_map(|target| target.place(filter, port).err());
+        bail!("no {what} can be contacted{}", why.map(|why| format!(": {why}")).unwrap_or_default());
+    }
+    Ok(places)
+}
+
 fn lookup(name: &str, port: u16) -> Result<IpAddr> {
     let mut addresses = (name, port).to_socket_addrs().with_context(|| format!("cannot resolve {name}"))?;
     Ok(addresses.next().with_context(|| format!("{name} has no address"))?.ip())
@@ -102,4 +180,68 @@ fn lookup(name: &str, port: u16) -> Result<IpAddr> {
 /// Resolves each target.
 pub(crate) fn resolve_all(targets: &[Target]) -> Result<Vec<Contact>> {
     targets.iter().map(Target::resolve).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use peerless::crypto::{Secp256k1, SecretKey};
+    use peerless::netfilter::{Extent, Reach};
+    use peerless::wire::enr::RecordBuilder;
+
+    use super::*;
+
+    const KEY: &str = "ca634cae0d49acb401d8a4c6b6fe8c55b70d115bf400769cc1400f3258cd31387574077f301b421bc84df7266c44e9e6d569fc56be00812904767bf5ccd1fc7f";
+
+    /// A record with both address families.
+    fn dual() -> Target {
+        let mut builder = RecordBuilder::default();
+        builder.endpoint("9.9.9.9:1".parse().unwrap(), 2).endpoint("[2a00::9]:3".parse().unwrap(), 4);
+        let secret = SecretKey::from_bytes([7; 32]).unwrap();
+        Target::Record(Box::new(builder.sign(&Secp256k1::new(), &secret, 1).unwrap()))
+    }
+
+    fn ips(target: &Target, filter: &NetFilter) -> Result<Vec<String>> {
+        match target.place(filter, Port::Tcp)? {
+            Place::At(contacts) => Ok(contacts.iter().map(|contact| contact.tcp_addr().to_string()).collect()),
+            Place::Named(node) => Ok(vec![node.host]),
+        }
+    }
+
+    #[test]
+    fn a_record_with_both_families_is_contacted_by_what_the_machine_reaches() {
+        let all = NetFilter::default();
+        assert_eq!(ips(&dual(), &all).unwrap(), ["9.9.9.9:2", "[2a00::9]:4"]);
+        let only6 = all.clone().with_reach(Reach { ip4: Extent::None, ip6: Extent::Global });
+        assert_eq!(ips(&dual(), &only6).unwrap(), ["[2a00::9]:4"]);
+        let local6 = all.with_reach(Reach { ip4: Extent::None, ip6: Extent::Local });
+        assert_eq!(ips(&dual(), &local6).unwrap_err().to_string(), "this machine cannot reach 9.9.9.9");
+        let loopback = "127.0.0.0/8".parse().unwrap();
+        assert_eq!(ips(&dual(), &loopback).unwrap_err().to_string(), "--netrestrict forbids 9.9.9.9");
+    }
+
+    #[test]
+    fn a_node_that_can_never_be_contacted_has_a_reason() {
+        let filter = NetFilter::default();
+        let place = |text: &str, port| format!("enode://{KEY}{text}").parse::<Target>().unwrap().place(&filter, port);
+        for (text, port, why) in [
+            ("", Port::Udp, "it has no address"),
+            ("@1.2.3.4:5?discport=0", Port::Udp, "it has no UDP port"),
+            ("@a.example:5?discport=0", Port::Udp, "it has no UDP port"),
+            ("@1.2.3.4:0?discport=5", Port::Tcp, "it has no TCP port"),
+        ] {
+            assert_eq!(place(text, port).unwrap_err().to_string(), why, "{text}");
+        }
+        assert!(matches!(place("@a.example:5", Port::Udp).unwrap(), Place::Named(node) if node.host == "a.example"));
+    }
+
+    #[test]
+    fn one_usable_node_of_a_list_is_enough() {
+        let filter: NetFilter = "127.0.0.0/8".parse().unwrap();
+        let target = |at: &str| format!("enode://{KEY}@{at}:5").parse::<Target>().unwrap();
+        let list = [target("8.8.8.8"), target("127.0.0.1")];
+        assert_eq!(places(&list, "bootnode", &filter, Port::Udp).unwrap().len(), 1);
+        let error = places(&list[..1], "bootnode", &filter, Port::Udp).unwrap_err().to_string();
+        assert_eq!(error, "no bootnode can be contacted: --netrestrict forbids 8.8.8.8");
+        assert!(places(&[], "bootnode", &filter, Port::Udp).unwrap().is_empty());
+    }
 }

@@ -59,6 +59,7 @@ mod dns;
 mod driver;
 mod fault;
 mod listen;
+pub mod nat;
 mod resolver;
 mod sockets;
 mod streams;

@@ -6,8 +6,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::fault;
-
 /// Sockets of each kind: as many as a `SocketId` can tell apart.
 pub(crate) const SOCKETS_MAX: usize = 1 << u8::BITS;
 
@@ -18,15 +16,18 @@ pub(crate) const SOCKETS_MAX: usize = 1 << u8::BITS;
 ///
 /// [`SocketId::MAIN`]: peerless::contract::SocketId::MAIN
 ///
-/// The unspecified IPv6 address `[::]` serves IPv4 as well, unless a socket of the same kind has an IPv4 address; on a
-/// machine without IPv6 it then stands for `0.0.0.0`. Any other address is bound as it is given.
+/// The unspecified IPv6 address `[::]` stands for `0.0.0.0` as well, unless a socket of the same kind has an IPv4 address: there
+/// are two sockets then, one for each family, at one port and with one id. A family that the machine lacks is left out. Any
+/// other address is bound as it is given.
+///
+/// What is sent with an id leaves from its socket of the destination's family.
 ///
 /// ```
 /// use peerless_mio::Listen;
 ///
-/// // One socket of each kind for both families.
+/// // One socket of each kind and family, at one port.
 /// let _ = Listen::any(30303);
-/// // One for each family, and one more UDP socket for another protocol.
+/// // One for each family with ids of their own, and one more UDP socket for another protocol.
 /// let v4 = Listen::at(([127, 0, 0, 1], 30303).into());
 /// let _ = v4.and(([0, 0, 0, 0, 0, 0, 0, 1], 30303).into()).and_udp(([127, 0, 0, 1], 9000).into());
 /// // None: for a node that only dials, and has no discovery.
@@ -39,6 +40,8 @@ pub struct Listen {
     pub udp: Vec<SocketAddr>,
     /// The listeners' addresses, for RLPx as a rule.
     pub tcp: Vec<SocketAddr>,
+    /// The address of the other family for the main UDP socket and the main listener, at the same ports.
+    pub beside: Option<IpAddr>,
 }
 
 impl Listen {
@@ -56,6 +59,23 @@ impl Listen {
     #[must_use]
     pub fn and(self, addr: SocketAddr) -> Self {
         self.and_udp(addr).and_tcp(addr)
+    }
+
+    /// The main UDP socket and the main listener at an address of the other family too, under the same id.
+    #[must_use]
+    pub fn beside(mut self, ip: IpAddr) -> Self {
+        self.beside = Some(ip);
+        self
+    }
+
+    /// The addresses that the socket of that id is bound to. `all` are those of its kind.
+    pub(crate) fn addrs(&self, all: &[SocketAddr], id: usize, addr: SocketAddr) -> Vec<SocketAddr> {
+        let is_any = addr.ip() == Ipv6Addr::UNSPECIFIED && !all.iter().any(SocketAddr::is_ipv4);
+        let other = match self.beside.filter(|ip| id == 0 && ip.is_ipv4() != addr.is_ipv4()) {
+            None if is_any => Some(Ipv4Addr::UNSPECIFIED.into()),
+            other => other,
+        };
+        std::iter::once(addr).chain(other.map(|ip| SocketAddr::new(ip, addr.port()))).collect()
     }
 
     /// One more UDP socket.
@@ -110,23 +130,12 @@ impl fmt::Display for BindError {
 
 impl std::error::Error for BindError {}
 
-/// Binds a socket. `all` are the addresses of all sockets of its kind.
-pub(crate) fn open(all: &[SocketAddr], addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
-    let is_dual = addr.ip() == Ipv6Addr::UNSPECIFIED && !all.iter().any(SocketAddr::is_ipv4);
-    match open_exactly(addr, is_dual, kind, protocol) {
-        // A machine that has no IPv6.
-        Err(error) if is_dual && fault::is_family_missing(&error) => {
-            open_exactly(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), addr.port()), false, kind, protocol)
-        }
-        result => result,
-    }
-}
-
-fn open_exactly(addr: SocketAddr, is_dual: bool, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+/// Binds a socket of one family.
+pub(crate) fn open(addr: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
     if addr.is_ipv6() {
-        socket.set_only_v6(!is_dual)?;
+        socket.set_only_v6(true)?;
     }
     // A node that restarts finds its old connections in TIME_WAIT. On Windows the option would share the port instead.
     if cfg!(unix) && kind == Type::STREAM {

@@ -275,6 +275,7 @@ fn describe_reason(reason: &Reason) -> String {
         Reason::Discovery(timer) => format!("discovery: {timer:?}").to_lowercase(),
         Reason::Dial => "dial".to_owned(),
         Reason::Conn(conn, timer) => format!("connection {conn}: {}", format!("{timer:?}").to_lowercase()),
+        Reason::Name => "name of a bootnode".to_owned(),
         Reason::Behaviour => "behaviour".to_owned(),
         Reason::Backlog => "backlog".to_owned(),
         reason => format!("{reason:?}").to_lowercase(),

@@ -6,8 +6,10 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
 
+use super::addresses::Addresses;
 use super::end::End;
 use super::ids::{BanTarget, CommandId, ConnId, Direction, SocketId, TalkId};
+use super::query::QueryFault;
 use super::reason::ScoreReason;
 use crate::crypto::NodeId;
 use crate::crypto::secrets::SessionSecrets;
@@ -232,6 +234,19 @@ pub enum Event<'a> {
         /// The target.
         target: BanTarget,
     },
+    /// A static or trusted peer, or a bootnode, cannot be contacted now because of its host name. The name is asked again.
+    HostFailed {
+        /// The node.
+        id: NodeId,
+        /// The reason.
+        why: HostFailure,
+    },
+    /// The addresses in our record have changed: other nodes see us at another one, or the embedder has set one. The record
+    /// with a higher sequence number is `Node::record`.
+    AddressChanged {
+        /// The addresses from now on.
+        addresses: Addresses,
+    },
 }
 
 impl Event<'_> {
@@ -244,6 +259,7 @@ impl Event<'_> {
                 | Self::TalkRequest { .. }
                 | Self::Unrecognised { .. }
                 | Self::Scored { .. }
+                | Self::HostFailed { .. }
         )
     }
 }
@@ -302,9 +318,32 @@ impl<'a> Event<'a> {
             Self::Banned { id, duration, reason } => Event::Banned { id, duration, reason },
             Self::AddressBanned { ip, duration } => Event::AddressBanned { ip, duration },
             Self::Unbanned { target } => Event::Unbanned { target },
+            Self::HostFailed { id, why } => Event::HostFailed { id, why },
+            Self::AddressChanged { addresses } => Event::AddressChanged { addresses },
         }
     }
 }
+
+/// Why a node with a host name cannot be contacted.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[non_exhaustive]
+pub enum HostFailure {
+    /// The name has no answer.
+    Query(QueryFault),
+    /// The filter forbids all of its addresses, or the host cannot reach them.
+    Filtered,
+}
+
+impl fmt::Display for HostFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Query(fault) => fault.fmt(f),
+            Self::Filtered => f.write_str("none of its addresses can be reached or is permitted"),
+        }
+    }
+}
+
+impl core::error::Error for HostFailure {}
 
 /// Why a request was not answered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -9,9 +9,9 @@ use super::ids::{BanTarget, ConnId, Label, PeerKind, QueryId, SocketId, TalkId, 
 use super::peer_limits::PeerLimits;
 use super::query::{Answer, QueryFault};
 use crate::crypto::NodeId;
-use crate::netfilter::NetFilter;
+use crate::netfilter::{NetFilter, Reach};
 use crate::time::{Duration, UnixTime};
-use crate::wire::enode::Contact;
+use crate::wire::enode::{Contact, NamedNode};
 use crate::wire::forkid::Head;
 use crate::wire::p2p::{Capability, DisconnectReason};
 
@@ -97,6 +97,19 @@ pub enum Command<'a> {
         /// Static or trusted.
         kind: PeerKind,
     },
+    /// As [`Command::AddPeer`], with a host name that the driver resolves before each dial.
+    AddNamedPeer {
+        /// The peer.
+        node: &'a NamedNode,
+        /// Static or trusted.
+        kind: PeerKind,
+    },
+    /// Remember another endpoint of a node, as of a record with both address families. It is dialled when a dial of the one
+    /// that is known has failed, or cannot be made.
+    AddEndpoint {
+        /// The node at the other endpoint.
+        contact: Contact,
+    },
     /// Stop keeping a connection with a static or trusted peer. Does not disconnect it.
     RemovePeer {
         /// The peer.
@@ -139,12 +152,24 @@ pub enum Command<'a> {
         /// The new filter.
         filter: &'a NetFilter,
     },
+    /// Change the addresses that the host can reach: a route has come or gone. As [`Command::SetFilter`] for those that it cannot
+    /// reach any more.
+    SetReach {
+        /// What it reaches.
+        reach: Reach,
+    },
     /// Change the nodes from which discovery starts while its table is empty.
     SetBootnodes {
         /// All bootnodes.
         nodes: &'a [Contact],
     },
-    /// Change the addresses in the record and in pings. Signs a new record if they differ.
+    /// Change the bootnodes with host names, which the driver resolves now and again.
+    SetNamedBootnodes {
+        /// All of them; at most 64.
+        nodes: &'a [NamedNode],
+    },
+    /// Change the ports and the fixed addresses in the record and in pings. An address that is not given is learned from other
+    /// nodes, if `Config::learn_addresses` is set. Signs a new record and emits `Event::AddressChanged` if they differ.
     SetAddresses {
         /// All addresses.
         addresses: Addresses,

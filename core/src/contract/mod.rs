@@ -34,7 +34,7 @@ pub use behaviour::{Behaviour, PeerEvent, Wish};
 pub use conn_map::{ConnMap, ConnSet};
 pub use cx::{Context, Cx};
 pub use end::{End, EndReason, Side, Stage};
-pub use event::{CallFailure, Event};
+pub use event::{CallFailure, Event, HostFailure};
 pub use fault::{Fault, FaultClass, IoFault, Refusal, StatusRefusal};
 pub use ids::{BanTarget, CommandId, ConnId, Direction, Label, PeerKind, QueryId, SocketId, TalkId, Via};
 pub use input::{Command, CommandError, Input};

@@ -18,6 +18,8 @@ pub enum Reason {
     Conn(ConnId, ConnTimer),
     /// A timer or a wish of a machine across connections.
     Behaviour,
+    /// A bootnode's host name.
+    Name,
     /// The rest of a turn's work: of a shutdown, or of a change of the filter or of bans.
     Backlog,
 }

@@ -10,7 +10,7 @@
 //! A node that has not proven its endpoint receives a pong and at most one ping, and nothing larger than what it sent.
 
 use alloc::boxed::Box;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use super::bonds::Bond;
 use super::calls::{CallId, Match, Purpose, Request};
@@ -19,7 +19,7 @@ use super::{Discv4, Lifecycle};
 use crate::contract::{Cx, DropReason};
 use crate::crypto::{Digest, NodeId, PublicKey, keccak256};
 use crate::kad::limiter::{Allowance, Source};
-use crate::kad::{Received, Verdict};
+use crate::kad::{Received, Statement, Verdict};
 use crate::limits;
 use crate::netfilter::{canonical, relay_allowed};
 use crate::time::UnixTime;
@@ -56,7 +56,7 @@ impl Discv4 {
     /// Handles a datagram from `from`.
     pub fn handle_datagram(&mut self, cx: &mut Cx<'_>, from: SocketAddr, bytes: &[u8]) -> Verdict {
         let received = self.receive(cx, from, bytes);
-        Verdict { received, growth: core::mem::take(&mut self.growth) }
+        Verdict { received, growth: core::mem::take(&mut self.growth), statement: self.statement.take() }
     }
 
     fn receive(&mut self, cx: &mut Cx<'_>, from: SocketAddr, bytes: &[u8]) -> Received {
@@ -254,6 +254,7 @@ impl Discv4 {
                 (Contact::with_id(key, id, addr.ip(), addr.port(), tcp), Purpose::PingBack, true, None)
             }
         };
+        self.statement = to.udp_addr().map(|seen_as| Statement { from: addr, seen_as });
         self.limiter.proven(addr.ip(), cx.now);
         let mut bond = self.bonds.prove(&id, addr, cx.now);
         if pinged_us {
@@ -350,7 +351,7 @@ impl Discv4 {
         }
         self.follow_record(cx, sender, &record);
         // Only the proven endpoint is believed; the record adds the TCP port at the same address.
-        if let Some((_, _, tcp)) = record.endpoint().filter(|(ip, ..)| *ip == addr.ip()) {
+        if let Some((_, _, tcp)) = record.endpoints().find(|(ip, ..)| *ip == addr.ip()) {
             self.table.update_tcp(&id, addr, tcp);
         }
         self.complete(cx, call, Outcome::Record(Box::new(record)));
@@ -361,7 +362,10 @@ impl Discv4 {
     /// record that came from elsewhere, perhaps relayed, names the endpoint to ask.
     fn follow_record(&mut self, cx: &mut Cx<'_>, Sender { key, id, addr }: Sender, record: &Record) {
         let Some(entry) = self.table.entry(&id).map(|entry| *entry.contact()) else { return };
-        let named = record.endpoint().filter(|(ip, udp, _)| *udp > PRIVILEGED_PORTS && relay_allowed(addr.ip(), *ip));
+        let is_usable = |(ip, udp, _): &(IpAddr, u16, u16)| {
+            *udp > PRIVILEGED_PORTS && relay_allowed(addr.ip(), *ip) && cx.filter.permits(*ip)
+        };
+        let named = record.endpoints().find(is_usable);
         let is_elsewhere = named.is_some() && !record.names(entry.udp_addr());
         self.table.set_at_record(&id, !is_elsewhere);
         if !is_elsewhere {

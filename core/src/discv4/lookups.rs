@@ -84,7 +84,9 @@ impl Discv4 {
             let is_known = self.table.entry(&contact.id()).is_some();
             return if is_known { Ok(false) } else { Err(CommandError::Refused(Refusal::TableFull)) };
         }
-        let is_queued = self.unverified.iter().any(|other| other.contact.key() == contact.key());
+        // A node may wait at one address of each family: a bootnode is tried at both.
+        let is_same = |other: &Contact| other.key() == contact.key() && other.ip().is_ipv4() == contact.ip().is_ipv4();
+        let is_queued = self.unverified.iter().any(|other| is_same(&other.contact));
         Ok(!is_queued && self.calls.find_in_flight(contact, Kind::Pong).is_none())
     }
 

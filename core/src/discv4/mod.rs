@@ -24,7 +24,7 @@ use crate::crypto::{Crypto, Digest, NodeId, PublicKey, SecretKey};
 use crate::kad::lookup::Lookup;
 use crate::kad::schedule::{Refresh, Schedule};
 use crate::kad::table::{Change, Table};
-use crate::kad::{Candidate, Growth};
+use crate::kad::{Candidate, Growth, Statement};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant, UnixTime};
 use crate::wire::discv4::{Datagram, Endpoint, Kind, Neighbor, Packet};
@@ -156,6 +156,8 @@ pub struct Discv4 {
     is_passive: bool,
     /// The growth in the next verdict.
     growth: Growth,
+    /// The statement in the next verdict.
+    statement: Option<Statement>,
     /// No deadline is reported before this: a microsecond after the last turn.
     not_before: Instant,
 }
@@ -190,6 +192,7 @@ impl Discv4 {
             lifecycle: if config.bootnodes.is_empty() { Lifecycle::Running } else { Lifecycle::New },
             is_passive: false,
             growth: Growth::None,
+            statement: None,
             not_before: cx.now,
             table,
             config,

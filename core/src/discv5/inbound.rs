@@ -15,7 +15,7 @@ use crate::contract::{Cx, DropReason, SocketId};
 use crate::crypto::discv5::{Nonce, SessionKeys, id_proof_digest};
 use crate::crypto::{NodeId, PublicKey};
 use crate::kad::limiter::{Allowance, Source};
-use crate::kad::{Received, Verdict};
+use crate::kad::{Received, Statement, Verdict};
 use crate::limits;
 use crate::netfilter::{canonical, relay_allowed};
 use crate::wire::DecodeError;
@@ -44,7 +44,7 @@ impl Discv5 {
                 Err(reason) => Received::Dropped(reason),
             },
         };
-        Verdict { received, growth: core::mem::take(&mut self.growth) }
+        Verdict { received, growth: core::mem::take(&mut self.growth), statement: self.statement.take() }
     }
 
     fn receive(&mut self, cx: &mut Cx<'_>, from: SocketAddr, packet: &Packet<'_>) -> Result<(), DropReason> {
@@ -210,6 +210,7 @@ impl Discv5 {
     ) -> Result<(), DropReason> {
         let call = self.calls.find_answered(request_id, &id, addr, Kind::Pong).ok_or(DropReason::Unsolicited)?;
         self.on_answer(cx, &id, addr);
+        self.statement = Some(Statement { from: addr, seen_as });
         let rtt = self.calls.get(call).map_or_else(Default::default, |call| cx.now.since(call.sent));
         self.complete(cx, call, Outcome::Pong { rtt, enr_seq, seen_as });
         Ok(())

@@ -32,7 +32,7 @@ use crate::kad::limiter::Limiter;
 use crate::kad::lookup::Lookup;
 use crate::kad::schedule::{Refresh, Schedule};
 use crate::kad::table::{Change, Table};
-use crate::kad::{Candidate, Growth};
+use crate::kad::{Candidate, Growth, Statement};
 use crate::limits;
 use crate::netfilter::endpoint_bytes;
 use crate::rng::Rng;
@@ -159,6 +159,8 @@ pub struct Discv5 {
     is_passive: bool,
     /// The growth in the next verdict.
     growth: Growth,
+    /// What the present datagram says about our endpoint.
+    statement: Option<Statement>,
     /// No deadline is reported before this: a microsecond after the last turn.
     not_before: Instant,
 }
@@ -181,6 +183,7 @@ impl Discv5 {
             lifecycle: if config.bootnodes.is_empty() { Lifecycle::Running } else { Lifecycle::New },
             is_passive: false,
             growth: Growth::None,
+            statement: None,
             not_before: cx.now,
             config,
             local,

@@ -1,5 +1,5 @@
 //! What discovery protocols share: the Kademlia table, the iterative lookup, its schedule, the limits on sources and
-//! destinations.
+//! destinations, the votes on our own address.
 //!
 //! A protocol (a sibling of [`discv4`](crate::discv4)) owns its wire format, its endpoint proofs and its requests, and
 //! composes these parts. They know no protocol, send nothing and read no clock: callers pass the time and the generator, and
@@ -11,6 +11,9 @@ pub mod limiter;
 pub mod lookup;
 pub mod schedule;
 pub mod table;
+pub mod votes;
+
+use core::net::SocketAddr;
 
 use crate::contract::DropReason;
 use crate::wire::enode::Contact;
@@ -50,6 +53,15 @@ impl Growth {
     }
 }
 
+/// What another node says about our endpoint, in its answer to a ping of ours.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Statement {
+    /// The node's endpoint.
+    pub from: SocketAddr,
+    /// The endpoint from which it received our ping.
+    pub seen_as: SocketAddr,
+}
+
 /// A protocol's verdict on a datagram.
 #[must_use]
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +70,13 @@ pub struct Verdict {
     pub received: Received,
     /// Its effect on the table.
     pub growth: Growth,
+    /// What it says about our endpoint: a vote on our address, see [`votes`].
+    pub statement: Option<Statement>,
+}
+
+impl Verdict {
+    /// The datagram belongs to another protocol.
+    pub const UNRECOGNISED: Self = Self { received: Received::Unrecognised, growth: Growth::None, statement: None };
 }
 
 /// A node that the dialler may try.

@@ -1,7 +1,7 @@
 //! The node's commands: routes each to the part that carries it out.
 
 use super::Node;
-use crate::contract::{Command, CommandError, CommandId, EndReason, PeerEvent};
+use crate::contract::{Command, CommandError, CommandId, EndReason, Event, PeerEvent};
 use crate::time::Instant;
 use crate::wire::p2p::Hello;
 
@@ -29,6 +29,12 @@ impl Node {
     fn carry_out_command(&mut self, now: Instant, id: CommandId, command: Command<'_>) -> Result<(), CommandError> {
         match command {
             Command::AddPeer { contact, kind } => self.add_peer(contact, kind),
+            Command::AddNamedPeer { node, kind } => self.add_named_peer(node, kind),
+            Command::AddEndpoint { contact } => {
+                self.peers.add_endpoint(now, &self.context.filter, contact)?;
+                self.sync_dial();
+                Ok(())
+            }
             Command::RemovePeer { id } => self.remove_peer(&id),
             Command::OfferPeer { contact } => self.offer(contact),
             Command::Report { id, delta, reason } => {
@@ -45,7 +51,13 @@ impl Node {
                 Ok(())
             }
             Command::SetFilter { filter } => {
-                self.set_filter(filter.clone());
+                self.set_filter(filter.clone().with_reach(self.context.filter.reach()));
+                Ok(())
+            }
+            Command::SetReach { reach } => {
+                if reach != self.context.filter.reach() {
+                    self.set_filter(self.context.filter.clone().with_reach(reach));
+                }
                 Ok(())
             }
             Command::Dial { contact } => {
@@ -68,11 +80,12 @@ impl Node {
             | Command::Lookup { .. }
             | Command::LookupId { .. }
             | Command::Talk { .. }
-            | Command::TalkRespond { .. }
-            | Command::SetBootnodes { .. } => self.discovery.command(&mut self.context, id, command),
+            | Command::TalkRespond { .. } => self.discovery.command(&mut self.context, id, command),
+            Command::SetBootnodes { nodes } => self.set_bootnodes(nodes),
+            Command::SetNamedBootnodes { nodes } => self.set_named_bootnodes(nodes),
             Command::SetAddresses { addresses } => {
                 let is_changed = self.identity.set_addresses(self.context.crypto(), addresses)?;
-                self.on_identity(is_changed);
+                self.on_addresses(is_changed);
                 self.sync_hello()
             }
             Command::SetRecordEntry { key, value } => {
@@ -113,6 +126,14 @@ impl Node {
     fn on_identity(&mut self, is_changed: bool) {
         if is_changed {
             self.discovery.set_identity(&self.identity);
+        }
+    }
+
+    /// As [`Node::on_identity`], and tells the embedder the addresses.
+    pub(super) fn on_addresses(&mut self, is_changed: bool) {
+        self.on_identity(is_changed);
+        if is_changed {
+            self.context.out.emit(Event::AddressChanged { addresses: self.identity.addresses() });
         }
     }
 

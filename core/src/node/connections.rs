@@ -287,6 +287,7 @@ impl Node {
             let Some(contact) = self.peers.dial_next(now, rng, filter, |conn| conns.view(conn)) else { break };
             self.dial(contact, false);
         }
+        self.ask_names();
         self.sync_dial();
     }
 

@@ -101,7 +101,10 @@ impl Discoverer {
     ) -> Result<Self, ConfigError> {
         let Config { secret, addresses, fork_id, record_entries, discovery, filter, record_seq, nodes, is_passive } =
             config;
-        let identity = Identity::new(&*crypto, secret, addresses, fork_id, record_entries, record_seq)?;
+        let mut identity = Identity::new(&*crypto, secret, addresses, &[], fork_id, record_entries, record_seq)?;
+        if !is_passive {
+            identity.learn_addresses();
+        }
         let mut context = Context::new(now, unix, filter, crypto);
         let mut discovery = Discovery::new(&mut context, &Seed::new(seed), discovery, &identity);
         if is_passive {
@@ -185,7 +188,11 @@ impl Machine for Discoverer {
         match input {
             Input::Datagram { socket, from, bytes } => {
                 // There is no dialler that would wait for nodes.
-                let _ = self.discovery.receive(&mut self.context, socket, canonical(from), bytes);
+                let (_, statement) = self.discovery.receive(&mut self.context, socket, canonical(from), bytes);
+                if let Some(statement) = statement {
+                    let is_changed = self.identity.hear(self.context.crypto(), self.context.now(), statement);
+                    self.on_identity(is_changed);
+                }
             }
             Input::Timeout => {
                 let _ = self.discovery.handle_timeout(&mut self.context);

@@ -22,7 +22,7 @@ use crate::discv4::{self, Discv4};
 use crate::discv5::{self, Discv5};
 use crate::dns::{self, Dns};
 use crate::kad::table::Entry;
-use crate::kad::{Candidate, Growth, Received, Verdict};
+use crate::kad::{Candidate, Growth, Received, Statement, Verdict};
 use crate::limits::LIST_SEEDS;
 use crate::netfilter::canonical;
 use crate::rng::{Rng, Seed};
@@ -53,6 +53,17 @@ impl Config {
     /// Switches every protocol and node list off.
     pub fn switch_off(&mut self) {
         (self.discv4, self.discv5, self.dns) = (None, None, None);
+    }
+
+    /// The bootnodes that have addresses, each once.
+    pub(super) fn bootnodes(&self) -> Vec<Contact> {
+        let mut nodes = self.discv4.as_ref().map_or(Vec::new(), |discv4| discv4.bootnodes.clone());
+        for node in self.discv5.iter().flat_map(|discv5| &discv5.bootnodes) {
+            if !nodes.contains(node) {
+                nodes.push(*node);
+            }
+        }
+        nodes
     }
 
     /// Sets the bootnodes of every protocol that is on.
@@ -174,24 +185,22 @@ impl Discovery {
         round_robin([(Source::Discv4, discv4), (Source::Discv5, discv5), (Source::Dns, listed)], max)
     }
 
-    /// Counts and filters a datagram, offers it to the protocols, and emits it if none recognises it.
+    /// Counts and filters a datagram, offers it to the protocols, and emits it if none recognises it. Returns its effect on the
+    /// tables, and what it says about our endpoint.
     pub(super) fn receive(
         &mut self,
         context: &mut Context,
         socket: SocketId,
         from: SocketAddr,
         bytes: &[u8],
-    ) -> Growth {
+    ) -> (Growth, Option<Statement>) {
         context.stats.datagrams_in.add(bytes.len());
         if !context.filter.permits(from.ip()) {
             context.stats.drop_datagram(DropReason::Filtered);
-            return Growth::None;
+            return (Growth::None, None);
         }
-        let verdict = if socket == SocketId::MAIN {
-            self.handle_datagram(context, from, bytes)
-        } else {
-            Verdict { received: Received::Unrecognised, growth: Growth::None }
-        };
+        let verdict =
+            if socket == SocketId::MAIN { self.handle_datagram(context, from, bytes) } else { Verdict::UNRECOGNISED };
         match verdict.received {
             Received::Handled => {}
             Received::Dropped(reason) => context.stats.drop_datagram(reason),
@@ -201,12 +210,12 @@ impl Discovery {
                 context.out.emit_staged(event, 0..bytes.len());
             }
         }
-        verdict.growth
+        (verdict.growth, verdict.statement)
     }
 
     /// Offers a datagram to the protocols until one recognises it: discv5 first, which tells by two AES blocks.
     fn handle_datagram(&mut self, context: &mut Context, from: SocketAddr, bytes: &[u8]) -> Verdict {
-        let mut verdict = Verdict { received: Received::Unrecognised, growth: Growth::None };
+        let mut verdict = Verdict::UNRECOGNISED;
         if let Slot { machine: Some(discv5), rng, .. } = &mut self.discv5 {
             verdict = discv5.handle_datagram(&mut context.cx(rng), from, bytes);
         }
@@ -385,7 +394,7 @@ impl Discovery {
     }
 
     /// See [`Discv4::set_bootnodes`], [`Discv5::set_bootnodes`].
-    fn set_bootnodes(&mut self, nodes: &[Contact]) -> Result<(), CommandError> {
+    pub(super) fn set_bootnodes(&mut self, nodes: &[Contact]) -> Result<(), CommandError> {
         if !self.is_on() {
             return Err(CommandError::NoDiscovery);
         }
@@ -477,7 +486,8 @@ impl Discovery {
 /// The endpoint in our pings.
 fn endpoint(identity: &Identity) -> Endpoint {
     let addresses = identity.addresses();
-    Endpoint { ip: addresses.ip(), udp: addresses.udp, tcp: addresses.tcp }
+    let (udp, tcp) = addresses.ports(addresses.ip().is_some_and(|ip| ip.is_ipv6()));
+    Endpoint { ip: addresses.ip(), udp, tcp }
 }
 
 /// Without the generators.

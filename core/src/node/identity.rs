@@ -1,15 +1,21 @@
 //! The node's identity: its key, its addresses and its record (EIP-778).
 //!
-//! The record always agrees with the other fields: a change of one that the record contains signs a new record with the
+//! What the embedder has said about the addresses holds; the rest is what other nodes see (see
+//! [`votes`](crate::kad::votes)). The record always agrees with the other fields: a change of one that the record contains signs a new record with the
 //! next sequence number.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::config::ConfigError;
 use crate::contract::{Addresses, CommandError};
 use crate::crypto::{Crypto, NodeId, PublicKey, SecretKey};
+use crate::kad::Statement;
+use crate::kad::votes::{AddressVotes, Seen};
+use crate::netfilter::canonical;
+use crate::time::Instant;
 use crate::wire::enode::Contact;
 use crate::wire::enr::{RESERVED_KEYS, Record, RecordBuilder};
 use crate::wire::forkid::ForkId;
@@ -23,7 +29,11 @@ pub(super) struct Identity {
     pub(super) secret: SecretKey,
     key: PublicKey,
     id: NodeId,
-    addresses: Addresses,
+    /// The ports, and the addresses that the embedder has fixed.
+    fixed: Addresses,
+    learned: Learned,
+    /// What others say about our addresses, unless none is learned.
+    votes: Option<Box<AddressVotes>>,
     /// `None` for a node without a chain.
     fork_id: Option<ForkId>,
     /// Entries of the embedder's own, as RLP.
@@ -31,15 +41,52 @@ pub(super) struct Identity {
     record: Record,
 }
 
+/// The addresses that others see, with their UDP ports if those are known.
+#[derive(Clone, Copy, Default)]
+struct Learned {
+    ip4: Option<(Ipv4Addr, Option<u16>)>,
+    ip6: Option<(Ipv6Addr, Option<u16>)>,
+}
+
+impl Learned {
+    const fn set(&mut self, ip: IpAddr, udp: Option<u16>) {
+        match ip {
+            IpAddr::V4(ip) => self.ip4 = Some((ip, udp)),
+            IpAddr::V6(ip) => self.ip6 = Some((ip, udp)),
+        }
+    }
+
+    /// The addresses with those that are not fixed filled in.
+    fn complete(&self, fixed: &Addresses) -> Addresses {
+        let mut all = *fixed;
+        if let (None, Some((ip, udp))) = (fixed.ip4, self.ip4) {
+            all.ip4 = Some(ip);
+            if let Some(udp) = udp.filter(|udp| *udp != fixed.udp) {
+                all.udp6.get_or_insert(fixed.udp);
+                all.udp = udp;
+            }
+        }
+        if let (None, Some((ip, udp))) = (fixed.ip6, self.ip6) {
+            all.ip6 = Some(ip);
+            if let Some(udp) = udp.filter(|udp| *udp != all.ports(true).0) {
+                all.udp6 = Some(udp);
+            }
+        }
+        all
+    }
+}
+
 impl Identity {
-    /// Signs the first record, with the sequence number `seq`.
+    /// Signs the first record, with the sequence number `seq`. `fixed` holds in any case, `assumed` until other nodes have said
+    /// what they see; see [`Identity::learn_addresses`].
     ///
     /// # Errors
     /// If the record would be larger than 300 bytes, or an entry is reserved or not one RLP value.
     pub(super) fn new(
         crypto: &dyn Crypto,
         secret: SecretKey,
-        addresses: Addresses,
+        fixed: Addresses,
+        assumed: &[IpAddr],
         fork_id: impl Into<Option<ForkId>>,
         entries: BTreeMap<Vec<u8>, Vec<u8>>,
         seq: u64,
@@ -48,9 +95,27 @@ impl Identity {
             return Err(ConfigError::RecordEntry);
         }
         let (key, fork_id) = (crypto.public_key(&secret), fork_id.into());
-        let record = builder(&addresses, fork_id, &entries).sign(crypto, &secret, seq);
+        let mut learned = Learned::default();
+        assumed.iter().for_each(|ip| learned.set(*ip, None));
+        let record = builder(&learned.complete(&fixed), fork_id, &entries).sign(crypto, &secret, seq);
         let record = record.map_err(|_| ConfigError::Record)?;
-        Ok(Self { secret, id: crypto.node_id(&key), key, addresses, fork_id, entries, record })
+        let votes = None;
+        Ok(Self { secret, id: crypto.node_id(&key), key, fixed, learned, votes, fork_id, entries, record })
+    }
+
+    /// From here on, what other nodes say about our addresses counts; see [`Identity::hear`].
+    pub(super) fn learn_addresses(&mut self) {
+        self.votes.get_or_insert_default();
+    }
+
+    /// Counts what a node says about our address, unless that is fixed. Returns whether a new record was signed.
+    pub(super) fn hear(&mut self, crypto: &dyn Crypto, now: Instant, statement: Statement) -> bool {
+        if self.is_fixed(canonical(statement.seen_as).ip()) {
+            return false;
+        }
+        let seen = self.votes.as_mut().and_then(|votes| votes.note(now, statement));
+        // A record without room for the address keeps the old one.
+        seen.is_some_and(|seen| self.learn(crypto, seen).unwrap_or(false))
     }
 
     /// The public key.
@@ -64,8 +129,16 @@ impl Identity {
     }
 
     /// The addresses in the record and in pings.
-    pub(super) const fn addresses(&self) -> &Addresses {
-        &self.addresses
+    pub(super) fn addresses(&self) -> Addresses {
+        self.learned.complete(&self.fixed)
+    }
+
+    /// Whether the embedder has fixed the address of the family of `ip`.
+    pub(super) const fn is_fixed(&self, ip: IpAddr) -> bool {
+        match ip {
+            IpAddr::V4(_) => self.fixed.ip4.is_some(),
+            IpAddr::V6(_) => self.fixed.ip6.is_some(),
+        }
     }
 
     /// The current record.
@@ -75,20 +148,36 @@ impl Identity {
 
     /// The key with its first known address: IPv4 before IPv6, `0.0.0.0` if neither is known.
     pub(super) fn contact(&self) -> Contact {
-        let Addresses { udp, tcp, .. } = self.addresses;
-        Contact::with_id(self.key, self.id, self.addresses.ip().unwrap_or(UNKNOWN_IP), udp, tcp)
+        let addresses = self.addresses();
+        let ip = addresses.ip().unwrap_or(UNKNOWN_IP);
+        let (udp, tcp) = addresses.ports(ip.is_ipv6());
+        Contact::with_id(self.key, self.id, ip, udp, tcp)
     }
 
-    /// Changes the addresses. Returns whether a new record was signed.
+    /// Sets the ports and the fixed addresses. Returns whether a new record was signed.
     ///
     /// # Errors
     /// [`CommandError::TooLarge`] if the record would be larger than 300 bytes; nothing has changed then.
     pub(super) fn set_addresses(&mut self, crypto: &dyn Crypto, addresses: Addresses) -> Result<bool, CommandError> {
-        if addresses == self.addresses {
+        let (before, old) = (self.addresses(), core::mem::replace(&mut self.fixed, addresses));
+        if self.addresses() == before {
             return Ok(false);
         }
-        let old = core::mem::replace(&mut self.addresses, addresses);
-        self.sign(crypto).inspect_err(|_| self.addresses = old)?;
+        self.sign(crypto).inspect_err(|_| self.fixed = old)?;
+        Ok(true)
+    }
+
+    /// Takes an address that others see. Returns whether a new record was signed: not while another one is fixed.
+    ///
+    /// # Errors
+    /// [`CommandError::TooLarge`] if the record would be larger than 300 bytes; nothing has changed then.
+    pub(super) fn learn(&mut self, crypto: &dyn Crypto, seen: Seen) -> Result<bool, CommandError> {
+        let (before, old) = (self.addresses(), self.learned);
+        self.learned.set(seen.ip, seen.udp);
+        if self.addresses() == before {
+            return Ok(false);
+        }
+        self.sign(crypto).inspect_err(|_| self.learned = old)?;
         Ok(true)
     }
 
@@ -135,16 +224,17 @@ impl Identity {
 
     fn sign(&mut self, crypto: &dyn Crypto) -> Result<(), CommandError> {
         let seq = self.record.seq().saturating_add(1);
-        let builder = builder(&self.addresses, self.fork_id, &self.entries);
+        let builder = builder(&self.addresses(), self.fork_id, &self.entries);
         self.record = builder.sign(crypto, &self.secret, seq).map_err(|_| CommandError::TooLarge)?;
         Ok(())
     }
 }
 
 fn builder(addresses: &Addresses, fork_id: Option<ForkId>, entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> RecordBuilder {
-    let Addresses { ip4, ip6, udp, tcp } = *addresses;
+    let Addresses { ip4, ip6, .. } = *addresses;
     let mut builder = RecordBuilder::default();
     for ip in ip4.map(IpAddr::V4).into_iter().chain(ip6.map(IpAddr::V6)) {
+        let (udp, tcp) = addresses.ports(ip.is_ipv6());
         builder.endpoint(SocketAddr::new(ip, udp), tcp);
     }
     if let Some(fork_id) = fork_id {
@@ -168,10 +258,10 @@ mod tests {
 
     fn identity() -> (Secp256k1, Identity) {
         let crypto = Secp256k1::new();
-        let addresses = Addresses { ip4: None, ip6: None, udp: 30303, tcp: 30304 };
+        let addresses = Addresses { udp: 30303, tcp: 30304, ..Addresses::default() };
         let secret = SecretKey::from_bytes([5; 32]).unwrap();
         let fork_id = ForkId { hash: [1; 4], next: 0 };
-        let identity = Identity::new(&crypto, secret, addresses, fork_id, BTreeMap::new(), 7).unwrap();
+        let identity = Identity::new(&crypto, secret, addresses, &[], fork_id, BTreeMap::new(), 7).unwrap();
         (crypto, identity)
     }
 
@@ -182,7 +272,7 @@ mod tests {
         let both = Addresses {
             ip4: Some([10, 0, 0, 1].into()),
             ip6: Some("2001:db8::1".parse().unwrap()),
-            ..*identity.addresses()
+            ..identity.addresses()
         };
         assert_eq!(identity.set_addresses(&crypto, both), Ok(true));
         let record = identity.record();
@@ -196,6 +286,46 @@ mod tests {
         assert!(identity.set_fork_id(&crypto, ForkId { hash: [2; 4], next: 9 }));
         assert!(!identity.set_fork_id(&crypto, ForkId { hash: [2; 4], next: 9 }));
         assert_eq!((identity.record().seq(), identity.record().fork_id().unwrap().next), (9, 9));
+    }
+
+    #[test]
+    fn what_others_see_fills_in_what_is_not_fixed() {
+        let (crypto, mut identity) = identity();
+        let seen = |ip: &str, udp| Seen { ip: ip.parse().unwrap(), udp };
+        assert_eq!(identity.learn(&crypto, seen("5.5.5.5", Some(4000))), Ok(true));
+        assert_eq!(identity.learn(&crypto, seen("2a00::5", None)), Ok(true));
+        let record = identity.record();
+        assert_eq!((record.seq(), record.ip()), (9, Some([5, 5, 5, 5].into())));
+        assert_eq!((record.udp(), record.tcp(), record.udp6(), record.tcp6()), {
+            (Some(4000), Some(30304), Some(30303), Some(30304))
+        });
+        assert_eq!(identity.contact().udp_addr(), "5.5.5.5:4000".parse().unwrap());
+        let fixed = Addresses { ip4: Some([9, 9, 9, 9].into()), udp: 30303, tcp: 1, ..Addresses::default() };
+        assert_eq!(identity.set_addresses(&crypto, fixed), Ok(true));
+        assert!(identity.is_fixed([0, 0, 0, 0].into()) && !identity.is_fixed(Ipv6Addr::UNSPECIFIED.into()));
+        assert_eq!(identity.learn(&crypto, seen("6.6.6.6", Some(1))), Ok(false), "fixed");
+        assert_eq!(identity.contact().udp_addr(), "9.9.9.9:30303".parse().unwrap());
+        assert_eq!(identity.set_addresses(&crypto, Addresses { ip4: None, ..fixed }), Ok(true));
+        assert_eq!(identity.contact().udp_addr(), "6.6.6.6:1".parse().unwrap(), "seen meanwhile");
+    }
+
+    #[test]
+    fn each_family_may_have_ports_of_its_own() {
+        let (crypto, mut identity) = identity();
+        let addresses = Addresses {
+            ip4: Some([10, 0, 0, 1].into()),
+            ip6: Some(Ipv6Addr::LOCALHOST),
+            udp: 1,
+            tcp: 2,
+            udp6: Some(3),
+            tcp6: Some(4),
+        };
+        assert_eq!(identity.set_addresses(&crypto, addresses), Ok(true));
+        let record = identity.record();
+        assert_eq!((record.udp(), record.tcp(), record.udp6(), record.tcp6()), (Some(1), Some(2), Some(3), Some(4)));
+        let only6 = Addresses { ip4: None, ..addresses };
+        assert_eq!(identity.set_addresses(&crypto, only6), Ok(true));
+        assert_eq!((identity.contact().udp(), identity.contact().tcp()), (3, 4));
     }
 
     #[test]

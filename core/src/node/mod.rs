@@ -14,6 +14,7 @@ mod identity;
 mod lists;
 mod machine;
 mod memory;
+mod names;
 mod peering;
 mod table;
 mod view;
@@ -30,6 +31,7 @@ pub use self::discoverer::Discoverer;
 pub use self::discovery::Discovery;
 use self::identity::Identity;
 use self::memory::FrameMemory;
+use self::names::Names;
 use self::table::{Slot, Table};
 pub use self::view::SessionView;
 use crate::contract::{Action, ConnId, Context, EndReason, Event, Input, Prefetch, Reason, Refusal, SocketId};
@@ -61,6 +63,7 @@ pub struct Node {
     context: Context,
     rngs: Rngs,
     discovery: Discovery,
+    names: Names,
     peers: Peers,
     handshakes: Handshakes,
     behaviours: Behaviours,
@@ -102,8 +105,20 @@ impl Node {
     ) -> Result<Self, ConfigError> {
         let Config { secret, client, addresses, record_entries, discovery, chain, status, filter, .. } = config;
         let Config { capabilities, capability_table, peers, record_seq, snapshot, export_secrets, .. } = config;
+        let Config { learn_addresses, assumed_addresses, reach, named_bootnodes, .. } = config;
         let record_seq = record_seq.max(snapshot.record_seq.saturating_add(1));
-        let identity = Identity::new(&*crypto, secret, addresses, chain.fork_id(), record_entries, record_seq)?;
+        let mut identity = Identity::new(
+            &*crypto,
+            secret,
+            addresses,
+            &assumed_addresses,
+            chain.fork_id(),
+            record_entries,
+            record_seq,
+        )?;
+        if learn_addresses {
+            identity.learn_addresses();
+        }
         let hello = Hello {
             version: crate::wire::p2p::P2P_VERSION,
             client,
@@ -113,13 +128,15 @@ impl Node {
         };
         let hello = LocalHello::new(hello, capability_table).map_err(ConfigError::Hello)?;
         let seed = Seed::new(seed);
-        let mut context = Context::new(now, unix, filter, crypto);
+        let literal = discovery.bootnodes();
+        let mut context = Context::new(now, unix, filter.with_reach(reach), crypto);
         let mut node = Self {
             hello,
             peers: Peers::new(peers, *identity.id()),
             handshakes: Handshakes::new(&mut seed.fork("handshakes")),
             behaviours: Behaviours::new(protocols::behaviours(&chain), seed.fork("behaviours")),
             discovery: Discovery::new(&mut context, &seed, discovery, &identity),
+            names: Names::new(now, literal, &named_bootnodes),
             identity,
             chain,
             policy: status,
@@ -163,10 +180,7 @@ impl Node {
             Input::Eof { conn } => self.touch(conn, |conn, cx, _| conn.handle_eof(cx)),
             Input::Broken { conn, why } => self.touch(conn, |conn, cx, _| conn.handle_broken(cx, why)),
             Input::WallClock { unix } => self.context.set_wall_clock(unix),
-            Input::Answer { id, result } => {
-                let growth = self.discovery.handle_answer(&mut self.context, id, result);
-                self.on_growth(growth);
-            }
+            Input::Answer { id, result } => self.on_answer(id, result),
             Input::Timeout => self.handle_timeout(),
             Input::Command(command) => {
                 // Misuse changes nothing; `command` returns the error.
@@ -247,7 +261,8 @@ impl Node {
         let conn = self.conns.poll_timeout().map(|(at, conn, timer)| (at, Reason::Conn(conn, timer)));
         // Of equal instants, the first in this order.
         let behaviours = self.behaviours.poll_timeout(now).map(|at| (at, Reason::Behaviour));
-        let due = [backlog, discovery, dial, conn, behaviours].into_iter().flatten().min_by_key(|(at, _)| *at);
+        let names = self.names.poll_timeout().filter(|_| !self.shutting_down).map(|at| (at, Reason::Name));
+        let due = [backlog, discovery, names, dial, conn, behaviours].into_iter().flatten().min_by_key(|(at, _)| *at);
         let (at, reason) = due?;
         let at = at.max(now + Duration::from_micros(1));
         (at > now && at != Instant::NEVER).then_some((at, reason))
@@ -270,8 +285,12 @@ impl Node {
     }
 
     fn handle_datagram(&mut self, socket: SocketId, from: SocketAddr, bytes: &[u8]) {
-        let growth = self.discovery.receive(&mut self.context, socket, from, bytes);
+        let (growth, statement) = self.discovery.receive(&mut self.context, socket, from, bytes);
         self.on_growth(growth);
+        if let Some(statement) = statement {
+            let is_changed = self.identity.hear(self.context.crypto(), self.context.now(), statement);
+            self.on_addresses(is_changed);
+        }
     }
 
     /// Brings the dialler's next poll forward if discovery has found a node.
@@ -297,6 +316,7 @@ impl Node {
         if dials {
             self.dial_more();
         }
+        self.ask_names();
         self.on_growth(growth);
         self.sweep();
         self.behaviours.handle_timeout(now);

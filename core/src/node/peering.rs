@@ -17,7 +17,14 @@ impl Node {
     /// Declares a peer static or trusted: see [`Peers::add_peer`](crate::peers::Peers::add_peer).
     pub(super) fn add_peer(&mut self, contact: Contact, kind: PeerKind) -> Result<(), CommandError> {
         self.peers.add_peer(self.context.now(), &self.context.filter, contact, kind)?;
-        let conns: Vec<ConnId> = self.peers.conns(&contact.id()).collect();
+        self.promote(&contact.id(), kind);
+        self.sync_dial();
+        Ok(())
+    }
+
+    /// Gives the present connections of a static or trusted peer its rights.
+    pub(super) fn promote(&mut self, id: &NodeId, kind: PeerKind) {
+        let conns: Vec<ConnId> = self.peers.conns(id).collect();
         for conn in conns {
             self.change_slot(conn, |slot| {
                 if let Some(place) = &mut slot.place {
@@ -25,8 +32,6 @@ impl Node {
                 }
             });
         }
-        self.sync_dial();
-        Ok(())
     }
 
     /// Takes a declaration back: see [`Peers::remove_peer`](crate::peers::Peers::remove_peer).
@@ -115,11 +120,13 @@ impl Node {
             let left = u64::try_from(ban.until.since(now).as_micros()).unwrap_or(u64::MAX);
             Some(BanRecord { target, until: unix.plus_micros(left) })
         };
+        // A host name that was never resolved is the embedder's to declare again.
+        let declared = self.peers.declared().filter(|(contact, _)| !contact.ip().is_unspecified());
         Snapshot {
             record_seq: self.identity.record().seq(),
             nodes: self.discovery.live_nodes(),
             bans: self.peers.bans().iter(now).filter_map(record).collect(),
-            peers: self.peers.declared().map(|(contact, kind)| (*contact, kind)).collect(),
+            peers: declared.map(|(contact, kind)| (*contact, kind)).collect(),
             book: self.peers.book().entries().iter().map(BookRecord::from).collect(),
         }
     }

@@ -46,7 +46,7 @@ impl Node {
     }
 
     /// The addresses in our record and pings.
-    pub fn addresses(&self) -> &Addresses {
+    pub fn addresses(&self) -> Addresses {
         self.identity.addresses()
     }
 

@@ -7,17 +7,19 @@
 //!
 //! It does not know which peers are being dialled, connected or banned: the caller says.
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::bounded::{Bounded, Recent};
 use crate::contract::{End, EndReason, Fault, IoFault, PeerKind, Side, Stage};
 use crate::crypto::NodeId;
-use crate::limits::{DIAL_HISTORY_MAX, REDIAL_INTERVAL, REDIAL_INTERVAL_MAX, STATIC_PEERS_MAX};
+use crate::limits::{DIAL_HISTORY_MAX, NAME_TIMEOUT, REDIAL_INTERVAL, REDIAL_INTERVAL_MAX, STATIC_PEERS_MAX};
 use crate::rng::Rng;
 use crate::time::{Deadlines, Duration, Instant};
-use crate::wire::enode::Contact;
+use crate::wire::enode::{Contact, NamedNode};
 use crate::wire::p2p::DisconnectReason;
 
 /// What an end means for the next dial.
@@ -106,12 +108,30 @@ impl Backoff {
     }
 }
 
+/// The host name of a static or trusted peer, which is resolved before each dial.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Name {
+    node: NamedNode,
+    /// Whether the contact has the address for the next dial.
+    is_resolved: bool,
+    /// The number of dials; each takes the next one of the host's addresses.
+    dials: u32,
+}
+
 /// A static or trusted peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 struct Declared {
+    /// With an unspecified address before the host name was resolved for the first time.
     contact: Contact,
     kind: PeerKind,
     backoff: Backoff,
+    name: Option<Box<Name>>,
+}
+
+impl Declared {
+    fn must_be_resolved(&self) -> bool {
+        self.name.as_ref().is_some_and(|name| !name.is_resolved)
+    }
 }
 
 /// The history of a node that was dialled, or that connected and turned out to be useless.
@@ -159,6 +179,8 @@ pub struct Dialer {
     trusted: BTreeSet<NodeId>,
     /// When each static or trusted peer without a connection is dialled next.
     due: Deadlines<NodeId>,
+    /// Those that are due for a dial once their host names are resolved.
+    unresolved: Vec<NodeId>,
     history: Bounded<NodeId, Instant, Attempt>,
     hosts: Recent,
 }
@@ -169,6 +191,7 @@ impl Default for Dialer {
             declared: BTreeMap::new(),
             trusted: BTreeSet::new(),
             due: Deadlines::default(),
+            unresolved: Vec::new(),
             history: Bounded::new(DIAL_HISTORY_MAX),
             hosts: Recent::new(REDIAL_INTERVAL, DIAL_HISTORY_MAX),
         }
@@ -180,10 +203,21 @@ impl Dialer {
     /// already.
     #[must_use]
     pub fn add(&mut self, now: Instant, contact: Contact, kind: PeerKind) -> bool {
+        self.declare(now, contact, kind, None)
+    }
+
+    /// As [`Dialer::add`], of a peer with a host name: see [`Dialer::take_unresolved`].
+    #[must_use]
+    pub fn add_named(&mut self, now: Instant, node: NamedNode, kind: PeerKind) -> bool {
+        let contact = node.at(Ipv4Addr::UNSPECIFIED.into());
+        self.declare(now, contact, kind, Some(Box::new(Name { node, is_resolved: false, dials: 0 })))
+    }
+
+    fn declare(&mut self, now: Instant, contact: Contact, kind: PeerKind, name: Option<Box<Name>>) -> bool {
         if self.declared.len() >= STATIC_PEERS_MAX && !self.declared.contains_key(&contact.id()) {
             return false;
         }
-        self.declared.insert(contact.id(), Declared { contact, kind, backoff: Backoff::default() });
+        self.declared.insert(contact.id(), Declared { contact, kind, backoff: Backoff::default(), name });
         match kind {
             PeerKind::Trusted => self.trusted.insert(contact.id()),
             PeerKind::Static => self.trusted.remove(&contact.id()),
@@ -199,12 +233,53 @@ impl Dialer {
         self.declared.remove(id).is_some()
     }
 
+    /// Takes the host names to resolve now, for dials that are due: [`Dialer::resolved`] or [`Dialer::not_resolved`] follows.
+    pub fn take_unresolved(&mut self) -> Vec<(NodeId, String)> {
+        let ids = core::mem::take(&mut self.unresolved);
+        let host = |id: NodeId| Some((id, self.declared.get(&id)?.name.as_ref()?.node.host.clone()));
+        ids.into_iter().filter_map(host).collect()
+    }
+
+    /// Notes the addresses of a peer's host, all of which can be dialled: it is dialled now, at the next one in each attempt.
+    pub fn resolved(&mut self, now: Instant, id: NodeId, ips: &[IpAddr]) {
+        let Some(Declared { contact, name: Some(name), .. }) = self.declared.get_mut(&id) else { return };
+        let turn = usize::try_from(name.dials).unwrap_or(0).checked_rem(ips.len());
+        let Some(ip) = turn.and_then(|turn| ips.get(turn)) else { return };
+        *contact = contact.with_ip(*ip);
+        name.dials = name.dials.wrapping_add(1);
+        name.is_resolved = true;
+        self.due.set(id, now);
+    }
+
+    /// Notes that a peer's host has no address that can be dialled now: it is asked again after a pause.
+    pub fn not_resolved(&mut self, now: Instant, rng: &mut Rng, id: NodeId) {
+        if let Some(declared) = self.declared.get_mut(&id) {
+            let pause = declared.backoff.pause(rng, Outcome::Failed, Backoff::DECLARED_DOUBLINGS_MAX);
+            self.due.set(id, now + pause);
+        }
+    }
+
+    /// Where a static or trusted peer is dialled.
+    pub fn contact(&self, id: &NodeId) -> Option<&Contact> {
+        self.declared.get(id).map(|declared| &declared.contact)
+    }
+
+    /// Moves a static or trusted peer to another endpoint, and schedules its dial if there is a time for it.
+    pub fn relocate(&mut self, contact: Contact, at: Option<Instant>) {
+        if let Some(declared) = self.declared.get_mut(&contact.id()) {
+            declared.contact = contact;
+            if at.is_some() {
+                self.due.set(contact.id(), at);
+            }
+        }
+    }
+
     /// What the embedder has declared a peer to be, if anything.
     pub fn kind(&self, id: &NodeId) -> Option<PeerKind> {
         self.declared.get(id).map(|declared| declared.kind)
     }
 
-    /// Static and trusted peers.
+    /// Static and trusted peers, those with host names at the last address that was dialled, if there is one.
     pub fn declared(&self) -> impl Iterator<Item = (&Contact, PeerKind)> {
         self.declared.values().map(|declared| (&declared.contact, declared.kind))
     }
@@ -229,8 +304,15 @@ impl Dialer {
         let mut put_off = Vec::new();
         let mut found = None;
         while let Some((_, id)) = self.due.pop_due(now) {
-            let Some(Declared { contact, kind, .. }) = self.declared.get(&id) else { continue };
+            let Some(declared) = self.declared.get(&id) else { continue };
+            let Declared { contact, kind, .. } = declared;
+            let must_be_resolved = declared.must_be_resolved();
             let later = match obstacle(contact, *kind) {
+                // The address of the last dial may be another one now.
+                None | Some(Obstacle::Filtered) if must_be_resolved => {
+                    self.unresolved.push(id);
+                    now + NAME_TIMEOUT
+                }
                 Some(Obstacle::Connected | Obstacle::Filtered) => continue,
                 Some(Obstacle::Full) => now + REDIAL_INTERVAL,
                 Some(Obstacle::Until(at)) => at.max(now + REDIAL_INTERVAL / 8),
@@ -297,6 +379,9 @@ impl Dialer {
     pub fn begun(&mut self, now: Instant, contact: &Contact) {
         self.hosts.note(now, contact.ip());
         self.due.set(contact.id(), None);
+        if let Some(Declared { name: Some(name), .. }) = self.declared.get_mut(&contact.id()) {
+            name.is_resolved = false;
+        }
         let backoff = self.history.get(&contact.id()).map_or(Backoff::default(), |attempt| attempt.backoff);
         let endpoint = Some(contact.tcp_addr());
         let not_before = now + REDIAL_INTERVAL;

@@ -4,6 +4,7 @@
 //! node's table: this module sees them as [`View`]s, and [`Peers::update`] is called with every change of one. It knows no bytes
 //! of a protocol, no socket and no event. It returns verdicts, and the caller must act on them.
 
+mod alternatives;
 pub mod bans;
 pub mod book;
 mod bounded;
@@ -26,18 +27,19 @@ pub mod targets;
 mod tests;
 pub mod view;
 
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use crate::contract::{
-    BanTarget, BookRecord, CommandError, ConnId, Direction, End, EndReason, FaultClass, Label, PeerKind, Refusal,
-    ScoreReason, Source, Stage,
+    BanTarget, BookRecord, CommandError, ConnId, Direction, End, EndReason, FaultClass, HostFailure, Label, PeerKind,
+    QueryFault, Refusal, ScoreReason, Source, Stage,
 };
 use crate::crypto::NodeId;
 use crate::netfilter::{NetFilter, Scope, canonical, scope};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant, UnixTime};
-use crate::wire::enode::Contact;
+use crate::wire::enode::{Contact, NamedNode};
 
 pub use crate::contract::PeerLimits;
 pub use bans::{Ban, Banned, Bans};
@@ -51,6 +53,7 @@ pub use score::{Ledger, LedgerEntry, Ledgers, Severity};
 pub use slots::{Accepted, Admission, Claimant, Slots};
 pub use view::{Origin, Place, View};
 
+use alternatives::Alternatives;
 use bounded::host;
 use caps::Caps;
 use dial::Obstacle;
@@ -84,6 +87,7 @@ pub struct Peers {
     slots: Slots,
     dialer: Dialer,
     outbound: Outbound,
+    alternatives: Alternatives,
 }
 
 impl Peers {
@@ -97,6 +101,7 @@ impl Peers {
             slots: Slots::new(config),
             dialer: Dialer::default(),
             outbound: Outbound::default(),
+            alternatives: Alternatives::default(),
         }
     }
 
@@ -123,6 +128,78 @@ impl Peers {
     ) -> Result<(), CommandError> {
         check_contact(&self.local, filter, &contact)?;
         if self.dialer.add(now, contact, kind) { Ok(()) } else { Err(CommandError::Busy) }
+    }
+
+    /// As [`Peers::add_peer`], of a peer whose host name is resolved before each dial.
+    ///
+    /// # Errors
+    /// As [`Peers::add_peer`]; the filter is asked when the name is resolved.
+    pub fn add_named_peer(&mut self, now: Instant, node: &NamedNode, kind: PeerKind) -> Result<(), CommandError> {
+        check_contact(&self.local, &NetFilter::default(), &node.at(Ipv4Addr::UNSPECIFIED.into()))?;
+        if self.dialer.add_named(now, node.clone(), kind) { Ok(()) } else { Err(CommandError::Busy) }
+    }
+
+    /// Takes the host names to resolve now; [`Peers::resolved`] is to follow for each.
+    pub fn take_unresolved(&mut self) -> Vec<(NodeId, String)> {
+        self.dialer.take_unresolved()
+    }
+
+    /// Notes the outcome of a host name: the peer is dialled now, or its name asked again after a pause.
+    ///
+    /// # Errors
+    /// Why the peer cannot be dialled now.
+    pub fn resolved(
+        &mut self,
+        now: Instant,
+        rng: &mut Rng,
+        filter: &NetFilter,
+        id: NodeId,
+        result: Result<&[IpAddr], QueryFault>,
+    ) -> Result<(), HostFailure> {
+        let usable = usable_ips(filter, result);
+        match &usable {
+            Ok(ips) => self.dialer.resolved(now, id, ips),
+            Err(_) => self.dialer.not_resolved(now, rng, id),
+        }
+        usable.map(|_| ())
+    }
+
+    /// Remembers another endpoint of a node, in the address book, declared, or both later: it is dialled when a dial of the present
+    /// one has failed, or at once if that one is not permitted.
+    ///
+    /// # Errors
+    /// `NoPort` or `Refused(ToSelf)`. One that the filter forbids may be permitted later.
+    pub fn add_endpoint(&mut self, now: Instant, filter: &NetFilter, contact: Contact) -> Result<(), CommandError> {
+        check_contact(&self.local, &NetFilter::default(), &contact)?;
+        self.alternatives.note(contact, filter);
+        self.replace_forbidden(now, filter);
+        Ok(())
+    }
+
+    /// Gives declared peers whose endpoint is not permitted the other one.
+    fn replace_forbidden(&mut self, now: Instant, filter: &NetFilter) {
+        let forbidden = self.dialer.declared().map(|(contact, _)| *contact).filter(|at| !filter.permits(at.ip()));
+        for contact in forbidden.collect::<Vec<_>>() {
+            if let Some((other, _)) = self.alternatives.replace(&contact, false) {
+                self.dialer.relocate(other, Some(now));
+            }
+        }
+    }
+
+    /// Replaces an endpoint of which a dial has failed by the node's other one. Returns whether that is to be tried now.
+    fn replace_failed(&mut self, now: Instant, id: &NodeId, failed: SocketAddr) -> bool {
+        let declared = self.dialer.contact(id).copied();
+        let entry = self.book().get(id).map(|entry| (*entry.contact(), entry.source(), entry.age().0));
+        let known = declared.or(entry.map(|(contact, ..)| contact)).filter(|known| known.tcp_addr() == failed);
+        let Some((other, is_untried)) = known.and_then(|known| self.alternatives.replace(&known, true)) else {
+            return false;
+        };
+        if declared.is_some() {
+            self.dialer.relocate(other, is_untried.then_some(now));
+        } else if let Some((_, source, first_seen)) = entry {
+            self.outbound.heard(other, source, first_seen);
+        }
+        is_untried
     }
 
     /// Forgets that a peer was static or trusted. Does not disconnect it.
@@ -227,6 +304,8 @@ impl Peers {
     /// forbids.
     pub fn filter_changed(&mut self, now: Instant, filter: &NetFilter) {
         self.outbound.retain(|contact| filter.permits(contact.ip()));
+        self.alternatives.filter_changed(filter);
+        self.replace_forbidden(now, filter);
         let index = self.slots.index();
         self.dialer.resume(now, |contact| !index.contains(&contact.id()) && filter.permits(contact.ip()));
     }
@@ -504,8 +583,12 @@ impl Peers {
         if let Some(id) = before.target_id() {
             let (unproven_at, outcome) = (before.place.is_none().then_some(before.addr), Outcome::of(end));
             self.dialer.ended(now, rng, id, unproven_at, outcome);
+            let is_dead_end = before.direction() == Direction::Outbound && outcome == Outcome::Failed;
+            let failed = unproven_at.filter(|_| is_dead_end);
+            let is_replaced = failed.is_some_and(|failed| self.replace_failed(now, &id, failed));
             // A peer that called us says nothing about the endpoint in the book.
-            if before.direction() == Direction::Outbound || outcome == Outcome::Useless {
+            let is_told = before.direction() == Direction::Outbound || outcome == Outcome::Useless;
+            if is_told && !is_replaced {
                 self.outbound.ended(&id, outcome);
             }
         }
@@ -571,6 +654,16 @@ impl Peers {
     pub const fn index(&self) -> &Index {
         self.slots.index()
     }
+}
+
+/// The addresses of a host that may be contacted.
+///
+/// # Errors
+/// If there is none.
+pub fn usable_ips(filter: &NetFilter, result: Result<&[IpAddr], QueryFault>) -> Result<Vec<IpAddr>, HostFailure> {
+    let ips = result.map_err(HostFailure::Query)?.iter().copied();
+    let usable: Vec<_> = ips.filter(|ip| !ip.is_unspecified() && filter.permits(*ip)).collect();
+    if usable.is_empty() { Err(HostFailure::Filtered) } else { Ok(usable) }
 }
 
 /// Checks that a contact can be dialled at all. The only place that applies the filter to a dial.

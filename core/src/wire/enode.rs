@@ -1,8 +1,8 @@
 //! Node addresses: the `enode://` text form, and the resolved [`Contact`] that machines use.
 //!
 //! The text form is `enode://<128 hex>@host:port[?discport=N]`, read as by geth's `ParseV4`, but stricter: paths,
-//! fragments, and names that end in a number are refused. Host names are kept and never resolved: resolving is left to
-//! the embedder, and is a privacy risk.
+//! fragments, and names that end in a number are refused. Host names are kept ([`NamedNode`]): a node has its driver
+//! resolve them.
 
 use alloc::string::String;
 use core::fmt;
@@ -169,6 +169,47 @@ impl Enode {
             Some(EnodeAddr { host: Host::Ip(ip), tcp, udp }) => Some(Contact::new(self.key, *ip, *udp, *tcp)),
             _ => None,
         }
+    }
+
+    /// The node as a named one, if the host is a name.
+    pub fn named(&self) -> Option<NamedNode> {
+        match &self.addr {
+            Some(EnodeAddr { host: Host::Name(host), tcp, udp }) => NamedNode::new(self.key, host, *udp, *tcp),
+            _ => None,
+        }
+    }
+}
+
+/// A node whose host is a name: an enode URL that is no [`Contact`] before the name is resolved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct NamedNode {
+    /// The node's public key.
+    pub key: PublicKey,
+    /// The name, of at most 253 bytes.
+    pub host: String,
+    /// discv4 port; 0 if the node has none.
+    pub udp: u16,
+    /// RLPx port; 0 if the node does not listen.
+    pub tcp: u16,
+}
+
+impl NamedNode {
+    /// A node at a host name. `None` if `host` is not a valid one.
+    pub fn new(key: PublicKey, host: &str, udp: u16, tcp: u16) -> Option<Self> {
+        is_name(host).then(|| Self { key, host: host.into(), udp, tcp })
+    }
+
+    /// The node at an address of its host.
+    pub fn at(&self, ip: IpAddr) -> Contact {
+        Contact::new(self.key, ip, self.udp, self.tcp)
+    }
+}
+
+/// As an enode URL.
+impl fmt::Display for NamedNode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_url(f, &self.key, &Host::Name(self.host.clone()), self.tcp, self.udp)
     }
 }
 

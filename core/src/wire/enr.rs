@@ -167,30 +167,37 @@ impl Record {
         }
     }
 
-    /// The node as a contact. `None` without a usable address; a missing port is 0.
+    /// The node as a contact, at the first of [`Record::endpoints`]. `None` without a usable address; a missing port is 0.
     pub fn contact(&self) -> Option<Contact> {
         self.endpoint().map(|(ip, udp, tcp)| Contact::new(self.key, ip, udp, tcp))
     }
 
-    /// The address, UDP port and TCP port, with geth's choice between IPv4 and IPv6: the address of the wider scope,
-    /// IPv4 if both are equal. `None` without a usable address; a missing port is 0.
+    /// The node as a contact at each of [`Record::endpoints`]: a host that cannot reach the first may reach the second.
+    pub fn contacts(&self) -> impl Iterator<Item = Contact> + use<> {
+        let key = self.key;
+        let id = key.node_id();
+        self.endpoints().map(move |(ip, udp, tcp)| Contact::with_id(key, id, ip, udp, tcp))
+    }
+
+    /// The first of [`Record::endpoints`].
     pub fn endpoint(&self) -> Option<(IpAddr, u16, u16)> {
+        self.endpoints().next()
+    }
+
+    /// The address, UDP port and TCP port of each family that has a usable address, in geth's order: the address of the wider
+    /// scope first, IPv4 if both are equal. A missing port is 0.
+    pub fn endpoints(&self) -> impl Iterator<Item = (IpAddr, u16, u16)> + use<> {
         let unicast = |ip: &IpAddr| !ip.is_multicast();
         let ip4 = self.ip().map(IpAddr::V4).filter(unicast);
         // An IPv4-mapped IPv6 address counts as IPv4.
         let ip6 = self.ip6().map(|ip| IpAddr::V6(ip).to_canonical()).filter(unicast);
-        let ip = match (ip4, ip6) {
-            (Some(ip4), Some(ip6)) => {
-                if breadth(ip4) >= breadth(ip6) {
-                    ip4
-                } else {
-                    ip6
-                }
-            }
-            (ip4, ip6) => ip4.or(ip6)?,
+        let is_ip6_first = ip4.zip(ip6).is_some_and(|(ip4, ip6)| breadth(ip6) > breadth(ip4));
+        let order = if is_ip6_first { [ip6, ip4] } else { [ip4, ip6] };
+        let with_ports = |ip: IpAddr| {
+            let (udp, tcp) = if ip.is_ipv4() { (self.udp(), self.tcp()) } else { (self.udp6(), self.tcp6()) };
+            (ip, udp.unwrap_or(0), tcp.unwrap_or(0))
         };
-        let (udp, tcp) = if ip.is_ipv4() { (self.udp(), self.tcp()) } else { (self.udp6(), self.tcp6()) };
-        Some((ip, udp.unwrap_or(0), tcp.unwrap_or(0)))
+        order.map(|ip| ip.map(with_ports)).into_iter().flatten()
     }
 }
 

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result};
 use peerless::contract::{Command, ConnId, Direction, End, Event, PeerKind, ScoreReason, Stage};
 use peerless::crypto::{NodeId, SecretKey};
-use peerless::discv4;
 use peerless::netfilter::NetFilter;
 use peerless::node::{Config, Node};
 use peerless::time::UnixTime;
@@ -23,6 +22,7 @@ use peerless_mio::{Driver, Listen, Sockets};
 use crate::driving;
 use crate::keylog::KeyLogging;
 use crate::networks::Choice;
+use crate::protocols::Protocols;
 use crate::trace::Recording;
 
 /// Between two snapshots.
@@ -78,7 +78,7 @@ impl Snapshot {
                 .collect()
         };
         Self {
-            table: node.discovery().discv4().map_or(0, |discovery| discovery.table().len()),
+            table: known(node),
             inbound: peers(Direction::Inbound),
             outbound: peers(Direction::Outbound),
             datagrams: stats.datagrams_in.count,
@@ -127,6 +127,7 @@ impl Prepared {
     pub(super) fn run(
         self,
         node: usize,
+        protocols: Protocols,
         bootnode: Option<Contact>,
         statics: Vec<Contact>,
         recording: Option<Recording>,
@@ -134,9 +135,7 @@ impl Prepared {
         stop: Arc<AtomicBool>,
     ) -> JoinHandle<()> {
         let Self { mut config, sockets, keys, .. } = self;
-        let mut settings = discv4::Config::default();
-        settings.bootnodes = bootnode.into_iter().collect();
-        config.discovery.discv4 = Some(settings);
+        protocols.configure(&mut config.discovery, bootnode.as_slice());
         std::thread::spawn(move || {
             let result = driving::start(config, sockets, recording.as_ref()).and_then(|mut driver| {
                 for contact in statics {
@@ -150,6 +149,13 @@ impl Prepared {
             }
         })
     }
+}
+
+/// The nodes in the fuller of the discovery tables.
+fn known(node: &Node) -> usize {
+    let discv4 = node.discovery().discv4().map_or(0, |discv4| discv4.table().len());
+    let discv5 = node.discovery().discv5().map_or(0, |discv5| discv5.table().len());
+    discv4.max(discv5)
 }
 
 fn drive(driver: &mut Driver, keys: &KeyLogging, node: usize, news: &Sender<News>, stop: &AtomicBool) -> Result<()> {

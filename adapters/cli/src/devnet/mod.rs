@@ -29,6 +29,7 @@ use self::honest::{News, Prepared, SNAPSHOT_INTERVAL, What};
 use self::liar::Identity;
 use crate::networks::Choice;
 use crate::output::Output;
+use crate::protocols::Protocols;
 use crate::trace::{self, Recording};
 use crate::{Outcome, driving, key, keylog};
 
@@ -55,6 +56,8 @@ pub(crate) struct Arguments {
     #[arg(long, env = "PEERLESS_HOSTILE", default_value_t = 1, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(0..=50))]
     hostile: u16,
+    #[command(flatten)]
+    protocols: Protocols,
     #[command(flatten)]
     keylog: keylog::KeyLogArguments,
     /// Record each full node into a new file in this folder; Wireshark opens them
@@ -132,11 +135,19 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     for (i, node) in honest.into_iter().enumerate() {
         let bootnode = (i > 0).then_some(bootnode);
         let recording = arguments.recording(&format!("node-{i}"));
-        threads.push(node.run(i, bootnode, Vec::new(), recording, sender.clone(), stop.clone()));
+        threads.push(node.run(i, arguments.protocols, bootnode, Vec::new(), recording, sender.clone(), stop.clone()));
     }
     // It dials the bootnode again and again.
     let recording = arguments.recording("foreign");
-    threads.push(foreign.run(contacts.len(), Some(bootnode), vec![bootnode], recording, sender, stop.clone()));
+    threads.push(foreign.run(
+        contacts.len(),
+        arguments.protocols,
+        Some(bootnode),
+        vec![bootnode],
+        recording,
+        sender,
+        stop.clone(),
+    ));
     for (i, identity) in hostile.into_iter().enumerate() {
         let rng = Seed::new(key::entropy()?).fork("hostile");
         let (victims, truce) = (contacts.clone(), truce.clone());

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
-use clap::builder::FalseyValueParser;
-use clap::{ArgAction, Args};
+use clap::Args;
 use peerless::netfilter::NetFilter;
 
 use super::listen::{Numbers, Place, Started};
-use super::{Protocol, config, start};
+use super::{config, start};
 use crate::output::Output;
+use crate::protocols::Protocols;
 use crate::target::{Target, resolve_all};
 use crate::{Outcome, driving};
 
@@ -28,14 +28,8 @@ pub(crate) struct Arguments {
     /// Other bootnodes, from which the table is filled
     #[arg(long, env = "PEERLESS_BOOTNODES", value_name = "ENODE|ENR,...", value_delimiter = ',')]
     bootnodes: Vec<Target>,
-    /// Whether to speak discv4
-    #[arg(long = "discovery.v4", env = "PEERLESS_DISCOVERY_V4", value_name = "BOOL", action = ArgAction::Set)]
-    #[arg(default_value_t = true, value_parser = FalseyValueParser::new())]
-    discv4: bool,
-    /// Whether to speak discv5
-    #[arg(long = "discovery.v5", env = "PEERLESS_DISCOVERY_V5", value_name = "BOOL", action = ArgAction::Set)]
-    #[arg(default_value_t = true, value_parser = FalseyValueParser::new())]
-    discv5: bool,
+    #[command(flatten)]
+    protocols: Protocols,
     /// Time between two lines of numbers
     #[arg(long, env = "PEERLESS_INTERVAL", default_value = "60s", value_name = "TIME")]
     interval: humantime::Duration,
@@ -47,13 +41,10 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     if let Some(ip) = arguments.ext_addr {
         config.addresses.set_ip(ip);
     }
-    match (arguments.discv4, arguments.discv5) {
-        (true, true) => {}
-        (true, false) => Protocol::Discv4.select(&mut config),
-        (false, true) => Protocol::Discv5.select(&mut config),
-        (false, false) => bail!("both protocols are off"),
+    arguments.protocols.configure(&mut config.discovery, &resolve_all(&arguments.bootnodes)?);
+    if config.discovery.discv4.is_none() && config.discovery.discv5.is_none() {
+        bail!("both protocols are off");
     }
-    config.discovery.set_bootnodes(&resolve_all(&arguments.bootnodes)?);
     let mut driver = start(config, &arguments.place.listen())?;
     output.report(&Started::new(driver.machine()));
     let interrupt = driving::Interrupt::listen()?;

@@ -105,7 +105,8 @@ fn config(secret: SecretKey, filter: &NetFilter) -> Config {
 
 /// Binds sockets and starts discovery alone.
 fn start(mut config: Config, listen: &Listen) -> Result<Driver<Discoverer>> {
-    let sockets = driving::bind_to(&mut config.addresses, listen)?;
+    let (sockets, assumed) = driving::bind_to(&mut config.addresses, listen)?;
+    assumed.into_iter().for_each(|ip| config.addresses.set_ip(ip));
     let seed = key::entropy()?;
     Driver::new(sockets, |now, unix| Discoverer::new(config, seed, now, unix).context("the node cannot start"))
 }

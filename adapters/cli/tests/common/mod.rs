@@ -72,12 +72,19 @@ impl Node {
 
     /// Starts another command that listens as `node` does.
     pub fn start_as(arguments: &[&str]) -> Self {
+        let has_addr = arguments.contains(&"--addr");
+        Self::spawn(&[arguments, if has_addr { &[] } else { &["--addr", "127.0.0.1"] }].concat())
+    }
+
+    /// Starts a node at any port of every address of this machine, and waits until it says where.
+    pub fn start_anywhere(arguments: &[&str]) -> Self {
+        Self::spawn(&[&["node"], arguments].concat())
+    }
+
+    fn spawn(arguments: &[&str]) -> Self {
         let mut command = peerless(&["--json", "--verbosity", "0"]);
-        command.args(arguments).args(["--port", "0"]);
-        if !arguments.contains(&"--addr") {
-            command.args(["--addr", "127.0.0.1"]);
-        }
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the program runs");
+        let mut child =
+            command.args(arguments).args(["--port", "0"]).stdout(Stdio::piped()).spawn().expect("the program runs");
         let stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -109,6 +116,11 @@ impl Node {
                 return event;
             }
         }
+    }
+
+    /// The next event of any kind.
+    pub fn next_event(&mut self) -> Value {
+        self.lines.recv_timeout(PATIENCE).unwrap_or_else(|error| panic!("no event: {error}"))
     }
 
     /// Interrupts the node as a user would; returns its exit code.

@@ -1,6 +1,7 @@
 //! A run's fingerprint: everything that passed between a host and its machine, folded into 64 bits.
 
 use std::fmt::Write as _;
+use std::net::Ipv4Addr;
 
 use peerless::contract::{Action, BanTarget, Devp2p, Event, Input, IoFault, Language, Query, Tap};
 use peerless::time::Instant;
@@ -77,6 +78,11 @@ impl Fingerprint for Devp2p {
             Event::DiscoveryReady => print.note(50, 0, &[]),
             Event::TalkRequest { id, request, .. } => print.note(51, word(id.addr), request),
             Event::TalkResponse { command, response, .. } => print.note(52, command.0, response),
+            Event::HostFailed { id, .. } => print.note(54, 0, &id.0),
+            Event::AddressChanged { addresses } => {
+                let ip = addresses.ip().unwrap_or(Ipv4Addr::UNSPECIFIED.into());
+                print.note(53, word((ip, addresses.ports(ip.is_ipv6()).0).into()), &[]);
+            }
             // An event that this code has no number for yet.
             event => print.note(255, 0, format!("{event:?}").as_bytes()),
         }

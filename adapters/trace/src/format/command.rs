@@ -7,10 +7,10 @@ use peerless::contract::{
     Addresses, BanTarget, Command, CommandError, ConnId, Devp2p, Event, Label, PeerKind, PeerLimits, TalkId, Via,
 };
 use peerless::crypto::{Crypto, NodeId};
-use peerless::netfilter::NetFilter;
+use peerless::netfilter::{NetFilter, Reach};
 use peerless::node::Node;
 use peerless::time::Duration;
-use peerless::wire::enode::Contact;
+use peerless::wire::enode::{Contact, NamedNode};
 use peerless::wire::forkid::Head;
 use peerless::wire::p2p::{Capability, DisconnectReason};
 
@@ -18,8 +18,9 @@ use super::Header;
 use super::behaviour::event::{encode_command_error, encode_event};
 use super::codec::{Decoder, Encode, Malformed};
 use super::config::{
-    decode_addresses, decode_ban_target, decode_capability, decode_filter, decode_head, decode_limits, decode_talk_id,
-    encode_addresses, encode_ban_target, encode_capability, encode_filter, encode_head, encode_limits, encode_talk_id,
+    decode_addresses, decode_ban_target, decode_capability, decode_filter, decode_head, decode_limits, decode_named,
+    decode_ports6, decode_reach, decode_talk_id, encode_addresses, encode_ban_target, encode_capability, encode_filter,
+    encode_head, encode_limits, encode_named, encode_ports6, encode_reach, encode_talk_id,
 };
 use super::language::{Recordable, Replayable};
 use crate::keylog::Line;
@@ -96,6 +97,10 @@ pub enum OwnedCommand {
     Unban { target: BanTarget },
     SetPeerLimits { limits: PeerLimits },
     SetFilter { filter: NetFilter },
+    AddEndpoint { contact: Contact },
+    AddNamedPeer { node: NamedNode, kind: PeerKind },
+    SetNamedBootnodes { nodes: Vec<NamedNode> },
+    SetReach { reach: Reach },
     SetBootnodes { nodes: Vec<Contact> },
     SetAddresses { addresses: Addresses },
     SetRecordEntry { key: Vec<u8>, value: Option<Vec<u8>> },
@@ -207,14 +212,34 @@ fn encode_command(command: &Command<'_>, out: &mut Vec<u8>) {
             out.byte(20);
             encode_filter(filter, out);
         }
+        Command::AddNamedPeer { node, kind } => {
+            out.byte(34);
+            encode_named(node, out);
+            out.byte(kind_code(*kind));
+        }
+        Command::SetNamedBootnodes { nodes } => {
+            out.byte(35);
+            out.count(nodes.len() as u64);
+            nodes.iter().for_each(|node| encode_named(node, out));
+        }
+        Command::AddEndpoint { contact } => with_contact(out, 33, contact),
+        Command::SetReach { reach } => {
+            out.byte(32);
+            encode_reach(*reach, out);
+        }
         Command::SetBootnodes { nodes } => {
             out.byte(21);
             out.count(nodes.len() as u64);
             nodes.iter().for_each(|contact| out.contact(contact));
         }
         Command::SetAddresses { addresses } => {
-            out.byte(22);
+            // Readers of earlier releases know the kind without ports of the IPv6 address.
+            let has_ports6 = (addresses.udp6, addresses.tcp6) != (None, None);
+            out.byte(if has_ports6 { 31 } else { 22 });
             encode_addresses(addresses, out);
+            if has_ports6 {
+                encode_ports6(addresses, out);
+            }
         }
         Command::SetRecordEntry { key, value } => {
             out.byte(23);
@@ -276,6 +301,15 @@ fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> 
         20 => OwnedCommand::SetFilter { filter: decode_filter(decoder)? },
         21 => OwnedCommand::SetBootnodes { nodes: decoder.list(Decoder::contact)? },
         22 => OwnedCommand::SetAddresses { addresses: decode_addresses(decoder)? },
+        31 => {
+            let mut addresses = decode_addresses(decoder)?;
+            decode_ports6(decoder, &mut addresses)?;
+            OwnedCommand::SetAddresses { addresses }
+        }
+        34 => OwnedCommand::AddNamedPeer { node: decode_named(decoder)?, kind: kind(decoder.byte()?)? },
+        35 => OwnedCommand::SetNamedBootnodes { nodes: decoder.list(decode_named)? },
+        33 => OwnedCommand::AddEndpoint { contact: decoder.contact()? },
+        32 => OwnedCommand::SetReach { reach: decode_reach(decoder)? },
         23 => OwnedCommand::SetRecordEntry { key: body(decoder)?, value: decoder.option(body)? },
         24 => OwnedCommand::SetCapabilities { offered: decoder.list(decode_capability)? },
         25 => OwnedCommand::Ping { via: Via::Discv5, contact: decoder.contact()? },
@@ -349,6 +383,10 @@ impl OwnedCommand {
             Self::Unban { target } => Command::Unban { target: *target },
             Self::SetPeerLimits { limits } => Command::SetPeerLimits { limits: *limits },
             Self::SetFilter { filter } => Command::SetFilter { filter },
+            Self::AddNamedPeer { node, kind } => Command::AddNamedPeer { node, kind: *kind },
+            Self::SetNamedBootnodes { nodes } => Command::SetNamedBootnodes { nodes },
+            Self::AddEndpoint { contact } => Command::AddEndpoint { contact: *contact },
+            Self::SetReach { reach } => Command::SetReach { reach: *reach },
             Self::SetBootnodes { nodes } => Command::SetBootnodes { nodes },
             Self::SetAddresses { addresses } => Command::SetAddresses { addresses: *addresses },
             Self::SetRecordEntry { key, value } => Command::SetRecordEntry { key, value: value.as_deref() },
@@ -395,6 +433,10 @@ impl fmt::Display for OwnedCommand {
             Self::Unban { target } => write!(f, "unban {target:?}"),
             Self::SetPeerLimits { limits } => write!(f, "peer limits {limits:?}"),
             Self::SetFilter { filter } => write!(f, "filter {:?}", filter.ranges()),
+            Self::AddNamedPeer { node, kind } => write!(f, "add peer {:?} at {} ({kind:?})", node.key, node.host),
+            Self::SetNamedBootnodes { nodes } => write!(f, "{} bootnodes by name", nodes.len()),
+            Self::AddEndpoint { contact } => write!(f, "{:?} is at {} too", contact.id(), contact.tcp_addr()),
+            Self::SetReach { reach } => write!(f, "reach {reach:?}"),
             Self::SetBootnodes { nodes } => write!(f, "{} bootnodes", nodes.len()),
             Self::SetAddresses { addresses } => write!(f, "addresses {addresses:?}"),
             Self::SetRecordEntry { key, value: Some(_) } => {

@@ -10,11 +10,12 @@ use peerless::contract::{Addresses, BanRecord, BanTarget, BookRecord, PeerLimits
 use peerless::crypto::{NodeId, SecretKey};
 use peerless::eth::{Chain, Policy};
 use peerless::kad::schedule::Schedule;
-use peerless::netfilter::NetFilter;
+use peerless::netfilter::{Extent, NetFilter, Reach};
 use peerless::node::{Config, discovery};
 use peerless::time::UnixTime;
 use peerless::wire::discv5::RequestId;
 use peerless::wire::dns::Link;
+use peerless::wire::enode::NamedNode;
 use peerless::wire::forkid::{Fork, ForkSchedule, Head, Network};
 use peerless::wire::p2p::{Capability, CapabilityTable};
 use peerless::{discv4, discv5, dns};
@@ -53,6 +54,7 @@ pub(crate) fn encode(config: &Config, out: &mut Vec<u8>) {
     out.count(*record_seq);
     out.flag(*export_secrets);
     encode_tagged(snapshot, discovery, out);
+    encode_additions(config, out);
 }
 
 /// Decodes what [`encode`] wrote.
@@ -77,7 +79,113 @@ pub(crate) fn decode(decoder: &mut Decoder<'_>, secret: SecretKey) -> Result<Con
     config.export_secrets = decoder.flag()?;
     (config.discovery.discv5, config.discovery.dns) = (None, None);
     config.snapshot = decode_tagged(decoder, &mut config.discovery)?;
+    decode_additions(decoder, &mut config)?;
     Ok(config)
+}
+
+/// Appends what later releases have added, each field with a tag and a length. Earlier traces end before it.
+fn encode_additions(config: &Config, out: &mut Vec<u8>) {
+    let mut field = |tag, encode: &dyn Fn(&mut Vec<u8>)| {
+        let mut bytes = Vec::new();
+        encode(&mut bytes);
+        out.byte(tag);
+        out.bytes(&bytes);
+    };
+    let Config { addresses, learn_addresses, assumed_addresses, .. } = config;
+    field(LEARNING, &|out| {
+        out.flag(*learn_addresses);
+        out.count(assumed_addresses.len() as u64);
+        assumed_addresses.iter().for_each(|ip| out.ip(*ip));
+    });
+    field(PORTS_IPV6, &|out| encode_ports6(addresses, out));
+    field(NAMED_BOOTNODES, &|out| {
+        out.count(config.named_bootnodes.len() as u64);
+        config.named_bootnodes.iter().for_each(|node| encode_named(node, out));
+    });
+    field(REACH, &|out| encode_reach(config.reach, out));
+    out.byte(END);
+}
+
+fn decode_additions(decoder: &mut Decoder<'_>, config: &mut Config) -> Result<(), Malformed> {
+    if decoder.is_at_end() {
+        // No node of that release learned its address.
+        config.learn_addresses = false;
+        return Ok(());
+    }
+    loop {
+        let tag = decoder.byte()?;
+        if tag == END {
+            return Ok(());
+        }
+        let field = &mut decoder.nested()?;
+        match tag {
+            LEARNING => {
+                config.learn_addresses = field.flag()?;
+                config.assumed_addresses = field.list(Decoder::ip)?;
+            }
+            NAMED_BOOTNODES => config.named_bootnodes = field.list(decode_named)?,
+            REACH => config.reach = decode_reach(field)?,
+            PORTS_IPV6 => decode_ports6(field, &mut config.addresses)?,
+            // A field of a later version.
+            _ => continue,
+        }
+        if !field.is_at_end() {
+            return Err(Malformed("configuration"));
+        }
+    }
+}
+
+/// The tags of additions; 0 ends them.
+const LEARNING: u8 = 1;
+const PORTS_IPV6: u8 = 2;
+const REACH: u8 = 3;
+const NAMED_BOOTNODES: u8 = 4;
+
+pub(crate) fn encode_named(node: &NamedNode, out: &mut Vec<u8>) {
+    out.fixed(node.key.as_bytes());
+    out.text(&node.host);
+    out.u16(node.udp);
+    out.u16(node.tcp);
+}
+
+pub(crate) fn decode_named(decoder: &mut Decoder<'_>) -> Result<NamedNode, Malformed> {
+    let key = decoder.key()?;
+    let host = decoder.text()?;
+    let (udp, tcp) = (decoder.u16()?, decoder.u16()?);
+    NamedNode::new(key, host, udp, tcp).ok_or(Malformed("host name"))
+}
+
+pub(crate) fn encode_reach(reach: Reach, out: &mut Vec<u8>) {
+    for extent in [reach.ip4, reach.ip6] {
+        out.byte(match extent {
+            Extent::None => 0,
+            Extent::Local => 1,
+            Extent::Global => 2,
+        });
+    }
+}
+
+pub(crate) fn decode_reach(decoder: &mut Decoder<'_>) -> Result<Reach, Malformed> {
+    let mut extent = || {
+        Ok(match decoder.byte()? {
+            0 => Extent::None,
+            1 => Extent::Local,
+            2 => Extent::Global,
+            _ => return Err(Malformed("reach")),
+        })
+    };
+    Ok(Reach { ip4: extent()?, ip6: extent()? })
+}
+
+pub(crate) fn encode_ports6(addresses: &Addresses, out: &mut Vec<u8>) {
+    out.option(addresses.udp6, Encode::u16);
+    out.option(addresses.tcp6, Encode::u16);
+}
+
+pub(crate) fn decode_ports6(decoder: &mut Decoder<'_>, addresses: &mut Addresses) -> Result<(), Malformed> {
+    addresses.udp6 = decoder.option(Decoder::u16)?;
+    addresses.tcp6 = decoder.option(Decoder::u16)?;
+    Ok(())
 }
 
 pub(crate) fn encode_addresses(addresses: &Addresses, out: &mut Vec<u8>) {
@@ -457,6 +565,8 @@ mod tests {
         config.addresses.set_ip("2001:db8::7".parse().unwrap());
         config.record_entries = [(b"opel".to_vec(), vec![0x80]), (b"snap".to_vec(), vec![0xc0])].into();
         (config.addresses.udp, config.addresses.tcp) = (1, 65535);
+        (config.addresses.udp6, config.addresses.tcp6) = (Some(2), None);
+        (config.learn_addresses, config.assumed_addresses) = (false, vec![[10, 0, 0, 1].into()]);
         config.status = Policy::Mirror;
         config.capabilities = vec![Capability::eth(70), Capability::new("les", 4).unwrap()];
         config.capability_table = CapabilityTable::empty();
@@ -465,6 +575,8 @@ mod tests {
         (config.peers.max_peers, config.peers.dial_ratio) = (3, 2);
         (config.peers.max_pending, config.peers.inbound_per_subnet) = (9, 1);
         config.filter = "127.0.0.0/8, ::1/128".parse().unwrap();
+        config.reach = Reach { ip4: Extent::None, ip6: Extent::Local };
+        config.named_bootnodes = vec![NamedNode::new(crypto.public_key(&key(2)), "boot.example", 1, 2).unwrap()];
         config.record_seq = 1 << 40;
         config.export_secrets = true;
         let contact = Contact::new(crypto.public_key(&key(2)), [10, 0, 0, 1].into(), 30, 0);
@@ -494,8 +606,9 @@ mod tests {
         let Config { client, addresses, record_entries, discovery, chain, status, .. } = config;
         let Config { capabilities, capability_table, peers, filter, record_seq, snapshot, export_secrets, .. } = config;
         format!(
-            "{client} {addresses:?} {record_entries:?} {snapshot:?} {discovery:?} {chain:?} {status:?} {capabilities:?} {capability_table:?} \
-             {peers:?} {filter:?} {record_seq} {export_secrets}"
+            "{client} {addresses:?} {:?} {:?} {:?} {:?} {record_entries:?} {snapshot:?} {discovery:?} {chain:?} {status:?} {capabilities:?} {capability_table:?} \
+             {peers:?} {filter:?} {record_seq} {export_secrets}",
+            config.learn_addresses, config.assumed_addresses, config.reach, config.named_bootnodes,
         )
     }
 
@@ -512,7 +625,10 @@ mod tests {
             let back = decode(&mut decoder, key(1)).unwrap();
             decoder.end().unwrap();
             assert_eq!(text(&back), text(&config));
-            for end in 0..bytes.len() {
+            let mut additions = Vec::new();
+            encode_additions(&config, &mut additions);
+            let first_release = bytes.len() - additions.len();
+            for end in (0..bytes.len()).filter(|end| *end != first_release) {
                 assert!(decode(&mut Decoder::new(&bytes[..end], &crypto), key(1)).is_err(), "cut at {end}");
             }
             let secret = config.secret.expose();

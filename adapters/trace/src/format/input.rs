@@ -188,7 +188,7 @@ fn io_fault(code: u8) -> Result<IoFault, Malformed> {
     })
 }
 
-fn query_fault_code(fault: QueryFault) -> u8 {
+pub(crate) fn query_fault_code(fault: QueryFault) -> u8 {
     match fault {
         QueryFault::Unsupported => 1,
         QueryFault::NotFound => 2,

@@ -1,8 +1,10 @@
 //! A node's routing between its parts, and the bounds of its turns.
 
+mod addresses;
 mod discovery;
 mod embedder;
 mod lists;
+mod names;
 mod pair;
 mod prefetch;
 mod turns;

@@ -156,7 +156,7 @@ fn changes_of_the_identity_reach_discovery_and_new_sessions() {
         Err(CommandError::RecordEntry),
         "the node's own entry"
     );
-    let addresses = crate::contract::Addresses { tcp: 4444, ..*net.machine(two).addresses() };
+    let addresses = crate::contract::Addresses { tcp: 4444, ..net.machine(two).addresses() };
     net.command(two, Command::SetAddresses { addresses }).unwrap();
     // The first request may overtake the endpoint proof that it needs.
     for _ in 0..2 {

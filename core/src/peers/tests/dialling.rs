@@ -1,6 +1,7 @@
 //! Which contacts are dialled, and when.
 
 use super::*;
+use crate::netfilter::{Extent, Reach};
 
 /// P8: with nine dead nodes in ten, the number of distinct addresses tried grows with time until all are.
 #[test]
@@ -254,4 +255,74 @@ fn a_candidate_waits_for_its_pause_and_for_the_space_between_dials() {
     assert_eq!(bench.dial_next([node]), None, "spaced, but of another network");
     bench.now = dialled + REDIAL_INTERVAL_MAX;
     assert!(bench.dial_next([node]).is_some());
+}
+
+/// The same node at an IPv6 address.
+fn at_ipv6(contact: Contact) -> Contact {
+    contact.with_ip("2a00::1".parse().unwrap())
+}
+
+#[test]
+fn a_static_peer_whose_first_endpoint_fails_is_dialled_at_the_second_at_once() {
+    let mut bench = Bench::new(PeerLimits::default());
+    let first = contact(1, far(1));
+    let second = at_ipv6(first);
+    bench.peers.add_peer(bench.now, &bench.filter, first, PeerKind::Static).unwrap();
+    bench.peers.add_endpoint(bench.now, &bench.filter, second).unwrap();
+    let mut dialled = Vec::new();
+    for _ in 0..3 {
+        for _ in 0..2 {
+            let (conn, contact) = bench.dial_next([]).expect("it is due");
+            let _ = bench.end(conn, &DEAD);
+            dialled.push(contact.ip());
+        }
+        assert_eq!(bench.dial_next([]), None, "both have failed");
+        bench.now = bench.peers.poll_timeout(false).unwrap();
+    }
+    assert_eq!(dialled, [first.ip(), second.ip()].repeat(3));
+    // It answers at the second, and is dialled there from then on.
+    let (conn, _) = bench.dial_next([]).unwrap();
+    let _ = bench.end(conn, &DEAD);
+    for _ in 0..3 {
+        let (conn, contact) = bench.dial_next([]).unwrap();
+        assert_eq!(contact, second);
+        let _ = bench.identify(conn, contact.id());
+        bench.establish(conn);
+        let _ = bench.end(conn, &BYE);
+        bench.now = bench.peers.poll_timeout(false).unwrap();
+    }
+}
+
+#[test]
+fn a_node_of_the_book_is_tried_at_its_second_endpoint() {
+    let mut bench = Bench::new(PeerLimits::default());
+    let first = contact(1, far(1));
+    bench.peers.add_endpoint(bench.now, &bench.filter, at_ipv6(first)).unwrap();
+    bench.offer(first).unwrap();
+    let mut dialled = Vec::new();
+    for _ in 0..4 {
+        while let Some((conn, contact)) = bench.dial_next([]) {
+            let _ = bench.end(conn, &DEAD);
+            dialled.push(contact.ip());
+        }
+        bench.now = bench.now + secs(40);
+    }
+    assert_eq!(dialled[..2], [first.ip(), at_ipv6(first).ip()]);
+}
+
+#[test]
+fn the_endpoint_that_the_host_can_reach_is_dialled() {
+    let mut bench = Bench::new(PeerLimits::default());
+    let first = contact(1, far(1));
+    bench.peers.add_peer(bench.now, &bench.filter, first, PeerKind::Static).unwrap();
+    let reach = |ip4, ip6| NetFilter::default().with_reach(Reach { ip4, ip6 });
+    bench.filter = reach(Extent::Local, Extent::Global);
+    bench.peers.add_endpoint(bench.now, &bench.filter, at_ipv6(first)).unwrap();
+    let (conn, dialled) = bench.dial_next([]).unwrap();
+    assert_eq!(dialled, at_ipv6(first));
+    let _ = bench.end(conn, &DEAD);
+    assert_eq!(bench.dial_next([]), None, "the other one is out of reach");
+    bench.filter = reach(Extent::Global, Extent::None);
+    bench.peers.filter_changed(bench.now, &bench.filter);
+    assert_eq!(bench.dial_next([]).map(|(_, dialled)| dialled), Some(first), "the route has changed");
 }

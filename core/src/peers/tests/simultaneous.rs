@@ -103,7 +103,7 @@ impl Pair {
         }
     }
 
-    fn key(&self) -> std::string::String {
+    fn key(&self) -> String {
         let conns = self.nodes.each_ref().map(|node| node.conns.values().copied().collect::<Vec<_>>());
         std::format!("{:?}{:?}{:?}{:?}", self.wires, self.gone, self.dialled, conns)
     }

@@ -3,8 +3,8 @@
 //! It does not depend on names in the code. The number of a variant never changes; a new variant gets a new number.
 
 use peerless::contract::{
-    CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, IoFault, Refusal, ScoreReason, Side,
-    Stage, StatusRefusal,
+    CallFailure, CommandError, ConnTimer, Direction, End, EndReason, Event, Fault, HostFailure, IoFault, Refusal,
+    ScoreReason, Side, Stage, StatusRefusal,
 };
 use peerless::wire::eth::{ChainState, Status};
 use peerless::wire::forkid::ForkMismatch;
@@ -12,8 +12,8 @@ use peerless::wire::p2p::{Hello, Shared};
 
 use crate::format::codec::Encode;
 use crate::format::command::reason_code;
-use crate::format::config::{encode_ban_target, encode_capability, encode_talk_id};
-use crate::format::input::io_fault_code;
+use crate::format::config::{encode_addresses, encode_ban_target, encode_capability, encode_ports6, encode_talk_id};
+use crate::format::input::{io_fault_code, query_fault_code};
 
 /// The number of a variant that this code does not know.
 const UNKNOWN: u8 = u8::MAX;
@@ -163,6 +163,20 @@ pub(in crate::format) fn encode_event<'e>(event: &'e Event<'_>, out: &mut Vec<u8
             out.count(command.0);
             out.duration(*rtt);
             return Some(response);
+        }
+        Event::HostFailed { id, why } => {
+            out.byte(25);
+            out.fixed(&id.0);
+            out.byte(match why {
+                HostFailure::Query(fault) => query_fault_code(*fault),
+                HostFailure::Filtered => 0,
+                _ => UNKNOWN,
+            });
+        }
+        Event::AddressChanged { addresses } => {
+            out.byte(24);
+            encode_addresses(addresses, out);
+            encode_ports6(addresses, out);
         }
         // An event that this code has no number for yet.
         event => {

@@ -1,6 +1,7 @@
-use peerless::contract::{Devp2p, PeerKind, SocketId, Via};
+use peerless::contract::{Addresses, Devp2p, PeerKind, SocketId, Via};
 use peerless::crypto::{Crypto, Secp256k1, SecretKey};
-use peerless::wire::enode::Contact;
+use peerless::netfilter::{Extent, Reach};
+use peerless::wire::enode::{Contact, NamedNode};
 use peerless::wire::forkid::Head;
 use peerless::wire::p2p::{Capability, DisconnectReason};
 use proptest::prelude::*;
@@ -17,7 +18,18 @@ fn all() -> Vec<OwnedInput> {
     let (conn, contact, target) = (ConnId(1 << 60), contact(), Box::new([7; 64]));
     let (from, ttl): (SocketAddr, _) = ("10.1.2.3:4".parse().unwrap(), Duration::from_secs(3600));
     let head = Head { number: 1, time: 2, hash: [3; 32] };
+    let mut addresses = Addresses::default();
+    (addresses.ip4, addresses.udp, addresses.tcp6) = (Some([1, 2, 3, 4].into()), 5, Some(6));
+    let mut without_ports6 = addresses;
+    without_ports6.tcp6 = None;
+    let node = NamedNode::new(contact.key(), "a-b.example.org", 7, 8).unwrap();
     let commands = [
+        OwnedCommand::SetAddresses { addresses },
+        OwnedCommand::AddEndpoint { contact },
+        OwnedCommand::AddNamedPeer { node: node.clone(), kind: PeerKind::Static },
+        OwnedCommand::SetNamedBootnodes { nodes: vec![node.clone(), node] },
+        OwnedCommand::SetReach { reach: Reach { ip4: Extent::None, ip6: Extent::Local } },
+        OwnedCommand::SetAddresses { addresses: without_ports6 },
         OwnedCommand::AddPeer { contact, kind: PeerKind::Trusted },
         OwnedCommand::RemovePeer { id: contact.id() },
         OwnedCommand::Dial { contact },
