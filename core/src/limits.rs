@@ -296,6 +296,11 @@ pub const CHALLENGE_TIMEOUT: Duration = Duration::from_secs(1);
 pub const CHALLENGES_MAX: usize = 1024;
 /// Handshake packets in answer to one challenge whose proof is checked: a wrong one may be of a third party.
 pub const CHALLENGE_ATTEMPTS_MAX: u8 = 4;
+/// Identity proofs of strangers that are checked in a second, of all together: a fifth of a core, as each takes two signature
+/// checks and a key agreement (attack D6).
+pub const PROOFS_PER_SECOND: u32 = 1500;
+/// The burst of [`PROOFS_PER_SECOND`]: a tenth of a second's worth.
+pub const PROOFS_BURST: u32 = 150;
 /// Sessions that the first allocation holds; it doubles when a recent one would be evicted.
 pub const SESSIONS_INITIAL: usize = 64;
 /// Most sessions kept; the least recently used is evicted, and costs a new handshake when it is wanted again.

@@ -461,8 +461,8 @@ impl Discv4 {
                     cx.out.emit(Event::NodeAdded { contact });
                     self.growth = Growth::Grew;
                 }
-                Change::Removed(id) => {
-                    cx.out.emit(Event::NodeRemoved { id });
+                Change::Removed(contact) => {
+                    cx.out.emit(Event::NodeRemoved { id: contact.id() });
                     if self.table.is_empty() {
                         self.refresh.on_last_node_left(&self.config.schedule, cx.now);
                     }

@@ -294,7 +294,15 @@ impl Calls {
 
     /// The calls to an endpoint that wait for a session.
     pub fn queued(&self, contact: &Contact) -> Vec<CallId> {
-        let is_queued = |call: &Call| call.state == CallState::Queued && call.is_to(contact);
-        self.open.iter().filter(|(_, call)| is_queued(call)).map(|(id, _)| *id).collect()
+        self.select(contact, |call| call.state == CallState::Queued)
+    }
+
+    /// The calls to an endpoint whose requests were sent before `since` within a session.
+    pub fn sealed_before(&self, contact: &Contact, since: Instant) -> Vec<CallId> {
+        self.select(contact, |call| matches!(call.state, CallState::AwaitingAnswer(_)) && call.sent < since)
+    }
+
+    fn select(&self, contact: &Contact, wanted: impl Fn(&Call) -> bool) -> Vec<CallId> {
+        self.open.iter().filter(|(_, call)| call.is_to(contact) && wanted(call)).map(|(id, _)| *id).collect()
     }
 }

@@ -1,6 +1,6 @@
 //! Inbound datagrams, cheapest check first: two AES blocks tell discv5 from other protocols, then the filter, then the key of the
 //! session. What no session opens is challenged, within the budgets of its source (attacks V1, D6); what answers a challenge
-//! is checked at the cost of a signature and an agreement, which the challenge has paid for.
+//! is checked at the cost of two signatures and an agreement, for which there is a budget too.
 //!
 //! A node that has not proven its endpoint receives challenges and nothing else, each smaller than what it sent.
 
@@ -119,6 +119,8 @@ impl Discv5 {
     ) -> Result<(), DropReason> {
         let Sender { id, addr } = sender;
         let peer = self.peer_hash(&id, addr);
+        self.challenges.find(peer, cx.now).ok_or(DropReason::Unsolicited)?;
+        self.admit_proof(cx, addr)?;
         let challenge = self.challenges.attempt(peer, cx.now).ok_or(DropReason::Unsolicited)?;
         let record = proof.record.map(|record| Record::decode(cx.crypto, record)).transpose();
         let record = record.map_err(DropReason::Malformed)?;
@@ -149,6 +151,24 @@ impl Discv5 {
         let contact = Contact::with_id(key, id, addr.ip(), addr.port(), 0);
         self.release_queued(cx, &contact);
         self.handle_message(cx, sender, opened)
+    }
+
+    /// Takes the check of an identity proof from the budget of its source. A challenge that was sent to a forged address is
+    /// answered with a forged proof (attack D6).
+    fn admit_proof(&mut self, cx: &mut Cx<'_>, from: SocketAddr) -> Result<(), DropReason> {
+        let source = self.source(from);
+        let is_allowed = match source {
+            Source::Stranger => self.proofs.allows_by_draw(cx.now, || cx.rng.u64()),
+            _ => self.limiter.allows(source, from, cx.now) == Allowance::Allowed,
+        };
+        if !is_allowed {
+            return Err(DropReason::RateLimited);
+        }
+        match source {
+            Source::Stranger => self.proofs.take(cx.now),
+            _ => self.limiter.take(source, from, cx.now),
+        }
+        Ok(())
     }
 
     /// The key of a node that proves its identity without a record.

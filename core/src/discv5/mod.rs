@@ -27,7 +27,7 @@ use crate::contract::{
 };
 use crate::crypto::discv5::Nonce;
 use crate::crypto::{Crypto, NodeId, PublicKey, SecretKey};
-use crate::kad::budgets::{Budgets, Rate};
+use crate::kad::budgets::{Budget, Budgets, Rate};
 use crate::kad::limiter::Limiter;
 use crate::kad::lookup::Lookup;
 use crate::kad::schedule::{Refresh, Schedule};
@@ -46,8 +46,9 @@ use challenges::Challenges;
 use records::{Records, StoredRecord};
 use sessions::{PeerHash, Sessions};
 
-/// Bytes of a request or answer of an application beside its protocol's name: what a packet holds with its other fields.
-pub const TALK_BYTES_MAX: usize = MESSAGE_BYTES_MAX - 17;
+/// Bytes of an application's request together with its protocol's name, or of an answer: what a packet holds beside the type,
+/// the request id, and three list and string headers of at most three bytes.
+pub const TALK_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (1 + 9 + 3 * 3);
 
 /// The settings.
 #[derive(Clone, Debug, Default)]
@@ -148,6 +149,8 @@ pub struct Discv5 {
     limiter: Limiter,
     /// Of requests within sessions, by endpoint.
     requests: Budgets,
+    /// Of identity proofs of strangers, of all together.
+    proofs: Budget,
     /// Oldest first, which is the order of their ids; at most [`limits::LOOKUPS_MAX`].
     lookups: Vec<ActiveLookup>,
     lookups_started: u64,
@@ -176,6 +179,7 @@ impl Discv5 {
             table: Table::new(local.id, &config.schedule),
             limiter: Limiter::new(cx.rng),
             requests: Budgets::new(rate, limits::BUDGET_ACCOUNTS_MAX),
+            proofs: Budget::new(Rate::per_second(limits::PROOFS_PER_SECOND, limits::PROOFS_BURST)),
             lookups: Vec::new(),
             lookups_started: 0,
             unverified: VecDeque::new(),
@@ -484,8 +488,10 @@ impl Discv5 {
                     cx.out.emit(Event::NodeAdded { contact });
                     self.growth = Growth::Grew;
                 }
-                Change::Removed(id) => {
-                    cx.out.emit(Event::NodeRemoved { id });
+                Change::Removed(contact) => {
+                    cx.out.emit(Event::NodeRemoved { id: contact.id() });
+                    // When it contacts us again, a handshake proves its endpoint anew and brings its record.
+                    self.sessions.remove(self.peer_hash(&contact.id(), contact.udp_addr()));
                     if self.table.is_empty() {
                         self.refresh.on_last_node_left(&self.config.schedule, cx.now);
                     }

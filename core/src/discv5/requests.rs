@@ -2,7 +2,8 @@
 //!
 //! With a session, a request is sealed and sent. Without one, the first request to an endpoint sends random bytes, which the
 //! node challenges; the request itself is in the answer to the challenge. Others to the same endpoint wait until that one
-//! is answered, and end with it if it is not.
+//! is answered, and end with it if it is not. If a node has lost its session, its challenge names one of the requests in flight;
+//! the others are sent again in the new session.
 
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -62,12 +63,14 @@ impl Discv5 {
         Ok(())
     }
 
-    /// Whether a node may be sent a request that a message of another one may have named: it has proven its endpoint, or is one
-    /// of the bootnodes while they are all that we have, or its address may receive a packet unasked (attack D10).
+    /// Whether a node may be sent a request that a message of another one may have named: it has proven its endpoint, or is being
+    /// sent a request for which this one waits, or is one of the bootnodes while they are all that we have, or its address may
+    /// receive a packet unasked (attack D10).
     pub(super) fn admits_ping(&mut self, cx: &Cx<'_>, contact: &Contact) -> bool {
         let at = contact.udp_addr();
         let is_entry = self.table.entry(&contact.id()).is_some_and(|entry| entry.contact().udp_addr() == at);
-        if is_entry || self.sessions.contains(self.peer_hash(&contact.id(), at), cx.now) {
+        let has_session = self.sessions.contains(self.peer_hash(&contact.id(), at), cx.now);
+        if is_entry || has_session || self.calls.find_handshaking(contact).is_some() {
             true
         } else if self.table.is_empty() && self.config.bootnodes.contains(contact) {
             self.limiter.admit_named_ping(at, cx.now)
@@ -155,9 +158,7 @@ impl Discv5 {
 
     /// There is a session with a node: requests that waited for it are sent.
     pub(super) fn release_queued(&mut self, cx: &mut Cx<'_>, contact: &Contact) {
-        for id in self.calls.queued(contact) {
-            self.send_or_queue(cx, id);
-        }
+        self.calls.queued(contact).into_iter().for_each(|id| self.send_or_queue(cx, id));
     }
 
     /// Handles calls whose deadline has passed, up to the budget of one turn.
@@ -182,6 +183,8 @@ impl Discv5 {
                     let queued = self.calls.queued(&call.contact);
                     ended.extend(queued.into_iter().map(|id| (id, Outcome::Timeout)));
                 } else {
+                    let lost = self.calls.sealed_before(&call.contact, call.sent);
+                    lost.into_iter().for_each(|id| self.send_or_queue(cx, id));
                     self.release_queued(cx, &call.contact);
                 }
             }

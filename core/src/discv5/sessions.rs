@@ -105,6 +105,16 @@ impl Sessions {
         set[0] = Some(Session { peer, seal, open, open_before, sealed: 0, made: now, used: now });
     }
 
+    /// Ends a session: the keys are forgotten.
+    pub fn remove(&mut self, peer: PeerHash) {
+        let index = self.index(peer);
+        let Some(set) = self.sets.get_mut(index) else { return };
+        if let Some(way) = set.iter().position(|way| way.as_ref().is_some_and(|session| session.peer == peer)) {
+            set[way] = None;
+            set[way..].rotate_left(1);
+        }
+    }
+
     fn get(&self, peer: PeerHash) -> Option<&Session> {
         let set = self.sets.get(self.index(peer))?;
         set.iter().flatten().find(|session| session.peer == peer)

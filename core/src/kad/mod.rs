@@ -11,6 +11,8 @@ pub mod limiter;
 pub mod lookup;
 pub mod schedule;
 pub mod table;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod votes;
 
 use core::net::SocketAddr;

@@ -40,7 +40,7 @@ pub enum Change {
     /// A node came in.
     Added(Contact),
     /// A node left.
-    Removed(NodeId),
+    Removed(Contact),
 }
 
 /// The nodes that a discovery protocol knows. `K` is what the protocol keeps of their records.
@@ -380,8 +380,8 @@ impl<K: Kept> Table<K> {
     fn remove(&mut self, id: &NodeId, now: Instant, rng: &mut Rng) -> Vec<Change> {
         let mut changes = Vec::new();
         if let Some(position) = self.position(id) {
+            changes.extend(self.entries.get(position).map(|entry| Change::Removed(*entry.contact())));
             self.entries.remove(position);
-            changes.push(Change::Removed(*id));
         }
         let bucket = self.index(id);
         let mut replacements = core::mem::take(&mut self.entries.bucket_mut(bucket).replacements);

@@ -303,12 +303,16 @@ impl Discovery {
 
     /// Adds a node to every protocol. Refused if none takes it, with the reason of the first.
     fn add_node(&mut self, context: &mut Context, contact: Contact) -> Result<(), CommandError> {
+        let was_waited_for = self.is_waited_for;
         let discv4 = self.with_discv4(context, |discv4, cx| discv4.add_node(cx, contact));
         let discv5 = self.with_discv5(context, |discv5, cx| discv5.add_node(cx, contact));
-        match (discv4, discv5) {
+        let result = match (discv4, discv5) {
             (Err(CommandError::NoDiscovery), only) | (only, Err(CommandError::NoDiscovery)) => only,
             (first, second) => first.or_else(|error| second.map_err(|_| error)),
-        }
+        };
+        // What one of them took has not been refused.
+        self.is_waited_for = was_waited_for || result == Err(CommandError::Busy);
+        result
     }
 
     /// See [`Discv4::ping`], [`Discv5::ping`].

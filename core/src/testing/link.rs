@@ -132,7 +132,7 @@ impl<M: Machine> Net<M> {
             Delivery::Connect { stream, to, from } => self.connect_stream(stream, to, from),
             Delivery::Bytes { stream, side } => self.carry(stream, side),
             Delivery::Write { host, conn } => self.write(host, conn),
-            Delivery::Answer { host, id, answer } => self.answer(host, id, answer),
+            Delivery::Answer { host, id, answer } => self.answer_query(host, id, answer),
         }
     }
 

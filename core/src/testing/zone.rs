@@ -96,7 +96,7 @@ impl Zone {
 
 impl<M: Machine> Net<M> {
     /// Hands a host the answer to a query.
-    pub(super) fn answer(&mut self, host: Host, id: QueryId, outcome: Outcome) {
+    pub(super) fn answer_query(&mut self, host: Host, id: QueryId, outcome: Outcome) {
         match outcome {
             Ok((texts, ttl)) => {
                 let records: Vec<&[u8]> = texts.iter().map(Vec::as_slice).collect();

@@ -9,6 +9,7 @@ pub mod choices;
 pub mod crypto;
 pub mod deadlines;
 pub mod discv4;
+pub mod discv5;
 pub mod dns;
 pub mod eth;
 pub mod frames;
@@ -107,9 +108,11 @@ impl Target {
 }
 
 /// All targets.
-pub const TARGETS: [&Target; 34] = [
+pub const TARGETS: [&Target; 37] = [
     &wire::RLP,
     &wire::DISCV4_PACKET,
+    &wire::DISCV5_PACKET,
+    &wire::DISCV5_MESSAGE,
     &wire::AUTH,
     &wire::ACK,
     &wire::FRAME_HEADER,
@@ -135,6 +138,7 @@ pub const TARGETS: [&Target; 34] = [
     &eth::ETH,
     &discv4::DISCV4,
     &dns::DNS,
+    &discv5::DISCV5,
     &lookup::LOOKUP,
     &peers::PEERS,
     &node::NODE,

@@ -1,11 +1,13 @@
-//! Decoders below sessions: RLP, discv4 packets, auth and ack, frame headers, Snappy.
+//! Decoders below sessions: RLP, discv4 and discv5 packets, auth and ack, frame headers, Snappy.
 //!
 //! None may panic, or hold more than in proportion to its input; a decoded value encodes to bytes that decode to the same
 //! value.
 
+use peerless::crypto::NodeId;
 use peerless::limits::MESSAGE_BYTES_MAX;
 use peerless::netfilter::canonical;
 use peerless::wire::discv4::{DATAGRAM_BYTES_MAX, DATAGRAM_BYTES_MIN, Datagram, Kind, Packet};
+use peerless::wire::discv5::{Header, Message, PACKET_BYTES_MAX, PACKET_BYTES_MIN, Packet as Discv5Packet, Payload};
 use peerless::wire::rlp::{self, Bounds, List};
 use peerless::wire::rlpx::{Ack, Auth, frame_body_bytes, frame_header, padded_bytes};
 use peerless::wire::{DecodeError, snappy};
@@ -172,6 +174,114 @@ fn discv4_packet(data: &[u8], reached: &mut Reached) {
     assert_eq!((again.check_hash(&Cheap), *again.hash), (Ok(()), hash));
     assert_eq!(again.signer(&Cheap), Ok(peerless::crypto::Crypto::public_key(&Cheap, &secret(1))));
     assert_eq!(again.decode(), Ok(packet));
+}
+
+/// The headers of discv5 packets: the static part as it is, so that the protocol id does not stand in the way.
+pub const DISCV5_PACKET: Target = Target {
+    name: "discv5_packet",
+    body: discv5_packet,
+    memory: Memory::DECODER,
+    landmarks: &["ordinary", "challenge", "handshake", "with a record", "refused", "another protocol"],
+    generated: (10_000, 600),
+};
+
+fn discv5_packet(data: &[u8], reached: &mut Reached) {
+    let to = NodeId([9; 32]);
+    let mut choices = Choices::new(data);
+    let (kind, version, auth_bytes) = (choices.below(8) as u8, choices.once_in(16), choices.below(500));
+    let iv: [u8; 16] = std::array::from_fn(|_| choices.byte());
+    let auth_bytes = match kind {
+        0 | 3 => 32,
+        1 | 4 => 24,
+        2 | 5 => 131 + auth_bytes % 310,
+        _ => auth_bytes,
+    };
+    let mut bytes = Vec::from(iv);
+    bytes.extend_from_slice(b"discv5");
+    bytes.extend_from_slice(&[0, 1 + u8::from(version), kind % 3]);
+    bytes.extend_from_slice(choices.bytes(12));
+    bytes.resize(37, 7);
+    bytes.extend_from_slice(&(auth_bytes as u16).to_be_bytes());
+    if auth_bytes >= 34 && !choices.once_in(8) {
+        bytes.extend_from_slice(&[5; 32]);
+        bytes.extend_from_slice(&[64, 33]);
+    }
+    bytes.extend_from_slice(choices.bytes(1300));
+    if choices.flag() {
+        bytes.resize(bytes.len().max(39 + auth_bytes), 3);
+    }
+    if choices.once_in(16) {
+        bytes[16] ^= 1;
+    }
+    let plain = bytes.clone();
+    mask(&to, iv, &mut bytes[16..]);
+    match Discv5Packet::unmask(&to, &bytes) {
+        Ok(None) => {
+            reached.note("another protocol");
+            assert!(plain[16..22] != *b"discv5" || !(PACKET_BYTES_MIN..=PACKET_BYTES_MAX).contains(&bytes.len()));
+        }
+        Err(_) => reached.note("refused"),
+        Ok(Some(packet)) => match packet.header() {
+            Header::Ordinary { from } => {
+                reached.note("ordinary");
+                assert_eq!(from.0, plain[39..71]);
+            }
+            Header::Challenge(challenge) => {
+                reached.note("challenge");
+                let mut again = vec![1; 2];
+                challenge.write(&to, &mut again);
+                assert_eq!((again[2..] == bytes[..], &challenge.as_bytes()[..]), (true, &plain[..]));
+            }
+            Header::Handshake { from, proof } => {
+                reached.note(if proof.record.is_some() { "with a record" } else { "handshake" });
+                assert_eq!(
+                    (from.0, proof.ephemeral_key),
+                    (plain[39..71].try_into().expect("32"), plain[137..170].try_into().expect("33"))
+                );
+                assert_eq!(proof.record.unwrap_or_default(), &plain[170..39 + auth_bytes]);
+            }
+        },
+    }
+}
+
+/// Masks a header that follows `iv`: AES-128-CTR with half of the recipient's id as the key.
+fn mask(to: &NodeId, iv: [u8; 16], bytes: &mut [u8]) {
+    use aes::cipher::{KeyIvInit, StreamCipher};
+    let key: [u8; 16] = to.0[..16].try_into().expect("half an id");
+    ctr::Ctr128BE::<aes::Aes128>::new(&key.into(), &iv.into()).apply_keystream(bytes);
+}
+
+/// The messages of discv5, in plain.
+pub const DISCV5_MESSAGE: Target = Target {
+    name: "discv5_message",
+    body: discv5_message,
+    memory: Memory::DECODER,
+    landmarks: &["ping", "pong", "find node", "nodes", "talk", "topic", "refused"],
+    generated: (20_000, 300),
+};
+
+fn discv5_message(data: &[u8], reached: &mut Reached) {
+    let Some((kind, body)) = data.split_first() else { return };
+    let plain = [&[1 + kind % 10], body].concat();
+    let _ = Message::decode(data);
+    let Ok(message) = Message::decode(&plain) else { return reached.note("refused") };
+    reached.note(match &message.payload {
+        Payload::Ping { .. } => "ping",
+        Payload::Pong { .. } => "pong",
+        Payload::FindNode { .. } => "find node",
+        Payload::Nodes { records, .. } => {
+            let bytes: usize = records.iter().map(<[u8]>::len).sum();
+            assert!(bytes <= plain.len());
+            "nodes"
+        }
+        Payload::TalkRequest { .. } | Payload::TalkResponse { .. } => "talk",
+        _ => "topic",
+    });
+    let mut again = vec![7; 3];
+    message.encode(&mut again);
+    assert_eq!(Message::decode(&again[3..]).as_ref(), Ok(&message));
+    // A mapped address is shortened; nothing else has two encodings.
+    assert!(again[3..] == plain[..] || matches!(message.payload, Payload::Pong { .. }));
 }
 
 /// The handshake's first message, decrypted.

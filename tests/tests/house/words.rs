@@ -190,7 +190,7 @@ fn codes(line: &str) -> (Vec<String>, Vec<String>) {
 
 /// Whether a word is a letter of a group, a number and perhaps a variant, such as `D13` or `P3b`.
 fn is_code(word: &str) -> bool {
-    let Some(number) = word.strip_prefix(['D', 'C', 'F', 'H', 'E', 'P']) else { return false };
+    let Some(number) = word.strip_prefix(['D', 'V', 'C', 'F', 'H', 'E', 'P']) else { return false };
     let digits = number.strip_suffix('b').unwrap_or(number);
     (1..=2).contains(&digits.len()) && digits.bytes().all(|digit| digit.is_ascii_digit())
 }

@@ -80,7 +80,7 @@ fn new_bootnodes_are_asked_at_once_while_the_table_is_empty() {
     let (bootnodes, bootnode) = (vec![net.contact(1)], net.addr(Host(1)));
     net.with(Host(2), |lone, _| {
         lone.bootnodes.push(bootnode);
-        lone.discv4.set_bootnodes(bootnodes);
+        lone.protocol.set_bootnodes(bootnodes);
     });
     net.run_for(secs(1));
     assert!(net.knows(2, 1), "without the minutes of a pause that has doubled each time");

@@ -74,7 +74,7 @@ impl Flood {
             net.with(Host(0), |lone, now| {
                 for _ in 0..PER_MILLISECOND {
                     let (from, bytes) = (source(rng), &pool[rng.below(pool.len() as u64) as usize]);
-                    lone.flood(now, from, bytes);
+                    _ = lone.flood(now, from, bytes);
                 }
             });
             net.run_for(millis(1));
@@ -244,7 +244,7 @@ fn d6_datagrams_beyond_budgets_cost_less_than_a_hash() {
     let before = (hashes(&flood), recoveries(&flood));
     flood.net.with(Host(0), |lone, now| {
         for i in 0..100_000 {
-            lone.flood(now, any_address(&mut flood.rng), &flood.pool[i % flood.pool.len()]);
+            _ = lone.flood(now, any_address(&mut flood.rng), &flood.pool[i % flood.pool.len()]);
         }
     });
     let checked = (limits::DATAGRAMS_BURST + limits::FOREIGN_CHECKS_BURST) as usize;

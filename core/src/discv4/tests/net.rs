@@ -1,6 +1,5 @@
 //! discv4 alone as a machine of the network in memory, and strangers whose packets the test composes.
 
-use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -8,13 +7,15 @@ use core::net::SocketAddr;
 use std::sync::LazyLock;
 
 use super::super::*;
-use crate::contract::{Action, Command, ConnId, Context, Devp2p, Input, Machine, SocketId};
+use crate::contract::{Context, Input};
 use crate::crypto::{Digest, Secp256k1};
-use crate::kad::Received;
+use crate::kad::testing::{self, Protocol};
+pub(super) use crate::kad::testing::{Account, addr, millis, secs};
+use crate::kad::{Received, Verdict};
 use crate::limits;
 use crate::netfilter::NetFilter;
 use crate::rng::Seed;
-use crate::testing::{self, Host};
+use crate::testing::Host;
 use crate::time::UnixTime;
 use crate::wire::discv4::{Datagram, Kind};
 
@@ -23,133 +24,28 @@ pub(super) static CRYPTO: LazyLock<Arc<Secp256k1>> = LazyLock::new(|| Arc::new(S
 /// The delay of every datagram, unless a test sets another.
 const DELAY: Duration = Duration::from_millis(20);
 
-pub(super) fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
+/// One [`Discv4`] with its context, as a machine.
+pub(super) type Lone = testing::Lone<Discv4>;
 
-pub(super) fn millis(millis: u64) -> Duration {
-    Duration::from_millis(millis)
-}
-
-pub(super) fn addr(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-/// The traffic of a machine with one address.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Account {
-    pub(super) received_bytes: usize,
-    pub(super) sent_bytes: usize,
-    /// Whether a pong from there was acted upon.
-    is_proven: bool,
-}
-
-/// One [`Discv4`] with its context, as a machine. Each call checks what holds in any network: no amplification, bounded
-/// calls, and that growth is reported exactly where nodes are added.
-pub(super) struct Lone {
-    pub(super) discv4: Discv4,
-    context: Context,
-    rng: Rng,
-    pub(super) bootnodes: Vec<SocketAddr>,
-    pub(super) ledger: BTreeMap<SocketAddr, Account>,
-    /// The outcome of the last datagram.
-    received: Received,
-    /// The growth that the last datagram or timeout reported.
-    growth: Growth,
-    /// The growth that the events must agree with once they are drained, if a datagram or timeout has been handled since.
-    unchecked: Option<Growth>,
-    /// Nodes added since the last drain.
-    added: usize,
-}
-
-impl Lone {
-    pub(super) fn call<R>(&mut self, now: Instant, call: impl FnOnce(&mut Discv4, &mut Cx<'_>) -> R) -> R {
-        self.context.advance(now);
-        let result = call(&mut self.discv4, &mut self.context.cx(&mut self.rng));
-        assert!(self.discv4.calls.len() <= limits::CALLS_MAX);
-        result
+impl Protocol for Discv4 {
+    fn handle_datagram(&mut self, cx: &mut Cx<'_>, from: SocketAddr, bytes: &[u8]) -> Verdict {
+        self.handle_datagram(cx, from, bytes)
     }
 
-    /// Hands in one datagram of a flood. Accounts are kept only of addresses that may get an answer.
-    pub(super) fn flood(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
-        if self.call(now, |discv4, cx| discv4.handle_datagram(cx, from, bytes)).received == Received::Handled {
-            self.ledger.entry(from).or_default().received_bytes += bytes.len();
-        }
-    }
-
-    fn handle_datagram(&mut self, now: Instant, from: SocketAddr, bytes: &[u8]) {
-        let is_pong = Datagram::split(bytes).and_then(|datagram| datagram.kind()) == Ok(Kind::Pong);
-        let verdict = self.call(now, |discv4, cx| discv4.handle_datagram(cx, from, bytes));
-        let account = self.ledger.entry(from).or_default();
-        account.received_bytes += bytes.len();
-        account.is_proven |= is_pong && verdict.received == Received::Handled;
-        self.received = verdict.received;
-        self.growth = verdict.growth;
-        self.unchecked = Some(verdict.growth);
-    }
-}
-
-impl Machine for Lone {
-    type Language = Devp2p;
-
-    fn handle(&mut self, now: Instant, input: Input<'_>) {
-        match input {
-            Input::Datagram { from, bytes, .. } => self.handle_datagram(now, from, bytes),
-            Input::Timeout => {
-                self.growth = self.call(now, Discv4::handle_timeout);
-                self.unchecked = Some(self.growth);
-            }
-            Input::WallClock { unix } => {
-                self.context.advance(now);
-                self.context.set_wall_clock(unix);
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    fn accept(&mut self, _: Instant, _: SocketId, _: SocketAddr) -> Option<ConnId> {
-        None
-    }
-
-    fn command(&mut self, _: Instant, command: Command<'_>) -> Result<CommandId, CommandError> {
-        panic!("{command:?}: tests call the machine's methods");
-    }
-
-    fn poll_action(&mut self) -> Option<Action<'_>> {
-        let Some(action) = self.context.out.pop() else {
-            if let Some(growth) = self.unchecked.take() {
-                assert_eq!(growth == Growth::Grew, self.added > 0, "growth is reported where nodes are added");
-            }
-            self.added = 0;
-            return None;
-        };
-        match &action {
-            Action::Send { to, bytes, .. } => {
-                let account = self.ledger.entry(*to).or_default();
-                account.sent_bytes += bytes.len();
-                let Account { received_bytes, sent_bytes, is_proven } = *account;
-                assert!(
-                    is_proven || self.bootnodes.contains(to) || sent_bytes <= 3 * received_bytes + 1280,
-                    "{sent_bytes} bytes to {to}, from which {received_bytes} came"
-                );
-            }
-            Action::Emit(Event::NodeAdded { .. }) => self.added += 1,
-            Action::Emit(_) => {}
-            other => panic!("{other:?}"),
-        }
-        Some(action)
+    fn handle_timeout(&mut self, cx: &mut Cx<'_>) -> Growth {
+        self.handle_timeout(cx)
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
-        self.discv4.poll_timeout().map(|(due, _)| due)
+        self.poll_timeout().map(|(due, _)| due)
     }
 
-    fn outbound(&self, _: ConnId) -> &[u8] {
-        &[]
+    fn is_proof(&self, _: SocketAddr, bytes: &[u8]) -> bool {
+        Datagram::split(bytes).and_then(|datagram| datagram.kind()) == Ok(Kind::Pong)
     }
 
-    fn wants_read(&self, _: ConnId) -> bool {
-        false
+    fn check_bounds(&self) {
+        assert!(self.calls.len() <= limits::CALLS_MAX);
     }
 }
 
@@ -176,7 +72,7 @@ impl Stranger {
 }
 
 /// Machines are referred to by their numbers, in the order in which they were added.
-pub(super) type Net = testing::Net<Lone>;
+pub(super) type Net = crate::testing::Net<Lone>;
 
 fn contact(key: &PublicKey, at: SocketAddr) -> Contact {
     Contact::new(*key, at.ip(), at.port(), at.port())
@@ -257,14 +153,12 @@ impl Net {
             let mut context = Context::new(start.now, start.unix, filter, crypto);
             let addrs = config.bootnodes.iter().map(Contact::udp_addr).collect();
             let discv4 = Discv4::new(&mut context.cx(&mut rng), config, local);
-            let (received, growth) = (Received::Unrecognised, Growth::None);
-            let ledger = BTreeMap::new();
-            Lone { discv4, context, rng, bootnodes: addrs, ledger, received, growth, unchecked: None, added: 0 }
+            Lone::new(discv4, context, rng, addrs)
         });
     }
 
     pub(super) fn discv4(&self, i: usize) -> &Discv4 {
-        &self.machine(Host(i)).discv4
+        &self.machine(Host(i)).protocol
     }
 
     pub(super) fn contact(&self, i: usize) -> Contact {

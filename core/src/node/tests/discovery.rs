@@ -101,7 +101,7 @@ fn every_node_of_an_earlier_run_is_pinged() {
     let at = |n: u8, ip: [u8; 4]| Contact::new(key(n), ip.into(), 30303 + u16::from(n), 30303);
     let alike = [2, 3, 4].map(|n| at(n, [9, 9, 9, 9]));
     let other = at(5, [10, 9, 9, 9]);
-    let mut config = Config::new(secret(1), chain(1));
+    let mut config = discv4_alone();
     config.snapshot.nodes = [&alike[..], &[other]].concat();
     let (mut node, mut now) = (node(config), Instant::ZERO);
     let mut pinged = vec![];

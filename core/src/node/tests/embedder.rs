@@ -68,7 +68,7 @@ fn a_changed_filter_ends_connections_over_several_turns() {
 /// Each refusal as busy is followed by one event, when half of the queue is free.
 #[test]
 fn discovery_that_was_busy_tells_once_when_it_takes_commands_again() {
-    let mut node = node(Config::new(secret(1), chain(1)));
+    let mut node = node(discv4_alone());
     let crypto = Secp256k1::new();
     let mut others = (2..=250)
         .map(|n: u8| Contact::new(crypto.public_key(&secret(n)), [50 + n / 2, n, 1, 1].into(), 30303, 30303))

@@ -34,6 +34,13 @@ fn contact(n: u8) -> Contact {
     Contact::new(Secp256k1::new().public_key(&secret(n)), [9, 9, 9, n].into(), 0, 30303)
 }
 
+/// A configuration with discv4 alone.
+fn discv4_alone() -> Config {
+    let mut config = Config::new(secret(1), chain(1));
+    config.discovery.discv5 = None;
+    config
+}
+
 /// A configuration without discovery.
 fn quiet() -> Config {
     let mut config = Config::new(secret(1), chain(1));

@@ -141,7 +141,7 @@ fn a_bootnodes_name_is_asked_at_the_start_and_again_and_all_its_addresses_are_pi
 
 #[test]
 fn bootnodes_by_name_are_replaced_and_bounded() {
-    let (mut node, mut now) = (node(Config::new(secret(1), chain(1))), Instant::ZERO);
+    let (mut node, mut now) = (node(discv4_alone()), Instant::ZERO);
     let many = vec![named(2); 65];
     assert_eq!(node.command(now, Command::SetNamedBootnodes { nodes: &many }), Err(CommandError::Busy));
     node.command(now, Command::SetNamedBootnodes { nodes: &[named(3)] }).unwrap();

@@ -365,7 +365,7 @@ fn a_snapshot_is_restored_by_a_later_run() {
     assert_eq!((snapshot.record_seq, snapshot.bans.len(), snapshot.peers.len()), (1, 1, 1));
     snapshot.nodes = [net.machine(two).contact()].into();
 
-    let later = Config { snapshot, ..Config::new(secret(1), chain(1)) };
+    let later = Config { snapshot, ..discv4_alone() };
     let restored = |elapsed| {
         let unix = net.unix().plus_secs(elapsed);
         Node::new(later.clone(), [9; 32], Instant::ZERO, unix).unwrap()

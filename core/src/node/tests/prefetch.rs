@@ -15,7 +15,7 @@ impl Prefetch for Shown {
 
 #[test]
 fn prefetch_shows_at_each_depth_a_part_of_what_an_input_reads() {
-    let node = Node::new(Config::new(secret(1), chain(1)), [1; 32], Instant::ZERO, UNIX).unwrap();
+    let node = Node::new(discv4_alone(), [1; 32], Instant::ZERO, UNIX).unwrap();
     let from = "8.8.8.8:30303".parse().unwrap();
     // Prefetch reads a datagram's size and type only.
     let mut ping = [0; 120];
