@@ -99,6 +99,17 @@ pub enum Purpose {
     Relocate,
 }
 
+/// A node that another one has named.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Its id.
+    pub id: NodeId,
+    /// Its record, which is verified.
+    pub record: Record,
+    /// The endpoint of its record that we may contact; `None` only for a node that names itself.
+    pub contact: Option<Contact>,
+}
+
 /// The state of a call: what it waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CallState {
@@ -125,8 +136,8 @@ pub struct Call {
     pub state: CallState,
     /// When the request was sent, or last sent.
     pub sent: Instant,
-    /// Usable records received so far, each with the id of its node.
-    pub nodes: Vec<(NodeId, Record)>,
+    /// The usable nodes received so far.
+    pub nodes: Vec<Found>,
     /// Number of records received so far, unusable ones included.
     pub records_received: usize,
     /// Number of Nodes messages received so far.

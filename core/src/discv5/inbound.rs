@@ -7,7 +7,7 @@
 use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 
-use super::calls::Request;
+use super::calls::{Found, Request};
 use super::records::StoredRecord;
 use super::requests::Outcome;
 use super::{Discv5, Lifecycle};
@@ -179,13 +179,13 @@ impl Discv5 {
     /// A node that has just proven its id and its endpoint has sent its record.
     fn on_handshake_record(&mut self, cx: &mut Cx<'_>, Sender { id, addr }: Sender, record: &Record) {
         if let Some(entry) = self.table.entry(&id).map(|entry| *entry.contact()) {
-            if self.table.update_record(&id, record.seq(), Some(record.into())) {
+            if self.table.update_record(&id, record.seq(), Some(record.clone().into())) {
                 self.follow_record(cx, &entry, record);
             }
         } else if self.lifecycle == Lifecycle::Running && record.names(addr) {
             let tcp = if addr.is_ipv4() { record.tcp() } else { record.tcp6() };
             let contact = Contact::with_id(*record.key(), id, addr.ip(), addr.port(), tcp.unwrap_or(0));
-            self.insert_into_table(cx, contact, record.seq(), StoredRecord::from(record));
+            self.insert_into_table(cx, contact, record.seq(), StoredRecord::from(record.clone()));
         }
     }
 
@@ -258,14 +258,13 @@ impl Discv5 {
             let Ok(record) = Record::decode(cx.crypto, record) else { continue };
             let node = cx.crypto.node_id(record.key());
             let distance = id.log_distance(&node);
-            let is_usable = distance == 0
-                || record.endpoint().is_some_and(|(ip, udp, tcp)| {
-                    let contact = Contact::with_id(*record.key(), node, ip, udp, tcp);
-                    is_relayable(addr.ip(), &contact) && cx.filter.permits(ip)
-                });
-            let is_new = node != self.local.id && call.nodes.iter().all(|(other, _)| *other != node);
-            if distances.contains(&distance) && is_usable && is_new {
-                call.nodes.push((node, record));
+            let is_new = node != self.local.id && call.nodes.iter().all(|other| other.id != node);
+            if !is_new || !distances.contains(&distance) {
+                continue;
+            }
+            let contact = contact_of(cx, addr.ip(), &node, &record);
+            if distance == 0 || contact.is_some() {
+                call.nodes.push(Found { id: node, record, contact });
             }
         }
         // The first message says how many there are; more than five are not waited for.
@@ -303,7 +302,11 @@ impl Discv5 {
     }
 }
 
-/// Whether a node may be used that another one at `teller` has named.
-pub(super) fn is_relayable(teller: IpAddr, contact: &Contact) -> bool {
-    contact.udp() > PRIVILEGED_PORTS && relay_allowed(teller, contact.ip())
+/// The first endpoint of a node's record that we may contact, as one at `teller` has named it.
+pub(super) fn contact_of(cx: &Cx<'_>, teller: IpAddr, id: &NodeId, record: &Record) -> Option<Contact> {
+    let is_usable = |(ip, udp, _): &(IpAddr, u16, u16)| {
+        *udp > PRIVILEGED_PORTS && relay_allowed(teller, *ip) && cx.filter.permits(*ip)
+    };
+    let (ip, udp, tcp) = record.endpoints().find(is_usable)?;
+    Some(Contact::with_id(*record.key(), *id, ip, udp, tcp))
 }

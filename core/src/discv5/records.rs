@@ -23,9 +23,9 @@ impl StoredRecord {
     }
 }
 
-impl From<&Record> for StoredRecord {
-    fn from(record: &Record) -> Self {
-        Self(record.as_bytes().into())
+impl From<Record> for StoredRecord {
+    fn from(record: Record) -> Self {
+        Self(record.into_bytes())
     }
 }
 

@@ -11,8 +11,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::Discv5;
-use super::calls::{Call, CallId, CallState, Purpose, Request};
-use super::inbound::is_relayable;
+use super::calls::{Call, CallId, CallState, Found, Purpose, Request};
+use super::inbound::contact_of;
 use super::records::StoredRecord;
 use crate::contract::{CallFailure, CommandError, CommandId, Cx, DropReason, Event, Refusal, SocketId};
 use crate::crypto::discv5::{SessionKeys, id_proof_digest};
@@ -31,8 +31,8 @@ const RANDOM_BYTES: usize = 32;
 pub(super) enum Outcome {
     /// A ping was answered.
     Pong { rtt: Duration, enr_seq: u64, seen_as: SocketAddr },
-    /// A FindNode was answered: each record with the id of its node.
-    Nodes(Vec<(NodeId, Record)>),
+    /// A FindNode was answered.
+    Nodes(Vec<Found>),
     /// A request of an application was answered.
     Talk { rtt: Duration, response: Vec<u8> },
     /// No answer came in time.
@@ -212,15 +212,15 @@ impl Discv5 {
                     Outcome::Nodes(nodes) => nodes,
                     _ => Vec::new(),
                 };
-                let contacts: Vec<Contact> = found.iter().filter_map(|(id, record)| contact_of(id, record)).collect();
+                let contacts: Vec<Contact> = found.iter().filter_map(|node| node.contact).collect();
                 if let Some(active) = self.lookups.iter_mut().find(|active| active.id == id) {
                     match is_answered {
                         true => active.lookup.answered(&node, &contacts),
                         false => active.lookup.failed(&node),
                     }
                 }
-                for (id, record) in &found {
-                    if let Some(contact) = contact_of(id, record) {
+                for Found { record, contact, .. } in found {
+                    if let Some(contact) = contact {
                         self.queue_verification(cx, contact, Some(record.into()));
                     }
                 }
@@ -235,7 +235,7 @@ impl Discv5 {
             }
             (Purpose::Enter, outcome) => {
                 if let Some(record) = own_record(&node, outcome) {
-                    self.insert_into_table(cx, contact, record.seq(), StoredRecord::from(&record));
+                    self.insert_into_table(cx, contact, record.seq(), StoredRecord::from(record.clone()));
                     self.follow_record(cx, &contact, &record);
                 }
             }
@@ -249,7 +249,7 @@ impl Discv5 {
             }
             (Purpose::Record, outcome) => {
                 if let Some(record) = own_record(&node, outcome)
-                    && self.table.update_record(&node, record.seq(), Some((&record).into()))
+                    && self.table.update_record(&node, record.seq(), Some(record.clone().into()))
                 {
                     self.follow_record(cx, &contact, &record);
                 }
@@ -273,7 +273,7 @@ impl Discv5 {
     /// answers (attack V3).
     pub(super) fn follow_record(&mut self, cx: &mut Cx<'_>, contact: &Contact, record: &Record) {
         let Some(entry) = self.table.entry(&contact.id()).map(|entry| *entry.contact()) else { return };
-        let named = contact_of(&contact.id(), record).filter(|named| is_relayable(contact.ip(), named));
+        let named = contact_of(cx, contact.ip(), &contact.id(), record);
         let elsewhere = named.filter(|_| !record.names(entry.udp_addr()));
         self.table.set_at_record(&contact.id(), elsewhere.is_none());
         if let Some(named) = elsewhere
@@ -293,7 +293,7 @@ fn command_result(cx: &mut Cx<'_>, command: CommandId, contact: Contact, outcome
             cx.out.emit(Event::Pong { command, contact, rtt, enr_seq, seen_as });
         }
         Outcome::Nodes(nodes) => {
-            let nodes = nodes.iter().filter_map(|(id, record)| contact_of(id, record)).collect();
+            let nodes = nodes.iter().filter_map(|node| node.contact).collect();
             cx.out.emit(Event::Nodes { command, nodes, queries: 1, hops: 1 });
         }
         Outcome::Talk { rtt, response } => {
@@ -308,12 +308,7 @@ fn command_result(cx: &mut Cx<'_>, command: CommandId, contact: Contact, outcome
 /// The node's own record among those of an answer.
 fn own_record(node: &NodeId, outcome: Outcome) -> Option<Record> {
     let Outcome::Nodes(nodes) = outcome else { return None };
-    nodes.into_iter().find(|(id, _)| id == node).map(|(_, record)| record)
-}
-
-/// The node of a record, whose id is known.
-fn contact_of(id: &NodeId, record: &Record) -> Option<Contact> {
-    record.endpoint().map(|(ip, udp, tcp)| Contact::with_id(*record.key(), *id, ip, udp, tcp))
+    nodes.into_iter().find(|found| found.id == *node).map(|found| found.record)
 }
 
 /// Whether the message of a request fits a handshake packet.

@@ -95,6 +95,11 @@ impl Record {
         &self.raw
     }
 
+    /// The record's RLP encoding.
+    pub fn into_bytes(self) -> Box<[u8]> {
+        self.raw
+    }
+
     /// The sequence number: higher replaces lower.
     pub fn seq(&self) -> u64 {
         self.seq
@@ -187,18 +192,52 @@ impl Record {
     /// The address, UDP port and TCP port of each family that has a usable address, in geth's order: the address of the wider
     /// scope first, IPv4 if both are equal. A missing port is 0.
     pub fn endpoints(&self) -> impl Iterator<Item = (IpAddr, u16, u16)> + use<> {
+        let Places { ip, ip6, udp, tcp, udp6, tcp6 } = self.places();
         let unicast = |ip: &IpAddr| !ip.is_multicast();
-        let ip4 = self.ip().map(IpAddr::V4).filter(unicast);
+        let ip4 = ip.map(IpAddr::V4).filter(unicast);
         // An IPv4-mapped IPv6 address counts as IPv4.
-        let ip6 = self.ip6().map(|ip| IpAddr::V6(ip).to_canonical()).filter(unicast);
+        let ip6 = ip6.map(|ip| IpAddr::V6(ip).to_canonical()).filter(unicast);
         let is_ip6_first = ip4.zip(ip6).is_some_and(|(ip4, ip6)| breadth(ip6) > breadth(ip4));
         let order = if is_ip6_first { [ip6, ip4] } else { [ip4, ip6] };
         let with_ports = |ip: IpAddr| {
-            let (udp, tcp) = if ip.is_ipv4() { (self.udp(), self.tcp()) } else { (self.udp6(), self.tcp6()) };
+            let (udp, tcp) = if ip.is_ipv4() { (udp, tcp) } else { (udp6.or(udp), tcp6.or(tcp)) };
             (ip, udp.unwrap_or(0), tcp.unwrap_or(0))
         };
         order.map(|ip| ip.map(with_ports)).into_iter().flatten()
     }
+
+    /// All addresses and ports, in one pass.
+    fn places(&self) -> Places {
+        let mut places = Places::default();
+        let mut list = self.entries().list;
+        while let Ok(name) = list.bytes() {
+            let mut value = list;
+            match name {
+                b"ip" => places.ip = value.fixed::<4>().ok().map(|ip| Ipv4Addr::from(*ip)),
+                b"ip6" => places.ip6 = value.fixed::<16>().ok().map(|ip| Ipv6Addr::from(*ip)),
+                b"udp" => places.udp = value.u16().ok(),
+                b"tcp" => places.tcp = value.u16().ok(),
+                b"udp6" => places.udp6 = value.u16().ok(),
+                b"tcp6" => places.tcp6 = value.u16().ok(),
+                _ => {}
+            }
+            if list.raw().is_err() {
+                break;
+            }
+        }
+        places
+    }
+}
+
+/// The addresses and ports of a record.
+#[derive(Default)]
+struct Places {
+    ip: Option<Ipv4Addr>,
+    ip6: Option<Ipv6Addr>,
+    udp: Option<u16>,
+    tcp: Option<u16>,
+    udp6: Option<u16>,
+    tcp6: Option<u16>,
 }
 
 /// The entries of a record that was verified before.

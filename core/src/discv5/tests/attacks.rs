@@ -411,7 +411,7 @@ fn d16_a_node_that_answers_pings_only_leaves_after_five_lookups() {
     net.introduce(&mut cheat);
     net.call(0, |machine, cx| {
         for other in alike.take(limits::BUCKET_SIZE / 4) {
-            let record = StoredRecord::from(&other.record);
+            let record = StoredRecord::from(other.record.clone());
             machine.insert_into_table(cx, other.contact(), 1, record);
         }
         machine.growth = Growth::None;
