@@ -307,8 +307,8 @@ pub const SESSIONS_INITIAL: usize = 64;
 pub const SESSIONS_MAX: usize = 1024;
 /// Sessions that may evict each other.
 pub const SESSION_WAYS: usize = 4;
-/// Time since its last use up to which a session is recent.
-pub const SESSION_RECENT_AGE: Duration = Duration::from_secs(60);
+/// Time since its last use up to which a session is recent: that of a lookup and of what follows from it.
+pub const SESSION_RECENT_AGE: Duration = Duration::from_secs(10);
 /// Age of its keys at which a session ends.
 pub const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 /// Requests of one endpoint within sessions that are answered in a second: more than the lookups of a peer take.

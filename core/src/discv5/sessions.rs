@@ -273,7 +273,7 @@ mod tests {
         let mut rng = Seed::new([2; 32]).fork("sessions");
         let mut sessions = Sessions::default();
         for n in 0..2000 {
-            // One in two seconds: a few dozen are recent.
+            // One in two seconds: a few are recent.
             sessions.insert(PeerHash(rng.u64()), key(1), key(2), at(2 * n));
         }
         let rest = sessions.sets.len() * limits::SESSION_WAYS;
@@ -285,9 +285,10 @@ mod tests {
         assert!(sessions.len() > limits::SESSIONS_MAX * 9 / 10);
         // Afterwards it is released step by step, and what is used stays.
         let used = PeerHash(7);
-        for minute in 1..=10 {
-            sessions.insert(used, key(1), key(2), at(4000 + 60 * minute));
-            assert!(sessions.contains(used, at(4000 + 60 * minute)));
+        for n in 1..=10 {
+            let now = at(4000 + n * limits::SESSION_RECENT_AGE.as_secs());
+            sessions.insert(used, key(1), key(2), now);
+            assert!(sessions.contains(used, now));
         }
         assert_eq!(sessions.sets.len() * limits::SESSION_WAYS, limits::SESSIONS_INITIAL);
     }
