@@ -1,8 +1,8 @@
 //! Sessions: the keys that we share with a node at an endpoint (`discv5-theory.md`, "Sessions"; attacks V2, V5).
 //!
 //! A session belongs to one node id at one IP address and port: from another endpoint, its keys open nothing. A handshake
-//! replaces the keys; the key that opened messages before stays until the next one, so that two handshakes which cross each
-//! other leave both sides able to read each other. Memory is bounded, and grows when recent sessions fill it.
+//! replaces the keys; those before stay until the next one, and are the present ones again when the node uses them. So two
+//! handshakes that cross each other leave both sides able to read each other, also if one keeps the keys of the last one alone. Memory is bounded, and grows when recent sessions fill it.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -17,15 +17,20 @@ use crate::wire::discv5::Packet;
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct PeerHash(pub(super) u64);
 
-/// The keys of one session.
-struct Session {
-    peer: PeerHash,
+/// The keys of one handshake.
+struct Keys {
     seal: MessageKey,
     open: MessageKey,
-    /// The key that opened messages before the last handshake.
-    open_before: Option<MessageKey>,
-    /// The number of messages sealed with the present key.
+    /// The number of messages sealed with them.
     sealed: u32,
+}
+
+/// One session.
+struct Session {
+    peer: PeerHash,
+    keys: Keys,
+    /// The keys before the last handshake.
+    keys_before: Option<Keys>,
     /// Seconds since the driver's start.
     made: u32,
     used: u32,
@@ -62,10 +67,10 @@ impl Sessions {
     /// The key and a new nonce for the next message; `None` without a session.
     pub fn seal(&mut self, peer: PeerHash, now: Instant, rng: &mut Rng) -> Option<(&MessageKey, Nonce)> {
         let session = self.promote(peer, now)?;
-        session.sealed += 1;
+        session.keys.sealed += 1;
         let mut nonce: Nonce = rng.bytes();
-        nonce[..4].copy_from_slice(&session.sealed.to_be_bytes());
-        Some((&session.seal, nonce))
+        nonce[..4].copy_from_slice(&session.keys.sealed.to_be_bytes());
+        Some((&session.keys.seal, nonce))
     }
 
     /// Opens a packet of the node at the endpoint.
@@ -80,11 +85,15 @@ impl Sessions {
         now: Instant,
     ) -> Result<&'p [u8], InvalidTag> {
         let session = self.get(peer).filter(|session| session.is_usable(now)).ok_or(InvalidTag)?;
-        let keys = [Some(&session.open), session.open_before.as_ref()];
-        let opens = keys.into_iter().flatten().find(|key| packet.open(key, plain).is_ok());
-        opens.ok_or(InvalidTag)?;
+        let keys = [Some(&session.keys), session.keys_before.as_ref()];
+        let opening = keys.iter().position(|keys| keys.is_some_and(|keys| packet.open(&keys.open, plain).is_ok()));
+        let is_before = opening.ok_or(InvalidTag)? == 1;
         // A packet that does not open keeps no session from being evicted.
-        _ = self.promote(peer, now);
+        if let Some(Session { keys, keys_before: Some(before), .. }) = self.promote(peer, now)
+            && is_before
+        {
+            core::mem::swap(keys, before);
+        }
         Ok(without_tag(plain))
     }
 
@@ -101,8 +110,8 @@ impl Sessions {
         let set = self.set_mut(peer);
         let way = set.iter().position(|way| way.as_ref().is_some_and(|session| session.peer == peer));
         set[..=way.unwrap_or(limits::SESSION_WAYS - 1)].rotate_right(1);
-        let open_before = set[0].take().filter(|_| way.is_some()).map(|session| session.open);
-        set[0] = Some(Session { peer, seal, open, open_before, sealed: 0, made: now, used: now });
+        let keys_before = set[0].take().filter(|_| way.is_some()).map(|session| session.keys);
+        set[0] = Some(Session { peer, keys: Keys { seal, open, sealed: 0 }, keys_before, made: now, used: now });
     }
 
     /// Ends a session: the keys are forgotten.
@@ -182,7 +191,7 @@ impl Sessions {
 impl Session {
     fn is_usable(&self, now: Instant) -> bool {
         let age = seconds(now).saturating_sub(self.made);
-        Duration::from_secs(age.into()) < limits::SESSION_LIFETIME && self.sealed < u32::MAX
+        Duration::from_secs(age.into()) < limits::SESSION_LIFETIME && self.keys.sealed < u32::MAX
     }
 }
 
@@ -242,9 +251,15 @@ mod tests {
         theirs.insert(peer, key(4), key(3), at(0));
         assert!(opens(&mut theirs, peer, 2, at(1)) && opens(&mut ours, peer, 4, at(1)));
         assert!(!opens(&mut ours, PeerHash(8), 4, at(1)), "another endpoint has no session");
+        let mut rng = Seed::new([1; 32]).fork("sessions");
+        let mut sealing = |sessions: &mut Sessions| *sessions.seal(peer, at(1), &mut rng).unwrap().0.expose();
+        assert_eq!(sealing(&mut ours), [3; 16], "the keys that the node used last are those that it has");
+        assert!(opens(&mut ours, peer, 1, at(1)));
+        assert_eq!(sealing(&mut ours), [2; 16]);
         ours.insert(peer, key(5), key(6), at(2));
-        assert!(opens(&mut ours, peer, 1, at(2)) && opens(&mut ours, peer, 6, at(2)));
-        assert!(!opens(&mut ours, peer, 4, at(2)), "only one key before the present one is kept");
+        assert_eq!(sealing(&mut ours), [5; 16]);
+        assert!(opens(&mut ours, peer, 6, at(2)) && opens(&mut ours, peer, 1, at(2)));
+        assert!(!opens(&mut ours, peer, 4, at(2)), "only the keys before the present ones are kept");
     }
 
     #[test]
@@ -258,7 +273,7 @@ mod tests {
             let (_, nonce) = sessions.seal(peer, at(0), &mut rng).unwrap();
             assert_eq!(nonce[..4], n.to_be_bytes());
         }
-        sessions.set_mut(peer)[0].as_mut().unwrap().sealed = u32::MAX - 1;
+        sessions.set_mut(peer)[0].as_mut().unwrap().keys.sealed = u32::MAX - 1;
         assert!(sessions.seal(peer, at(0), &mut rng).is_some());
         assert!(sessions.seal(peer, at(0), &mut rng).is_none() && !sessions.contains(peer, at(0)));
         sessions.insert(peer, key(3), key(4), at(9));
