@@ -25,6 +25,11 @@ use crate::wire::enr::Record;
 pub struct CallId(u64);
 
 impl CallId {
+    /// A random id. Its first byte is not zero: some nodes read a request id as a number, and answer without its leading zeros.
+    fn draw(rng: &mut Rng) -> Self {
+        Self(rng.u64() | 1 << 63)
+    }
+
     /// The call of an answer's request id, if it can be one of ours.
     pub fn from_request_id(id: &RequestId) -> Option<Self> {
         id.as_bytes().try_into().ok().map(|bytes| Self(u64::from_be_bytes(bytes)))
@@ -211,9 +216,9 @@ impl Calls {
         if self.room() == 0 {
             return None;
         }
-        let mut id = CallId(rng.u64());
+        let mut id = CallId::draw(rng);
         while self.open.contains_key(&id) {
-            id = CallId(rng.u64());
+            id = CallId::draw(rng);
         }
         let call = Call {
             contact,
@@ -315,5 +320,17 @@ impl Calls {
 
     fn select(&self, contact: &Contact, wanted: impl Fn(&Call) -> bool) -> Vec<CallId> {
         self.open.iter().filter(|(_, call)| call.is_to(contact) && wanted(call)).map(|(id, _)| *id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Seed;
+
+    #[test]
+    fn a_request_id_is_not_shortened_by_a_node_that_reads_it_as_a_number() {
+        let mut rng = Seed::new([1; 32]).fork("calls");
+        assert!((0..1000).all(|_| CallId::draw(&mut rng).0.leading_zeros() < 8));
     }
 }
