@@ -324,6 +324,9 @@ pub const NODES_RECORDS_MAX: usize = 16;
 pub const LOOKUP_DISTANCES_BELOW: u16 = 4;
 /// Distances above that of the target for which a lookup asks a node as well.
 pub const LOOKUP_DISTANCES_ABOVE: u16 = 4;
+/// Times that a node which is to enter the table is asked for its record. Some nodes (ethrex) answer a ping at once, and
+/// FindNode only when a ping of their own was answered, which they send in the next second or two.
+pub const ENTER_ATTEMPTS: u8 = 5;
 
 // Peers
 

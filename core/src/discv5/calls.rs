@@ -99,7 +99,10 @@ pub enum Purpose {
     /// The newer record of a table entry.
     Record,
     /// The record of a node that has answered and is to enter the table.
-    Enter,
+    Enter {
+        /// How often it is asked for again if there is no answer.
+        retries: u8,
+    },
     /// Whether a table entry is at the endpoint that its newest record names.
     Relocate,
 }

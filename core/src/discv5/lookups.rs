@@ -143,7 +143,7 @@ impl Discv5 {
 
 /// Whether a call leads to an entry in the table.
 fn enters_table(call: &Call) -> bool {
-    matches!(call.purpose, Purpose::Verify(_) | Purpose::Enter)
+    matches!(call.purpose, Purpose::Verify(_) | Purpose::Enter { .. })
 }
 
 /// The distances at which a node is asked for nodes near a target, the most useful first, since an answer has sixteen nodes: that
