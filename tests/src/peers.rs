@@ -12,17 +12,18 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use peerless::wire::enode::{Contact, Enode};
+use peerless::wire::enr::Record;
 use serde_json::{Value, json};
 
 use crate::skip::{is_ci, skip};
 
-/// For the installation of the JavaScript peer: 13 MB.
+/// For the installation of a JavaScript peer: at most 34 MB.
 const NPM_LIMIT: Duration = Duration::from_secs(300);
-/// For the build of the Rust peer: 2.5 minutes on two idle cores.
+/// For the build of a Rust peer: 2.5 minutes on two idle cores.
 const CARGO_LIMIT: Duration = Duration::from_secs(1800);
 /// Until a peer says that it is ready; several start at once.
 const START_LIMIT: Duration = Duration::from_secs(30);
-/// The JavaScript peer needs this version of Node.js.
+/// The JavaScript peers need this version of Node.js.
 const NODE_MAJOR_MIN: u32 = 20;
 
 /// Which implementation.
@@ -32,6 +33,27 @@ pub enum Kind {
     Ethereumjs,
     /// `ethrex-p2p`, in Rust.
     Ethrex,
+    /// `@chainsafe/discv5`, in JavaScript: discv5 only.
+    Chainsafe,
+    /// The crate `discv5`, in Rust: discv5 only.
+    Sigp,
+}
+
+impl Kind {
+    /// The name of its folder.
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Ethereumjs => "ethereumjs",
+            Self::Ethrex => "ethrex",
+            Self::Chainsafe => "chainsafe",
+            Self::Sigp => "sigp",
+        }
+    }
+
+    /// Whether it is a Rust program, which builds for minutes.
+    const fn is_rust(self) -> bool {
+        matches!(self, Self::Ethrex | Self::Sigp)
+    }
 }
 
 /// An installed implementation.
@@ -48,12 +70,9 @@ impl Program {
     /// # Panics
     /// Instead of a skip, with `CI=true`.
     pub fn find(kind: Kind) -> Option<Self> {
-        static FOUND: [OnceLock<Result<Program, String>>; 2] = [const { OnceLock::new() }; 2];
-        let (place, install): (usize, fn() -> Result<Self, String>) = match kind {
-            Kind::Ethereumjs => (0, ethereumjs),
-            Kind::Ethrex => (1, ethrex),
-        };
-        match FOUND[place].get_or_init(install) {
+        static FOUND: [OnceLock<Result<Program, String>>; 4] = [const { OnceLock::new() }; 4];
+        let install = if kind.is_rust() { rust } else { javascript };
+        match FOUND[kind as usize].get_or_init(|| is_wanted(kind).and_then(|()| install(kind))) {
             Ok(program) => Some(program.clone()),
             Err(why) => {
                 skip(why);
@@ -68,10 +87,24 @@ impl Program {
     /// # Panics
     /// If it cannot start.
     pub fn start(&self, key: u8, options: &[&str], notify: impl Fn() + Send + 'static) -> Peer {
+        self.start_all(&[key], options, notify)
+    }
+
+    /// As [`Program::start`], with a node for each key. Only those that speak discv5 alone can have several.
+    ///
+    /// # Panics
+    /// If it cannot start.
+    pub fn start_all(&self, keys: &[u8], options: &[&str], notify: impl Fn() + Send + 'static) -> Peer {
         let mut command = Command::new(&self.executable);
-        command.args(&self.script).args(["--key", &const_hex::encode([key; 32])]);
-        command.arg("--genesis").arg(sources().join("genesis.json")).args(options);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("an installed program");
+        command.args(&self.script);
+        for key in keys {
+            command.args(["--key", &const_hex::encode([*key; 32])]);
+        }
+        if matches!(self.kind, Kind::Ethereumjs | Kind::Ethrex) {
+            command.arg("--genesis").arg(sources().join("genesis.json"));
+        }
+        let mut child =
+            command.args(options).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("an installed program");
         let (stdin, stdout) = (child.stdin.take().expect("piped"), child.stdout.take().expect("piped"));
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -107,6 +140,12 @@ impl Peer {
         let enode = self.ready["enode"].as_str().and_then(|text| text.parse::<Enode>().ok());
         let contact = enode.and_then(|enode| enode.contact());
         contact.unwrap_or_else(|| panic!("no enode URL: {}", self.ready))
+    }
+
+    /// The records of its nodes at their start.
+    pub fn records(&self) -> Vec<Record> {
+        let records = self.ready["records"].as_array().into_iter().flatten();
+        records.map(|text| text.as_str().and_then(|text| text.parse().ok()).expect("a record")).collect()
     }
 
     /// Gives it a command.
@@ -146,8 +185,8 @@ fn is_wanted(kind: Kind) -> Result<(), String> {
     match std::env::var("PEERLESS_INTEROP").as_deref() {
         Ok("none") => Err("PEERLESS_INTEROP is none: unset it".into()),
         Ok("all") => Ok(()),
-        _ if kind == Kind::Ethrex && !is_ci() => {
-            Err("the Rust peer builds for minutes: PEERLESS_INTEROP=all runs its tests".into())
+        _ if kind.is_rust() && !is_ci() => {
+            Err("the Rust peers build for minutes: PEERLESS_INTEROP=all runs their tests".into())
         }
         _ => Ok(()),
     }
@@ -165,45 +204,44 @@ fn installed() -> PathBuf {
     target.join("interop")
 }
 
-fn ethereumjs() -> Result<Program, String> {
-    is_wanted(Kind::Ethereumjs)?;
+fn javascript(kind: Kind) -> Result<Program, String> {
     let version = run(Command::new("node").arg("--version"), START_LIMIT)?;
     let major = version.trim().trim_start_matches('v').split('.').next().and_then(|major| major.parse::<u32>().ok());
     if major.is_none_or(|major| major < NODE_MAJOR_MIN) {
         return Err(format!("Node.js {NODE_MAJOR_MIN} or later is needed, not {}", version.trim()));
     }
-    let home = installed().join("ethereumjs");
-    if !is_complete(&home) {
-        install_ethereumjs(&home)?;
+    let (source, home) = (sources().join(kind.name()), installed().join(kind.name()));
+    if !is_complete(&source, &home) {
+        install(&source, &home)?;
     }
-    Ok(Program { kind: Kind::Ethereumjs, executable: "node".into(), script: Some(home.join("peer.mjs")) })
+    Ok(Program { kind, executable: "node".into(), script: Some(home.join("peer.mjs")) })
 }
 
-const ETHEREUMJS_FILES: [&str; 4] = ["package.json", "package-lock.json", ".npmrc", "peer.mjs"];
+const JAVASCRIPT_FILES: [&str; 4] = ["package.json", "package-lock.json", ".npmrc", "peer.mjs"];
 
 /// Whether an installation is there, whole, and of the files as they are. npm writes its hidden lock file last.
-fn is_complete(home: &Path) -> bool {
-    let same = |file: &&str| match (fs::read(sources().join("ethereumjs").join(file)), fs::read(home.join(file))) {
+fn is_complete(source: &Path, home: &Path) -> bool {
+    let same = |file: &&str| match (fs::read(source.join(file)), fs::read(home.join(file))) {
         (Ok(source), Ok(copy)) => source == copy,
         _ => false,
     };
-    home.join("node_modules/.package-lock.json").is_file() && ETHEREUMJS_FILES.iter().all(same)
+    home.join("node_modules/.package-lock.json").is_file() && JAVASCRIPT_FILES.iter().all(same)
 }
 
 /// Installs beside `home` and puts it there in one step, so that of several processes that do this at once each finds
 /// either nothing or everything.
-fn install_ethereumjs(home: &Path) -> Result<(), String> {
-    let suffixed = |suffix: &str| home.with_file_name(format!("ethereumjs.{suffix}.{}", std::process::id()));
+fn install(source: &Path, home: &Path) -> Result<(), String> {
+    let suffixed = |suffix: &str| home.with_extension(format!("{suffix}.{}", std::process::id()));
     let (fresh, stale) = (suffixed("new"), suffixed("old"));
     let told = |error: io::Error| format!("cannot install into {}: {error}", home.display());
     fs::create_dir_all(&fresh).map_err(told)?;
-    for file in ETHEREUMJS_FILES {
-        fs::copy(sources().join("ethereumjs").join(file), fresh.join(file)).map_err(told)?;
+    for file in JAVASCRIPT_FILES {
+        fs::copy(source.join(file), fresh.join(file)).map_err(told)?;
     }
     let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--fetch-retries=1"];
     let npm = run(Command::new("npm").args(arguments).current_dir(&fresh), NPM_LIMIT);
     if npm.is_ok() {
-        if !is_complete(home) && home.exists() {
+        if !is_complete(source, home) && home.exists() {
             // A process that loses a race here finds the files of the winner.
             let _ = fs::rename(home, &stale);
         }
@@ -211,22 +249,23 @@ fn install_ethereumjs(home: &Path) -> Result<(), String> {
     }
     let _ = (fs::remove_dir_all(&fresh), fs::remove_dir_all(&stale));
     npm?;
-    if is_complete(home) { Ok(()) } else { Err(format!("{} is incomplete after its installation", home.display())) }
+    let is_installed = is_complete(source, home);
+    if is_installed { Ok(()) } else { Err(format!("{} is incomplete after its installation", home.display())) }
 }
 
-fn ethrex() -> Result<Program, String> {
-    is_wanted(Kind::Ethrex)?;
-    let home = installed().join("ethrex");
+fn rust(kind: Kind) -> Result<Program, String> {
+    let home = installed().join(kind.name());
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--release", "--locked", "--quiet", "--manifest-path"]);
-    cargo.arg(sources().join("ethrex/Cargo.toml")).env("CARGO_TARGET_DIR", &home);
+    cargo.arg(sources().join(kind.name()).join("Cargo.toml")).env("CARGO_TARGET_DIR", &home);
     // Flags and targets that are meant for the tests would only build it anew, or elsewhere.
-    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "RUSTC_WRAPPER"] {
+    for variable in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_BUILD_TARGET", "CARGO_INCREMENTAL", "RUSTC_WRAPPER"]
+    {
         cargo.env_remove(variable);
     }
     run(&mut cargo, CARGO_LIMIT)?;
-    let name = format!("peerless-test-peer-ethrex{}", std::env::consts::EXE_SUFFIX);
-    Ok(Program { kind: Kind::Ethrex, executable: home.join("release").join(name), script: None })
+    let name = format!("peerless-test-peer-{}{}", kind.name(), std::env::consts::EXE_SUFFIX);
+    Ok(Program { kind, executable: home.join("release").join(name), script: None })
 }
 
 /// Runs a program to its end, and returns what it has printed.

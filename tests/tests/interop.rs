@@ -47,10 +47,7 @@ fn chain() -> Chain {
 
 /// The version of eth that both sides agree on.
 fn version(kind: Kind) -> u32 {
-    match kind {
-        Kind::Ethereumjs => 68,
-        Kind::Ethrex => 69,
-    }
+    if kind == Kind::Ethrex { 69 } else { 68 }
 }
 
 /// Our node, and one peer or several.
@@ -234,23 +231,20 @@ fn we_ask_them(kind: Kind) {
     bench.until_said("discv4", json!({"kind": "pong"}));
 
     let command = bench.command(Command::RequestRecord { via: Via::Discv4, contact });
-    match kind {
-        Kind::Ethrex => {
-            let record = bench.until_seen("a record", |seen| match seen {
-                Event::Record { command: answered, record, .. } if *answered == command => Some(record.clone()),
-                _ => None,
-            });
-            assert_eq!(record.contact().map(|found| (found.id(), found.ip())), Some((contact.id(), contact.ip())));
-        }
+    if kind == Kind::Ethrex {
+        let record = bench.until_seen("a record", |seen| match seen {
+            Event::Record { command: answered, record, .. } if *answered == command => Some(record.clone()),
+            _ => None,
+        });
+        assert_eq!(record.contact().map(|found| (found.id(), found.ip())), Some((contact.id(), contact.ip())));
+    } else {
         // It knows no such packet.
-        Kind::Ethereumjs => {
-            let why = bench.until_seen("a failed call", |seen| match seen {
-                Event::CallFailed { command: failed, why, .. } if *failed == command => Some(*why),
-                _ => None,
-            });
-            assert_eq!(why, CallFailure::Timeout);
-            pong(&mut bench);
-        }
+        let why = bench.until_seen("a failed call", |seen| match seen {
+            Event::CallFailed { command: failed, why, .. } if *failed == command => Some(*why),
+            _ => None,
+        });
+        assert_eq!(why, CallFailure::Timeout);
+        pong(&mut bench);
     }
 }
 

@@ -1,4 +1,4 @@
-//! A test peer around `ethrex-p2p`: RLPx with eth/68 to eth/71 and snap/1, and discv4 with ENR. The command line, the
+//! A test peer around `ethrex-p2p`: RLPx with eth/68 to eth/71 and snap/1, discv4 with ENR, and discv5. The command line, the
 //! commands and the events are described in `../README.md`.
 //!
 //! The library reports nothing to its user, so most events are read from its `tracing` output, whose texts are those of
@@ -12,6 +12,8 @@
 //!   inside this program, which closes both sides half a second after one of them has ended.
 //! - A failed dial or RLPx handshake is an `error`.
 //! - `discv4`: packets that it could not decode are not shown; packets of unbonded senders are, followed by an `error`.
+//! - `discv5`: messages only, with the first and last two bytes of the sender's node id. It sends no request on a command, and
+//!   each of its lookups has a random target; `found` has the nearest of all nodes that it has heard of.
 //!
 //! It never dials on its own: the library's initiator, which would dial every node found by discovery, is not started.
 
@@ -24,10 +26,10 @@ use std::{
 };
 
 use ethrex_blockchain::Blockchain;
-use ethrex_common::{H512, types::Genesis};
+use ethrex_common::{H256, H512, types::Genesis};
 use ethrex_p2p::{
     DiscoveryConfig,
-    discovery::DiscoveryServer,
+    discovery::{DiscoveryServer, lookup::LOOKUP_BUCKET_SIZE},
     network::P2PContext,
     peer_table::{DiscoveryProtocol, PeerTable, PeerTableServer, PeerTableServerProtocol as _},
     rlpx::{
@@ -37,7 +39,7 @@ use ethrex_p2p::{
         eth::blocks::{GetBlockHeaders, HashOrNumber},
         p2p::{DisconnectMessage, DisconnectReason},
     },
-    types::{NetworkConfig, Node},
+    types::{INITIAL_ENR_SEQ, NetworkConfig, Node, NodeRecord},
     utils::{node_id, public_key_from_signing_key},
 };
 use ethrex_storage::{EngineType, Store};
@@ -158,17 +160,19 @@ struct Args {
     genesis_hash: Option<String>,
     network_id: Option<u64>,
     discovery: bool,
+    discv5: bool,
     lifetime: Duration,
 }
 
 impl Args {
     fn parse() -> Result<Self> {
         let mut values = HashMap::new();
-        let mut discovery = true;
+        let (mut discovery, mut discv5) = (true, false);
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             match word.as_str() {
                 "--no-discovery" => discovery = false,
+                "--discv5" => discv5 = true,
                 "--key" | "--tcp" | "--udp" | "--genesis" | "--genesis-hash" | "--network-id" | "--lifetime" => {
                     let value = words.next().ok_or(format!("{word} needs a value"))?;
                     values.insert(word, value);
@@ -185,6 +189,7 @@ impl Args {
             genesis_hash: take("--genesis-hash"),
             network_id: take("--network-id").map(|text| text.parse()).transpose()?,
             discovery,
+            discv5,
             lifetime: Duration::from_secs(take("--lifetime").map_or(Ok(60), |text| text.parse())?),
         })
     }
@@ -351,8 +356,10 @@ impl Peer {
     }
 
     async fn record(&mut self, record: Record) {
-        if record.get("protocol") == "discv4" {
-            return self.packet(&record);
+        match record.get("protocol") {
+            "discv4" => return self.packet(&record),
+            "discv5" => return discv5_message(&record),
+            _ => {}
         }
         let text = record.get("message");
         if text.starts_with("Failed Handshake")
@@ -450,6 +457,22 @@ impl Peer {
                 let node = parse_enode(&command)?;
                 self.table.new_contacts(vec![node], DiscoveryProtocol::Discv4)?;
             }
+            Some("add") => {
+                self.table.new_contacts(vec![parse_record(&command)?], DiscoveryProtocol::Discv5)?;
+            }
+            Some("known") => {
+                let id = parse_id(&command, "id")?;
+                let contact = self.table.get_contact(id).await?;
+                let seq = contact.as_ref().and_then(|contact| Some(contact.record.as_ref()?.seq));
+                let answered = contact.is_some_and(|contact| contact.was_validated());
+                emit(json!({"event": "known", "node": 0, "id": format!("{id:x}"), "seq": seq, "answered": answered}));
+            }
+            Some("lookup") => {
+                let target = parse_id(&command, "target")?;
+                let nodes = self.table.get_closest_from_pool(target, LOOKUP_BUCKET_SIZE).await?;
+                let nodes: Vec<_> = nodes.iter().map(|(id, _)| format!("{id:x}")).collect();
+                emit(json!({"event": "found", "node": 0, "id": format!("{target:x}"), "nodes": nodes}));
+            }
             Some("headers") => {
                 let block = HashOrNumber::Number(integer("block", 0));
                 let amount = integer("amount", 1);
@@ -523,11 +546,35 @@ fn parse_enode(command: &Value) -> Result<Node> {
     if text.len() < 144 || !text.is_ascii() {
         return Err(format!("not an enode: {text}").into());
     }
-    let node = Node::from_enode_url(text)?;
+    loopback(Node::from_enode_url(text)?)
+}
+
+fn loopback(node: Node) -> Result<Node> {
     if node.ip != LOOPBACK {
         return Err(format!("not a loopback address: {}", node.ip).into());
     }
     Ok(node)
+}
+
+fn parse_record(command: &Value) -> Result<Node> {
+    let text = command["enr"].as_str().unwrap_or_default();
+    // The library slices the text without a check.
+    if !text.starts_with("enr:") {
+        return Err(format!("not a record: {text}").into());
+    }
+    loopback(Node::from_enr_url(text)?)
+}
+
+fn parse_id(command: &Value, name: &str) -> Result<H256> {
+    Ok(command[name].as_str().unwrap_or_default().parse()?)
+}
+
+fn discv5_message(record: &Record) {
+    let (kind, id) = (record.get("received"), record.get("from"));
+    // A timer of its own is received, too.
+    if !kind.is_empty() && !id.is_empty() {
+        emit(json!({"event": "discv5", "node": 0, "kind": kind.to_lowercase(), "id": id.trim_start_matches("0x")}));
+    }
 }
 
 async fn run() -> Result<()> {
@@ -579,9 +626,12 @@ async fn run() -> Result<()> {
         100.0,
     )?;
     if let Some(socket) = socket {
-        let config = DiscoveryConfig { discv5_enabled: false, ..Default::default() };
+        let config = DiscoveryConfig { discv5_enabled: args.discv5, ..Default::default() };
         DiscoveryServer::spawn(store, node.clone(), args.key, socket, table.clone(), vec![], config).await?;
     }
+    // As the library makes it.
+    let mut record = NodeRecord::from_node(&node, INITIAL_ENR_SEQ, &args.key)?;
+    record.set_fork_id(fork_id.clone(), &args.key)?;
     let key = node.public_key;
     emit(json!({
         "event": "ready",
@@ -589,6 +639,8 @@ async fn run() -> Result<()> {
         "name": NAME,
         "genesis_hash": genesis_hash,
         "fork_id": {"hash": format!("{:#x}", fork_id.fork_hash), "next": fork_id.fork_next},
+        // The library pads the text.
+        "records": [record.enr_url()?.trim_end_matches('=')],
     }));
     let (later, mut reports) = mpsc::unbounded_channel();
     let mut peer = Peer {
