@@ -90,7 +90,7 @@ impl Fixture {
             port: 1000,
         };
         let first = fixture.handshake(at(2));
-        fixture.deliver(at(2), &first);
+        assert_eq!(fixture.deliver(at(2), &first), Received::Handled);
         fixture.sealed = fixture.seal(&Payload::TalkRequest { protocol: b"p", request: &LARGE });
         fixture
     }
