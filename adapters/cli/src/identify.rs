@@ -2,18 +2,21 @@
 //!
 //! It echoes the peer's Status, so that a node of any network answers.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use peerless::contract::{Command, ConnId, End, Event, Side, Stage};
+use peerless::crypto::SecretKey;
 use peerless::eth::Policy;
 use peerless::netfilter::NetFilter;
+use peerless::node::Config;
 use peerless::wire::eth::{ChainState, Status};
 use peerless::wire::p2p::{Capability, DisconnectReason, Hello, Shared};
 use peerless_mio::{Driver, Listen};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::key::Identity;
 use crate::networks::{Choice, ForkReport, name_of};
@@ -41,6 +44,14 @@ pub(crate) struct Arguments {
     keylog: keylog::KeyLogArguments,
 }
 
+/// Returns the configuration of a node to which nodes of any network tell their Status.
+pub(crate) fn config(secret: SecretKey, filter: &NetFilter) -> Result<Config> {
+    let mut config = driving::config(secret, &Choice::development(), filter)?;
+    config.status = Policy::Mirror;
+    config.capabilities = (66..=72).map(Capability::eth).collect();
+    Ok(config)
+}
+
 /// Runs `identify`.
 pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) -> Result<Outcome> {
     let contact = arguments.target.resolve()?;
@@ -50,9 +61,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, arguments: &Arguments) ->
     if !filter.permits(contact.ip()) {
         bail!("{} is outside of --netrestrict", contact.ip());
     }
-    let mut config = driving::config(arguments.identity.load_or_create()?, &Choice::development(), filter)?;
-    config.status = Policy::Mirror;
-    config.capabilities = (66..=72).map(Capability::eth).collect();
+    let mut config = config(arguments.identity.load_or_create()?, filter)?;
     let keys = arguments.keylog.open(&arguments.identity.files())?;
     keys.configure(&mut config);
     let sockets = driving::bind(&mut config, &Listen::default())?;
@@ -145,26 +154,28 @@ struct Report {
     refused: Option<Refused>,
 }
 
-#[derive(Serialize)]
-struct HelloReport {
-    client: String,
+/// A peer's Hello.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct HelloReport {
+    pub(crate) client: String,
     p2p_version: u64,
     capabilities: Vec<String>,
     shared: Vec<String>,
     listen_port: u64,
 }
 
-#[derive(Serialize)]
-struct StatusReport {
+/// A peer's Status.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct StatusReport {
     eth_version: u32,
     network_id: u64,
     genesis: String,
     network: Option<String>,
-    fork_id: ForkReport,
+    pub(crate) fork_id: ForkReport,
     head: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     total_difficulty: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     blocks: Option<(u64, u64)>,
 }
 
@@ -177,28 +188,32 @@ struct Timing {
     status_ms: Option<f64>,
 }
 
-#[derive(Serialize)]
-struct Refused {
-    stage: String,
-    side: &'static str,
-    reason: String,
+/// Why a peer is not known in full: the stage, side and reason of a connection's end.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    pub(crate) stage: String,
+    pub(crate) side: Cow<'static, str>,
+    pub(crate) reason: String,
+}
+
+impl From<&End> for Refused {
+    fn from(end: &End) -> Self {
+        let side = match end.by {
+            Side::Us => "us",
+            Side::Them => "them",
+            Side::Network => "network",
+        };
+        Self { stage: end.stage.to_string(), side: side.into(), reason: end.why.to_string() }
+    }
 }
 
 impl Report {
     fn new(enode: &str, found: &Found) -> Self {
         let refused = if found.is_complete() {
-            found.end.filter(|_| found.status.is_none()).map(|end| Refused {
-                stage: end.stage.to_string(),
-                side: match end.by {
-                    Side::Us => "us",
-                    Side::Them => "them",
-                    Side::Network => "network",
-                },
-                reason: end.why.to_string(),
-            })
+            found.end.as_ref().filter(|_| found.status.is_none()).map(Refused::from)
         } else {
             let stage = found.stages.last().map_or(Stage::Dial, |(stage, _)| *stage);
-            Some(Refused { stage: stage.to_string(), side: "us", reason: "no answer in time".to_owned() })
+            Some(Refused { stage: stage.to_string(), side: "us".into(), reason: "no answer in time".to_owned() })
         };
         Self {
             enode: enode.to_owned(),
@@ -216,7 +231,7 @@ impl Report {
 }
 
 impl HelloReport {
-    fn new(hello: &Hello, shared: &[Shared]) -> Self {
+    pub(crate) fn new(hello: &Hello, shared: &[Shared]) -> Self {
         Self {
             client: hello.client.clone(),
             p2p_version: hello.version,
@@ -228,7 +243,7 @@ impl HelloReport {
 }
 
 impl StatusReport {
-    fn new(status: &Status) -> Self {
+    pub(crate) fn new(status: &Status) -> Self {
         let (head, total_difficulty, blocks) = match &status.chain {
             ChainState::Difficulty { total, head } => {
                 let digits = const_hex::encode(total);

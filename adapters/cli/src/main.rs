@@ -4,6 +4,7 @@
 //! stdout holds JSON objects, one a line, and nothing else. Exit code 0 is success, 1 failure, 2 misuse.
 
 mod answers;
+mod crawl;
 mod devnet;
 mod diff;
 mod discovery;
@@ -39,6 +40,7 @@ use std::process::ExitCode;
 
 use clap::builder::FalseyValueParser;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use peerless::contract::Via;
 use peerless::netfilter::NetFilter;
 
 use crate::discovery::Protocol;
@@ -99,6 +101,8 @@ enum Command {
     /// Probe and test nodes by discv5
     #[command(subcommand)]
     Discv5(Box<discovery::Command>),
+    /// Find every node of a network by both discovery protocols, and make lists, a graph and statistics
+    Crawl(Box<crawl::Arguments>),
     /// Run a node that only introduces other nodes to each other
     Bootnode(discovery::bootnode::Arguments),
     /// Show a peer's Hello and Status, or why it refuses the connection
@@ -138,6 +142,7 @@ fn main() -> ExitCode {
         Command::Ping(arguments) => discovery::ping::run(&output, &globals.netrestrict, Protocol::Discv4, &arguments),
         Command::Discv4(command) => discovery::run(&output, &globals.netrestrict, Protocol::Discv4, &command),
         Command::Discv5(command) => discovery::run(&output, &globals.netrestrict, Protocol::Discv5, &command),
+        Command::Crawl(arguments) => crawl::run(&output, &globals.netrestrict, &[Via::Discv4, Via::Discv5], &arguments),
         Command::Bootnode(arguments) => discovery::bootnode::run(&output, &globals.netrestrict, &arguments),
         Command::Identify(arguments) => identify::run(&output, &globals.netrestrict, &arguments),
         Command::Sim(arguments) => sim::run(&output, &arguments),

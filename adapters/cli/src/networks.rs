@@ -13,7 +13,7 @@ use clap::Args;
 use peerless::crypto::{Digest, keccak256};
 use peerless::wire::enode::Contact;
 use peerless::wire::forkid::{Fork, ForkId, ForkSchedule, Head, Network, PUBLIC_NETWORKS};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::genesis::Genesis;
 use crate::nodeset;
@@ -145,7 +145,7 @@ impl FromStr for HeadArgument {
 }
 
 /// A fork id, and what it means on the public networks.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub(crate) struct ForkReport {
     hash: String,
     next: u64,
@@ -156,6 +156,11 @@ pub(crate) struct ForkReport {
 }
 
 impl ForkReport {
+    /// The fork id itself.
+    pub(crate) fn id(&self) -> Option<ForkId> {
+        Some(ForkId { hash: const_hex::decode_to_array(&self.hash).ok()?, next: self.next })
+    }
+
     /// The public network that has the fork id in its schedule.
     pub(crate) fn into_network(self) -> Option<String> {
         self.network

@@ -2,15 +2,16 @@
 //! the table of live ones with their records, looks up nodes, carries requests of applications.
 //!
 //! [`Discv5`] composes smaller machines that own one thing each: [`sessions`] the keys, [`challenges`] our challenges that wait,
-//! [`calls`] the requests in flight, and of [`kad`](crate::kad) the table, the lookups and the budgets of sources. This file
-//! has the interface and the timers; `inbound` handles datagrams, `answers` others' requests, `requests` drives the calls,
-//! `lookups` the lookups.
+//! [`handshake`] our answers to those of others, [`calls`] the requests in flight, and of [`kad`](crate::kad) the table, the
+//! lookups and the budgets of sources. This file has the interface and the timers; `inbound` handles datagrams, `answers`
+//! others' requests, `requests` drives the calls, `lookups` the lookups.
 //!
 //! Topics are decoded ([`wire::discv5`](crate::wire::discv5)) and not served.
 
 mod answers;
 pub mod calls;
 pub mod challenges;
+pub mod handshake;
 mod inbound;
 mod lookups;
 pub mod records;

@@ -12,14 +12,14 @@ use core::net::SocketAddr;
 
 use super::Discv5;
 use super::calls::{Call, CallId, CallState, Found, Purpose, Request};
+use super::handshake::Handshake;
 use super::inbound::contact_of;
 use super::records::StoredRecord;
 use crate::contract::{CallFailure, CommandError, CommandId, Cx, DropReason, Event, Refusal, SocketId};
-use crate::crypto::discv5::{SessionKeys, id_proof_digest};
-use crate::crypto::{NodeId, SecretKey};
+use crate::crypto::NodeId;
 use crate::limits;
 use crate::time::Duration;
-use crate::wire::discv5::{Challenge, HANDSHAKE_MESSAGE_BYTES_MAX, IdProof, Route, seal_handshake, write_random};
+use crate::wire::discv5::{Challenge, HANDSHAKE_MESSAGE_BYTES_MAX, Route, write_random};
 use crate::wire::enode::Contact;
 use crate::wire::enr::Record;
 
@@ -134,22 +134,13 @@ impl Discv5 {
             call = self.calls.get(id).ok_or(DropReason::Unsolicited)?;
         }
         let node = contact.id();
-        let ephemeral = SecretKey::generate(cx.rng);
-        let ephemeral_key = cx.crypto.ephemeral_key(&ephemeral);
-        let agreement = cx.crypto.agree_as_initiator(&ephemeral, &contact.key());
-        let keys = SessionKeys::derive(&agreement, challenge.as_bytes(), &self.local.id, &node);
-        let digest = id_proof_digest(challenge.as_bytes(), &ephemeral_key, &node);
-        let signature = cx.crypto.sign(&self.local.secret, &digest).without_recovery_id();
-        let seq = self.local.record.seq();
-        let is_record_wanted = challenge.enr_seq() == 0 || challenge.enr_seq() < seq;
-        let record = is_record_wanted.then(|| self.local.record.as_bytes());
-        let proof = IdProof { signature, ephemeral_key: &ephemeral_key, record };
+        let handshake = Handshake::answer(cx.crypto, cx.rng, &self.local, (&node, &contact.key()), challenge);
         let peer = self.peer_hash(&node, from);
-        self.sessions.insert(peer, keys.initiator, keys.recipient, cx.now);
+        self.sessions.insert(peer, handshake.keys.initiator.clone(), handshake.keys.recipient.clone(), cx.now);
         let iv = cx.rng.bytes();
-        if let Some((key, nonce)) = self.sessions.seal(peer, cx.now, cx.rng) {
-            let (route, message) = (Route { from: &self.local.id, to: &node }, call.request.message(id, seq));
-            seal_handshake(cx.out.tail(), route, iv, &nonce, &proof, key, &message);
+        if let Some((_, nonce)) = self.sessions.seal(peer, cx.now, cx.rng) {
+            let message = call.request.message(id, self.local.record.seq());
+            handshake.seal(cx.out.tail(), &self.local, &node, (iv, &nonce), &message);
             cx.send_staged(SocketId::MAIN, from);
         }
         self.sent(cx, id, CallState::AwaitingHandshakeAnswer, limits::ANSWER_TIMEOUT);

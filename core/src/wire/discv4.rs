@@ -185,7 +185,7 @@ impl<'a> Datagram<'a> {
 
     /// The hash of the request that an answer names, before anything else of it is checked; `None` for Neighbors, which
     /// name none, for requests, and if it is malformed.
-    pub(crate) fn request_hash(&self) -> Option<&'a Digest> {
+    pub fn request_hash(&self) -> Option<&'a Digest> {
         let kind = self.kind().ok()?;
         let (mut list, _padding) = rlp::shallow_prefix(self.signed.get(1..)?).ok()?;
         match kind {

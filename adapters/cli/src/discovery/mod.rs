@@ -68,6 +68,8 @@ pub(crate) enum Command {
     Resolve(records::Resolve),
     /// Run a node that only discovers, and print what comes
     Listen(listen::Arguments),
+    /// Find every node of a network, and make lists, a graph and statistics
+    Crawl(crate::crawl::Arguments),
     /// Put a node to the cases of the specification
     Test(test::Arguments),
 }
@@ -79,6 +81,7 @@ pub(crate) fn run(output: &Output, filter: &NetFilter, protocol: Protocol, comma
         Command::Requestenr(arguments) => records::request(output, filter, protocol, arguments),
         Command::Resolve(arguments) => records::resolve(output, filter, protocol, arguments),
         Command::Listen(arguments) => listen::run(output, filter, protocol, arguments),
+        Command::Crawl(arguments) => crate::crawl::run(output, filter, &[protocol.via()], arguments),
         Command::Test(arguments) => test::run(output, filter, protocol, arguments),
     }
 }

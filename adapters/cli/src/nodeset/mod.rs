@@ -24,13 +24,13 @@ mod time;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use dialect::read;
+pub(crate) use dialect::{Format, read};
 pub(crate) use filter::with_geth_flags;
+pub(crate) use model::{Node, NodeSet};
 pub(crate) use source::{content, read as read_file};
+pub(crate) use time::Time;
 
-use dialect::Format;
 use filter::Filters;
-use model::NodeSet;
 
 /// What to do with node lists. Each may be of any dialect; `-` is stdin.
 #[derive(Subcommand)]

@@ -81,6 +81,11 @@ impl Format {
         })
     }
 
+    /// Whether lists of the format can be read.
+    pub(crate) const fn is_readable(self) -> bool {
+        !matches!(self, Self::Csv | Self::Parquet)
+    }
+
     /// What the format can say of a node beside its record or enode URL.
     fn holds(self) -> Holds {
         let none = Holds::default();
