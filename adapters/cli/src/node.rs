@@ -190,7 +190,7 @@ fn keep(driver: &mut Driver, place: &Place) -> Result<()> {
     let kind = PeerKind::Static;
     match place {
         Place::Named(node) => {
-            let command = Command::AddNamedPeer { node, kind };
+            let command = Command::AddPeerByName { node, kind };
             driver.command(command).with_context(|| format!("cannot keep {node} as a static peer"))?;
         }
         Place::At(contacts) => {

@@ -98,7 +98,7 @@ pub enum Command<'a> {
         kind: PeerKind,
     },
     /// As [`Command::AddPeer`], with a host name that the driver resolves before each dial.
-    AddNamedPeer {
+    AddPeerByName {
         /// The peer.
         node: &'a NamedNode,
         /// Static or trusted.

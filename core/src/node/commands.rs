@@ -29,7 +29,7 @@ impl Node {
     fn carry_out_command(&mut self, now: Instant, id: CommandId, command: Command<'_>) -> Result<(), CommandError> {
         match command {
             Command::AddPeer { contact, kind } => self.add_peer(contact, kind),
-            Command::AddNamedPeer { node, kind } => self.add_named_peer(node, kind),
+            Command::AddPeerByName { node, kind } => self.add_peer_by_name(node, kind),
             Command::AddEndpoint { contact } => {
                 self.peers.add_endpoint(now, &self.context.filter, contact)?;
                 self.sync_dial();

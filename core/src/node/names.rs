@@ -138,8 +138,8 @@ impl Node {
     }
 
     /// Declares a peer static or trusted by its host name.
-    pub(super) fn add_named_peer(&mut self, node: &NamedNode, kind: PeerKind) -> Result<(), CommandError> {
-        self.peers.add_named_peer(self.context.now(), node, kind)?;
+    pub(super) fn add_peer_by_name(&mut self, node: &NamedNode, kind: PeerKind) -> Result<(), CommandError> {
+        self.peers.add_peer_by_name(self.context.now(), node, kind)?;
         self.promote(&node.key.node_id(), kind);
         self.sync_dial();
         Ok(())

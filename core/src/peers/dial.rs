@@ -208,7 +208,7 @@ impl Dialer {
 
     /// As [`Dialer::add`], of a peer with a host name: see [`Dialer::take_unresolved`].
     #[must_use]
-    pub fn add_named(&mut self, now: Instant, node: NamedNode, kind: PeerKind) -> bool {
+    pub fn add_by_name(&mut self, now: Instant, node: NamedNode, kind: PeerKind) -> bool {
         let contact = node.at(Ipv4Addr::UNSPECIFIED.into());
         self.declare(now, contact, kind, Some(Box::new(Name { node, is_resolved: false, dials: 0 })))
     }

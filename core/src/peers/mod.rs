@@ -134,9 +134,9 @@ impl Peers {
     ///
     /// # Errors
     /// As [`Peers::add_peer`]; the filter is asked when the name is resolved.
-    pub fn add_named_peer(&mut self, now: Instant, node: &NamedNode, kind: PeerKind) -> Result<(), CommandError> {
+    pub fn add_peer_by_name(&mut self, now: Instant, node: &NamedNode, kind: PeerKind) -> Result<(), CommandError> {
         check_contact(&self.local, &NetFilter::default(), &node.at(Ipv4Addr::UNSPECIFIED.into()))?;
-        if self.dialer.add_named(now, node.clone(), kind) { Ok(()) } else { Err(CommandError::Busy) }
+        if self.dialer.add_by_name(now, node.clone(), kind) { Ok(()) } else { Err(CommandError::Busy) }
     }
 
     /// Takes the host names to resolve now; [`Peers::resolved`] is to follow for each.

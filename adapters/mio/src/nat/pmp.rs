@@ -10,7 +10,7 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 const TRIES: u32 = 4;
 /// The bit that tells an answer from a request.
 const ANSWER: u8 = 128;
-/// The wait for the answer to a removal, after which the lease ends by itself.
+/// The wait for the answer to a removal.
 const REMOVAL_WAIT: Duration = Duration::from_millis(500);
 
 /// Mappings at a gateway.
@@ -21,13 +21,13 @@ pub(super) struct Mapped {
 }
 
 impl Mapped {
-    /// Removes the mappings (section 3.4). The gateway's answer does not matter: they lapse by themselves.
+    /// Removes the mappings (section 3.4), each by one request. A gateway that does not answer in time lets them lapse.
     pub(super) fn remove(self) {
         let Ok(socket) = open(self.gateway) else { return };
-        for (transport, port) in self.internal {
-            if port != 0 && socket.send(&map_request(transport, port, 0, 0)).is_ok() {
-                let _ = socket.set_read_timeout(Some(REMOVAL_WAIT));
-                let _ = socket.recv(&mut [0; 16]);
+        for (transport, port) in self.internal.into_iter().filter(|(_, port)| *port != 0) {
+            let request = map_request(transport, port, 0, 0);
+            if socket.send(&request).is_ok() {
+                let _ = receive(&socket, request[1], Instant::now() + REMOVAL_WAIT);
             }
         }
     }
@@ -87,24 +87,28 @@ fn exchange<const N: usize>(socket: &UdpSocket, gateway: SocketAddr, request: &[
     let mut wait = FIRST_WAIT;
     for _ in 0..TRIES {
         socket.send(request)?;
-        let deadline = Instant::now() + wait;
-        while let Some(time) = left(deadline) {
-            socket.set_read_timeout(Some(time))?;
-            let mut buffer = [0; 16];
-            let Ok(n) = socket.recv(&mut buffer) else { break };
-            // An answer to an earlier request is passed over; a short one tells an error.
-            if n < 4 || buffer[0] != 0 || buffer[1] != request[1] | ANSWER {
-                continue;
-            }
-            match (u16::from_be_bytes([buffer[2], buffer[3]]), buffer[..n].first_chunk()) {
-                (0, Some(answer)) => return Ok(*answer),
-                (0, None) => return Err(Trouble::Malformed("too short")),
-                (code, _) => return Err(Trouble::Refused(code)),
-            }
+        if let Some((answer, n)) = receive(socket, request[1], Instant::now() + wait) {
+            return match (u16::from_be_bytes([answer[2], answer[3]]), answer[..n].first_chunk()) {
+                (0, Some(answer)) => Ok(*answer),
+                (0, None) => Err(Trouble::Malformed("too short")),
+                (code, _) => Err(Trouble::Refused(code)),
+            };
         }
         wait *= 2;
     }
     Err(Trouble::Silent(gateway))
+}
+
+/// The next answer to a request of that kind, with its length, which is four bytes at least. Answers to others are passed over.
+fn receive(socket: &UdpSocket, op: u8, deadline: Instant) -> Option<([u8; 16], usize)> {
+    let mut buffer = [0; 16];
+    loop {
+        socket.set_read_timeout(Some(left(deadline)?)).ok()?;
+        let n = socket.recv(&mut buffer).ok()?;
+        if n >= 4 && buffer[0] == 0 && buffer[1] == op | ANSWER {
+            return Some((buffer, n));
+        }
+    }
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ pub enum OwnedCommand {
     SetPeerLimits { limits: PeerLimits },
     SetFilter { filter: NetFilter },
     AddEndpoint { contact: Contact },
-    AddNamedPeer { node: NamedNode, kind: PeerKind },
+    AddPeerByName { node: NamedNode, kind: PeerKind },
     SetNamedBootnodes { nodes: Vec<NamedNode> },
     SetReach { reach: Reach },
     SetBootnodes { nodes: Vec<Contact> },
@@ -212,7 +212,7 @@ fn encode_command(command: &Command<'_>, out: &mut Vec<u8>) {
             out.byte(20);
             encode_filter(filter, out);
         }
-        Command::AddNamedPeer { node, kind } => {
+        Command::AddPeerByName { node, kind } => {
             out.byte(34);
             encode_named(node, out);
             out.byte(kind_code(*kind));
@@ -306,7 +306,7 @@ fn decode_command(decoder: &mut Decoder<'_>) -> Result<OwnedCommand, Malformed> 
             decode_ports6(decoder, &mut addresses)?;
             OwnedCommand::SetAddresses { addresses }
         }
-        34 => OwnedCommand::AddNamedPeer { node: decode_named(decoder)?, kind: kind(decoder.byte()?)? },
+        34 => OwnedCommand::AddPeerByName { node: decode_named(decoder)?, kind: kind(decoder.byte()?)? },
         35 => OwnedCommand::SetNamedBootnodes { nodes: decoder.list(decode_named)? },
         33 => OwnedCommand::AddEndpoint { contact: decoder.contact()? },
         32 => OwnedCommand::SetReach { reach: decode_reach(decoder)? },
@@ -383,7 +383,7 @@ impl OwnedCommand {
             Self::Unban { target } => Command::Unban { target: *target },
             Self::SetPeerLimits { limits } => Command::SetPeerLimits { limits: *limits },
             Self::SetFilter { filter } => Command::SetFilter { filter },
-            Self::AddNamedPeer { node, kind } => Command::AddNamedPeer { node, kind: *kind },
+            Self::AddPeerByName { node, kind } => Command::AddPeerByName { node, kind: *kind },
             Self::SetNamedBootnodes { nodes } => Command::SetNamedBootnodes { nodes },
             Self::AddEndpoint { contact } => Command::AddEndpoint { contact: *contact },
             Self::SetReach { reach } => Command::SetReach { reach: *reach },
@@ -433,7 +433,7 @@ impl fmt::Display for OwnedCommand {
             Self::Unban { target } => write!(f, "unban {target:?}"),
             Self::SetPeerLimits { limits } => write!(f, "peer limits {limits:?}"),
             Self::SetFilter { filter } => write!(f, "filter {:?}", filter.ranges()),
-            Self::AddNamedPeer { node, kind } => write!(f, "add peer {:?} at {} ({kind:?})", node.key, node.host),
+            Self::AddPeerByName { node, kind } => write!(f, "add peer {:?} at {} ({kind:?})", node.key, node.host),
             Self::SetNamedBootnodes { nodes } => write!(f, "{} bootnodes by name", nodes.len()),
             Self::AddEndpoint { contact } => write!(f, "{:?} is at {} too", contact.id(), contact.tcp_addr()),
             Self::SetReach { reach } => write!(f, "reach {reach:?}"),

@@ -57,7 +57,7 @@ fn step(node: &mut Node, now: &mut Instant) -> Wishes {
 fn a_static_peers_name_is_resolved_before_each_dial_and_its_addresses_take_turns() {
     let (mut node, mut now) = (node(quiet()), Instant::ZERO);
     let peer = named(2);
-    node.command(now, Command::AddNamedPeer { node: &peer, kind: PeerKind::Static }).unwrap();
+    node.command(now, Command::AddPeerByName { node: &peer, kind: PeerKind::Static }).unwrap();
     let mut dialled = vec![];
     for _ in 0..4 {
         let asked = step(&mut node, &mut now);
@@ -78,7 +78,7 @@ fn a_static_peers_name_is_resolved_before_each_dial_and_its_addresses_take_turns
 #[test]
 fn a_name_that_does_not_resolve_is_told_and_asked_again() {
     let (mut node, mut now) = (node(quiet()), Instant::ZERO);
-    node.command(now, Command::AddNamedPeer { node: &named(2), kind: PeerKind::Trusted }).unwrap();
+    node.command(now, Command::AddPeerByName { node: &named(2), kind: PeerKind::Trusted }).unwrap();
     assert!(node.snapshot().peers.is_empty(), "without an address there is nothing to keep");
     for attempt in 1..=5 {
         let asked = step(&mut node, &mut now);
@@ -97,7 +97,7 @@ fn of_a_hosts_addresses_those_are_dialled_that_this_host_reaches() {
     let mut config = quiet();
     config.reach = Reach { ip4: Extent::None, ip6: Extent::Global };
     let (mut node, mut now) = (node(config), Instant::ZERO);
-    node.command(now, Command::AddNamedPeer { node: &named(2), kind: PeerKind::Static }).unwrap();
+    node.command(now, Command::AddPeerByName { node: &named(2), kind: PeerKind::Static }).unwrap();
     let (id, _) = step(&mut node, &mut now).queries.remove(0);
     answer(&mut node, now, id, &["9.9.9.9"]);
     assert_eq!(wishes(&mut node).failures, [HostFailure::Filtered]);

@@ -26,7 +26,7 @@ fn all() -> Vec<OwnedInput> {
     let commands = [
         OwnedCommand::SetAddresses { addresses },
         OwnedCommand::AddEndpoint { contact },
-        OwnedCommand::AddNamedPeer { node: node.clone(), kind: PeerKind::Static },
+        OwnedCommand::AddPeerByName { node: node.clone(), kind: PeerKind::Static },
         OwnedCommand::SetNamedBootnodes { nodes: vec![node.clone(), node] },
         OwnedCommand::SetReach { reach: Reach { ip4: Extent::None, ip6: Extent::Local } },
         OwnedCommand::SetAddresses { addresses: without_ports6 },
