@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use peerless::contract::{Direction, Source, Stage};
-use peerless::crypto::{NodeId, Secp256k1};
+use peerless::crypto::{Crypto, NodeId};
 use peerless::dns;
 use peerless::node::Node;
 use peerless::wire::dns::{Link, Plan};
@@ -14,15 +14,17 @@ use peerless_sim::{Birth, HostId, HostSpec, Settings, World, scenery};
 
 const DOMAIN: &str = "nodes.example.org";
 /// Nodes that discover each other.
-const HONEST: u32 = 60;
+const HONEST: u32 = 24;
 /// Nodes that only the list names.
-const HOSTILE: u32 = 60;
+const HOSTILE: u32 = 24;
+/// The holder of the list's key.
+const SIGNER: HostId = HostId(9999);
 /// The node that reads the list.
 const READER: HostId = HostId(HONEST + HOSTILE);
 
-fn list() -> Link {
-    let key = peerless::crypto::Crypto::public_key(&Secp256k1::new(), &scenery::secret(HostId(9999)));
-    Link { key, domain: DOMAIN.parse().expect("a name") }
+/// The list, of which one more host has the key.
+fn list(crypto: &dyn Crypto) -> Link {
+    Link { key: crypto.public_key(&scenery::secret(SIGNER)), domain: DOMAIN.parse().expect("a name") }
 }
 
 /// Honest nodes have discovery, hostile ones have not; the reader reads the list, with discovery or without.
@@ -30,10 +32,13 @@ fn maker(has_discovery: bool) -> impl Fn(&Birth<'_>) -> Node + Send + Sync + 'st
     move |birth| {
         let mut config = scenery::config(birth, scenery::chain(1337));
         match birth.host.0 {
-            ..HONEST => scenery::set_bootnodes(birth, &mut config, 0..3),
+            ..HONEST => {
+                config.peers.max_peers = 24;
+                scenery::set_bootnodes(birth, &mut config, 0..3);
+            }
             host if host < READER.0 => config.discovery.discv4 = None,
             _ => {
-                config.discovery.dns = Some(dns::Config::new(vec![list()]));
+                config.discovery.dns = Some(dns::Config::new(vec![list(&**birth.crypto)]));
                 if has_discovery {
                     scenery::set_bootnodes(birth, &mut config, 0..3);
                 } else {
@@ -47,7 +52,7 @@ fn maker(has_discovery: bool) -> impl Fn(&Birth<'_>) -> Node + Send + Sync + 'st
 
 /// A world of all these nodes, in which the reader starts after five minutes, when the list of `listed` is published.
 fn world(seed: u64, has_discovery: bool, listed: impl Iterator<Item = u32>) -> World<Node> {
-    let settings = Settings { seed, crypto: Mode::Memo, ..Settings::default() };
+    let settings = Settings { seed, crypto: Mode::SimMac, ..Settings::default() };
     let mut world = World::new(settings, maker(has_discovery));
     for host in 0..READER.0 {
         let starts_in = Some(Duration::from_millis(u64::from(host) * 37));
@@ -57,8 +62,8 @@ fn world(seed: u64, has_discovery: bool, listed: impl Iterator<Item = u32>) -> W
     world.run_for(Duration::from_secs(300)).expect("no violation");
     let records: Vec<Record> =
         listed.map(|host| world.machine(HostId(host)).expect("it runs").record().clone()).collect();
-    let tree = Plan::new(1, &records, &[]).expect("a list").sign(&Secp256k1::new(), &scenery::secret(HostId(9999)));
-    world.zone_mut().publish(&tree, &list().domain);
+    let tree = Plan::new(1, &records, &[]).expect("a list").sign(&**world.crypto(), &scenery::secret(SIGNER));
+    world.zone_mut().publish(&tree, &DOMAIN.parse().expect("a name"));
     world.start(READER);
     world
 }
@@ -100,7 +105,7 @@ fn a_resolver_that_loses_and_fails_delays_the_list_and_no_more() {
     (world.zone_mut().lost_millionths, world.zone_mut().failed_millionths) = (200_000, 100_000);
     run(&mut world, 1800);
     let tree = reader(&world).discovery().dns().expect("a list").trees().next().expect("a tree").1;
-    assert!(tree.records_kept() >= 50 && tree.defects().count() >= 2, "{tree:?}");
+    assert!(tree.records_kept() >= 20 && tree.defects().count() >= 2, "{tree:?}");
     assert!(outbound(&world).len() >= 8);
 }
 
@@ -108,12 +113,12 @@ fn a_resolver_that_loses_and_fails_delays_the_list_and_no_more() {
 #[test]
 fn d19_a_list_of_which_half_is_hostile_has_a_third_of_the_places() {
     let mut shares = Vec::new();
-    for seed in 3..6 {
+    for seed in 3..5 {
         let half = HONEST / 2..HONEST + HOSTILE / 2;
         let mut world = world(seed, true, half);
         let hostile = ids(&world, HONEST..READER.0);
-        run(&mut world, 900);
-        for _ in 0..12 {
+        run(&mut world, 600);
+        for _ in 0..10 {
             run(&mut world, 300);
             let (peers, book) = (outbound(&world), reader(&world).peers().book());
             let listed = |id: &NodeId| book.get(id).is_some_and(|entry| entry.source() == Source::Dns);
@@ -125,7 +130,7 @@ fn d19_a_list_of_which_half_is_hostile_has_a_third_of_the_places() {
     }
     let mean = shares.iter().sum::<usize>() * 10 / shares.len();
     println!("hostile of 16: {mean} tenths on average, most {:?}", shares.iter().max());
-    assert!(mean <= 53, "a third of 16: {mean} tenths");
+    assert!((5..=53).contains(&mean), "the list is used, for a third of 16 at most: {mean} tenths");
 }
 
 #[test]

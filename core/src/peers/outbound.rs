@@ -125,8 +125,10 @@ impl LastDials {
 
 /// The preference among sources at one time.
 struct Sources {
-    /// Those of what is held or committed to.
+    /// Those of what is held, then those of what is committed to.
     taken: Vec<Source>,
+    /// The number that is held.
+    held: usize,
     /// Whether the book has entries of several.
     is_mixed: bool,
     last_dials: LastDials,
@@ -136,14 +138,25 @@ impl Sources {
     /// Whether a source has named more than a third of what is held or committed to: another one is preferred then, if the book
     /// has entries of another one.
     fn is_over(&self, of: Source) -> bool {
-        self.is_mixed && 3 * self.taken.iter().filter(|source| **source == of).count() > self.taken.len()
+        self.is_mixed && is_over_third(&self.taken, of)
     }
 
-    /// Whether it is the node lists, which prove nothing, and they have a third of what is held, of the targets or of the last
-    /// dials: any other entry is preferred then.
-    fn is_unwanted(&self, of: Source) -> bool {
-        of == Source::Dns && self.is_mixed && (self.is_over(of) || self.last_dials.are_listed())
+    /// Whether any other entry is committed to before one of this source: it is that of node lists, which prove nothing, and is
+    /// over.
+    fn is_last_target(&self, of: Source) -> bool {
+        of == Source::Dns && self.is_over(of)
     }
+
+    /// Whether any other entry is dialled before one of this source: it is that of node lists, and they have a third of what is
+    /// held or of the last dials. What is committed to does not count: it may be theirs because the others are all connected.
+    fn is_last_dial(&self, of: Source) -> bool {
+        let is_over = || is_over_third(&self.taken[..self.held], of) || self.last_dials.are_listed();
+        of == Source::Dns && self.is_mixed && is_over()
+    }
+}
+
+fn is_over_third(sources: &[Source], of: Source) -> bool {
+    3 * sources.iter().filter(|source| **source == of).count() > sources.len()
 }
 
 /// The address book, the targets, and the times of the outbound places.
@@ -306,7 +319,7 @@ impl Outbound {
             }
             let is_unwanted = choice.dialer.has_tried(&contact.id()) == wants_new;
             let is_younger = choice.elders.seniority(entry.age()) < wanted;
-            let (is_capped, is_over) = (sources.is_unwanted(entry.source()), sources.is_over(entry.source()));
+            let (is_capped, is_over) = (sources.is_last_dial(entry.source()), sources.is_over(entry.source()));
             let flags = [is_capped, is_unwanted, is_younger, is_over];
             Some(flags.into_iter().fold(0, |rank, flag| 2 * rank + u8::from(flag)))
         };
@@ -334,7 +347,7 @@ impl Outbound {
                     return None;
                 }
                 let is_younger = is_senior_due && elders.seniority(entry.age()) < wanted;
-                let (is_capped, is_over) = (sources.is_unwanted(entry.source()), sources.is_over(entry.source()));
+                let (is_capped, is_over) = (sources.is_last_target(entry.source()), sources.is_over(entry.source()));
                 Some([is_capped, is_younger, is_over].into_iter().fold(0, |rank, flag| 2 * rank + u8::from(flag)))
             };
             let Some(id) = self.book.draw(rng, rank).map(|entry| entry.contact().id()) else { return };
@@ -351,7 +364,7 @@ impl Outbound {
             let entry = self.book.get(id).filter(|entry| dialer.permits_retry(*now, entry.contact()))?;
             let seniority = elders.seniority(entry.age());
             let is_reserved = situation.free.max(1) <= vacancies.reserved_from(seniority);
-            let is_capped = sources.is_unwanted(entry.source());
+            let is_capped = sources.is_last_dial(entry.source());
             (!is_reserved).then_some(2 * u8::from(is_capped) + u8::from(seniority < vacancies.wanted()))
         };
         let id = self.targets.next_due(*now, rank)?;
@@ -361,10 +374,11 @@ impl Outbound {
     /// What the choice among sources goes by (attack D19).
     fn sources(&self, situation: &Situation) -> Sources {
         let is_mixed = self.book.entries().windows(2).any(|pair| pair[0].source() != pair[1].source());
-        let held = situation.holders.iter().map(|holder| &holder.id);
-        let committed = self.targets.list().iter().map(|target| &target.id);
-        let sources = held.chain(committed).filter_map(|id| self.book.get(id)).map(Entry::source);
-        Sources { taken: sources.collect(), is_mixed, last_dials: self.last_dials }
+        let source = |id| self.book.get(id).map(Entry::source);
+        let mut taken: Vec<Source> = situation.holders.iter().filter_map(|holder| source(&holder.id)).collect();
+        let held = taken.len();
+        taken.extend(self.targets.list().iter().filter_map(|target| source(&target.id)));
+        Sources { taken, held, is_mixed, last_dials: self.last_dials }
     }
 
     /// Notes that a node is dialled, by this dialler or not.
