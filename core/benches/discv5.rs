@@ -224,13 +224,18 @@ impl Fixture {
 
     // Our work, once
 
+    fn prepared(&mut self, index: usize) -> (SocketAddr, Vec<u8>) {
+        let (from, bytes) = &mut self.batch[index];
+        (*from, std::mem::take(bytes))
+    }
+
     fn handle(&mut self, index: usize) {
-        let (from, bytes) = (self.batch[index].0, std::mem::take(&mut self.batch[index].1));
+        let (from, bytes) = self.prepared(index);
         assert_eq!(self.deliver(from, &bytes), Received::Handled);
     }
 
     fn drop_unsolicited(&mut self, index: usize) {
-        let (from, bytes) = (self.batch[index].0, std::mem::take(&mut self.batch[index].1));
+        let (from, bytes) = self.prepared(index);
         assert_eq!(self.deliver(from, &bytes), Received::Dropped(DropReason::Unsolicited));
     }
 

@@ -183,9 +183,14 @@ fn v4_any_number_of_announced_messages_ends_a_call() {
     }
     // Five messages are all that is waited for, whatever is announced.
     let (mut net, mut stranger) = (quiet_victim(), stranger());
-    let records: [&[&Record]; 7] = [&[]; 7];
-    assert_eq!(answer_find_node(&mut net, &mut stranger, &[256], &records), []);
-    assert!(net.discv5(0).calls().is_empty());
+    net.introduce(&mut stranger);
+    let contact = stranger.contact();
+    net.call(0, |machine, cx| machine.find_node(cx, CommandId(1), contact, &[256])).unwrap();
+    let id = net.take_one(&mut stranger).plain().parts().0;
+    for message in 1..=limits::NODES_MESSAGES_MAX {
+        assert_eq!(net.say(&mut stranger, &Plain::nodes(id, 7, [])), Received::Handled);
+        assert_eq!(net.discv5(0).calls().is_empty(), message == limits::NODES_MESSAGES_MAX);
+    }
 }
 
 #[test]
