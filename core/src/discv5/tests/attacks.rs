@@ -16,7 +16,7 @@ fn numbered(n: u32, at: SocketAddr) -> Stranger {
     Stranger::with_secret(SecretKey::from_bytes(secret).unwrap(), at)
 }
 
-/// The smallest ordinary packet, from a node id that is nobody's.
+/// The smallest ordinary packet, from a node id that no node has.
 fn smallest(net: &Net, rng: &mut Rng) -> Vec<u8> {
     let (from, mut bytes) = (NodeId(rng.bytes()), vec![]);
     let (iv, nonce) = (rng.bytes(), rng.bytes());

@@ -253,7 +253,7 @@ fn the_end_of_time_is_no_different() {
     }
 }
 
-/// Steps of a sequence: what happens, and numbers that choose whom it concerns.
+/// Steps of a sequence: what happens, and numbers that choose the machine and the amount.
 fn steps() -> impl Strategy<Value = Vec<(u8, u8, u16)>> {
     proptest::collection::vec((0u8..14, any::<u8>(), any::<u16>()), 0..120)
 }
