@@ -317,6 +317,8 @@ pub const SESSION_REQUESTS_PER_SECOND: u32 = 32;
 pub const SESSION_REQUESTS_BURST: u32 = 64;
 /// Nodes messages in answer to one request, as in geth.
 pub const NODES_MESSAGES_MAX: u64 = 5;
+/// Bytes of a request of an application with its protocol's name, or of an answer to one: what a packet has room for.
+pub const TALK_BYTES_MAX: usize = 1174;
 /// Records in answer to one FindNode.
 pub const NODES_RECORDS_MAX: usize = 16;
 /// Distances below that of the target for which a lookup asks a node as well. geth asks for one below and one above, which misses

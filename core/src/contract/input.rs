@@ -217,44 +217,44 @@ pub enum Command<'a> {
         /// The node.
         contact: Contact,
     },
-    /// Ask one node for its nodes closest to a target, by discv4; answered by `Event::Nodes` or `Event::CallFailed`.
+    /// Ask one node for its nodes closest to a target, by version 4 of discovery; answered by `Event::Nodes` or `Event::CallFailed`.
     FindNode {
         /// The node.
         contact: Contact,
         /// 64 bytes, usually a public key.
         target: [u8; 64],
     },
-    /// Ask one node for its nodes at distances from it, by discv5; answered by `Event::Nodes` or `Event::CallFailed`.
+    /// Ask one node for its nodes at distances from it, by version 5 of discovery; answered by `Event::Nodes` or `Event::CallFailed`.
     FindDistances {
         /// The node.
         contact: Contact,
         /// At most 257 of them, at most 256 each; 0 is the node itself.
         distances: &'a [u16],
     },
-    /// Look up the closest nodes to a target, by discv4; answered by `Event::Nodes`.
+    /// Look up the closest nodes to a target, by version 4 of discovery; answered by `Event::Nodes`.
     Lookup {
         /// 64 bytes, usually a public key.
         target: [u8; 64],
     },
-    /// Look up the closest nodes to an id, by discv5; answered by `Event::Nodes`.
+    /// Look up the closest nodes to an id, by version 5 of discovery; answered by `Event::Nodes`.
     LookupId {
         /// The id.
         target: NodeId,
     },
-    /// Send a request of an application's protocol, by discv5; answered by `Event::TalkResponse` or `Event::CallFailed`.
+    /// Send a request of an application's protocol, by version 5 of discovery; answered by `Event::TalkResponse` or `Event::CallFailed`.
     Talk {
         /// The node.
         contact: Contact,
         /// The protocol.
         protocol: &'a [u8],
-        /// What it says. With the protocol at most [`TALK_BYTES_MAX`](crate::discv5::TALK_BYTES_MAX).
+        /// What it says. With the protocol at most [`TALK_BYTES_MAX`](crate::limits::TALK_BYTES_MAX).
         request: &'a [u8],
     },
     /// Answer a request that came as `Event::TalkRequest`.
     TalkRespond {
         /// The request.
         id: TalkId,
-        /// The answer, at most [`TALK_BYTES_MAX`](crate::discv5::TALK_BYTES_MAX).
+        /// The answer, at most [`TALK_BYTES_MAX`](crate::limits::TALK_BYTES_MAX).
         response: &'a [u8],
     },
     /// Send a message of a shared capability.

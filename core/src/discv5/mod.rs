@@ -34,7 +34,7 @@ use crate::kad::lookup::Lookup;
 use crate::kad::schedule::{Refresh, Schedule};
 use crate::kad::table::{Change, Table};
 use crate::kad::{Candidate, Growth, Statement};
-use crate::limits;
+use crate::limits::{self, TALK_BYTES_MAX};
 use crate::netfilter::endpoint_bytes;
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
@@ -47,9 +47,8 @@ use challenges::Challenges;
 use records::{Records, StoredRecord};
 use sessions::{PeerHash, Sessions};
 
-/// Bytes of an application's request together with its protocol's name, or of an answer: what a packet holds beside the type,
-/// the request id, and three list and string headers of at most three bytes.
-pub const TALK_BYTES_MAX: usize = MESSAGE_BYTES_MAX - (1 + 9 + 3 * 3);
+// Type, request id and three list or string headers take the rest.
+const _: () = assert!(TALK_BYTES_MAX == MESSAGE_BYTES_MAX - (1 + 9 + 3 * 3));
 
 /// The settings.
 #[derive(Clone, Debug, Default)]

@@ -18,7 +18,7 @@ use rust::{Token, imports, tokens};
 
 /// The blocks of `core/src` in dependency order. A file imports from its own block and from those of a lower rank;
 /// blocks of one rank do not know each other, but for the ground, which is one block of several files.
-const BLOCKS: [(&str, u8); 17] = [
+const BLOCKS: [(&str, u8); 18] = [
     ("time", GROUND),
     ("rng", GROUND),
     ("limits", GROUND),
@@ -28,6 +28,7 @@ const BLOCKS: [(&str, u8); 17] = [
     ("contract", 3),
     ("kad", 4),
     ("discv4", 5),
+    ("discv5", 5),
     ("dns", 5),
     ("rlpx", 5),
     ("eth", 5),

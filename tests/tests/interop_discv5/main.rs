@@ -9,7 +9,7 @@ mod network;
 
 use bench::{Bench, OUR_PROTOCOL, hex, id_text};
 use peerless::contract::{Command, Event, Via};
-use peerless::discv5::TALK_BYTES_MAX;
+use peerless::limits::TALK_BYTES_MAX;
 use peerless_tests::peers::{Kind, Program};
 use serde_json::json;
 
