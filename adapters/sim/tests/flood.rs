@@ -5,6 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Got, Script};
+use peerless::crypto::NodeId;
 use peerless::time::Instant;
 use peerless_sim::crypto::{Costs, Mode};
 use peerless_sim::{Flood, Forgery, HostId, HostSpec, Settings, Sources, World, scenery};
@@ -12,7 +13,7 @@ use peerless_sim::{Flood, Forgery, HostId, HostSpec, Settings, Sources, World, s
 const VICTIM: HostId = HostId(3);
 
 fn flood(rate: u32, kind: Forgery) -> Flood {
-    Flood { rate, sources: Sources::Random, kind, is_signed: false, until: None }
+    Flood { rate, sources: Sources::Random, kind, to: NodeId([5; 32]), is_signed: false, until: None }
 }
 
 #[test]

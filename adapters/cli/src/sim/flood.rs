@@ -52,6 +52,8 @@ enum Kind {
     Pong,
     Neighbors,
     Garbage,
+    /// First packets of discv5's sessions
+    Discv5,
     /// All of them
     Mixed,
 }
@@ -88,6 +90,7 @@ pub(super) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
         Kind::Pong => Forgery::Pong,
         Kind::Neighbors => Forgery::Neighbors,
         Kind::Garbage => Forgery::Garbage,
+        Kind::Discv5 => Forgery::Discv5,
         Kind::Mixed => Forgery::Mixed,
     };
     let Arguments { rate, signed: is_signed, .. } = *arguments;

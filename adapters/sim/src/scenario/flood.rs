@@ -145,7 +145,8 @@ fn flood(run: &mut Run, host: HostId, Siege { rate, spoof, kind, is_signed }: Si
             Sources::These(named)
         }
     };
-    run.world.flood(host, Some(Flood { rate, sources, kind, is_signed, until: None }));
+    let to = run.id(host);
+    run.world.flood(host, Some(Flood { rate, sources, kind, to, is_signed, until: None }));
 }
 
 /// The nodes whose tables count: all that are neither flooded nor late, and with `not_named` not named by the flood.

@@ -7,9 +7,10 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use peerless::contract::Machine;
-use peerless::crypto::{Crypto, SecretKey};
+use peerless::crypto::{Crypto, NodeId, SecretKey};
 use peerless::time::{Duration, Instant, UnixTime};
 use peerless::wire::discv4::{DATAGRAM_BYTES_MIN, Endpoint, NEIGHBORS_PER_PACKET, Neighbor, Packet};
+use peerless::wire::discv5::{Route, write_random};
 
 use super::host::{Delivery, Host, Sink, Turn};
 use super::machine::Watch;
@@ -28,7 +29,7 @@ pub enum Sources {
     These(Vec<SocketAddr>),
 }
 
-/// The kind of a flood's datagrams. All but garbage are well-formed, with a correct hash and a fresh expiration.
+/// The kind of a flood's datagrams. Those of discv4 but garbage are well-formed, with a correct hash and a fresh expiration.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Forgery {
     /// Pings.
@@ -41,13 +42,15 @@ pub enum Forgery {
     Neighbors,
     /// Random bytes of a ping's type and size, whose hash is false.
     Garbage,
+    /// discv5's first packets of a session, each from another node id: each asks for a challenge.
+    Discv5,
     /// All of them, drawn at random.
     Mixed,
 }
 
 impl Forgery {
     /// The kinds that [`Self::Mixed`] draws from.
-    pub const EACH: [Self; 5] = [Self::Ping, Self::FindNode, Self::Pong, Self::Neighbors, Self::Garbage];
+    pub const EACH: [Self; 6] = [Self::Ping, Self::FindNode, Self::Pong, Self::Neighbors, Self::Garbage, Self::Discv5];
 }
 
 /// A flood; see the module.
@@ -59,6 +62,8 @@ pub struct Flood {
     pub sources: Sources,
     /// Their kind.
     pub kind: Forgery,
+    /// The flooded node, whose id masks the packets of discv5.
+    pub to: NodeId,
     /// Whether they are signed, by a few keys in turn, so that they pass for datagrams of unknown nodes. Otherwise their
     /// signatures are false: each costs a check and no more.
     pub is_signed: bool,
@@ -70,6 +75,10 @@ pub struct Flood {
 const TYPE_AT: usize = DATAGRAM_BYTES_MIN - 1;
 /// The bytes after a packet.
 const TAIL_BYTES: usize = 8;
+/// Where nonce and sender are in a packet of discv5. A stream cipher masks them, so random bytes in their place are a random nonce
+/// and sender.
+const NONCE_AT: usize = 25;
+const SENDER_AT: usize = 39;
 /// The number of keys that sign a flood.
 const KEYS: u64 = 64;
 /// The time for which one template's expiration serves: well below an expiration's twenty seconds.
@@ -140,24 +149,32 @@ impl Torrent {
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
         bytes.extend_from_slice(&self.templates.as_ref().expect("just made").1[template]);
-        if Forgery::EACH[template] == Forgery::Garbage {
-            bytes[..32].copy_from_slice(&stream.bytes_32());
-        } else {
-            let end = bytes.len() - TAIL_BYTES;
-            bytes[end..].copy_from_slice(&stream.u64().to_be_bytes());
-            if self.flood.is_signed {
-                let secret = &self.secrets[stream.below(KEYS) as usize];
-                let signature = scene.crypto.sign(secret, &scene.crypto.signed_hash(&bytes[TYPE_AT..]));
-                bytes[32..TYPE_AT].copy_from_slice(&signature.0);
-            } else {
-                // r and v are those of a true signature, and s is beyond the group's order.
-                bytes[64..80].fill(0xff);
+        match Forgery::EACH[template] {
+            Forgery::Garbage => bytes[..32].copy_from_slice(&stream.bytes_32()),
+            Forgery::Discv5 => {
+                bytes[NONCE_AT..][..8].copy_from_slice(&stream.u64().to_be_bytes());
+                bytes[SENDER_AT..][..32].copy_from_slice(&stream.bytes_32());
             }
-            let hash = scene.crypto.datagram_hash(&bytes[32..]);
-            bytes[..32].copy_from_slice(&hash);
+            _ => self.seal(scene.crypto, &mut stream, &mut bytes),
         }
         self.bytes = bytes;
         self.source(&mut stream)
+    }
+
+    /// Makes a template of discv4 a datagram of its own, with a signature.
+    fn seal(&self, crypto: &dyn Crypto, stream: &mut Stream, bytes: &mut [u8]) {
+        let end = bytes.len() - TAIL_BYTES;
+        bytes[end..].copy_from_slice(&stream.u64().to_be_bytes());
+        if self.flood.is_signed {
+            let secret = &self.secrets[stream.below(KEYS) as usize];
+            let signature = crypto.sign(secret, &crypto.signed_hash(&bytes[TYPE_AT..]));
+            bytes[32..TYPE_AT].copy_from_slice(&signature.0);
+        } else {
+            // r and v are those of a true signature, and s is beyond the group's order.
+            bytes[64..80].fill(0xff);
+        }
+        let hash = crypto.datagram_hash(&bytes[32..]);
+        bytes[..32].copy_from_slice(&hash);
     }
 
     /// The length of the n-th datagram.
@@ -173,7 +190,10 @@ impl Torrent {
         if self.templates.as_ref().is_none_or(|(made, _)| *made != age) {
             let made_at = scene.start.as_secs() + age * FRESH.as_secs();
             let expiration = UnixTime::from_secs(made_at + EXPIRES_IN);
-            let templates = Forgery::EACH.map(|kind| template(scene, kind, expiration, self.seed, &self.secrets[0]));
+            let templates = Forgery::EACH.map(|kind| match kind {
+                Forgery::Discv5 => first_packet(&self.flood.to, self.seed),
+                kind => template(scene, kind, expiration, self.seed, &self.secrets[0]),
+            });
             self.templates = Some((age, templates));
         }
         match self.flood.kind {
@@ -199,7 +219,7 @@ impl Torrent {
     }
 }
 
-/// A datagram of a kind with a true signature, and a tail that tells one from another, which every node ignores (EIP-8).
+/// A datagram of discv4 of a kind with a true signature, and a tail that tells one from another, which every node ignores (EIP-8).
 fn template(scene: &Scene<'_>, kind: Forgery, expiration: UnixTime, seed: u64, secret: &SecretKey) -> Vec<u8> {
     let mut stream = Stream::new(seed, kind as u64, 0x7465_6d70);
     let to = Endpoint::from(SocketAddr::from(scene.to));
@@ -211,7 +231,7 @@ fn template(scene: &Scene<'_>, kind: Forgery, expiration: UnixTime, seed: u64, s
         bytes
     };
     let packet = match kind {
-        Forgery::Ping | Forgery::Garbage | Forgery::Mixed => {
+        Forgery::Ping | Forgery::Garbage | Forgery::Discv5 | Forgery::Mixed => {
             Packet::Ping { version: 4, from, to, expiration, enr_seq: Some(1) }
         }
         Forgery::FindNode => Packet::FindNode { target: random_64(), expiration },
@@ -230,6 +250,16 @@ fn template(scene: &Scene<'_>, kind: Forgery, expiration: UnixTime, seed: u64, s
     let mut bytes = Vec::new();
     packet.seal(scene.crypto, secret, &mut bytes);
     bytes.extend([0; TAIL_BYTES]);
+    bytes
+}
+
+/// The first packet of a session of discv5, of the size that clients send.
+fn first_packet(to: &NodeId, seed: u64) -> Vec<u8> {
+    let mut stream = Stream::new(seed, Forgery::Discv5 as u64, 0x7465_6d70);
+    let from = NodeId(stream.bytes_32());
+    let iv = stream.bytes_32().first_chunk().copied().expect("32 bytes hold 16");
+    let mut bytes = Vec::new();
+    write_random(&mut bytes, Route { from: &from, to }, iv, &[0; 12], &stream.bytes_32());
     bytes
 }
 
@@ -290,12 +320,15 @@ impl<M: Machine<Language: Fingerprint>, W: Watch<M>> Host<M, W> {
 mod tests {
     use peerless::crypto::Secp256k1;
     use peerless::wire::discv4::Datagram;
+    use peerless::wire::discv5;
 
     use super::*;
 
+    const TO: NodeId = NodeId([5; 32]);
+
     fn torrent(sources: Sources, kind: Forgery) -> Torrent {
         let until = Some(Instant::from_micros(61_000_000));
-        let flood = Flood { rate: 3, sources, kind, is_signed: false, until };
+        let flood = Flood { rate: 3, sources, kind, to: TO, is_signed: false, until };
         Torrent::new(flood, 1, 7, Instant::from_micros(60_000_000))
     }
 
@@ -316,7 +349,7 @@ mod tests {
         let start = UnixTime::from_secs(1_750_000_000);
         let scene = Scene { crypto: &crypto, start, to: Addr { ip: [11, 0, 0, 1].into(), port: 30303 } };
         let mut lengths = std::collections::BTreeSet::new();
-        for kind in Forgery::EACH {
+        for kind in Forgery::EACH.into_iter().filter(|kind| *kind != Forgery::Discv5) {
             let mut torrent = torrent(Sources::Prefix48, kind);
             for n in 0..40 {
                 let length = torrent.length(&scene, n);
@@ -344,6 +377,23 @@ mod tests {
             }
         }
         assert_eq!(lengths.len(), 4, "{lengths:?}");
+    }
+
+    #[test]
+    fn each_packet_of_discv5_is_of_another_node() {
+        let crypto = Secp256k1::new();
+        let start = UnixTime::from_secs(1_750_000_000);
+        let scene = Scene { crypto: &crypto, start, to: Addr { ip: [11, 0, 0, 1].into(), port: 30303 } };
+        let mut torrent = torrent(Sources::Random, Forgery::Discv5);
+        let packets = (0..40).map(|n| {
+            torrent.make(&scene, n);
+            assert_eq!(torrent.bytes.len(), torrent.length(&scene, n));
+            let packet = discv5::Packet::unmask(&TO, &torrent.bytes).unwrap().expect("it is masked for this node");
+            let discv5::Header::Ordinary { from } = packet.header() else { panic!("no first packet") };
+            (*packet.nonce(), from)
+        });
+        let packets: std::collections::BTreeSet<_> = packets.collect();
+        assert_eq!(packets.len(), 40);
     }
 
     #[test]

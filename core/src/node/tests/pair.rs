@@ -119,24 +119,73 @@ fn a_trusted_peer_is_exempt_from_the_moment_that_it_is_declared() {
     assert_counted(net.machine(two));
 }
 
+/// A node that discovers by one protocol, on a network that may have a fork to come.
+fn by_protocol(n: u8, network_id: u8, via: Via, forks: &[u64]) -> Config {
+    let schedule = ForkSchedule::new([network_id; 32], 0, &[], forks);
+    let network = Network { name: "a network".into(), network_id: 1, schedule };
+    let head = Head { number: 0, time: UNIX.as_secs(), hash: [1; 32] };
+    let mut config = Config::new(secret(n), Chain::new(network, head, 0, [0; 32]));
+    config.addresses.set_ip([9, 9, 9, n].into());
+    match via {
+        Via::Discv4 => config.discovery.discv5 = None,
+        Via::Discv5 => config.discovery.discv4 = None,
+    }
+    config
+}
+
 #[test]
 fn a_node_of_another_network_is_not_dialled() {
-    let dials = |network_id: u8| {
-        let mut configs = [(1, 1), (2, network_id)].map(|(n, network_id)| {
-            let mut config = Config::new(secret(n), chain(network_id));
-            config.addresses.set_ip([9, 9, 9, n].into());
-            config
-        });
-        let bootnode = Contact::new(Secp256k1::new().public_key(&secret(2)), [9, 9, 9, 2].into(), 30303, 30303);
-        configs[0].discovery.discv4.as_mut().unwrap().bootnodes = [bootnode].into();
+    let dials = |network_id: u8, via: Via| {
+        let mut configs = [(1, 1), (2, network_id)].map(|(n, network_id)| by_protocol(n, network_id, via, &[]));
+        let bootnode = Node::new(configs[1].clone(), [1; 32], Instant::ZERO, UNIX).unwrap().contact();
+        configs[0].discovery.set_bootnodes(&[bootnode]);
         let (mut net, hosts) = network(configs);
         net.run_for(Duration::from_secs(60));
-        let known = |host: &Host| net.machine(*host).discovery().discv4().unwrap().table().len();
+        let known = |host: &Host| {
+            let discovery = net.machine(*host).discovery();
+            discovery.discv4().map_or(0, |v4| v4.table().len()) + discovery.discv5().map_or(0, |v5| v5.table().len())
+        };
         assert!(hosts.iter().all(|host| known(host) == 1), "they know each other");
         hosts.iter().map(|host| net.machine(*host).stats().dials).sum::<u64>()
     };
-    assert!(dials(1) > 0, "one of the same network is");
-    assert_eq!(dials(2), 0, "its fork id is another");
+    for via in [Via::Discv4, Via::Discv5] {
+        assert!(dials(1, via) > 0, "{via}: one of the same network is");
+        assert_eq!(dials(2, via), 0, "{via}: its fork id is another");
+    }
+}
+
+#[test]
+fn a_fork_that_passes_is_in_the_record_that_others_get() {
+    let fork = UNIX.as_secs() + 100;
+    for via in [Via::Discv4, Via::Discv5] {
+        let (mut net, [one, two]) = network([1, 2].map(|n| {
+            let mut config = by_protocol(n, 1, via, &[fork]);
+            config.peers.dial_ratio = 0;
+            config
+        }));
+        let contact = net.machine(two).contact();
+        let mut asked = |net: &mut Net<Node>| {
+            // The first request may overtake the endpoint proof that it needs.
+            for _ in 0..2 {
+                net.command(one, Command::RequestRecord { via, contact }).unwrap();
+                net.run_for(Duration::from_secs(3));
+            }
+            let record = net.events(one).iter().rev().find_map(|(_, event)| match event {
+                Event::Record { record, .. } => Some(record.clone()),
+                _ => None,
+            });
+            record.expect("an answer")
+        };
+        let before = asked(&mut net);
+        assert_eq!(before.fork_id().unwrap().next, fork, "{via}");
+        let head = Head { number: 7, time: fork, hash: [2; 32] };
+        net.command(two, Command::SetHead { head, earliest: 0 }).unwrap();
+        let after = asked(&mut net);
+        assert_eq!(after.seq(), before.seq() + 1, "{via}");
+        assert_eq!(after.fork_id().unwrap().next, 0, "{via}: it has passed");
+        assert_ne!(after.fork_id().unwrap().hash, before.fork_id().unwrap().hash, "{via}");
+        assert_eq!(&after, net.machine(two).record(), "{via}");
+    }
 }
 
 #[test]
