@@ -489,6 +489,9 @@ impl Network {
                 }
             }
         }
+        if !self.crawler.is_done() {
+            self.now = self.now.max(until);
+        }
         self.crawler.is_done()
     }
 

@@ -42,10 +42,10 @@ pub(super) struct Arguments {
     /// Connections at once
     #[arg(long = "identify.parallel", env = "PEERLESS_IDENTIFY_PARALLEL", default_value_t = 256, value_name = "N")]
     #[arg(value_parser = clap::value_parser!(u16).range(1..))]
-    parallel: u16,
+    identify_parallel: u16,
     /// Time limit for one node
     #[arg(long = "identify.timeout", env = "PEERLESS_IDENTIFY_TIMEOUT", default_value = "10s", value_name = "TIME")]
-    timeout: humantime::Duration,
+    identify_timeout: humantime::Duration,
 }
 
 impl Arguments {
@@ -141,7 +141,7 @@ pub(super) fn run(
     }
     let limits = &arguments.dials;
     let mut config = identify::config(arguments.identity.load_or_create()?, filter)?;
-    config.peers.max_pending = limits.parallel.into();
+    config.peers.max_pending = limits.identify_parallel.into();
     let sockets = driving::bind(&mut config, &Listen::default())?;
     let mut driver = driving::start(config, sockets, None)?;
     let (begun, total) = (Instant::now(), contacts.len());
@@ -155,7 +155,7 @@ pub(super) fn run(
             break;
         }
         let now = Instant::now();
-        while open.len() < limits.parallel.into() && now >= paused_until {
+        while open.len() < limits.identify_parallel.into() && now >= paused_until {
             let Some(node) = calendar.next(now - begun) else { break };
             let contact = contacts[&node];
             match driver.command(Command::Dial { contact }) {
@@ -175,7 +175,7 @@ pub(super) fn run(
             }
         }
         driver.turn(Some(LOOK_INTERVAL / 4), |event| note(store, &mut open, event))?;
-        finish(&mut driver, &mut open, *limits.timeout, store);
+        finish(&mut driver, &mut open, *limits.identify_timeout, store);
         store.flush()?;
         if now >= next_line {
             next_line = now + *arguments.interval;

@@ -1,8 +1,8 @@
 //! The commands `crawl`, `discv4 crawl` and `discv5 crawl`: every node of a network, as lists, a graph and statistics.
 //!
 //! The crawl itself is the machine of `peerless-crawl`. This file runs it over sockets; `journal` keeps what it tells for a run
-//! that resumes it, `book` makes node lists of that, `graph` writes who names whom, `dials` asks for Hello and Status, `report`
-//! has the lines for the user.
+//! that resumes it, `book` makes node lists of that, `graph` writes the neighbours of each node, `dials` asks for Hello and
+//! Status, `report` has the lines for the user.
 
 mod book;
 mod dials;

@@ -274,7 +274,7 @@ fn answers_of_others_than_the_asked_node_are_dropped() {
     let mut network = network(&graph, config(&graph, &[Via::Discv4]));
     // Until the node is asked for neighbours.
     while network.sent.get(&bootnode).copied().unwrap_or(0) < 4 {
-        network.run(Duration::from_millis(1));
+        assert!(!network.run(Duration::from_millis(1)), "it is asked for neighbours before the crawl ends");
     }
     let named: Vec<Neighbor> = (0..12u8)
         .map(|n| {
