@@ -120,12 +120,12 @@ fn bare() -> [Duration; 6] {
         begun.elapsed() / ROUNDS
     };
     [
-        measure(&mut |digest| drop(black_box(crypto.sign(&secret, digest)))),
-        measure(&mut |digest| drop(black_box(crypto.recover(digest, &signature)))),
-        measure(&mut |digest| drop(black_box(crypto.verify(&key, digest, &plain)))),
-        measure(&mut |_| drop(black_box(crypto.ecdh(&secret, &key)))),
-        measure(&mut |_| drop(black_box(crypto.public_key(&secret)))),
-        measure(&mut |_| drop(black_box(crypto.public_key_from_compressed(&compressed)))),
+        measure(&mut |digest| _ = black_box(crypto.sign(&secret, digest))),
+        measure(&mut |digest| _ = black_box(crypto.recover(digest, &signature))),
+        measure(&mut |digest| _ = black_box(crypto.verify(&key, digest, &plain))),
+        measure(&mut |_| _ = black_box(crypto.ecdh(&secret, &key))),
+        measure(&mut |_| _ = black_box(crypto.public_key(&secret))),
+        measure(&mut |_| _ = black_box(crypto.public_key_from_compressed(&compressed))),
     ]
 }
 

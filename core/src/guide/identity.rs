@@ -16,7 +16,7 @@
 //! assert_eq!((node.record().seq(), node.record().ip()), (1, None));
 //!
 //! // Addresses of both families. Each change signs a new record with the next sequence number.
-//! let mut addresses = *node.addresses();
+//! let mut addresses = node.addresses();
 //! addresses.set_ip([203, 0, 113, 7].into());
 //! addresses.set_ip("2001:db8::7".parse()?);
 //! node.command(now, Command::SetAddresses { addresses })?;

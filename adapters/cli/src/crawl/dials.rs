@@ -35,7 +35,7 @@ const GOODBYE: Duration = Duration::from_secs(1);
 
 /// Arguments of `--identify`.
 #[derive(Args, Clone, Debug)]
-pub(super) struct Arguments {
+pub(super) struct Identification {
     /// Dial the nodes that have answered, for Hello and Status; an address once in 35 s
     #[arg(long, env = "PEERLESS_IDENTIFY", action = ArgAction::SetTrue, value_parser = FalseyValueParser::new())]
     identify: bool,
@@ -48,7 +48,7 @@ pub(super) struct Arguments {
     identify_timeout: humantime::Duration,
 }
 
-impl Arguments {
+impl Identification {
     pub(super) fn is_wanted(&self) -> bool {
         self.identify
     }

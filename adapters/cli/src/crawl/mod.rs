@@ -91,7 +91,7 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     overwrite: Overwrite,
     #[command(flatten)]
-    dials: dials::Arguments,
+    dials: dials::Identification,
     /// Time between two lines of progress
     #[arg(long, env = "PEERLESS_INTERVAL", default_value = "5s", value_name = "TIME")]
     interval: humantime::Duration,
