@@ -1,22 +1,96 @@
 //! A crawl of a simulated network of 20,000 nodes of which 60 % never answer: 98 % of the live ones within two virtual minutes,
 //! by each protocol.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use peerless::contract::Via;
+use peerless::contract::{Action, CommandId, ConnId, Input, Language, Machine, SocketId, Via};
 use peerless::crypto::SecretKey;
-use peerless_crawl::testing::{Graph, Host, Member};
-use peerless_crawl::{Config, Crawler, Progress};
+use peerless::time::Instant;
+use peerless_crawl::testing::{Graph, Host};
+use peerless_crawl::{Config, Crawl, CrawlCommand, CrawlEvent, CrawlRefused, Crawler, Progress};
 use peerless_sim::crypto::Mode;
 use peerless_sim::network::address::PORT;
-use peerless_sim::{Addresses, Birth, HostId, HostSpec, Settings, World};
+use peerless_sim::{Addresses, Birth, Fingerprint, HostId, HostSpec, Settings, World};
 
 const NODES: u32 = 20_000;
 const SILENT_PERCENT: u32 = 60;
 /// The crawler's host.
 const CRAWLER: HostId = HostId(NODES);
 const LIMIT: Duration = Duration::from_secs(120);
+
+/// The language of a crawl, for the simulator.
+#[derive(Debug)]
+enum SimulatedCrawl {}
+
+impl Language for SimulatedCrawl {
+    type Event<'a> = CrawlEvent<'a>;
+    type Command<'a> = CrawlCommand;
+    type Refused = CrawlRefused;
+
+    fn lend<'a>(event: CrawlEvent<'static>, bytes: &'a [u8]) -> CrawlEvent<'a> {
+        Crawl::lend(event, bytes)
+    }
+
+    fn into_owned(event: CrawlEvent<'_>) -> CrawlEvent<'static> {
+        Crawl::into_owned(event)
+    }
+
+    fn is_droppable(event: &CrawlEvent<'_>) -> bool {
+        Crawl::is_droppable(event)
+    }
+}
+
+impl Fingerprint for SimulatedCrawl {}
+
+/// The crawler, or a node of the graph.
+#[derive(Debug)]
+enum Member {
+    Crawler(Box<Crawler>),
+    Host(Box<Host>),
+}
+
+macro_rules! each {
+    ($self:expr, $machine:ident => $call:expr) => {
+        match $self {
+            Member::Crawler($machine) => $call,
+            Member::Host($machine) => $call,
+        }
+    };
+}
+
+impl Machine for Member {
+    type Language = SimulatedCrawl;
+
+    fn handle(&mut self, now: Instant, input: Input<'_, CrawlCommand>) {
+        each!(self, machine => machine.handle(now, input));
+    }
+
+    fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
+        each!(self, machine => machine.accept(now, socket, from))
+    }
+
+    fn command(&mut self, now: Instant, command: CrawlCommand) -> Result<CommandId, CrawlRefused> {
+        each!(self, machine => machine.command(now, command))
+    }
+
+    fn poll_action(&mut self) -> Option<Action<'_, CrawlEvent<'_>>> {
+        each!(self, machine => machine.poll_action())
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        each!(self, machine => Machine::poll_timeout(&**machine))
+    }
+
+    fn outbound(&self, conn: ConnId) -> &[u8] {
+        each!(self, machine => machine.outbound(conn))
+    }
+
+    fn wants_read(&self, conn: ConnId) -> bool {
+        each!(self, machine => machine.wants_read(conn))
+    }
+}
 
 /// The graph of all nodes, made with the primitives of the first machine's run.
 type Shared = Arc<OnceLock<Arc<Graph>>>;

@@ -333,56 +333,6 @@ impl Machine for Host {
     }
 }
 
-/// A machine of a simulated network: the crawler, or one of the hosts.
-#[derive(Debug)]
-pub enum Member {
-    /// The crawler.
-    Crawler(Box<Crawler>),
-    /// A scripted node.
-    Host(Box<Host>),
-}
-
-macro_rules! each {
-    ($self:expr, $machine:ident => $call:expr) => {
-        match $self {
-            Member::Crawler($machine) => $call,
-            Member::Host($machine) => $call,
-        }
-    };
-}
-
-impl Machine for Member {
-    type Language = Crawl;
-
-    fn handle(&mut self, now: Instant, input: Input<'_, CrawlCommand>) {
-        each!(self, machine => machine.handle(now, input));
-    }
-
-    fn accept(&mut self, now: Instant, socket: SocketId, from: SocketAddr) -> Option<ConnId> {
-        each!(self, machine => machine.accept(now, socket, from))
-    }
-
-    fn command(&mut self, now: Instant, command: CrawlCommand) -> Result<CommandId, CrawlRefused> {
-        each!(self, machine => machine.command(now, command))
-    }
-
-    fn poll_action(&mut self) -> Option<Action<'_, CrawlEvent<'_>>> {
-        each!(self, machine => machine.poll_action())
-    }
-
-    fn poll_timeout(&self) -> Option<Instant> {
-        each!(self, machine => machine.poll_timeout())
-    }
-
-    fn outbound(&self, conn: ConnId) -> &[u8] {
-        each!(self, machine => machine.outbound(conn))
-    }
-
-    fn wants_read(&self, conn: ConnId) -> bool {
-        each!(self, machine => machine.wants_read(conn))
-    }
-}
-
 /// A crawler among the hosts of a graph, in virtual time: each datagram takes 20 to 120 ms by its other end.
 pub struct Network {
     /// The crawler.

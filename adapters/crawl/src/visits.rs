@@ -167,9 +167,9 @@ impl Visits {
     }
 
     /// Ends all visits.
-    pub(crate) fn end_all(&mut self) -> Vec<Box<Visit>> {
+    pub(crate) fn end_all(&mut self) -> impl Iterator<Item = Visit> + use<> {
         let all = std::mem::replace(self, Self::new(self.visits_max as u32));
-        all.places.into_iter().flatten().collect()
+        all.places.into_iter().flatten().map(|visit| *visit)
     }
 
     /// Moves a visit to a phase: [`Phase::Ready`] without a deadline, any other with one.

@@ -123,12 +123,11 @@ impl Prepared {
         Ok(node.context("the node cannot start")?.record().clone())
     }
 
-    /// Runs the node until `stop`. It reports to `news` as number `node`, knows `bootnode` and keeps dialling `statics`.
+    /// Runs the node until `stop`. It reports to `news` as number `node`, discovers by these protocols from `bootnode` on and keeps dialling `statics`.
     pub(super) fn run(
         self,
         node: usize,
-        protocols: Protocols,
-        bootnode: Option<Contact>,
+        (protocols, bootnode): (Protocols, Option<Contact>),
         statics: Vec<Contact>,
         recording: Option<Recording>,
         news: Sender<News>,

@@ -135,14 +135,13 @@ pub(crate) fn run(output: &Output, arguments: &Arguments) -> Result<Outcome> {
     for (i, node) in honest.into_iter().enumerate() {
         let bootnode = (i > 0).then_some(bootnode);
         let recording = arguments.recording(&format!("node-{i}"));
-        threads.push(node.run(i, arguments.protocols, bootnode, Vec::new(), recording, sender.clone(), stop.clone()));
+        threads.push(node.run(i, (arguments.protocols, bootnode), Vec::new(), recording, sender.clone(), stop.clone()));
     }
     // It dials the bootnode again and again.
     let recording = arguments.recording("foreign");
     threads.push(foreign.run(
         contacts.len(),
-        arguments.protocols,
-        Some(bootnode),
+        (arguments.protocols, Some(bootnode)),
         vec![bootnode],
         recording,
         sender,

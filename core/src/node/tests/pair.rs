@@ -164,7 +164,7 @@ fn a_fork_that_passes_is_in_the_record_that_others_get() {
             config
         }));
         let contact = net.machine(two).contact();
-        let mut asked = |net: &mut Net<Node>| {
+        let asked = |net: &mut Net<Node>| {
             // The first request may overtake the endpoint proof that it needs.
             for _ in 0..2 {
                 net.command(one, Command::RequestRecord { via, contact }).unwrap();
@@ -184,7 +184,7 @@ fn a_fork_that_passes_is_in_the_record_that_others_get() {
         assert_eq!(after.seq(), before.seq() + 1, "{via}");
         assert_eq!(after.fork_id().unwrap().next, 0, "{via}: it has passed");
         assert_ne!(after.fork_id().unwrap().hash, before.fork_id().unwrap().hash, "{via}");
-        assert_eq!(&after, net.machine(two).record(), "{via}");
+        assert_eq!(*after, *net.machine(two).record(), "{via}");
     }
 }
 
