@@ -262,8 +262,7 @@ impl Host {
             }
             Header::Handshake { from: sender, proof } => {
                 let challenge = peer.challenge.take()?;
-                let ephemeral = crypto.public_key_from_compressed(proof.ephemeral_key)?;
-                let agreement = crypto.ecdh(&node.secret, &ephemeral);
+                let agreement = crypto.agree_as_recipient(&node.secret, proof.ephemeral_key)?;
                 let keys = SessionKeys::derive(&agreement, challenge.as_bytes(), &sender, &node.id);
                 let opened = packet.open(&keys.initiator, &mut plain).ok()?;
                 peer.keys = Some(keys);

@@ -316,39 +316,3 @@ fn fits_handshake(request: &Request) -> bool {
         Request::Talk { protocol, request } => protocol.len() + request.len() + 20 <= HANDSHAKE_MESSAGE_BYTES_MAX,
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::contract::Command;
-    use crate::discv5::Config;
-    use crate::node::Node;
-    use crate::testing::{Net, config};
-
-    /// As ethrex does: a ping is answered, FindNode is not for a while.
-    #[test]
-    fn a_node_that_does_not_send_its_record_at_first_is_asked_again() {
-        let mut net: Net<Node> = Net::new(1);
-        let [one, two] = [0, 1].map(|i| {
-            let mut config = config(i, 1);
-            config.discovery.discv4 = None;
-            config.discovery.discv5 = Some(Config::default());
-            config.peers.max_peers = 0;
-            net.add_node(config)
-        });
-        net.run_for(Duration::from_secs(1));
-        let contact = net.contact(two);
-        net.command(one, Command::AddNode { contact }).unwrap();
-        let entries = |net: &Net<Node>| net.machine(one).discovery().discv5().map(|discv5| discv5.table().len());
-        let is_entering = |net: &Net<Node>| {
-            let calls = net.machine(one).discovery().discv5().map(Discv5::calls);
-            calls.is_some_and(|calls| calls.iter().any(|call| matches!(call.purpose, Purpose::Enter { .. })))
-        };
-        assert!(net.run_until(Duration::from_secs(1), is_entering));
-        net.cut(two, true);
-        net.run_for(Duration::from_millis(1500));
-        assert_eq!(entries(&net), Some(0));
-        net.cut(two, false);
-        assert!(net.run_until(Duration::from_secs(1), |net| entries(net) == Some(1)));
-    }
-}

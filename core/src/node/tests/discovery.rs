@@ -4,7 +4,9 @@ use alloc::vec;
 
 use super::*;
 use crate::contract::DropReason;
+use crate::discv5::calls::Purpose;
 use crate::netfilter::NetFilter;
+use crate::testing::{Net, config};
 use crate::wire::discv4::{Datagram, Endpoint, Kind, Packet};
 
 /// A packet of the protocol is dropped, and not shown as unrecognised.
@@ -162,4 +164,31 @@ fn the_dialler_is_polled_soon_after_a_timeout_added_a_node() {
     let added = now;
     while step(&mut node, &mut now).0 != Reason::Dial {}
     assert!(now.since(added) <= 2 * DIAL_CANDIDATE_DELAY, "{:?}", now.since(added));
+}
+
+/// As ethrex does: a ping is answered, FindNode is not for a while.
+#[test]
+fn a_node_that_does_not_send_its_record_at_first_is_asked_again() {
+    let mut net: Net<Node> = Net::new(1);
+    let [one, two] = [0, 1].map(|i| {
+        let mut config = config(i, 1);
+        config.discovery.discv4 = None;
+        config.discovery.discv5 = Some(Default::default());
+        config.peers.max_peers = 0;
+        net.add_node(config)
+    });
+    net.run_for(Duration::from_secs(1));
+    let contact = net.contact(two);
+    net.command(one, Command::AddNode { contact }).unwrap();
+    let entries = |net: &Net<Node>| net.machine(one).discovery().discv5().map(|discv5| discv5.table().len());
+    let is_entering = |net: &Net<Node>| {
+        let calls = net.machine(one).discovery().discv5().map(|discv5| discv5.calls());
+        calls.is_some_and(|calls| calls.iter().any(|call| matches!(call.purpose, Purpose::Enter { .. })))
+    };
+    assert!(net.run_until(Duration::from_secs(1), is_entering));
+    net.cut(two, true);
+    net.run_for(Duration::from_millis(1500));
+    assert_eq!(entries(&net), Some(0));
+    net.cut(two, false);
+    assert!(net.run_until(Duration::from_secs(1), |net| entries(net) == Some(1)));
 }
