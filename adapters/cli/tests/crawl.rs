@@ -13,7 +13,7 @@ use serde_json::Value;
 /// Time limit for one step; far more than any step takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Five nodes with sessions and discv4, five with both discovery protocols and without sessions, all of which know one.
+/// Five nodes with sessions and discv4 alone, five with both discovery protocols and without sessions, all of which know one.
 fn devnet() -> Vec<Node> {
     let first = Node::start_as(&["bootnode", "--interval", "60s"]);
     let record = first.enr().to_owned();
@@ -23,7 +23,7 @@ fn devnet() -> Vec<Node> {
         nodes.push(if n % 2 == 0 {
             Node::start_as(&[&["bootnode", "--interval", "60s"], &bootnodes[..]].concat())
         } else {
-            Node::start(&bootnodes)
+            Node::start(&[&["--discovery.v5=false"], &bootnodes[..]].concat())
         });
     }
     nodes
